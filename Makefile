@@ -1,0 +1,55 @@
+# Everything runs in .venv; nothing but make and Python 3.11 to 3.13 needs to be there beforehand.
+# Another interpreter: make PYTHON=python3.12 test
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := src tests $(wildcard benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format venv clean
+
+help:
+	@echo "make demo    a synthetic product, from photographs to a verdict (about 4 minutes on 2 cores)"
+	@echo "make test    all tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  put the code in order"
+	@echo "make venv    only install, for development"
+	@echo "make clean   remove .venv and caches"
+
+demo: $(VENV)/.stamp-run
+	$(BIN)/roinspect demo
+
+# One thread a worker: torch in two processes on two cores would otherwise fight over them.
+test: $(VENV)/.stamp-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(VENV)/.stamp-dev
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+venv: $(VENV)/.stamp-dev
+
+# A stamp is touched only after an install that succeeded, so a second call installs nothing.
+$(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	@touch $(VENV)/.stamp-run $@
+
+$(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[train,weights]"
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+		{ echo "$(PYTHON) is not Python 3.11 to 3.13; name one that is: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

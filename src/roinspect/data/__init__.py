@@ -1,0 +1,1 @@
+"""From files to records, regions of interest and decoded samples."""

@@ -1,0 +1,286 @@
+"""Decoded samples: one record's pixels and masks, all records in a cache, or a bounded stream of them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.data.records import Record
+from roinspect.data.roi import ReadMask, defect_place, label_in_roi, load_roi, refuse_other_size
+from roinspect.data.threads import in_threads
+from roinspect.errors import UserError
+from roinspect.pixels import read_image, read_mask, resize_image, resize_mask
+
+UNKNOWN_LABEL = -1
+SamplePlace: TypeAlias = Literal["none", "inside", "outside", "both", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A decoded record.
+
+    Attributes:
+        image: (H, W, 3), uint8, RGB.
+        roi_mask: (H, W), uint8 in {0, 1}, 1 = inspect.
+        gt_mask: (H, W), uint8 in {0, 1}, 1 = defect; zeros where the record has no mask.
+        label: the label in use: 0 good, 1 defective, -1 unknown.
+        place: where the defect lies, "unknown" for a defective or unlabelled record without a mask.
+    """
+
+    image: NDArray[np.uint8]
+    roi_mask: NDArray[np.uint8]
+    gt_mask: NDArray[np.uint8]
+    label: int
+    place: SamplePlace
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of loading a record: its sample, or the error why there is none."""
+
+    record: Record
+    sample: Sample | None
+    error: UserError | None
+
+
+def load_sample(
+    record: Record, size_hw: tuple[int, int] | None, *, min_pixels: int = 1, read: ReadMask = read_mask
+) -> Sample:
+    """Decode a record and resize it.
+
+    The label in use follows the ROI rule, applied to the masks as they are stored: a record labelled good is
+    good; a defective or unlabelled one is defective where its mask marks at least `min_pixels` inside the
+    ROI; without a mask the record's own label stands.
+
+    Args:
+        record: the record.
+        size_hw: height and width of the sample; None keeps the image's own.
+        min_pixels: defective pixels inside the ROI, at the stored size, that make a defect.
+        read: reads a mask file.
+
+    Raises:
+        UserError: a file cannot be read, a mask is of another size than its image, or the ROI marks nothing.
+    """
+    image = read_image(record.image_path)
+    native_hw = (image.shape[0], image.shape[1])
+    roi_mask = load_roi(record, native_hw, read=read)
+    if record.mask_path is None:
+        gt_mask = np.zeros(native_hw, np.uint8)
+        label = UNKNOWN_LABEL if record.label is None else record.label
+        place: SamplePlace = "unknown" if label else "none"
+    else:
+        gt_mask = read(record.mask_path)
+        refuse_other_size(record, record.mask_path, gt_mask.shape, native_hw)
+        label = 0 if record.label == 0 else label_in_roi(gt_mask, roi_mask, min_pixels=min_pixels)
+        place = defect_place(gt_mask, roi_mask)
+    target_hw = size_hw or native_hw
+    return Sample(
+        resize_image(image, target_hw),
+        resize_mask(roi_mask, target_hw),
+        resize_mask(gt_mask, target_hw),
+        label,
+        place,
+    )
+
+
+class SharedMasks:
+    """Reads masks, from any thread; those that serve several records are decoded once and kept."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        uses = Counter(path for r in records for path in (r.mask_path, r.roi_path) if path is not None)
+        self._locks = {path: threading.Lock() for path, count in uses.items() if count > 1}
+        self._kept: dict[Path, NDArray[np.uint8] | UserError] = {}
+
+    def __call__(self, path: Path) -> NDArray[np.uint8]:
+        """The mask, (H, W) uint8 in {0, 1}, not to be written to; raises as `read_mask`."""
+        if path not in self._locks:
+            return read_mask(path)
+        with self._locks[path]:
+            if path not in self._kept:
+                try:
+                    self._kept[path] = read_mask(path)
+                except UserError as error:
+                    self._kept[path] = error
+        kept = self._kept[path]
+        if isinstance(kept, UserError):
+            raise kept
+        return kept
+
+
+class DecodedCache:
+    """All samples of some records, decoded once: in memory, or on disk where they would not fit.
+
+    The files on disk are memory-mapped and go away with `close`, or when the cache is no longer referred to.
+
+    Attributes:
+        records: the records, in the order of every array.
+        images: (N, H, W, 3), uint8, RGB.
+        roi_masks: (N, H, W), uint8 in {0, 1}. Where all records share one mask it is held once.
+        gt_masks: (N, H, W), uint8 in {0, 1}. Where no record has a mask one row of zeros is held.
+        labels: (N,), int64: the label in use, 0 good, 1 defective, -1 unknown.
+        places: N times where the defect lies, as `Sample.place`.
+        on_disk: the arrays are memory-mapped files.
+
+    Args:
+        records: what to decode, at least one.
+        size_hw: height and width of every sample.
+        memory_bytes: what the arrays may take in memory.
+        folder: where the files go if they take more; None is the system's temporary folder.
+        min_pixels: as `load_sample`.
+        workers: decoding threads.
+
+    Raises:
+        UserError: there are no records, some cannot be loaded (names the first and the count), or the disk is
+            full.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        size_hw: tuple[int, int],
+        *,
+        memory_bytes: int = 4 << 30,
+        folder: Path | None = None,
+        min_pixels: int = 1,
+        workers: int = 2,
+    ) -> None:
+        if not records:
+            raise UserError(
+                "no photographs to load", remedy="check the splits and labels with `roinspect check`"
+            )
+        self.records = list(records)
+        count = len(self.records)
+        roi_rows = count if len({record.roi_path for record in records}) > 1 else 1
+        gt_rows = count if any(record.mask_path for record in records) else 1
+        shapes = {
+            "images": (count, *size_hw, 3),
+            "roi_masks": (roi_rows, *size_hw),
+            "gt_masks": (gt_rows, *size_hw),
+        }
+        needed = sum(int(np.prod(shape)) for shape in shapes.values())
+        self.on_disk = needed > memory_bytes
+        place = _temporary_folder(folder, needed) if self.on_disk else None
+        self._finalizer = weakref.finalize(self, shutil.rmtree, place, ignore_errors=True) if place else None
+        held = {name: _allocate(shape, place and place / name) for name, shape in shapes.items()}
+        self.labels = np.zeros(count, np.int64)
+        self.places: list[SamplePlace] = ["none"] * count
+        errors: list[UserError] = []
+        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, workers)):
+            if loaded.sample is None:
+                errors += [loaded.error] if loaded.error else []
+                continue
+            held["images"][row] = loaded.sample.image
+            if row < roi_rows:
+                held["roi_masks"][row] = loaded.sample.roi_mask
+            if row < gt_rows:
+                held["gt_masks"][row] = loaded.sample.gt_mask
+            self.labels[row] = loaded.sample.label
+            self.places[row] = loaded.sample.place
+        if errors:
+            self.close()
+            raise _summary(errors, count)
+        self.images = held["images"]
+        self.roi_masks = np.broadcast_to(held["roi_masks"], (count, *size_hw))
+        self.gt_masks = np.broadcast_to(held["gt_masks"], (count, *size_hw))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __enter__(self) -> DecodedCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the files of a cache on disk; one in memory needs no closing."""
+        if self._finalizer is not None:
+            self._finalizer()
+
+
+def stream(
+    records: Iterable[Record],
+    size_hw: tuple[int, int] | None,
+    batch_size: int,
+    *,
+    min_pixels: int = 1,
+    workers: int = 2,
+) -> Iterator[list[Loaded]]:
+    """Load records in order, in lists of `batch_size` (the last may be shorter), while the caller computes.
+
+    At most two batches are decoded ahead, so memory stays bounded. A record that cannot be loaded carries its
+    error and the rest goes on.
+
+    Args:
+        records: what to load.
+        size_hw: height and width of every sample; None keeps each image's own.
+        batch_size: records per list.
+        min_pixels: as `load_sample`.
+        workers: decoding threads.
+    """
+    loaded = _load(list(records), size_hw, min_pixels, workers, ahead=2 * batch_size)
+    while batch := list(islice(loaded, batch_size)):
+        yield batch
+
+
+def _load(
+    records: Sequence[Record], size_hw: tuple[int, int] | None, min_pixels: int, workers: int, ahead: int = 16
+) -> Iterator[Loaded]:
+    read = SharedMasks(records)
+
+    def load(record: Record) -> Loaded:
+        try:
+            return Loaded(record, load_sample(record, size_hw, min_pixels=min_pixels, read=read), None)
+        except UserError as error:
+            return Loaded(record, None, error)
+
+    return in_threads(load, records, workers=workers, ahead=ahead)
+
+
+def _temporary_folder(folder: Path | None, needed: int) -> Path:
+    # A full disk would kill the process when a mapped page is written, so the room is asked for first.
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix="roinspect-cache-", dir=folder))
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        where = folder or tempfile.gettempdir()
+        raise UserError(
+            f"no cache can be made there ({error.strerror})", where=where, remedy="choose another folder"
+        ) from None
+    if free < needed:
+        place.rmdir()
+        raise UserError(
+            f"the image cache takes {needed / 1e9:.1f} GB but {free / 1e9:.1f} GB are free",
+            where=place.parent,
+            remedy="free space, choose another folder or a smaller --size",
+        )
+    return place
+
+
+def _allocate(shape: tuple[int, ...], path: Path | None) -> NDArray[np.uint8]:
+    return np.zeros(shape, np.uint8) if path is None else np.memmap(path, np.uint8, "w+", shape=shape)
+
+
+def _summary(errors: Sequence[UserError], count: int) -> UserError:
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    others = "; ".join(str(error) for error in errors[1:3])
+    return UserError(
+        f"{first.what} ({len(errors)} of {count} photographs cannot be loaded; next: {others})",
+        where=first.where,
+        remedy=first.remedy,
+    )

@@ -1,0 +1,121 @@
+"""Batches for torch from a decoded cache: gathered whole as uint8, turned to float on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from roinspect.data.dataset import DecodedCache
+
+
+class Batch(NamedTuple):
+    """Tensors of N samples; a named tuple, so Lightning moves it to the device as it is.
+
+    Attributes:
+        image: (N, 3, H, W), channels last in memory: uint8 in [0, 255] from the loader, float32 in [0, 1]
+            after `to_float`.
+        roi_mask: (N, 1, H, W) in {0, 1}, uint8 or float32 likewise, 1 = inspect.
+        gt_mask: (N, 1, H, W) in {0, 1}, uint8 or float32 likewise, 1 = defect.
+        label: (N,), int64: 0 good, 1 defective, -1 unknown.
+        index: (N,), int64: rows of the cache.
+    """
+
+    image: Tensor
+    roi_mask: Tensor
+    gt_mask: Tensor
+    label: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
+
+    def to_float(self) -> Batch:
+        """The same batch with float32 pixels in [0, 1] and masks in {0, 1}, on the device where it lies."""
+        return self._replace(
+            image=self.image.float().div_(255), roi_mask=self.roi_mask.float(), gt_mask=self.gt_mask.float()
+        )
+
+
+def collate(cache: DecodedCache, indices: Sequence[int]) -> Batch:
+    """Gather rows of the cache into a uint8 batch: one copy, no loop over samples."""
+    rows = np.asarray(indices, np.int64)
+    return Batch(
+        image=torch.from_numpy(cache.images[rows]).permute(0, 3, 1, 2),
+        roi_mask=torch.from_numpy(cache.roi_masks[rows]).unsqueeze(1),
+        gt_mask=torch.from_numpy(cache.gt_masks[rows]).unsqueeze(1),
+        label=torch.from_numpy(cache.labels[rows]),
+        index=torch.from_numpy(rows),
+    )
+
+
+class InspectionDataset(Dataset[Batch]):
+    """A decoded cache as a torch dataset whose items are batches of one, and whose batches come whole."""
+
+    def __init__(self, cache: DecodedCache) -> None:
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def __getitem__(self, index: int) -> Batch:
+        return collate(self.cache, [index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Many rows as one batch; the data loader asks for these."""
+        return collate(self.cache, indices)
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that depends on the seed and the epoch alone, so a resumed run sees the same order.
+
+    Lightning calls `set_epoch` before each epoch.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist())
+
+
+def train_loader(
+    dataset: InspectionDataset,
+    batch_size: int,
+    seed: int,
+    *,
+    shuffle: bool = True,
+    drop_last: bool | None = None,
+) -> DataLoader[Batch]:
+    """Batches of `batch_size`, in an order that depends on the seed and the epoch alone.
+
+    Args:
+        dataset: the decoded samples.
+        batch_size: samples per batch; more than there are gives one batch of all.
+        seed: of the order.
+        shuffle: False keeps the cache's order.
+        drop_last: leave out a last, smaller batch; None does so where the order is shuffled, as other samples
+            are then left out in each epoch.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=min(batch_size, len(dataset)),
+        sampler=EpochSampler(len(dataset), seed) if shuffle else None,
+        drop_last=shuffle if drop_last is None else drop_last,
+        collate_fn=_as_it_is,
+    )
+
+
+def _as_it_is(batch: Any) -> Batch:
+    # `__getitems__` has gathered the batch already; torch's types know only lists of items.
+    return cast(Batch, batch)

@@ -1,0 +1,281 @@
+"""Read a layout of photographs into records: MVTec tree, plain folders, or a CSV manifest."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from roinspect.errors import UserError
+from roinspect.pixels import IMAGE_SUFFIXES
+
+COLUMNS = ("image_path", "split", "label", "mask_path", "roi_path", "group")
+SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+MASK_FOLDERS = ("ground_truth", "masks")
+NO_CATEGORY = frozenset({"roi", *MASK_FOLDERS})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One photograph and what is known of it.
+
+    Attributes:
+        image_path: the photograph.
+        split: "train", "val" or "test".
+        label: 0 good, 1 defective, None unknown, as the folder or the manifest says (before the ROI rule).
+        category: folder name or label text, "" where there is none.
+        mask_path: ground truth mask of the defect, None where there is none.
+        roi_path: mask of the region of interest, None where all of the image is inspected.
+        group: what near-duplicates share (a position, a part), "" where not given.
+        key: unique name: image path relative to the data root, with forward slashes.
+    """
+
+    image_path: Path
+    split: str
+    label: int | None
+    category: str
+    mask_path: Path | None = None
+    roi_path: Path | None = None
+    group: str = ""
+    key: str = ""
+
+
+def read_records(
+    data: Path | str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    good: Sequence[str] = ("good", "ok", "normal"),
+) -> list[Record]:
+    """Read every photograph below `data`, sorted by key.
+
+    The layout is found by itself, in this order:
+
+    1. a CSV file, or a folder with `manifest.csv`: columns image_path, split, label, mask_path, roi_path,
+       group, of which only the first must be there; paths are absolute or relative to the CSV's folder;
+    2. an MVTec tree: `train/CATEGORY/`, `test/CATEGORY/`, `val/CATEGORY/`;
+    3. plain folders: `CATEGORY/`, all of them in the train split.
+
+    In 2 and 3 a defect's mask lies in `ground_truth/` or `masks/`, under `CATEGORY/` or `SPLIT/CATEGORY/`,
+    and is named like the image with or without `_mask`.
+
+    Args:
+        data: folder or CSV file.
+        columns: the manifest's own name for a column above, such as {"group": "position"}.
+        good: category or label names, whatever their case, that mean good; "0" always does.
+
+    Raises:
+        UserError: nothing there, no image found, a file or column missing, or a mask that fits two images.
+    """
+    data = Path(data)
+    names = frozenset(name.lower() for name in good) | {"0"}
+    if not data.exists():
+        raise UserError("no such folder or manifest", where=data, remedy="check the path")
+    manifest = data / "manifest.csv" if data.is_dir() else data
+    if manifest.is_file():
+        records = _from_manifest(manifest, columns or {}, names)
+    elif columns:
+        raise UserError(
+            "columns are mapped but there is no manifest.csv", where=data, remedy="drop the columns"
+        )
+    else:
+        records = _from_folders(data, names)
+    if not records:
+        raise UserError(
+            "no photographs found",
+            where=data,
+            remedy="sort them into folders such as good/ and bad/, or train/good/ and test/CATEGORY/",
+        )
+    return sorted(records, key=lambda record: record.key)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every image below a folder, sorted; hidden files and folders are passed over."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(place, name)
+            for name in files
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _from_folders(root: Path, good: frozenset[str]) -> list[Record]:
+    split_folders = [folder for folder in _folders(root) if folder.name.lower() in SPLITS]
+    masks = _index_masks(root)
+    records: list[Record] = []
+    for folder in split_folders or [root]:
+        split = SPLITS[folder.name.lower()] if split_folders else "train"
+        if split_folders and (loose := _loose_images(folder)):
+            raise UserError(
+                f"{len(loose)} photographs lie outside any category",
+                where=loose[0],
+                remedy=f"move to {folder}/good/",
+            )
+        for category in _folders(folder):
+            if category.name.lower() in NO_CATEGORY:
+                continue
+            if any(inner.name.lower() in SPLITS for inner in _folders(category)):
+                raise UserError(
+                    "holds several products", where=root, remedy=f"point at one, such as {category}"
+                )
+            label = 0 if category.name.lower() in good else 1
+            for image in find_images(category):
+                key = image.relative_to(root).as_posix()
+                mask = _mask_of(key, masks, has_split=bool(split_folders)) if label else None
+                records.append(Record(image, split, label, category.name, mask, key=key))
+    _refuse_shared_masks(records)
+    return records
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _loose_images(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    )
+
+
+def _index_masks(root: Path) -> dict[str, list[Path]]:
+    """Mask files by their path below the mask folder, without suffix and without `_mask`."""
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for name in MASK_FOLDERS:
+        for mask in find_images(root / name):
+            key = mask.relative_to(root / name).with_suffix("").as_posix()
+            masks[key].append(mask)
+            if key.endswith("_mask"):
+                masks[key.removesuffix("_mask")].append(mask)
+    return masks
+
+
+def _mask_of(key: str, masks: Mapping[str, list[Path]], *, has_split: bool) -> Path | None:
+    stem = PurePosixPath(key).with_suffix("").as_posix()
+    places = (stem, stem.split("/", 1)[1]) if has_split else (stem,)
+    found = [mask for place in places for mask in masks.get(place, ())]
+    if len(found) > 1:
+        raise UserError(
+            f"fits the same image as {found[1]} ({key})", where=found[0], remedy="keep one of them"
+        )
+    return found[0] if found else None
+
+
+def _refuse_shared_masks(records: Sequence[Record]) -> None:
+    uses = Counter(record.mask_path for record in records if record.mask_path)
+    for mask, count in uses.items():
+        if count > 1:
+            keys = [record.key for record in records if record.mask_path == mask]
+            raise UserError(
+                f"fits {count} images: {', '.join(keys[:3])}",
+                where=mask,
+                remedy="lay the masks in ground_truth/SPLIT/CATEGORY/ and give each image its own name",
+            )
+
+
+def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[str]) -> list[Record]:
+    root = manifest.parent
+    records: list[Record] = []
+    seen: dict[str, int] = {}
+    for line, row in _rows(manifest, columns):
+        where = f"{manifest}, line {line}"
+        if not row["image_path"]:
+            raise UserError("no image path", where=where, remedy="fill it in or remove the line")
+        split = row.get("split", "train").lower()
+        if split not in SPLITS:
+            raise UserError(f"unknown split {split!r}", where=where, remedy="use train, val or test")
+        label = row.get("label", "")
+        image = _path(root, row["image_path"])
+        key = _key(root, image)
+        if key in seen:
+            raise UserError(
+                f"{key} stands on line {seen[key]} already", where=where, remedy="remove one of the lines"
+            )
+        seen[key] = line
+        records.append(
+            Record(
+                image_path=image,
+                split=SPLITS[split],
+                label=None if not label else int(label.lower() not in good),
+                category=label,
+                mask_path=_path(root, row["mask_path"]) if row.get("mask_path") else None,
+                roi_path=_path(root, row["roi_path"]) if row.get("roi_path") else None,
+                group=row.get("group", ""),
+                key=key,
+            )
+        )
+    _refuse_missing_files(manifest, records)
+    return records
+
+
+def _rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and the known columns, by our names, of every row of the manifest."""
+    if unknown := sorted(set(columns) - set(COLUMNS)):
+        raise UserError(
+            f"unknown column {unknown[0]!r}", where="--columns", remedy=f"use {', '.join(COLUMNS)}"
+        )
+    try:
+        text = manifest.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            "cannot be read as UTF-8 text", where=manifest, remedy="save it as UTF-8 CSV"
+        ) from None
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        names = {name: columns.get(name, name) for name in COLUMNS}
+        missing = [
+            names[name] for name in COLUMNS if name in (*columns, "image_path") and names[name] not in header
+        ]
+        if missing:
+            raise UserError(
+                f"has no column {missing[0]!r}",
+                where=manifest,
+                remedy=f"it has {', '.join(header) or 'no header'}",
+            )
+        if len(set(header)) < len(header):
+            raise UserError("has two columns of one name", where=manifest, remedy="rename one of them")
+        for row in reader:
+            if None in row or None in row.values():
+                raise UserError(
+                    f"the line has not {len(header)} fields like the header",
+                    where=f"{manifest}, line {reader.line_num}",
+                    remedy="mend the line",
+                )
+            yield (
+                reader.line_num,
+                {ours: row[theirs].strip() for ours, theirs in names.items() if theirs in row},
+            )
+    except csv.Error as error:
+        raise UserError(f"is no CSV ({error})", where=manifest, remedy="save it as UTF-8 CSV") from None
+
+
+def _path(root: Path, text: str) -> Path:
+    return Path(os.path.normpath(root / text.replace("\\", "/")))
+
+
+def _key(root: Path, image: Path) -> str:
+    """Path below the root; of an image elsewhere the whole path less the anchor, so no key holds `..`."""
+    home = Path(os.path.normpath(root))
+    if image.is_relative_to(home) and ".." not in image.relative_to(home).parts:
+        return image.relative_to(home).as_posix()
+    whole = Path(os.path.normpath(Path.cwd() / image))
+    return whole.relative_to(whole.anchor).as_posix()
+
+
+def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
+    named = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
+    missing = [path for path in dict.fromkeys(named) if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"names {len(missing)} files that are not there: {', '.join(map(str, missing[:3]))}",
+            where=manifest,
+            remedy="mend the paths, which are relative to the manifest's folder",
+        )

@@ -1,0 +1,170 @@
+"""Give every record its region of interest, and the rule of what a region means for a label.
+
+The region says where a defect matters; it is not ground truth. Non-zero means inspect, zero means ignore.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.data.records import Record, find_images, read_records
+from roinspect.errors import UserError
+from roinspect.pixels import IMAGE_SUFFIXES, read_mask
+
+Place = Literal["none", "inside", "outside", "both"]
+ReadMask = Callable[[Path], NDArray[np.uint8]]
+
+
+def label_in_roi(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8], *, min_pixels: int = 1) -> int:
+    """The label in use: 1 where at least `min_pixels` of the defect lie inside the ROI, else 0.
+
+    A defect wholly outside the ROI makes a good image.
+
+    Args:
+        gt_mask: (H, W) in {0, 1}, 1 = defect.
+        roi_mask: (H, W) in {0, 1}, 1 = inspect.
+        min_pixels: how many defective pixels inside the ROI make a defect, at least 1.
+
+    Raises:
+        ValueError: the masks differ in shape, or `min_pixels` is below 1.
+
+    Example:
+        >>> defect, roi = np.eye(4, dtype=np.uint8), np.zeros((4, 4), np.uint8)
+        >>> roi[:2] = 1
+        >>> label_in_roi(defect, roi), label_in_roi(defect, roi, min_pixels=3)
+        (1, 0)
+    """
+    if gt_mask.shape != roi_mask.shape:
+        raise ValueError(f"masks differ in shape: {gt_mask.shape} and {roi_mask.shape}")
+    if min_pixels < 1:
+        raise ValueError(f"min_pixels must be at least 1, not {min_pixels}")
+    return int(np.count_nonzero((gt_mask != 0) & (roi_mask != 0)) >= min_pixels)
+
+
+def defect_place(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8]) -> Place:
+    """Where the defect lies: "none" without one, "inside" or "outside" the ROI, or "both".
+
+    Args:
+        gt_mask: (H, W) in {0, 1}, 1 = defect.
+        roi_mask: (H, W) in {0, 1}, 1 = inspect.
+
+    Raises:
+        ValueError: the masks differ in shape.
+    """
+    inside = label_in_roi(gt_mask, roi_mask)
+    outside = bool(np.any((gt_mask != 0) & (roi_mask == 0)))
+    if inside:
+        return "both" if outside else "inside"
+    return "outside" if outside else "none"
+
+
+def attach_roi(
+    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
+) -> list[Record]:
+    """Give every record its ROI mask's path.
+
+    Args:
+        records: as `read_records` returns them, or a part of them: only these need a mask.
+        roi: "none": all of each image is inspected. "auto": the manifest's roi_path, else the tree DATA/roi.
+            "column:NAME": that column of the manifest. A folder: a tree that mirrors the images' keys, with
+            any image suffix. An image file: one mask for all.
+        data: what `read_records` read.
+        columns: what `read_records` was given.
+
+    Raises:
+        UserError: no ROI is found and none was not asked for, or some image has none.
+    """
+    data = Path(data)
+    if roi == "none":
+        return [replace(record, roi_path=None) for record in records]
+    if roi == "auto":
+        if any(record.roi_path for record in records):
+            return _complete(list(records), "the manifest's roi_path")
+        tree = (data if data.is_dir() else data.parent) / "roi"
+        if not tree.is_dir():
+            raise UserError(
+                "no region of interest given", where=data, remedy="pass --roi FOLDER or --roi none"
+            )
+        return _mirrored(records, tree)
+    if roi.startswith("column:"):
+        name = roi.removeprefix("column:")
+        reread = read_records(data, columns={**(columns or {}), "roi_path": name})
+        roi_paths = {record.key: record.roi_path for record in reread}
+        return _complete([replace(r, roi_path=roi_paths.get(r.key)) for r in records], f"column {name}")
+    path = Path(roi)
+    if path.is_dir():
+        return _mirrored(records, path)
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        return [replace(record, roi_path=path) for record in records]
+    raise UserError(
+        "no such folder or mask",
+        where=f"--roi {roi}",
+        remedy="give a folder, a mask file, column:NAME, auto or none",
+    )
+
+
+def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_mask) -> NDArray[np.uint8]:
+    """The ROI mask of a record, all ones where it has no `roi_path`.
+
+    Args:
+        record: the record.
+        size_hw: height and width of its image.
+        read: reads a mask file.
+
+    Returns:
+        (H, W), uint8 in {0, 1}, of the image's size.
+
+    Raises:
+        UserError: the mask cannot be read, is of another size than the image, or marks nothing.
+    """
+    if record.roi_path is None:
+        return np.ones(size_hw, np.uint8)
+    roi_mask = read(record.roi_path)
+    refuse_other_size(record, record.roi_path, roi_mask.shape, size_hw)
+    if not roi_mask.any():
+        raise UserError("the ROI marks nothing", where=record.roi_path, remedy="draw it, or pass --roi none")
+    return roi_mask
+
+
+def refuse_other_size(record: Record, mask: Path, mask_hw: tuple[int, ...], size_hw: tuple[int, int]) -> None:
+    """Raise the UserError for a mask that is not of its image's size."""
+    if mask_hw != size_hw:
+        raise UserError(
+            f"is {mask_hw[0]}x{mask_hw[1]} pixels (height x width) but its image "
+            f"{record.key or record.image_path} is {size_hw[0]}x{size_hw[1]}",
+            where=mask,
+            remedy="make the mask at the image's size",
+        )
+
+
+def _mirrored(records: Sequence[Record], tree: Path) -> list[Record]:
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for mask in find_images(tree):
+        masks[mask.relative_to(tree).with_suffix("").as_posix()].append(mask)
+    attached: list[Record] = []
+    for record in records:
+        found = masks.get(PurePosixPath(record.key).with_suffix("").as_posix(), [])
+        if len(found) > 1:
+            raise UserError(
+                f"fits {record.key} as well as {found[1]} does", where=found[0], remedy="keep one of them"
+            )
+        attached.append(replace(record, roi_path=found[0] if found else None))
+    return _complete(attached, str(tree))
+
+
+def _complete(records: list[Record], source: str) -> list[Record]:
+    missing = [record for record in records if record.roi_path is None]
+    if missing:
+        raise UserError(
+            f"no ROI mask in {source} ({len(missing)} of {len(records)} images have none)",
+            where=missing[0].key or missing[0].image_path,
+            remedy="add the masks, or pass --roi none to inspect all of every image",
+        )
+    return records

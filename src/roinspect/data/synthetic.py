@@ -1,0 +1,247 @@
+"""Photograph-like pictures of two made-up products, with regions of interest and exact defect masks.
+
+`render` draws one picture; `write_dataset` writes an MVTec-like tree of them:
+
+    OUT/train/good/NNN.png
+    OUT/test/good/NNN.png
+    OUT/test/<defect>_<inside|outside|both>/NNN.png
+    OUT/ground_truth/<defect>_<inside|outside|both>/NNN_mask.png
+    OUT/roi/<train|test>/<folder>/NNN.png            255 = inspect
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.data.lighting import Scene, draw_camera, illuminate
+from roinspect.data.marks import Mask, draw_mark, find_spine
+from roinspect.data.textures import Field
+from roinspect.data.vials import Vials
+from roinspect.data.zipper import Zipper
+from roinspect.errors import UserError
+
+ProductName: TypeAlias = Literal["zipper", "vials"]
+Place: TypeAlias = Literal["inside", "outside", "both"]
+PLACES: tuple[Place, ...] = ("inside", "outside", "both")
+
+VISIBLE = 6.0
+"""Grey levels by which a defect must change a pixel for its mask to count it."""
+
+
+class Sample(NamedTuple):
+    """One picture: `image` uint8 (H, W, 3) RGB; `roi_mask` and `gt_mask` uint8 (H, W) in {0, 1}."""
+
+    image: NDArray[np.uint8]
+    roi_mask: Mask
+    gt_mask: Mask
+
+
+PRODUCTS: dict[str, type[Zipper] | type[Vials]] = {"zipper": Zipper, "vials": Vials}
+SHARES: tuple[tuple[str, Place | None, float], ...] = (
+    ("train", None, 0.60),
+    ("test", None, 0.10),
+    ("test", "inside", 0.15),
+    ("test", "outside", 0.10),
+    ("test", "both", 0.05),
+)
+"""How `count` is shared out: split, place of the defect (None: a good part), share."""
+
+
+def render(
+    product: ProductName,
+    rng: np.random.Generator,
+    *,
+    defect: str | None = None,
+    place: Place = "inside",
+    size_hw: tuple[int, int] = (256, 256),
+) -> Sample:
+    """Draw one picture.
+
+    The product, the camera and the defect have random streams of their own, so the same `rng` state gives the same
+    picture with and without the defect, but for the defect's pixels and a rim of two.
+
+    Args:
+        product: "zipper" or "vials".
+        rng: source of everything random; three numbers are drawn from it.
+        defect: a name from `defects(product, place)`, or None for a good part.
+        place: whether the defect lies wholly inside the ROI, wholly outside it, or on both sides.
+        size_hw: height and width in pixels, at least 64 each.
+
+    Raises:
+        UserError: unknown product or defect, or a size below 64.
+    """
+    if min(size_hw) < 64:
+        raise UserError(
+            "images are too small to show a defect", where=f"size {size_hw}", remedy="use at least 64"
+        )
+    if defect is not None and defect not in defects(product, place):
+        known = ", ".join(defects(product, place))
+        raise UserError(f"no such defect {place} the ROI", where=defect, remedy=f"choose one of {known}")
+    streams = [np.random.default_rng(int(word)) for word in rng.integers(2**63, size=3)]
+    part = _product(product)(streams[0], size_hw)
+    camera = draw_camera(streams[1], size_hw)
+    good = camera.develop(illuminate(part.scene(), part.light))
+    if defect is None:
+        return Sample(camera.digitise(good), part.roi, np.zeros(size_hw, np.uint8))
+    for _ in range(25):
+        scene = _with_defect(part, defect, place, streams[2])
+        if scene is None:
+            continue
+        bad = camera.develop(illuminate(scene, part.light))
+        gt_mask = _changed(good, bad, _allowed(part, place))
+        if _is_fit(gt_mask, part.roi, place):
+            rim = cv2.dilate(gt_mask, np.ones((3, 3), np.uint8)).astype(np.float32)
+            blend = cv2.blur(rim, (3, 3)) * _allowed(part, place)
+            return Sample(camera.digitise(good + blend[..., None] * (bad - good)), part.roi, gt_mask)
+    raise RuntimeError(f"found no room for a {defect} {place} the ROI of a {product} at {size_hw}")
+
+
+def defects(product: ProductName, place: Place) -> tuple[str, ...]:
+    """Names of the defects that a product can have inside, outside or on both sides of its ROI."""
+    kind = _product(product)
+    return {"inside": kind.inside, "outside": kind.outside, "both": kind.both}[place]
+
+
+def write_dataset(
+    product: ProductName, out: Path, *, count: int, seed: int, size_hw: tuple[int, int] = (256, 256)
+) -> None:
+    """Write `count` pictures as an MVTec-like tree with a mirrored `roi/` tree, whole or not at all.
+
+    Of the pictures 60 % are train/good, 10 % test/good, 15 % have a defect inside the ROI, 10 % outside only and
+    5 % on both sides; the kinds of defect take turns. Picture i depends on (seed, i) alone.
+
+    Args:
+        product: "zipper" or "vials".
+        out: a folder that does not exist yet or is empty.
+        count: number of pictures, at least 20.
+        seed: not negative; the same seed gives the same bytes.
+        size_hw: height and width in pixels.
+
+    Raises:
+        UserError: `out` holds something, or an argument is out of range.
+    """
+    _product(product)
+    if count < 20:
+        raise UserError(
+            f"{count} pictures do not fill every folder", where="count", remedy="ask for at least 20"
+        )
+    if seed < 0:
+        raise UserError("is negative", where=f"seed {seed}", remedy="use 0 or more")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("exists and is not empty", where=out, remedy="name a new folder or empty this one")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        unfinished.chmod(0o755)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            jobs = [
+                pool.submit(_write_one, unfinished, product, seed, index, item, size_hw)
+                for index, item in enumerate(plan(product, count))
+            ]
+            for job in jobs:
+                job.result()
+        if out.exists():
+            out.rmdir()
+        os.replace(unfinished, out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+class Item(NamedTuple):
+    """One picture to make: `split`, `folder` under it, `stem`, and the defect with its place, if any."""
+
+    split: str
+    folder: str
+    stem: str
+    defect: str | None
+    place: Place
+
+
+def plan(product: ProductName, count: int) -> list[Item]:
+    """What each of `count` pictures shows and where it goes."""
+    items: list[Item] = []
+    numbers: Counter[tuple[str, str]] = Counter()
+    share_so_far = 0.0
+    for split, place, share in SHARES:
+        first = len(items)
+        share_so_far += share
+        kinds = defects(product, place) if place else ()
+        for turn in range(round(count * share_so_far) - first):
+            defect = kinds[turn % len(kinds)] if kinds else None
+            folder = f"{defect}_{place}" if defect else "good"
+            items.append(Item(split, folder, f"{numbers[split, folder]:03d}", defect, place or "inside"))
+            numbers[split, folder] += 1
+    return items
+
+
+def _product(name: str) -> type[Zipper] | type[Vials]:
+    if name not in PRODUCTS:
+        raise UserError("no such product", where=name, remedy=f"choose one of {', '.join(PRODUCTS)}")
+    return PRODUCTS[name]
+
+
+def _write_one(
+    root: Path, product: ProductName, seed: int, index: int, item: Item, size_hw: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    sample = render(product, rng, defect=item.defect, place=item.place, size_hw=size_hw)
+    _write_png(
+        root / item.split / item.folder / f"{item.stem}.png", cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR)
+    )
+    _write_png(root / "roi" / item.split / item.folder / f"{item.stem}.png", 255 * sample.roi_mask)
+    if item.defect:
+        _write_png(root / "ground_truth" / item.folder / f"{item.stem}_mask.png", 255 * sample.gt_mask)
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+
+
+def _with_defect(part: Zipper | Vials, kind: str, place: Place, rng: np.random.Generator) -> Scene | None:
+    """The part's scene with one defect (or two of a small kind, where it must lie on both sides)."""
+    if isinstance(part, Zipper) and kind in part.structural:
+        return part.broken(kind, rng)
+    inside, outside = part.roi & part.field, (1 - part.roi) & part.field
+    if place == "both" and kind == "particle":
+        spines = [
+            find_spine(kind, rng, region, region, part.unit, crossing=False) for region in (inside, outside)
+        ]
+    else:
+        home = outside if place == "outside" else inside
+        spines = [find_spine(kind, rng, home, outside, part.unit, crossing=place == "both")]
+    scene = part.scene()
+    for spine in spines:
+        if spine is None:
+            return None
+        draw_mark(kind, rng, scene, spine, part.unit)
+    return scene
+
+
+def _allowed(part: Zipper | Vials, place: Place) -> Mask:
+    return {"inside": part.roi, "outside": 1 - part.roi, "both": np.ones_like(part.roi)}[place]
+
+
+def _changed(good: Field, bad: Field, allowed: Mask) -> Mask:
+    """Pixels that the defect changed visibly, but for lone specks: (H, W) in {0, 1}."""
+    visible = ((np.abs(bad - good).max(axis=2) > VISIBLE) & (allowed > 0)).astype(np.float32)
+    neighbours = cv2.blur(visible, (3, 3), borderType=cv2.BORDER_CONSTANT) * 9
+    return ((visible > 0) & (neighbours > 2.5)).astype(np.uint8)
+
+
+def _is_fit(gt_mask: Mask, roi: Mask, place: Place) -> bool:
+    """Whether the mask is neither a speck nor a blotch, and both sides have their part where they should."""
+    least, most = 0.0004 * gt_mask.size, 0.02 * gt_mask.size
+    if place == "both" and min(gt_mask[roi > 0].sum(), gt_mask[roi == 0].sum()) < 0.4 * least:
+        return False
+    return bool(max(least, 4) <= gt_mask.sum() <= most)

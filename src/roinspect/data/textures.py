@@ -1,0 +1,74 @@
+"""Random fields and woven cloth for the synthetic products.
+
+All lengths are in pixels of the array at hand; all fields are float32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Field: TypeAlias = NDArray[np.float32]
+
+
+def smooth_noise(rng: np.random.Generator, hw: tuple[int, int], cell: float) -> Field:
+    """Smooth noise of mean about 0 and deviation about 1 that varies over `cell` pixels.
+
+    Returns:
+        (H, W) field.
+    """
+    coarse = (int(np.ceil(hw[0] / cell)) + 2, int(np.ceil(hw[1] / cell)) + 2)
+    grid = rng.standard_normal(coarse, dtype=np.float32)
+    return cv2.resize(grid, (hw[1], hw[0]), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
+
+
+def fractal_noise(rng: np.random.Generator, hw: tuple[int, int], cell: float, octaves: int = 3) -> Field:
+    """Sum of `octaves` smooth noises, each half as coarse and 0.6 times as strong as the last: (H, W)."""
+    total = np.zeros(hw, np.float32)
+    for octave in range(octaves):
+        total += np.float32(0.6**octave) * smooth_noise(rng, hw, cell / 2**octave)
+    return total
+
+
+def smoothstep(low: float, high: float, value: Field) -> Field:
+    """0 below `low`, 1 above `high` (which may be the smaller one), smooth between."""
+    t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+class Cloth(NamedTuple):
+    """A weave: `height` in [0, 1] of a thread's thickness, `tone` a factor near 1 on the cloth's colour."""
+
+    height: Field
+    tone: Field
+
+
+def weave(rng: np.random.Generator, a: Field, b: Field, lean: Field) -> Cloth:
+    """Twill cloth with threads of uneven tone and course.
+
+    Args:
+        rng: source of the irregularities.
+        a, b: (H, W) coordinates across the weft and the warp, one thread a unit.
+        lean: (H, W) of +1 or -1, which way the twill's diagonal runs (a change of sign makes a herringbone).
+
+    Returns:
+        Height and tone, each (H, W).
+    """
+    hw = (a.shape[0], a.shape[1])
+    a = a + 0.16 * smooth_noise(rng, hw, 9)
+    b = b + 0.16 * smooth_noise(rng, hw, 11)
+    i, j = np.floor(a), np.floor(b)
+    fa, fb = a - i - 0.5, b - j - 0.5
+    i, j = i.astype(np.int32), j.astype(np.int32)
+    warp_on_top = (i + lean.astype(np.int32) * j) % 4 < 2
+
+    tones = 1 + 0.1 * rng.standard_normal((2, 1024), dtype=np.float32)
+    across = np.where(warp_on_top, fb, fa)
+    along = np.where(warp_on_top, fa, fb)
+    height = (1 - 3.6 * across * across) * (1 - 0.9 * along * along)
+    tone = np.where(warp_on_top, tones[0][j & 1023], 0.9 * tones[1][i & 1023])
+    fibres = rng.standard_normal(hw, dtype=np.float32)
+    return Cloth(height + 0.06 * fibres, tone * (1 + 0.07 * fibres))

@@ -1,0 +1,25 @@
+"""Faults that a user can mend: one line, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A fault in what the user gave: what is wrong, where, and what to do about it.
+
+    Args:
+        what: the fault, in plain words.
+        where: the file, folder or setting at fault.
+        remedy: what the user can do.
+
+    Example:
+        >>> str(UserError("no images found", where="parts/", remedy="point at a folder with photographs"))
+        'parts/: no images found; point at a folder with photographs'
+    """
+
+    def __init__(self, what: str, *, where: object = "", remedy: str = "") -> None:
+        self.what = what
+        self.where = str(where)
+        self.remedy = remedy
+        head = f"{self.where}: " if self.where else ""
+        tail = f"; {remedy}" if remedy else ""
+        super().__init__(f"{head}{what}{tail}".replace("\n", " "))

@@ -1,0 +1,180 @@
+"""Plots as SVG text: no script, no font and no library needed to open them.
+
+Colours and line styles are CSS classes (`good`, `outside`, `defective`, `line`, `grid`, ...) of the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.evaluation import curves
+
+WIDTH = 640
+LEFT, RIGHT = 16, 624
+BAND = 92
+BINS = 48
+
+Curve = Sequence[tuple[float, float]]
+
+
+def score_range(scores: NDArray[Any], threshold: float) -> tuple[float, float]:
+    """Returns the scores shown on an axis: all of them and the threshold, with a small margin."""
+    low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
+    margin = (high - low) * 0.03 or max(abs(high), 1.0) * 0.05
+    return low - margin, high + margin
+
+
+def ticks(low: float, high: float, *, count: int = 5, least: float = 0.0) -> list[float]:
+    """Returns about `count` round numbers between two others, at least `least` apart.
+
+    Example:
+        >>> ticks(0.03, 1.02)
+        [0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    raw = max((high - low) / count, least)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(index * step, 12) + 0.0 for index in range(first, last + 1)]
+
+
+def histogram_svg(
+    groups: Sequence[tuple[str, str, NDArray[Any]]], low: float, high: float, threshold: float
+) -> str:
+    """Draws one band of bars for each group of scores over a common axis, with the threshold across.
+
+    Args:
+        groups: (CSS class, caption, scores) from top to bottom.
+        low: score at the left edge.
+        high: score at the right edge.
+        threshold: where the line stands.
+
+    Returns:
+        SVG text; the threshold line has the id `threshold-line`.
+    """
+    height = BAND * len(groups) + 34
+    edges = np.linspace(low, high, BINS + 1)
+    step = (RIGHT - LEFT) / BINS
+    parts = []
+    for row, (css, caption, scores) in enumerate(groups):
+        base = BAND * (row + 1)
+        counts, _ = np.histogram(scores, edges)
+        peak = max(int(counts.max()), 1)
+        bars = "".join(
+            f'<rect x="{LEFT + i * step:.1f}" y="{base - h:.1f}" width="{step - 1:.1f}" height="{h:.1f}"/>'
+            for i, count in enumerate(counts)
+            if (h := (BAND - 36) * count / peak)
+        )
+        parts.append(
+            f'<g class="{css}">{bars}</g>'
+            f'<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{base}" y2="{base}"/>'
+        )
+        parts.append(f'<text class="caption" x="{LEFT}" y="{base - BAND + 24}">{escape(caption)}</text>')
+    bottom = BAND * len(groups)
+    for tick in ticks(low, high):
+        x = _place(tick, low, high, LEFT, RIGHT)
+        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
+        parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 20}">{tick:g}</text>')
+    x = _place(threshold, low, high, LEFT, RIGHT)
+    parts.append(
+        f'<line id="threshold-line" class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>'
+    )
+    return _svg(height, parts, "Scores of all parts, with the threshold")
+
+
+def roc_svg(scores: NDArray[Any], labels: NDArray[Any], threshold: float) -> str:
+    """Draws caught defective parts against rejected others, and the point of the threshold.
+
+    Args:
+        scores: (N,).
+        labels: (N,) in {0, 1}, both present.
+        threshold: a part at or above it raises an alarm.
+    """
+    found = curves.tally(scores, labels)
+    x = np.concatenate([[0.0], np.cumsum(found.negative) / found.negative.sum()])
+    y = np.concatenate([[0.0], np.cumsum(found.positive) / found.positive.sum()])
+    alarm, is_defective = np.asarray(scores) >= threshold, np.asarray(labels) == 1
+    point = (float(alarm[~is_defective].mean()), float(alarm[is_defective].mean()))
+    return _plot(
+        list(zip(x.tolist(), y.tolist(), strict=True)),
+        (0.0, 1.0),
+        (0.0, 1.0),
+        point=point,
+        diagonal=True,
+        x_label="other parts rejected",
+        y_label="defective parts caught",
+        title="ROC curve",
+    )
+
+
+def training_svg(name: str, curve: Curve) -> str:
+    """Draws one measure over the epochs.
+
+    Args:
+        name: of the measure.
+        curve: (epoch, value) pairs; values that are not finite are left out.
+    """
+    kept = [(x, y) for x, y in curve if math.isfinite(y)]
+    if not kept:
+        return ""
+    xs, ys = [x for x, _ in kept], [y for _, y in kept]
+    pad = (max(ys) - min(ys)) * 0.05 or max(abs(ys[0]), 1e-6) * 0.1
+    spans = (min(xs), max(max(xs), min(xs) + 1)), (min(ys) - pad, max(ys) + pad)
+    return _plot(kept, *spans, x_label="epoch", y_label=name, title=name, point=kept[-1], least_x=1.0)
+
+
+def _plot(
+    curve: Curve,
+    x_span: tuple[float, float],
+    y_span: tuple[float, float],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    point: tuple[float, float] | None = None,
+    diagonal: bool = False,
+    least_x: float = 0.0,
+) -> str:
+    width, height, left, top, bottom = 360, 300, 56, 30, 254
+    right = width - 12
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return _place(x, *x_span, left, right), _place(y, *y_span, bottom, top)
+
+    parts = [f'<text class="caption" x="0" y="14">{escape(y_label)}</text>']
+    for tick in ticks(*x_span, least=least_x):
+        x, _ = at(tick, y_span[0])
+        parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 18}">{tick:g}</text>')
+    for tick in ticks(*y_span):
+        _, y = at(x_span[0], tick)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" text-anchor="end" x="{left - 6}" y="{y + 4:.1f}">{tick:g}</text>')
+    parts.append(
+        f'<text class="tick" text-anchor="end" x="{right}" y="{bottom + 38}">{escape(x_label)}</text>'
+    )
+    if diagonal:
+        parts.append(f'<line class="chance" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>')
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*pair) for pair in curve))
+    parts.append(f'<polyline class="line" points="{path}"/>')
+    if point:
+        x, y = at(*point)
+        parts.append(f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
+    return _svg(height, parts, title, width)
+
+
+def _place(value: float, low: float, high: float, start: float, end: float) -> float:
+    return start + (value - low) / (high - low) * (end - start)
+
+
+def _svg(height: int, parts: Sequence[str], title: str, width: int = WIDTH) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title, quote=True)}">'
+        f"{''.join(parts)}</svg>"
+    )

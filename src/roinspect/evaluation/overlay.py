@@ -1,0 +1,79 @@
+"""The picture of a verdict: the photograph, where it was looked at, and what was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+ROI_COLOUR = (255, 255, 255)
+TRUTH_COLOUR = (0, 229, 255)
+FOUND_COLOUR = (255, 214, 0)
+STRONGEST = 0.85
+"""Opacity of the hottest heat: the photograph still shows through."""
+
+
+def overlay(
+    image: Image,
+    anomaly_map: NDArray[Any] | None,
+    roi_mask: NDArray[Any] | None = None,
+    gt_mask: NDArray[Any] | None = None,
+    *,
+    threshold: float | None = None,
+) -> Image:
+    """Lays heat and outlines over a photograph: ROI white, truth cyan, found regions yellow.
+
+    Heat is drawn in a perceptually uniform colour map (inferno) and grows more opaque with its value, so what
+    is normal stays a photograph.
+
+    Args:
+        image: (H, W, 3), RGB.
+        anomaly_map: (h, w), 0 for normal to 1 for most anomalous, clipped beyond; None draws outlines alone.
+        roi_mask: (h, w), non-zero where it was looked at; None, or the whole image, draws no outline.
+        gt_mask: (h, w), non-zero on the defects; None where unknown.
+        threshold: map value from which a region is outlined as found; None outlines none.
+
+    Returns:
+        (H, W, 3), RGB. Maps and masks of another size are scaled to the image's.
+    """
+    height, width = image.shape[:2]
+    drawn = np.ascontiguousarray(image)
+    if anomaly_map is not None:
+        heat = cv2.resize(np.clip(anomaly_map, 0, 1).astype(np.float32), (width, height))
+        colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+        opacity = (STRONGEST * heat)[..., None]
+        drawn = (drawn * (1 - opacity) + colours * opacity).round().astype(np.uint8)
+        if threshold is not None:
+            drawn = outline(drawn, heat >= threshold, FOUND_COLOUR)
+    if gt_mask is not None:
+        drawn = outline(drawn, gt_mask, TRUTH_COLOUR)
+    if roi_mask is not None and not np.all(roi_mask):
+        drawn = outline(drawn, roi_mask, ROI_COLOUR)
+    return drawn
+
+
+def outline(image: Image, mask: NDArray[Any], colour: tuple[int, int, int]) -> Image:
+    """Draws the border of a mask, with a dark halo so that it shows on any ground.
+
+    Args:
+        image: (H, W, 3), RGB; left as it is.
+        mask: (h, w), non-zero inside; scaled to the image's size.
+        colour: RGB in [0, 255].
+
+    Returns:
+        (H, W, 3), a new image.
+    """
+    height, width = image.shape[:2]
+    # Scaled as a surface and cut at one half, a coarse mask gets a smooth border instead of steps.
+    surface = cv2.resize((np.asarray(mask) > 0).astype(np.float32), (width, height))
+    inside = (surface >= 0.5).astype(np.uint8)
+    borders, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, round(max(height, width) / 250))
+    drawn = image.copy()
+    cv2.drawContours(drawn, borders, -1, (20, 20, 20), thickness + 2)
+    cv2.drawContours(drawn, borders, -1, colour, thickness)
+    return drawn

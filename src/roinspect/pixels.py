@@ -1,0 +1,245 @@
+"""Decode, resize and write images: the only place that does, for training and for the line alike.
+
+Eight- and sixteen-bit PNG, JPEG, TIFF, BMP and WebP files are read, grey, RGB, palette or with alpha, and
+turned as their EXIF tag says. Of an animated or many-paged file the first page counts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.containers import identify
+from roinspect.errors import UserError
+
+Pixels: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
+Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+
+# A damaged file becomes a UserError that names it; OpenCV's own lines on stderr name nothing.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def read_image(source: Path | str | bytes) -> NDArray[np.uint8]:
+    """Read an image as RGB.
+
+    Sixteen-bit values are divided by 257 and rounded. Transparent parts are laid over black; the fourth byte
+    of a BMP and the alpha of a grey TIFF do not count.
+
+    Args:
+        source: a file, or a whole encoded file as bytes.
+
+    Returns:
+        Array (H, W, 3), uint8 in [0, 255], RGB, turned upright.
+
+    Raises:
+        UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported.
+    """
+    pixels = _decode(_read(source), _name(source))
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"pixels of type {pixels.dtype} are not supported",
+            where=_name(source),
+            remedy="save it as 8 or 16 bit",
+        )
+    if pixels.dtype == np.uint16:
+        pixels = (pixels.astype(np.uint32) + 128) // 257
+    code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels, np.uint8), code), np.uint8)
+
+
+def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
+    """Read a mask: 1 wherever any colour channel is above zero at the file's own depth.
+
+    Transparent parts are 0. JPEG blurs the edges of a mask into faint halos, so in a JPEG file a pixel counts
+    from half brightness on.
+
+    Args:
+        source: a file, or a whole encoded file as bytes.
+
+    Returns:
+        Array (H, W), uint8 in {0, 1}, turned upright.
+
+    Raises:
+        UserError: as `read_image`, but every depth is supported.
+    """
+    data = _read(source)
+    pixels = _decode(data, _name(source))
+    marked = pixels >= 128 if data.startswith(b"\xff\xd8") else pixels != 0
+    return np.ascontiguousarray(marked if marked.ndim == 2 else marked.any(axis=2), np.uint8)
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Height and width as `read_image` would return them; PNG and JPEG are not decoded, others are.
+
+    Raises:
+        UserError: the file cannot be read, is cut off or is no image.
+    """
+    data = _read(path)
+    container = identify(data)
+    if container is None or not container.whole or container.size_hw is None:
+        height, width = _decode(data, _name(path)).shape[:2]
+        return height, width
+    height, width = container.size_hw
+    return (width, height) if container.orientation >= 5 else (height, width)
+
+
+def resize_image(image: NDArray[Value], size_hw: tuple[int, int]) -> NDArray[Value]:
+    """Resize (H, W) or (H, W, C): an axis that shrinks is area-averaged, one that grows is interpolated.
+
+    Returns:
+        Array of the input's type; the input itself where the size is already right.
+    """
+    height, width = size_hw
+    # Two passes, because OpenCV's area mode does not average along one axis while the other grows.
+    shrunk_hw = (min(height, image.shape[0]), min(width, image.shape[1]))
+    for target_hw, how in ((shrunk_hw, cv2.INTER_AREA), (size_hw, cv2.INTER_LINEAR)):
+        if image.shape[:2] != target_hw:
+            image = cv2.resize(image, target_hw[::-1], interpolation=how).astype(image.dtype, copy=False)
+    return image
+
+
+def resize_mask(mask: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize a mask (H, W) in {0, 1}: a pixel is set where at least half of its area is.
+
+    A mask too fine for that keeps every pixel that it touches, so no mask that marks something becomes empty.
+
+    Returns:
+        Array `size_hw`, uint8 in {0, 1}; the input itself where the size is already right.
+    """
+    if mask.shape == size_hw:
+        return mask
+    area = resize_image(mask.astype(np.float32), size_hw)
+    # The tolerance keeps exact halves on the same side whatever the rounding of the area weights.
+    resized = area >= 0.5 - 1e-4
+    return (resized if resized.any() else area > 0).astype(np.uint8)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from "HEIGHTxWIDTH", or from one number for a square.
+
+    Raises:
+        UserError: the text is neither, or a side lies outside [1, 16384].
+
+    Example:
+        >>> parse_size("256x640"), parse_size("256")
+        ((256, 640), (256, 256))
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,5})(?:[xX]([0-9]{1,5}))?\s*", text)
+    size_hw = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not all(1 <= side <= 16384 for side in size_hw):
+        raise UserError(
+            f"{text!r} is not an image size",
+            where="--size",
+            remedy="give HEIGHTxWIDTH in pixels such as 256x640, or one number for a square",
+        )
+    return size_hw
+
+
+def write_image(path: Path | str, image: Pixels) -> None:
+    """Write RGB (H, W, 3) or grey (H, W), uint8 or uint16, in the format of the suffix, whole or not at all.
+
+    Folders that are missing are made.
+
+    Raises:
+        UserError: the suffix is not an image's, the format cannot hold the array, or the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(
+            "not an image suffix", where=path, remedy=f"use one of {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    try:
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+        written, encoded = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels))
+    except cv2.error:
+        written = False
+    if not written:
+        raise UserError(
+            f"{path.suffix} cannot hold {image.dtype} pixels of shape {image.shape}",
+            where=path,
+            remedy="write a PNG",
+        )
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(encoded.tobytes())
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot be written ({reason})", where=path, remedy="free space or choose another place"
+        ) from None
+
+
+def _name(source: Path | str | bytes) -> str:
+    return "image bytes" if isinstance(source, bytes) else str(source)
+
+
+def _read(source: Path | str | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot be read ({reason})", where=source, remedy="check the path and its rights"
+        ) from None
+
+
+def _decode(data: bytes, where: str) -> Pixels:
+    """Pixels at the file's depth, turned upright and laid over black: (H, W), or (H, W, 3) in BGR."""
+    if not data:
+        raise UserError("the file is empty", where=where, remedy="take or copy the photograph again")
+    container = identify(data)
+    if container is None:
+        raise UserError(
+            "not a PNG, JPEG, TIFF, BMP or WebP image", where=where, remedy="convert or remove it"
+        )
+    pixels = None
+    if container.whole:
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            pixels = None
+    if pixels is None:
+        raise UserError(
+            f"the {container.kind} file is cut off or damaged", where=where, remedy="copy it again"
+        )
+    # OpenCV multiplies the colours of an eight-bit TIFF by their alpha itself, but not those of a deeper one.
+    if container.has_straight_alpha and not (container.kind == "TIFF" and pixels.dtype == np.uint8):
+        pixels = _over_black(pixels)
+    colours = pixels if pixels.ndim == 2 else pixels[..., :3]
+    return _upright(colours, container.orientation)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation: 5 to 8 are transposed, the rest is one flip of either axis or both."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _over_black(pixels: Pixels) -> Pixels:
+    """Multiply colours by their alpha, where there is one."""
+    if pixels.ndim == 2 or pixels.shape[2] != 4 or pixels.dtype not in (np.uint8, np.uint16):
+        return pixels
+    opaque = 255 if pixels.dtype == np.uint8 else 65535
+    alpha = pixels[..., 3:].astype(np.uint32)
+    return ((pixels[..., :3].astype(np.uint32) * alpha + opaque // 2) // opaque).astype(pixels.dtype)

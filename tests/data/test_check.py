@@ -1,0 +1,211 @@
+"""`check` finds what would break training, tells it once, and reads every file once."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from roinspect import pixels
+from roinspect.data.check import Findings, check, print_findings
+from roinspect.data.records import Record, read_records
+from roinspect.data.roi import attach_roi
+from roinspect.pixels import write_image
+
+SIZE = (32, 40)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[Record]:
+    """Two good photographs to train on, one to test, and three defects: inside the ROI, outside, both."""
+    rng = np.random.default_rng(0)
+    roi = np.zeros(SIZE, np.uint8)
+    roi[:, :20] = 255
+    places = {"inside": slice(4, 8), "outside": slice(30, 35), "both": slice(18, 22)}
+    keys = [f"train/good/{i}" for i in range(2)] + ["test/good/0"] + [f"test/pit/{place}" for place in places]
+    for key in keys:
+        write_image(tmp_path / f"{key}.png", rng.integers(0, 256, (*SIZE, 3), np.uint8))
+        write_image(tmp_path / f"roi/{key}.png", roi)
+    for place, columns in places.items():
+        mask = np.zeros(SIZE, np.uint8)
+        mask[5:9, columns] = 255
+        write_image(tmp_path / f"ground_truth/pit/{place}_mask.png", mask)
+    return attach_roi(read_records(tmp_path), "auto", tmp_path)
+
+
+def shown(findings: Findings, width: int = 80) -> str:
+    out = io.StringIO()
+    print_findings(findings, Console(file=out, width=width, no_color=True))
+    return out.getvalue()
+
+
+def test_a_sound_data_set(parts: list[Record]) -> None:
+    findings = check(parts, (16, 20))
+    assert findings.problems == findings.warnings == findings.duplicates == ()
+    facts = [(row.split, row.category, row.label, row.images) for row in findings.rows]
+    assert facts == [("train", "good", "good", 2), ("test", "good", "good", 1), ("test", "pit", "bad", 3)]
+    pit = findings.rows[2]
+    assert pit.places == {"inside": 1, "outside": 1, "both": 1}
+    assert pit.coverage == (0.5, 0.5, 0.5) and pit.sizes_hw == {SIZE: 3}
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_table_fits_a_terminal(parts: list[Record], width: int) -> None:
+    text = shown(check(parts), width)
+    assert "…" not in text and "50/50/50" in text and "32x40" in text and "pit" in text
+    assert "Nothing here would break training" in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_problems_and_warnings_are_printed_whole_and_unmarked() -> None:
+    line = "a[red]b/[1].png: " + "long " * 40
+    text = shown(Findings((), (), (line,), (line,)))
+    assert f"problem: {line}" in text and f"warning: {line}" in text and "Nothing here" not in text
+
+
+def test_each_file_is_read_once(parts: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    counter: Counter[str] = Counter()
+    lock = threading.Lock()
+    decode = pixels._decode
+
+    def counted(data: bytes, where: str) -> pixels.Pixels:
+        with lock:
+            counter[where] += 1
+        return decode(data, where)
+
+    monkeypatch.setattr(pixels, "_decode", counted)
+    one_roi = [replace(record, roi_path=parts[0].roi_path) for record in parts]
+    check(one_roi, workers=4)
+    assert set(counter.values()) == {1} and len(counter) == 6 + 3 + 1
+
+
+def damaged(part: Record, how: str) -> tuple[Path, Record]:
+    assert part.roi_path is not None
+    path = part.roi_path
+    if how == "unreadable image":
+        path = part.image_path
+        path.write_bytes(path.read_bytes()[:-20])
+    elif how == "unreadable ROI":
+        path.write_bytes(b"junk")
+    elif how == "missing ROI file":
+        path.unlink()
+    elif how == "empty ROI":
+        write_image(path, np.zeros(SIZE, np.uint8))
+    elif how == "ROI of another size":
+        write_image(path, np.ones((32, 41), np.uint8))
+    elif how == "mask of another size":
+        path = part.image_path.with_name("mask.png")
+        write_image(path, np.ones((33, 40), np.uint8))
+        part = replace(part, mask_path=path)
+    return path, part
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "unreadable image",
+        "unreadable ROI",
+        "missing ROI file",
+        "empty ROI",
+        "ROI of another size",
+        "mask of another size",
+    ],
+)
+@pytest.mark.parametrize("which", [0, 3, 5])
+def test_what_breaks_training_is_named(parts: list[Record], how: str, which: int) -> None:
+    path, parts[which] = damaged(parts[which], how)
+    (problem,) = check(parts).problems
+    assert str(path) in problem and "\n" not in problem
+    assert sum(row.images for row in check(parts).rows) == 5
+    assert str(path) in shown(check(parts)) and "Nothing here" not in shown(check(parts))
+
+
+def test_every_damaged_file_is_listed_but_a_shared_one_once(parts: list[Record], tmp_path: Path) -> None:
+    for record in parts[:4]:
+        record.image_path.write_bytes(b"")
+    assert len([p for p in check(parts).problems if "empty" in p]) == 4
+    write_image(tmp_path / "roi.png", np.zeros(SIZE, np.uint8))
+    shared = [replace(record, roi_path=tmp_path / "roi.png") for record in parts]
+    assert len([p for p in check(shared).problems if "marks nothing" in p]) == 1
+
+
+def test_one_image_without_a_roi_is_a_problem_and_all_without_is_none(parts: list[Record]) -> None:
+    some = [*parts[:-1], replace(parts[-1], roi_path=None)]
+    (problem,) = check(some).problems
+    assert parts[-1].key in problem and "1 of 6" in problem
+    findings = check([replace(record, roi_path=None) for record in parts])
+    assert findings.problems == () and all(row.coverage is None for row in findings.rows)
+    assert findings.rows[2].places == {"inside": 3}
+
+
+def test_nothing_to_train_on(parts: list[Record]) -> None:
+    (problem,) = check([record for record in parts if record.split == "test"]).problems
+    assert "no readable photograph" in problem
+    inside = next(record for record in parts if record.image_path.stem == "inside")
+    (problem,) = check([replace(inside, split="train")]).problems
+    assert "no good photograph" in problem
+    outside = next(record for record in parts if record.image_path.stem == "outside")
+    assert check([replace(outside, split="train")]).problems == ()
+    assert check([]).problems
+
+
+def test_the_same_pixels_in_two_splits_whatever_the_file(parts: list[Record], tmp_path: Path) -> None:
+    train = next(record for record in parts if record.split == "train")
+    copy = tmp_path / "test/good/copy.bmp"
+    write_image(copy, pixels.read_image(train.image_path))
+    twin = replace(train, image_path=copy, split="test", key="test/good/copy.bmp")
+    findings = check([*parts, twin])
+    assert findings.problems == () and len(findings.duplicates) == 1
+    assert set(findings.duplicates[0]) == {train.key, twin.key}
+    assert any(train.key in line and twin.key in line for line in findings.warnings)
+    assert check([*parts, replace(twin, split="train")]).duplicates == ()
+
+
+def test_labels_that_the_masks_contradict(parts: list[Record], tmp_path: Path) -> None:
+    inside = next(record for record in parts if record.image_path.stem == "inside")
+    others = [record for record in parts if record is not inside]
+    write_image(tmp_path / "empty.png", np.zeros(SIZE, np.uint8))
+    for changed, message in (
+        (replace(inside, label=0), "labelled good but"),
+        (replace(inside, mask_path=tmp_path / "empty.png"), "mask is empty"),
+        (replace(inside, mask_path=None), "without a mask"),
+        (replace(inside, mask_path=None, label=None), "no label"),
+    ):
+        (warning,) = check([*others, changed]).warnings
+        assert message in warning and inside.key in warning
+
+
+def test_defects_that_vanish_at_the_training_size(parts: list[Record]) -> None:
+    assert check(parts, (8, 10)).warnings == ()
+    (warning,) = check(parts, (4, 5)).warnings
+    assert "smaller than a pixel at 4x5" in warning and "3 such" in warning
+
+
+def test_many_sizes_are_summed_up(parts: list[Record], tmp_path: Path) -> None:
+    odd = []
+    for side in range(8, 13):
+        write_image(tmp_path / f"{side}.png", np.full((side, side), side, np.uint8))
+        odd.append(Record(tmp_path / f"{side}.png", "train", 0, "good", key=f"{side}.png"))
+    findings = check(odd)
+    assert len(findings.rows[0].sizes_hw) == 5 and "3 more" in shown(findings)
+
+
+DATA = Path(os.environ.get("ROINSPECT_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no photographs at {DATA} (ROINSPECT_DATA)")
+def test_the_ball_screw_with_half_of_its_raceway() -> None:
+    data = DATA / "ballscrew"
+    findings = check(attach_roi(read_records(data), "column:roi_right_path", data))
+    assert findings.problems == ()
+    places = {(row.split, row.category): row.places for row in findings.rows}
+    assert places["train", "pitting"] == {"inside": 88, "both": 1, "outside": 57}
+    assert places["test", "pitting"] == {"inside": 23, "outside": 42}
+    assert places["test", "good"] == {"none": 142}

@@ -1,0 +1,49 @@
+"""A verdict's picture leaves what is normal a photograph, and draws what it is told."""
+
+import numpy as np
+import pytest
+
+from roinspect.evaluation.overlay import FOUND_COLOUR, ROI_COLOUR, TRUTH_COLOUR, overlay
+
+IMAGE = np.random.default_rng(0).integers(60, 200, (48, 80, 3), np.uint8)
+SPOT = np.zeros((48, 80), np.float32)
+SPOT[20:30, 30:50] = 1
+
+
+def shows(picture, colour):
+    return bool((np.abs(picture.astype(int) - colour).max(-1) < 12).any())
+
+
+def test_a_normal_part_stays_a_photograph():
+    assert np.array_equal(overlay(IMAGE, np.zeros((48, 80)), None, None, threshold=0.5), IMAGE)
+
+
+def test_the_image_given_is_left_as_it_is():
+    before = IMAGE.copy()
+    overlay(IMAGE, SPOT, SPOT, SPOT, threshold=0.5)
+    assert np.array_equal(IMAGE, before)
+
+
+def test_heat_changes_only_where_it_is():
+    changed = (overlay(IMAGE, SPOT) != IMAGE).any(-1)
+    assert np.array_equal(changed, SPOT > 0)
+
+
+def test_each_outline_has_its_colour():
+    assert shows(overlay(IMAGE, None, SPOT), ROI_COLOUR)
+    assert shows(overlay(IMAGE, None, None, SPOT), TRUTH_COLOUR)
+    assert shows(overlay(IMAGE, SPOT, threshold=0.5), FOUND_COLOUR)
+    assert not shows(overlay(IMAGE, SPOT * 0.4, threshold=0.5), FOUND_COLOUR)
+
+
+def test_an_roi_of_everything_draws_nothing():
+    assert np.array_equal(overlay(IMAGE, None, np.ones((48, 80))), IMAGE)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("size", [(24, 40), (96, 160), (48, 80)])
+def test_maps_and_masks_of_another_size_are_scaled(size, dtype):
+    mask = np.zeros(size, bool)
+    mask[: size[0] // 2] = True
+    picture = overlay(IMAGE, mask.astype(dtype) * 3, mask, mask, threshold=0.5)
+    assert picture.shape == IMAGE.shape and picture.dtype == np.uint8
