@@ -16,7 +16,7 @@ class Scene:
     """What lies under the camera, at twice the image's resolution.
 
     Attributes:
-        colour: (2H, 2W, 3) linear reflectance (or, for lit-through plastic, transmitted light).
+        colour: (3, 2H, 2W) linear reflectance (or, for lit-through plastic, transmitted light).
         height: (2H, 2W) relief in pixels.
         metal: (2H, 2W) in [0, 1], how far a pixel mirrors its surroundings instead of scattering light.
         gloss: (2H, 2W) strength of the highlight on a clear skin over the colour.
@@ -28,15 +28,29 @@ class Scene:
     gloss: Field
 
     def copy(self) -> Scene:
+        """An independent scene."""
         return Scene(self.colour.copy(), self.height.copy(), self.metal.copy(), self.gloss.copy())
+
+    def window(self, rows: slice, cols: slice) -> Scene:
+        """Part of the scene; what is drawn there is drawn here."""
+        return Scene(
+            self.colour[:, rows, cols],
+            self.height[rows, cols],
+            self.metal[rows, cols],
+            self.gloss[rows, cols],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """One lamp and the room. `direction_xyz` points to the lamp (x right, y down, z to the camera), unit length.
+    """One lamp and the room.
 
-    `field` (2H, 2W) is the uneven illumination; `ambient` and `diffuse` share out the light;
-    `sharpness` is the highlight's exponent.
+    Attributes:
+        direction_xyz: unit vector to the lamp (x right, y down, z to the camera).
+        field: (2H, 2W), the uneven illumination, about 1.
+        ambient: light from the room.
+        diffuse: light from the lamp on a flat surface.
+        sharpness: the highlight's exponent.
     """
 
     direction_xyz: tuple[float, float, float]
@@ -55,9 +69,9 @@ def draw_light(
     diffuse: float,
     sharpness: float,
 ) -> Light:
-    """A lamp with a falloff across the (2H, 2W) scene; `azimuth` is the mean and deviation of its side in degrees."""
+    """A lamp to one side of the (2H, 2W) scene; `azimuth` is the side's mean and deviation in degrees."""
     azimuth_rad = np.deg2rad(rng.normal(*azimuth))
-    elevation = np.deg2rad(rng.uniform(38, 60))
+    elevation = np.deg2rad(rng.uniform(32, 52))
     direction = (
         float(np.cos(elevation) * np.cos(azimuth_rad)),
         float(np.cos(elevation) * np.sin(azimuth_rad)),
@@ -65,18 +79,18 @@ def draw_light(
     )
     y = np.linspace(-1, 1, hw[0], dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, hw[1], dtype=np.float32)[None, :]
-    slope = rng.uniform(0.04, 0.2)
+    slope = rng.uniform(0.08, 0.3)
     ramp = slope * (x * direction[0] + y * direction[1])
     field = np.float32(rng.uniform(0.88, 1.12)) * (1 + ramp + 0.02 * smooth_noise(rng, hw, max(hw) / 3))
     return Light(direction, field.astype(np.float32), ambient, diffuse, sharpness)
 
 
 def illuminate(scene: Scene, light: Light) -> Field:
-    """Light that leaves the scene towards the camera: (2H, 2W, 3), linear, 1 is about white."""
+    """Light that leaves the scene towards the camera: (3, 2H, 2W), linear, 1 is about white."""
     height = cv2.GaussianBlur(scene.height, (0, 0), 0.7)
-    nx = -0.5 * cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1)
-    ny = -0.5 * cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=1)
-    nz = 1 / np.sqrt(nx * nx + ny * ny + 1)
+    nx = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1, scale=-0.5)
+    ny = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=1, scale=-0.5)
+    nz = cv2.pow(nx * nx + ny * ny + 1, -0.5)
     nx *= nz
     ny *= nz
     lx, ly, lz = light.direction_xyz
@@ -84,17 +98,18 @@ def illuminate(scene: Scene, light: Light) -> Field:
     lit = facing * _sunlit(height, light) * np.float32(light.diffuse / lz)
     hollow = np.clip(1 - 0.06 * (cv2.blur(height, (21, 21)) - height), 0.35, 1.1)
     room = hollow * (np.float32(light.ambient) * (0.9 + 0.1 * nz - 0.12 * ny))
-    out = scene.colour * (lit + room)[..., None]
-
-    glint = _glint(nx, ny, nz, light) * scene.gloss
-    out += glint[..., None]
-    rows, cols = np.nonzero(scene.metal > 0)
-    if rows.size:
-        at = (rows, cols)
-        mirrored = _surroundings(nx[at], ny[at], nz[at], light) * hollow[at] * (0.45 + 0.55 * lit[at])
-        share = scene.metal[at][:, None]
-        out[at] = out[at] * (1 - share) + scene.colour[at] * mirrored[:, None] * share
-    out *= light.field[..., None]
+    out = scene.colour * (lit + room)
+    if scene.gloss.any():
+        out += _glint(nx, ny, nz, light) * scene.gloss
+    at = np.flatnonzero(scene.metal)
+    if at.size:
+        nx, ny, nz, lit, hollow, share = (
+            field.ravel()[at] for field in (nx, ny, nz, lit, hollow, scene.metal)
+        )
+        mirrored = _surroundings(nx, ny, nz, light) * hollow * (0.4 + 0.6 * lit)
+        for plane, colour in zip(out.reshape(3, -1), scene.colour.reshape(3, -1), strict=True):
+            plane[at] += share * (colour[at] * mirrored - plane[at])
+    out *= light.field
     return out
 
 
@@ -130,15 +145,23 @@ def _surroundings(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
     """What polished metal mirrors at the given normals: a dim room, a bright lamp and a window. (N,)."""
     lx, ly, _ = light.direction_xyz
     rx, ry = 2 * nz * nx, 2 * nz * ny
-    room = 0.34 + 0.2 * smoothstep(0.7, -0.7, ry) + 0.3 * smoothstep(0.25, 0.9, nz)
-    lamp = np.exp(-((rx - lx) ** 2 + (ry - ly) ** 2) / 0.09)
-    window = np.exp(-((ry + 0.55) ** 2) / 0.02) * np.exp(-((rx - 0.15) ** 2) / 0.3)
-    return room + 1.7 * lamp + 0.7 * window
+    room = 0.10 + 0.38 * smoothstep(0.25, -0.35, ry + 0.3 * rx) + 0.16 * smoothstep(0.55, 0.95, nz)
+    lamp = np.exp(-((rx - 0.9 * lx) ** 2 + (ry - 0.9 * ly) ** 2) / 0.07)
+    window = np.exp(-((ry + 0.25) ** 2) / 0.012 - (rx - 0.1) ** 2 / 0.5)
+    return room + 2.8 * lamp + 0.8 * window
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Lens and sensor. `blur` is a deviation in pixels of the scene (2x); `noise` is (H, W, 3) in grey levels."""
+    """Lens and sensor.
+
+    Attributes:
+        blur: deviation of the lens's blur, in pixels of the scene (2x).
+        exposure: factor on the light.
+        balance_rgb: (3,), white balance.
+        vignette: (H, W), 1 in the middle.
+        noise: (H, W, 3), in grey levels.
+    """
 
     blur: float
     exposure: float
@@ -147,12 +170,14 @@ class Camera:
     noise: Field
 
     def develop(self, light: Field) -> Field:
-        """From light (2H, 2W, 3) to noise-free grey levels (H, W, 3), float in [0, 255]."""
-        h, w = light.shape[0] // 2, light.shape[1] // 2
-        small = cv2.resize(cv2.GaussianBlur(light, (0, 0), self.blur), (w, h), interpolation=cv2.INTER_AREA)
-        exposed = np.maximum(small, 0) * (self.exposure * self.vignette[..., None] * self.balance_rgb)
-        film = 1 - np.exp(-1.35 * exposed)
-        return (255 * np.power(film, 1 / 2.1)).astype(np.float32)
+        """From light (3, 2H, 2W) to noise-free grey levels (H, W, 3), float in [0, 255]."""
+        h, w = light.shape[1] // 2, light.shape[2] // 2
+        blurred = cv2.GaussianBlur(cv2.merge(list(light)), (0, 0), self.blur)
+        small = cv2.resize(blurred, (w, h), interpolation=cv2.INTER_AREA)
+        x = np.maximum(small, 0) * (self.exposure * self.vignette[..., None] * self.balance_rgb)
+        # Narkowicz's fit of a film's response: deep shadows, highlights that roll off.
+        film = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
+        return (255 * np.power(np.minimum(film, 1), 1 / 2.2)).astype(np.float32)
 
     def digitise(self, levels: Field) -> NDArray[np.uint8]:
         """Add the sensor's noise, stronger in the light, and round: uint8 (H, W, 3)."""

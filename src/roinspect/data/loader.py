@@ -90,7 +90,7 @@ class EpochSampler(Sampler[int]):
 
 
 def train_loader(
-    dataset: InspectionDataset,
+    dataset: Dataset[Batch],
     batch_size: int,
     seed: int,
     *,

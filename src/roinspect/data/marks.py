@@ -1,9 +1,9 @@
 """Defects drawn into a scene: scratch, stain, particle, hole, pulled thread.
 
-A defect hangs on a *spine*, a polyline of (x, y) points, and reaches `radius` to either side. `find_spine` looks for
-a spine that fits a region; `draw_mark` draws the defect along it.
+A defect hangs on a *spine*, a polyline of (x, y) points, and reaches `radius` to either side. `find_spine`
+looks for a spine that fits a region; `draw_mark` draws the defect along it.
 
-Spines and radii here are in pixels of the scene, at twice the image's resolution; `unit` is the scene's pixels per
+Spines and radii are in pixels of the scene, at twice the image's resolution; `unit` is the scene's pixels per
 1/256 of the image's shorter side, so that defects grow with the image.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.lighting import Scene
-from roinspect.data.textures import Field, smooth_noise, smoothstep
+from roinspect.data.textures import Field, fractal_noise, smooth_noise, smoothstep
 
 Mask = NDArray[np.uint8]
 
@@ -49,7 +49,8 @@ def find_spine(
 ) -> Spine | None:
     """A spine whose defect lies wholly in `inside`, or, if `crossing`, partly there and partly in `outside`.
 
-    Both masks are (H, W) in {0, 1}, at the image's resolution. None where forty draws, ever smaller, found no room.
+    Both masks are (H, W) in {0, 1}, at the image's resolution. None where forty draws, ever smaller, found
+    no room.
     """
     room = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     around = cv2.distanceTransform(outside, cv2.DIST_L2, 3) if crossing else np.zeros_like(room)
@@ -76,20 +77,32 @@ def find_spine(
 
 def draw_mark(kind: str, rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     """Draw one defect into the scene, in place."""
-    {
+    draw = {
         "particle": _particle,
         "scratch": _scratch,
         "stain": _stain,
         "hole": _hole,
         "pulled_thread": _pulled_thread,
-    }[kind](rng, scene, spine, unit)
+    }[kind]
+    reach = 2 * spine.radius + 6 * unit
+    low = np.maximum(np.floor(spine.points_xy.min(axis=0) - reach), 0).astype(int)
+    high = np.ceil(spine.points_xy.max(axis=0) + reach).astype(int)
+    window = scene.window(slice(low[1], high[1]), slice(low[0], high[0]))
+    draw(rng, window, Spine(spine.points_xy - low.astype(np.float32), spine.radius), unit)
 
 
 def cover(scene: Scene, alpha: Field, colour: Field | tuple[float, float, float]) -> None:
-    """Lay a matte colour (3,) or (2H, 2W, 3) over the scene with opacity `alpha` (2H, 2W)."""
-    scene.colour += alpha[..., None] * (np.asarray(colour, np.float32) - scene.colour)
-    scene.metal *= 1 - alpha
-    scene.gloss *= 1 - 0.7 * alpha
+    """Lay a matte colour, (3,) or (3, 2H, 2W), over the scene with opacity `alpha` (2H, 2W)."""
+    rows, cols = np.flatnonzero(alpha.max(axis=1) > 0), np.flatnonzero(alpha.max(axis=0) > 0)
+    if rows.size == 0:
+        return
+    at = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+    plane = (slice(None), *at)
+    paint = np.asarray(colour, np.float32)
+    paint = paint[:, None, None] if paint.ndim == 1 else paint[plane]
+    scene.colour[plane] += alpha[at] * (paint - scene.colour[plane])
+    scene.metal[at] *= 1 - alpha[at]
+    scene.gloss[at] *= 1 - 0.7 * alpha[at]
 
 
 def line(hw: tuple[int, int], points_xy: Field, width: float) -> Field:
@@ -107,88 +120,88 @@ def _distance(hw: tuple[int, int], points_xy: Field) -> Field:
     return cv2.distanceTransform(canvas, cv2.DIST_L2, 5).astype(np.float32, copy=False)
 
 
-def _brightness_at(scene: Scene, spine: Spine) -> float:
-    x, y = np.rint(spine.points_xy).astype(int).T
+def _ground(scene: Scene, spine: Spine) -> Field:
+    """Colour (3,) under the spine."""
     h, w = scene.height.shape
-    x, y = np.clip(x, 0, w - 1), np.clip(y, 0, h - 1)
-    return float(np.mean(scene.colour[y, x].mean(axis=1) * (1 - 0.3 * scene.metal[y, x])))
+    x, y = np.rint(spine.points_xy).astype(int).T
+    return np.median(scene.colour[:, np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)], axis=1).astype(np.float32)
 
 
 def _blob(rng: np.random.Generator, hw: tuple[int, int], spine: Spine, rough: float, cell: float) -> Field:
-    """Signed depth inside an uneven blob, in units of its radius: 1 on the spine, 0 at the rim. (H, W)."""
-    return (
-        1
-        - _distance(hw, spine.points_xy) / np.float32(spine.radius)
-        - rough * np.abs(smooth_noise(rng, hw, cell))
-    )
+    """Depth inside an uneven blob in units of its radius: at most 1, 0 at the rim, then negative. (H, W)."""
+    bumps = fractal_noise(rng, hw, cell, 3) / 2.2
+    return 1 - _distance(hw, spine.points_xy) / np.float32(spine.radius) - rough * (1 + np.clip(bumps, -1, 1))
 
 
 def _particle(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
-    depth = _blob(rng, hw, spine, 0.22, spine.radius)
-    grain = 0.6 + 0.25 * smooth_noise(rng, hw, 2.5)
-    dark = np.float32([0.02, 0.017, 0.015]) * grain[..., None]
-    cover(scene, smoothstep(-0.02, 0.18, depth) * 0.97, np.maximum(dark, 0.004))
+    depth = _blob(rng, hw, spine, 0.16, spine.radius)
+    grain = np.maximum(0.6 + 0.25 * smooth_noise(rng, hw, 2.5), 0.2)
+    dark = np.float32([0.022, 0.018, 0.015])[:, None, None] * grain
+    cover(scene, smoothstep(-0.02, 0.2, depth) * np.float32(rng.uniform(0.9, 0.98)), dark)
     scene.height += np.float32(0.35 * spine.radius) * np.sqrt(np.clip(depth, 0, 1))
 
 
 def _scratch(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
-    bright = _brightness_at(scene, spine) < 0.5
-    depth = np.clip(0.9 + 0.25 * smooth_noise(rng, hw, 9 * unit), 0.45, 1)
-    width = rng.uniform(1.0, 1.7) * unit
+    on_dark = float((_ground(scene, spine)).mean()) < 0.3 or bool(scene.metal.any())
+    # A blade catches what stands up: the crowns of threads, not the gaps between them.
+    proud = smoothstep(-0.8, 0.6, (scene.height - cv2.blur(scene.height, (9, 9))) / np.float32(0.3 * unit))
+    grit = 0.8 + 0.25 * smooth_noise(rng, hw, 7 * unit) + 0.18 * smooth_noise(rng, hw, 1.2 * unit)
+    depth = np.clip(grit, 0.25, 1) * (0.5 + 0.5 * proud)
+    width = max(rng.uniform(0.65, 1.15) * unit, 1.0)
     core = line(hw, spine.points_xy, width) * depth
-    aside = np.float32(rng.normal(0, 1.2 * unit, 2))
-    second = line(hw, spine.points_xy[4 : rng.integers(12, 22)] + aside, 0.5 * width) * depth
-    tone = (0.78, 0.77, 0.74) if bright else (0.16, 0.15, 0.14)
-    cover(scene, np.maximum(0.8 * core, 0.4 * second), tone)
-    scene.height -= np.float32(0.8 * unit) * (core + 0.5 * second)
+    aside = np.float32(rng.normal(0, 1.1 * unit, 2))
+    second = line(hw, spine.points_xy[4 : rng.integers(12, 22)] + aside, 0.4 * width) * depth
+    # What the blade bares is paler than dark cloth and metal; on lit-through plastic it may be either.
+    factor, paler = (1.9, 0.10) if on_dark else (float(rng.choice((0.25, 0.4, 1.6))), 0.0)
+    tone = np.minimum(np.float32(factor) * scene.colour + np.float32(paler), 1.1)
+    cover(scene, np.maximum(0.85 * core, 0.45 * second), tone)
+    scene.height -= np.float32(0.7 * unit) * (core + 0.5 * second)
 
 
 def _stain(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
-    depth = _blob(rng, hw, spine, 0.3, 0.8 * spine.radius)
-    body = smoothstep(0, 0.3, depth)
-    rim = body * (1 - smoothstep(0.12, 0.5, depth))
-    mottle = 1 + 0.12 * smooth_noise(rng, hw, 3 * unit)
-    alpha = np.clip((0.5 * body + 0.25 * rim) * mottle * np.float32(rng.uniform(0.95, 1.25)), 0, 0.93)
-    light_ground = _brightness_at(scene, spine) > 0.16
-    dark_tones = ((0.05, 0.028, 0.012), (0.035, 0.03, 0.026), (0.10, 0.045, 0.02))
-    pale_tones = ((0.42, 0.38, 0.30), (0.5, 0.49, 0.46), (0.36, 0.27, 0.15))
-    cover(scene, alpha, (dark_tones if light_ground else pale_tones)[rng.integers(3)])
+    depth = _blob(rng, hw, spine, 0.22, 0.9 * spine.radius)
+    body = smoothstep(0, 0.35, depth)
+    rim = smoothstep(0, 0.12, depth) * smoothstep(0.4, 0.12, depth)
+    mottle = 1 + 0.15 * fractal_noise(rng, hw, 4 * unit, 2)
+    alpha = np.clip((0.55 * body + 0.3 * rim) * mottle * np.float32(rng.uniform(0.85, 1.2)), 0, 0.93)
+    dark_tones = ((0.040, 0.022, 0.010), (0.018, 0.016, 0.014), (0.075, 0.036, 0.016))
+    pale_tones = ((0.30, 0.27, 0.21), (0.36, 0.35, 0.33), (0.28, 0.20, 0.11))
+    pale = float(_ground(scene, spine).mean()) < rng.uniform(0.07, 0.16)
+    cover(scene, 0.7 * alpha if pale else alpha, (pale_tones if pale else dark_tones)[rng.integers(3)])
 
 
 def _hole(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
-    ground = np.median(scene.colour[_distance(hw, spine.points_xy) < 2 * spine.radius], axis=0)
-    depth = _blob(rng, hw, spine, 0.3, 0.6 * spine.radius)
+    ground = _ground(scene, spine)
+    depth = _blob(rng, hw, spine, 0.25, 0.6 * spine.radius)
     gap = smoothstep(0, 0.12, depth)
-    cover(scene, gap, (0.006, 0.006, 0.007))
-    scene.height -= np.float32(4 * unit) * gap
     rim = smoothstep(-0.35, -0.05, depth) * (1 - gap)
-    scene.height += np.float32(1.2 * unit) * rim
+    cover(scene, gap, (0.006, 0.006, 0.007))
+    scene.height += np.float32(1.2 * unit) * rim - np.float32(4 * unit) * gap
     centre = spine.points_xy[12]
-    for angle in rng.uniform(0, 2 * np.pi, 9):
+    for angle in rng.uniform(0, 2 * np.pi, 11):
         out = np.float32([np.cos(angle), np.sin(angle)])
-        along = np.linspace(1.05, rng.uniform(0.15, 0.6), 8, dtype=np.float32)[:, None] * spine.radius
-        sway = (
-            np.float32(rng.normal(0, 0.25)) * np.linspace(0, 1, 8, dtype=np.float32)[:, None] * spine.radius
-        )
-        thread = line(hw, centre + along * out + sway * np.float32([-out[1], out[0]]), 0.55 * unit)
-        cover(scene, 0.9 * thread, np.minimum(1.6 * ground + 0.03, 0.8))
+        t = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
+        along = 0.95 + t * np.float32(rng.uniform(0.1, 0.7) - 0.95)
+        sway = np.float32(rng.normal(0, 0.3)) * t
+        path = centre + spine.radius * (along * out + sway * np.float32([-out[1], out[0]]))
+        thread = line(hw, path, 0.5 * unit)
+        cover(scene, 0.85 * thread, np.minimum(np.float32(rng.uniform(1.1, 1.9)) * ground + 0.02, 0.8))
         scene.height += np.float32(1.5 * unit) * thread
 
 
 def _pulled_thread(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
-    x, y = np.rint(spine.points_xy[12]).astype(int)
-    ground = np.median(scene.colour[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 3), axis=0)
-    thread = line(hw, spine.points_xy, 1.1 * unit)
-    strands = 1 + 0.25 * smooth_noise(rng, hw, 2)
-    cover(scene, 0.95 * thread, np.clip((1.8 * ground + 0.10)[None, None] * strands[..., None], 0, 0.85))
-    scene.height += np.float32(2.6 * unit) * cv2.GaussianBlur(thread, (0, 0), 0.35 * unit)
-    ends = spine.points_xy[[0, -1]]
-    for end in ends:
-        pucker = np.exp(-((_distance(hw, end[None].repeat(2, 0)) / np.float32(1.6 * unit)) ** 2))
+    ground = _ground(scene, spine)
+    thread = line(hw, spine.points_xy, 1.0 * unit)
+    strands = np.clip(1 + 0.25 * smooth_noise(rng, hw, 2), 0.4, 1.8)
+    cover(scene, 0.95 * thread, np.clip((1.7 * ground + 0.08)[:, None, None] * strands, 0, 0.85))
+    scene.height += np.float32(2.8 * unit) * cv2.GaussianBlur(thread, (0, 0), 0.35 * unit)
+    for end in spine.points_xy[[0, -1]]:
+        pucker = np.exp(-np.square(_distance(hw, end[None].repeat(2, 0)) / np.float32(1.6 * unit)))
+        pucker = np.where(pucker > 0.02, pucker, np.float32(0))
         scene.height -= np.float32(1.5 * unit) * pucker
         cover(scene, 0.7 * pucker, (0.01, 0.01, 0.01))

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from roinspect.data.lighting import Scene, draw_camera, illuminate
 from roinspect.data.marks import Mask, draw_mark, find_spine
 from roinspect.data.textures import Field
+from roinspect.data.threads import in_threads
 from roinspect.data.vials import Vials
 from roinspect.data.zipper import Zipper
 from roinspect.errors import UserError
+from roinspect.pixels import write_image
 
 ProductName: TypeAlias = Literal["zipper", "vials"]
 Place: TypeAlias = Literal["inside", "outside", "both"]
@@ -67,8 +69,8 @@ def render(
 ) -> Sample:
     """Draw one picture.
 
-    The product, the camera and the defect have random streams of their own, so the same `rng` state gives the same
-    picture with and without the defect, but for the defect's pixels and a rim of two.
+    The product, the camera and the defect have random streams of their own, so the same `rng` state gives the
+    same picture with and without the defect, but for the defect's pixels and a rim of two.
 
     Args:
         product: "zipper" or "vials".
@@ -78,7 +80,7 @@ def render(
         size_hw: height and width in pixels, at least 64 each.
 
     Raises:
-        UserError: unknown product or defect, or a size below 64.
+        UserError: unknown product or defect, or a size below 64 or too narrow for the defect.
     """
     if min(size_hw) < 64:
         raise UserError(
@@ -90,11 +92,12 @@ def render(
     streams = [np.random.default_rng(int(word)) for word in rng.integers(2**63, size=3)]
     part = _product(product)(streams[0], size_hw)
     camera = draw_camera(streams[1], size_hw)
-    good = camera.develop(illuminate(part.scene(), part.light))
+    good = camera.develop(illuminate(part.scene, part.light))
     if defect is None:
         return Sample(camera.digitise(good), part.roi, np.zeros(size_hw, np.uint8))
-    for _ in range(25):
-        scene = _with_defect(part, defect, place, streams[2])
+    for attempt in range(30):
+        # What came out too faint to see is drawn again, a little bolder.
+        scene = _with_defect(part, defect, place, streams[2], part.unit * (1 + 0.06 * attempt))
         if scene is None:
             continue
         bad = camera.develop(illuminate(scene, part.light))
@@ -103,7 +106,11 @@ def render(
             rim = cv2.dilate(gt_mask, np.ones((3, 3), np.uint8)).astype(np.float32)
             blend = cv2.blur(rim, (3, 3)) * _allowed(part, place)
             return Sample(camera.digitise(good + blend[..., None] * (bad - good)), part.roi, gt_mask)
-    raise RuntimeError(f"found no room for a {defect} {place} the ROI of a {product} at {size_hw}")
+    raise UserError(
+        f"no room for a {defect} {place} the ROI",
+        where=f"size {size_hw}",
+        remedy="use a larger or squarer size",
+    )
 
 
 def defects(product: ProductName, place: Place) -> tuple[str, ...]:
@@ -117,8 +124,8 @@ def write_dataset(
 ) -> None:
     """Write `count` pictures as an MVTec-like tree with a mirrored `roi/` tree, whole or not at all.
 
-    Of the pictures 60 % are train/good, 10 % test/good, 15 % have a defect inside the ROI, 10 % outside only and
-    5 % on both sides; the kinds of defect take turns. Picture i depends on (seed, i) alone.
+    Of the pictures 60 % are train/good, 10 % test/good, 15 % have a defect inside the ROI, 10 % outside only
+    and 5 % on both sides; the kinds of defect take turns. Picture i depends on (seed, i) and its kind alone.
 
     Args:
         product: "zipper" or "vials".
@@ -128,7 +135,7 @@ def write_dataset(
         size_hw: height and width in pixels.
 
     Raises:
-        UserError: `out` holds something, or an argument is out of range.
+        UserError: `out` holds something or cannot be written, or an argument is out of range.
     """
     _product(product)
     if count < 20:
@@ -139,20 +146,21 @@ def write_dataset(
         raise UserError("is negative", where=f"seed {seed}", remedy="use 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty", where=out, remedy="name a new folder or empty this one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    try:
+        work = partial(_write_one, unfinished, product, seed, size_hw)
+        for _ in in_threads(work, enumerate(plan(product, count)), workers=os.cpu_count() or 1, ahead=16):
+            pass
         unfinished.chmod(0o755)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [
-                pool.submit(_write_one, unfinished, product, seed, index, item, size_hw)
-                for index, item in enumerate(plan(product, count))
-            ]
-            for job in jobs:
-                job.result()
         if out.exists():
             out.rmdir()
         os.replace(unfinished, out)
+    except OSError as error:
+        raise _unwritable(out, error) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -184,6 +192,11 @@ def plan(product: ProductName, count: int) -> list[Item]:
     return items
 
 
+def _unwritable(out: Path, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    return UserError(f"cannot be written ({reason})", where=out, remedy="choose another place")
+
+
 def _product(name: str) -> type[Zipper] | type[Vials]:
     if name not in PRODUCTS:
         raise UserError("no such product", where=name, remedy=f"choose one of {', '.join(PRODUCTS)}")
@@ -191,52 +204,50 @@ def _product(name: str) -> type[Zipper] | type[Vials]:
 
 
 def _write_one(
-    root: Path, product: ProductName, seed: int, index: int, item: Item, size_hw: tuple[int, int]
+    root: Path, product: ProductName, seed: int, size_hw: tuple[int, int], numbered: tuple[int, Item]
 ) -> None:
+    index, item = numbered
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     sample = render(product, rng, defect=item.defect, place=item.place, size_hw=size_hw)
-    _write_png(
-        root / item.split / item.folder / f"{item.stem}.png", cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR)
-    )
-    _write_png(root / "roi" / item.split / item.folder / f"{item.stem}.png", 255 * sample.roi_mask)
+    write_image(root / item.split / item.folder / f"{item.stem}.png", sample.image)
+    write_image(root / "roi" / item.split / item.folder / f"{item.stem}.png", 255 * sample.roi_mask)
     if item.defect:
-        _write_png(root / "ground_truth" / item.folder / f"{item.stem}_mask.png", 255 * sample.gt_mask)
+        write_image(root / "ground_truth" / item.folder / f"{item.stem}_mask.png", 255 * sample.gt_mask)
 
 
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-
-
-def _with_defect(part: Zipper | Vials, kind: str, place: Place, rng: np.random.Generator) -> Scene | None:
-    """The part's scene with one defect (or two of a small kind, where it must lie on both sides)."""
+def _with_defect(
+    part: Zipper | Vials, kind: str, place: Place, rng: np.random.Generator, unit: float
+) -> Scene | None:
+    """The part's scene with a defect of scale `unit`: two specks where one cannot lie on both sides."""
     if isinstance(part, Zipper) and kind in part.structural:
         return part.broken(kind, rng)
     inside, outside = part.roi & part.field, (1 - part.roi) & part.field
     if place == "both" and kind == "particle":
-        spines = [
-            find_spine(kind, rng, region, region, part.unit, crossing=False) for region in (inside, outside)
-        ]
+        spines = [find_spine(kind, rng, region, region, unit, crossing=False) for region in (inside, outside)]
     else:
         home = outside if place == "outside" else inside
-        spines = [find_spine(kind, rng, home, outside, part.unit, crossing=place == "both")]
-    scene = part.scene()
+        spines = [find_spine(kind, rng, home, outside, unit, crossing=place == "both")]
+    scene = part.scene.copy()
     for spine in spines:
         if spine is None:
             return None
-        draw_mark(kind, rng, scene, spine, part.unit)
+        draw_mark(kind, rng, scene, spine, unit)
     return scene
 
 
 def _allowed(part: Zipper | Vials, place: Place) -> Mask:
-    return {"inside": part.roi, "outside": 1 - part.roi, "both": np.ones_like(part.roi)}[place]
+    if place == "inside":
+        return part.roi
+    if place == "both":
+        return np.ones_like(part.roi)
+    return np.equal(part.roi, 0).astype(np.uint8)
 
 
 def _changed(good: Field, bad: Field, allowed: Mask) -> Mask:
     """Pixels that the defect changed visibly, but for lone specks: (H, W) in {0, 1}."""
     visible = ((np.abs(bad - good).max(axis=2) > VISIBLE) & (allowed > 0)).astype(np.float32)
     neighbours = cv2.blur(visible, (3, 3), borderType=cv2.BORDER_CONSTANT) * 9
-    return ((visible > 0) & (neighbours > 2.5)).astype(np.uint8)
+    return np.logical_and(visible, neighbours > 2.5).astype(np.uint8)
 
 
 def _is_fit(gt_mask: Mask, roi: Mask, place: Place) -> bool:

@@ -35,7 +35,8 @@ def fractal_noise(rng: np.random.Generator, hw: tuple[int, int], cell: float, oc
 
 def smoothstep(low: float, high: float, value: Field) -> Field:
     """0 below `low`, 1 above `high` (which may be the smaller one), smooth between."""
-    t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
+    t = (value - np.float32(low)) * np.float32(1 / (high - low))
+    np.clip(t, 0, 1, out=t)
     return t * t * (3 - 2 * t)
 
 
@@ -51,7 +52,8 @@ def weave(rng: np.random.Generator, a: Field, b: Field, lean: Field) -> Cloth:
 
     Args:
         rng: source of the irregularities.
-        a, b: (H, W) coordinates across the weft and the warp, one thread a unit.
+        a: (H, W) coordinate across the weft, one thread a unit.
+        b: (H, W) coordinate across the warp, one thread a unit.
         lean: (H, W) of +1 or -1, which way the twill's diagonal runs (a change of sign makes a herringbone).
 
     Returns:
@@ -63,12 +65,13 @@ def weave(rng: np.random.Generator, a: Field, b: Field, lean: Field) -> Cloth:
     i, j = np.floor(a), np.floor(b)
     fa, fb = a - i - 0.5, b - j - 0.5
     i, j = i.astype(np.int32), j.astype(np.int32)
-    warp_on_top = (i + lean.astype(np.int32) * j) % 4 < 2
+    warp_on_top = (np.where(lean > 0, i + j, i - j) & 3) < 2
 
-    tones = 1 + 0.1 * rng.standard_normal((2, 1024), dtype=np.float32)
     across = np.where(warp_on_top, fb, fa)
     along = np.where(warp_on_top, fa, fb)
     height = (1 - 3.6 * across * across) * (1 - 0.9 * along * along)
-    tone = np.where(warp_on_top, tones[0][j & 1023], 0.9 * tones[1][i & 1023])
+    tones = 1 + 0.075 * rng.standard_normal(2048, dtype=np.float32)
+    tones[1024:] *= 0.9
+    tone = tones[np.where(warp_on_top, j & 1023, (i & 1023) + 1024)]
     fibres = rng.standard_normal(hw, dtype=np.float32)
     return Cloth(height + 0.06 * fibres, tone * (1 + 0.07 * fibres))

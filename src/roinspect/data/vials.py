@@ -1,7 +1,7 @@
-"""A strip of five liquid-filled plastic vials, lit from behind: the zone around each meniscus is the region of interest.
+"""A strip of five plastic vials, lit from behind: the zone around each meniscus is the region of interest.
 
-Geometry is in units of 1/256 of the image's shorter side: `x` across the strip, `y` downwards, (0, 0) is the middle.
-Colours are light that comes through the plastic; a lamp in front adds highlights and shows the relief.
+Geometry is in units of 1/256 of the image's shorter side: `x` across the strip, `y` downwards, (0, 0) is the
+middle. Colours are light that comes through the plastic; a lamp in front adds highlights and shows relief.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROFILE = np.array(
     [
         (-113, 0, 0.5), (-110, 10.5, 1.2), (-107, 12.3, 1.6), (-84, 12.3, 1.6), (-80, 9, 1.8), (-75, 5, 3.2),
         (-64, 4.8, 3.4), (-59, 6, 4), (-54, 9.5, 6), (-48, 14, 9), (-41, 17.2, 11), (-34, 17.6, 11.5),
-        (82, 17.6, 12), (90, 17, 10), (95, 14.5, 6), (98, 10, 2), (100, 0, 0.5),
+        (82, 17.6, 12), (89, 17, 10), (94, 15.2, 6), (97.5, 11.5, 2), (98.5, 0, 0.5),
     ],
     np.float32,
 )  # fmt: skip
@@ -31,7 +31,7 @@ ENGRAVING_Y = 56.0
 
 
 class Fill(NamedTuple):
-    """One vial's liquid: surface height `level`, slope `tilt`, `climb` at the walls, `opening` of its ellipse."""
+    """One vial's liquid: its surface's `level`, `tilt`, `climb` at the walls and `opening` of the ellipse."""
 
     level: float
     tilt: float
@@ -40,8 +40,18 @@ class Fill(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Per-pixel geometry, each (2H, 2W): position, vial number, place across the vial (-1 to 1), front curvature
-    `round_` (1 in the middle, 0 at the walls), and coverage of the hollow `body` and of all `plastic`."""
+    """Geometry of each pixel, all (2H, 2W).
+
+    Attributes:
+        x: position across the strip.
+        y: position down the strip.
+        number: which vial, from the left.
+        side: place across the vial, -1 to 1.
+        round_: depth of the front's curve, 1 in the middle, 0 at the walls.
+        body: coverage by a vial.
+        plastic: coverage by a vial or the web between vials.
+        bulge: how far the front stands out in the middle, in units.
+    """
 
     x: Field
     y: Field
@@ -54,11 +64,18 @@ class Frame(NamedTuple):
 
 
 class Vials:
-    """A strip of vials with everything about it drawn from `rng`; defects come from elsewhere and leave it unchanged.
+    """A strip with everything about it drawn from `rng`; defects come from elsewhere and leave it unchanged.
 
     Args:
         rng: source of pose, colours, liquid levels and light.
         size_hw: the image's height and width in pixels.
+
+    Attributes:
+        scene: the strip without a defect; copy it before drawing.
+        light: the lamp.
+        unit: pixels of the scene per unit of length.
+        roi: (H, W) in {0, 1}, the five bands around the menisci.
+        field: (H, W) in {0, 1}, the plastic, where a defect can lie.
     """
 
     inside = ("particle", "scratch", "stain")
@@ -86,16 +103,13 @@ class Vials:
             rng, self._hw, azimuth=(lamp_side, 6), ambient=0.86, diffuse=0.16, sharpness=110
         )
         frame = self._frame()
-        self._scene = self._draw(rng, frame)
+        self.scene = self._draw(rng, frame)
         self.field = (_to_image(frame.plastic) > 0.99).astype(np.uint8)
         self.roi = self._zone(frame)
 
-    def scene(self) -> Scene:
-        """The strip without a defect."""
-        return self._scene.copy()
-
     def _frame(self) -> Frame:
-        row, col = np.mgrid[: self._hw[0], : self._hw[1]].astype(np.float32)
+        row = np.arange(self._hw[0], dtype=np.float32)[:, None]
+        col = np.arange(self._hw[1], dtype=np.float32)[None, :]
         col = (col - self._middle_xy[0]) / np.float32(self.unit)
         row = (row - self._middle_xy[1]) / np.float32(self.unit)
         cos, sin = np.float32(np.cos(self._turn)), np.float32(np.sin(self._turn))
@@ -121,54 +135,62 @@ class Vials:
     def _draw(self, rng: np.random.Generator, at: Frame) -> Scene:
         hw, unit = self._hw, self.unit
         milk = np.float32([0.90, 0.93, 0.95]) * np.float32(rng.uniform(0.84, 0.97))
-        haze = 1 + 0.025 * fractal_noise(rng, hw, 16 * unit, 4) + 0.015 * rng.standard_normal(hw, dtype=np.float32)
+        haze = (
+            1
+            + 0.025 * fractal_noise(rng, hw, 16 * unit, 4)
+            + 0.015 * rng.standard_normal(hw, dtype=np.float32)
+        )
         # Light crosses more plastic where the wall turns away from the camera.
         wall = np.exp(np.float32(-rng.uniform(0.05, 0.08)) / np.maximum(at.round_, 0.08))
         seam = np.exp(-np.square((PITCH / 2 - np.abs(at.x - PITCH * np.rint(at.x / PITCH))) / 0.6))
         through = (wall * at.body + (1 - at.body) * (0.93 - 0.12 * seam)) * haze
         colour = self._panel(rng, at)
-        colour *= 1 + at.plastic[..., None] * (milk * through[..., None] - 1)
+        colour *= 1 + at.plastic * (milk[:, None, None] * through - 1)
 
         lower = self._pour(rng, colour, at)
         height = np.float32(unit) * at.plastic * (1 + at.bulge * at.round_)
         height += np.float32(0.3 * unit) * smooth_noise(rng, hw, 12 * unit) * at.plastic
         relief = self._relief(at)
         height += np.float32(unit) * relief
-        colour *= (1 - 0.16 * np.abs(relief))[..., None]
+        colour *= 1 - 0.28 * np.abs(relief)
         self._scatter_drops(rng, colour, lower)
         gloss = np.float32(rng.uniform(0.3, 0.55)) * at.body + 0.05 * at.plastic
         return Scene(colour, height, np.zeros(hw, np.float32), gloss.astype(np.float32))
 
     def _panel(self, rng: np.random.Generator, at: Frame) -> Field:
-        """The lamp panel behind the strip and the dark nest that holds its foot: (2H, 2W, 3)."""
+        """The lamp panel behind the strip and the dark nest that holds its foot: (3, 2H, 2W)."""
         tone = np.float32([0.80, 0.83, 0.86]) * np.float32(rng.uniform(0.8, 1.1))
         centre = rng.normal(0, 30, 2)
         glow = np.exp(-(np.square(at.x - centre[0]) + np.square(at.y - centre[1])) / (2 * 150**2))
         glow *= 1 + 0.012 * smooth_noise(rng, self._hw, 5 * self.unit)
         nest = smoothstep(103, 105, at.y) * (1 - 0.25 * np.exp(-np.square((at.y - 107) / 1.5)))
-        return tone * (glow * (1 - 0.9 * nest))[..., None]
+        return tone[:, None, None] * (glow * (1 - 0.93 * nest))
 
     def _pour(self, rng: np.random.Generator, colour: Field, at: Frame) -> Field:
         """Fill the vials: tint and refract `colour` in place. Returns depth below the front rim in units."""
-        level, tilt, climb, opening = (np.float32(column)[at.number] for column in zip(*self._fills, strict=True))
+        level, tilt, climb, opening = (
+            np.float32(column)[at.number] for column in zip(*self._fills, strict=True)
+        )
+        square = at.side * at.side
+        steep = square * square * square
         wobble = 0.25 * smooth_noise(rng, self._hw, 10 * self.unit)
-        middle = level + tilt * at.side - climb * at.side**6 + wobble
+        middle = level + tilt * at.side - climb * steep + wobble
         front, back = middle + opening * at.round_, middle - opening * at.round_
         below, above = at.y - front, at.y - back
         wet = smoothstep(-0.4, 0.4, below) * at.body
-        tint = np.float32([1, 1, 1]) - np.float32([0.05, 0.02, 0.07]) * rng.uniform(0, 1, 3).astype(np.float32)
-        lens = 1.07 - 0.62 * smoothstep(0.70, 1.0, np.abs(at.side)) + 0.10 * np.exp(-np.maximum(below, 0) / 5)
-        dry = 0.93 - 0.30 * smoothstep(0.86, 1.0, np.abs(at.side))
+        absorbed = np.float32([0.05, 0.02, 0.07]) * rng.uniform(0, 1, 3).astype(np.float32)
+        lens = 1.07 - 0.74 * smoothstep(0.70, 1.0, np.abs(at.side)) + 0.10 * np.exp(-np.maximum(below, 0) / 5)
+        dry = 0.90 - 0.40 * smoothstep(0.86, 1.0, np.abs(at.side))
         hollow = at.body * (at.y > -62)
-        colour *= (1 + hollow * (dry + wet * (lens - dry) - 1))[..., None]
-        colour *= 1 - wet[..., None] * (1 - tint)
+        factor = 1 + hollow * (dry + wet * (lens - dry) - 1)
 
         open_surface = smoothstep(-0.3, 0.3, above) * smoothstep(0.3, -0.3, below) * at.body
         slope = np.clip(above / np.maximum(front - back, 0.5), 0, 1)
-        colour *= (1 - open_surface * (0.08 + 0.34 * slope * slope))[..., None]
-        dark = 0.62 * np.exp(-np.square((below - 0.2) / 1.0)) + 0.26 * np.exp(-np.square(above / 0.6))
+        factor *= 1 - open_surface * (0.10 + 0.38 * slope * slope)
+        dark = 0.68 * np.exp(-np.square((below - 0.2) / 1.0)) + 0.28 * np.exp(-np.square(above / 0.6))
         bright = 0.22 * np.exp(-np.square((below - 2.6) / 1.0)) * at.round_
-        colour *= (1 + at.body * (bright - np.minimum(dark, 0.75)))[..., None]
+        factor *= 1 + at.body * (bright - np.minimum(dark, 0.8))
+        colour *= factor * (1 - absorbed[:, None, None] * wet)
         return below
 
     def _relief(self, at: Frame) -> Field:
@@ -176,7 +198,12 @@ class Vials:
         flat = smoothstep(0.92, 0.7, np.abs(at.side)) * at.body
         groove = -1.1 * np.exp(-np.square((at.y - ENGRAVING_Y) / 0.9))
         groove += 0.5 * np.exp(-np.square((at.y - ENGRAVING_Y + 2.2) / 0.8))
-        ribs = 0.8 * np.exp(-np.square((np.mod(at.y, 6.0) - 3) / 0.9)) * smoothstep(-83, -86, at.y) * (at.y > -106)
+        ribs = (
+            0.8
+            * np.exp(-np.square((np.mod(at.y, 6.0) - 3) / 0.9))
+            * smoothstep(-83, -86, at.y)
+            * (at.y > -106)
+        )
         sheet = np.zeros(self._hw, np.uint8)
         size, stroke = 0.20 * self.unit, max(1, round(0.6 * self.unit))
         for number in range(COUNT):
@@ -191,7 +218,11 @@ class Vials:
     def _scatter_drops(self, rng: np.random.Generator, colour: Field, below: Field) -> None:
         """Bubbles under the surface and drops on the wall above it: harmless, and on good parts too."""
         for number, fill in enumerate(self._fills):
-            for kind, count in (("bubble", rng.poisson(1.6)), ("foam", rng.poisson(1.2)), ("drop", rng.poisson(1.8))):
+            for kind, count in (
+                ("bubble", rng.poisson(1.6)),
+                ("foam", rng.poisson(1.2)),
+                ("drop", rng.poisson(1.8)),
+            ):
                 for _ in range(count):
                     radius = float(np.clip(rng.lognormal(0.25, 0.4), 0.7, 3.0))
                     side = rng.uniform(-0.8, 0.8)
@@ -201,7 +232,9 @@ class Vials:
                         "foam": rim + radius + 0.3,
                         "drop": max(rim - 2 * fill.opening - radius - 2 - rng.exponential(8), -36.0),
                     }[kind]
-                    centre = self._pixels((number - (COUNT - 1) / 2) * PITCH + 16.5 * side, float(min(y, 84.0)))
+                    centre = self._pixels(
+                        (number - (COUNT - 1) / 2) * PITCH + 16.5 * side, float(min(y, 84.0))
+                    )
                     _lens(colour, centre, radius * self.unit, is_drop=kind == "drop")
 
     def _zone(self, at: Frame) -> Mask:
@@ -228,7 +261,7 @@ def _along_profile(y: Field) -> tuple[Field, Field]:
 def _lens(colour: Field, centre_xy: tuple[float, float], radius: float, *, is_drop: bool) -> None:
     """Darken and brighten `colour` in place as a bubble or a drop of a radius in pixels does."""
     cx, cy = centre_xy
-    h, w = colour.shape[:2]
+    h, w = colour.shape[1:]
     reach = 1.6 * radius + 2
     rows = slice(max(int(cy - reach), 0), max(min(int(cy + reach) + 1, h), 0))
     cols = slice(max(int(cx - reach), 0), max(min(int(cx + reach) + 1, w), 0))
@@ -242,4 +275,4 @@ def _lens(colour: Field, centre_xy: tuple[float, float], radius: float, *, is_dr
     shade = (0.30 if is_drop else -0.12) * y * np.exp(-np.square(r2))
     glint = 0.35 * np.exp(-(np.square(x + 0.3) + np.square(y + 0.35)) / 0.06)
     factor = 1 - (0.34 if is_drop else 0.45) * ring + shade + glint + 0.08 * np.exp(-2 * r2)
-    colour[rows, cols] *= factor[..., None]
+    colour[:, rows, cols] *= factor

@@ -1,6 +1,7 @@
 """A metal zipper on woven cloth: the teeth are the region of interest.
 
-Geometry is in units of 1/256 of the image's shorter side: `u` runs along the zipper, `v` across it, (0, 0) is the middle.
+Geometry is in units of 1/256 of the image's shorter side: `u` runs along the zipper, `v` across it, (0, 0) is
+the middle.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Pose:
 
     def coordinates(self) -> tuple[Field, Field]:
         """`u` and `v` of every pixel, each (2H, 2W)."""
-        y, x = np.mgrid[: self.hw[0], : self.hw[1]].astype(np.float32)
+        y = np.arange(self.hw[0], dtype=np.float32)[:, None]
+        x = np.arange(self.hw[1], dtype=np.float32)[None, :]
         x = (x - (self.hw[1] / 2 + self.shift_xy[0])) / self.unit
         y = (y - (self.hw[0] / 2 + self.shift_xy[1])) / self.unit
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
@@ -68,6 +70,13 @@ class Zipper:
     Args:
         rng: source of pose, colours, textures and light.
         size_hw: the image's height and width in pixels.
+
+    Attributes:
+        scene: the zipper without a defect; copy it before drawing.
+        light: the lamp.
+        unit: pixels of the scene per unit of length.
+        roi: (H, W) in {0, 1}, the band of teeth.
+        field: (H, W) in {0, 1}, where a defect can lie: everywhere.
     """
 
     inside = ("missing_tooth", "bent_tooth", "scratch", "stain", "particle")
@@ -90,23 +99,24 @@ class Zipper:
         self._teeth = list(self._draw_teeth(rng))
         self._cloth = self._draw_cloth(rng)
         self._patina = 1 + 0.08 * fractal_noise(rng, self.pose.hw, 7 * self.unit, 3)
+        self._grain = 0.14 * self.unit * smooth_noise(rng, self.pose.hw, 5 * self.unit)
         warmth = rng.uniform(0, 1)
-        self._metal = np.float32([0.80, 0.76, 0.70]) * (1 - warmth) + np.float32([0.80, 0.64, 0.38]) * warmth
+        self._metal = np.float32([0.82, 0.80, 0.77]) * (1 - warmth) + np.float32([0.84, 0.64, 0.34]) * warmth
         self._metal *= np.float32(rng.uniform(0.75, 1.0))
-        self.light: Light = draw_light(rng, self.pose.hw, azimuth=(-115, 35), ambient=0.42, diffuse=0.75, sharpness=40)
+        self.light: Light = draw_light(
+            rng, self.pose.hw, azimuth=(-115, 35), ambient=0.42, diffuse=0.75, sharpness=40
+        )
         self._lint = list(self._draw_lint(rng))
+        self.scene = self._assemble(self._teeth)
         self.roi = self._band()
         self.field = np.ones(size_hw, np.uint8)
 
-    def scene(self, altered: dict[int, Tooth | None] | None = None) -> Scene:
-        """The zipper, with some teeth (by index) replaced or, where None, left out."""
+    def _assemble(self, teeth: list[Tooth]) -> Scene:
         scene = self._cloth.copy()
-        for index, tooth in enumerate(self._teeth):
-            here = altered.get(index, tooth) if altered else tooth
-            if here is not None:
-                self._stamp(scene, here)
+        for tooth in teeth:
+            self._stamp(scene, tooth)
         for fibre in self._lint:
-            cover(scene, 0.55 * fibre, (0.7, 0.7, 0.68))
+            cover(scene, 0.4 * fibre, (0.6, 0.6, 0.58))
             scene.height += 0.5 * self.unit * fibre
         return scene
 
@@ -121,7 +131,7 @@ class Zipper:
         seen = np.flatnonzero((x > margin) & (x < w - margin) & (y > margin) & (y < h - margin))
         index = int(rng.choice(seen))
         if kind == "missing_tooth":
-            return self.scene({index: None})
+            return self._assemble(self._teeth[:index] + self._teeth[index + 1 :])
         tooth = self._teeth[index]
         bent = replace(
             tooth,
@@ -129,7 +139,7 @@ class Zipper:
             v=tooth.v + float(rng.uniform(0, 2.5)),
             lift=tooth.lift + float(rng.uniform(0.5, 2)),
         )
-        return self.scene({index: bent})
+        return self._assemble([*self._teeth[:index], bent, *self._teeth[index + 1 :]])
 
     def _draw_teeth(self, rng: np.random.Generator) -> Iterator[Tooth]:
         h, w = self.pose.hw
@@ -163,21 +173,24 @@ class Zipper:
         thread = np.where(garment, np.float32(3.3), np.float32(2.5))
         cloth = weave(rng, u / thread, v / thread, lean)
 
-        navy, slate = np.float32([0.045, 0.065, 0.13]), np.float32([0.10, 0.105, 0.115])
+        navy, slate = np.float32([0.040, 0.058, 0.12]), np.float32([0.088, 0.092, 0.10])
         mix = rng.uniform(0, 1)
-        tape_rgb = (navy * mix + slate * (1 - mix)) * np.float32(rng.uniform(0.75, 1.1))
-        garment_rgb = tape_rgb * np.float32(rng.uniform(1.25, 1.7)) + np.float32(0.02)
-        wear = 1 + 0.07 * fractal_noise(rng, hw, 36 * unit, 3)
-        shade = cloth.tone * (0.55 + 0.5 * np.clip(cloth.height, 0, 1)) * wear
-        colour = (tape_rgb + on_garment[..., None] * (garment_rgb - tape_rgb)) * shade[..., None]
+        tape_rgb = (navy * mix + slate * (1 - mix)) * np.float32(rng.uniform(0.8, 1.15))
+        garment_rgb = tape_rgb * np.float32(rng.uniform(1.3, 1.8)) + np.float32(0.025)
+        wear = 1 + 0.08 * fractal_noise(rng, hw, 36 * unit, 3)
+        shade = cloth.tone * (0.45 + 0.65 * np.clip(cloth.height, 0, 1)) * wear
+        tape, added = tape_rgb[:, None, None], (garment_rgb - tape_rgb)[:, None, None]
+        colour = (tape + on_garment * added) * shade
 
-        height = np.float32(0.55 * unit) * cloth.height
-        height += np.float32(3.2 * unit) * smoothstep(-0.2, 3.5, past_edge)
+        height = np.float32(0.5 * unit) * cloth.height
+        height += np.float32(4.2 * unit) * smoothstep(-0.2, 3.0, past_edge)
         height += np.float32(2.2 * unit) * smoothstep(26, 21, across)
-        height += np.float32(0.5 * unit) * np.exp(-(((across - 33) / 1.2) ** 2))
-        height += np.float32(0.8 * unit) * smooth_noise(rng, hw, 30 * unit)
-        scene = Scene(colour, height, np.zeros(hw, np.float32), np.full(hw, 0.012, np.float32))
-        self._sew(rng, scene, u, past_edge - 8, (6.5, 2.2), 1.15, np.minimum(2.2 * garment_rgb + 0.05, 0.8))
+        height += np.float32(0.5 * unit) * np.exp(-np.square((across - 33) / 1.2))
+        # The teeth hold the tape flat; the cloth drapes freely away from them.
+        drape = 2.4 * smooth_noise(rng, hw, 60 * unit) + 0.7 * smooth_noise(rng, hw, 22 * unit)
+        height += np.float32(unit) * drape * smoothstep(24, 60, across)
+        scene = Scene(colour, height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
+        self._sew(rng, scene, u, past_edge - 8, (6.5, 2.2), 1.1, np.minimum(2.2 * garment_rgb + 0.05, 0.8))
         self._sew(rng, scene, u, across - 25.5, (3.4, 1.0), 0.8, 1.5 * tape_rgb + 0.01)
         return scene
 
@@ -193,24 +206,26 @@ class Zipper:
     ) -> None:
         """A row of stitches where `across` is 0, pulled into the cloth between them."""
         period = sum(stitch_gap)
-        where = (u + np.float32(rng.uniform(0, period))) / np.float32(period)
+        near = np.flatnonzero(np.abs(across) < 7)
+        off = across.ravel()[near]
+        where = (u.ravel()[near] + np.float32(rng.uniform(0, period))) / np.float32(period)
         number = np.floor(where)
         along = (where - number - 0.5) * np.float32(period)
         jitter = 0.3 * rng.standard_normal(1024, dtype=np.float32)[number.astype(np.int32) & 1023]
-        side = (across + jitter) / np.float32(width)
+        side = (off + jitter) / np.float32(width)
         end = np.maximum(np.abs(along) - np.float32(stitch_gap[0] / 2 - width), 0) / np.float32(width)
         round_ = 1 - side * side - end * end
-        alpha = smoothstep(0, 0.35, round_)
-        twist = 0.85 + 0.2 * np.sin(np.float32(4.2) * along + 3 * side)
-        cover(scene, alpha, colour * twist[..., None])
-        dent = np.exp(-((across / 3) ** 2)) * (0.4 + 0.6 * smoothstep(0.2, 0.5, np.abs(where - number - 0.5)))
-        scene.height -= np.float32(1.1 * self.unit) * dent
-        scene.height += np.float32(0.9 * self.unit) * np.sqrt(np.clip(round_, 0, 1))
+        twist = 0.8 + 0.3 * np.sin(np.float32(4.2) * along + 3 * side)
+        ground = scene.colour.reshape(3, -1)
+        ground[:, near] += smoothstep(0, 0.35, round_) * (colour[:, None] * twist - ground[:, near])
+        dent = np.exp(-np.square(off / 3)) * (0.4 + 0.6 * smoothstep(0.2, 0.5, np.abs(along / period)))
+        rise = np.float32(0.9) * np.sqrt(np.clip(round_, 0, 1)) - np.float32(1.1) * dent
+        scene.height.reshape(-1)[near] += np.float32(self.unit) * rise
 
     def _draw_lint(self, rng: np.random.Generator) -> Iterator[Field]:
         h, w = self.pose.hw
-        for _ in range(rng.poisson(1.5)):
-            turn = rng.uniform(0, 2 * np.pi) + rng.normal(0, 1.5) * np.linspace(-1, 1, 16)
+        for _ in range(rng.poisson(1.2)):
+            turn = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5) * np.linspace(-1, 1, 16)
             steps = np.stack([np.cos(turn), np.sin(turn)], axis=1) * (rng.uniform(8, 22) * self.unit / 16)
             yield line(self.pose.hw, (np.cumsum(steps, 0) + rng.uniform(0, (w, h))).astype(np.float32), 0.6)
 
@@ -237,16 +252,16 @@ class Zipper:
 
         at = (rows, cols)
         alpha = np.clip(depth * np.float32(self.unit) + 0.5, 0, 1)
-        crown = np.float32(self.unit) * (relief + np.float32(4.6 + tooth.lift))
+        crown = np.float32(self.unit) * (relief + np.float32(5.0 + tooth.lift)) + self._grain[at]
         alpha = alpha * (crown > scene.height[at])
         tone = np.float32(tooth.tone) * self._patina[at]
-        colour = self._metal * tone[..., None]
-        scene.colour[at] += alpha[..., None] * (colour - scene.colour[at])
+        plane = (slice(None), *at)
+        scene.colour[plane] += alpha * (self._metal[:, None, None] * tone - scene.colour[plane])
         scene.height[at] += alpha * (crown - scene.height[at])
         scene.metal[at] += alpha * (1 - scene.metal[at])
 
     def _profile(self, out: Field, side: Field) -> tuple[Field, Field]:
-        """Depth inside a tooth's outline (positive inside) and its relief, in units, for points in its own frame."""
+        """Depth inside a tooth's outline (positive inside) and relief, in units, in the tooth's own frame."""
         pitch = self._pitch
         half = np.interp(out, (-4, 3, 8, 19), (0.20 * pitch, 0.215 * pitch, 0.30 * pitch, 0.285 * pitch))
         corner = np.float32(1.7)
@@ -254,7 +269,7 @@ class Zipper:
         b = np.maximum(corner - np.minimum(out + 4, 19.5 - out), 0)
         depth = corner - np.sqrt(a * a + b * b)
         bevel = np.clip(depth / np.float32(1.6), 0, 1)
-        relief = 1.5 * np.sqrt(bevel * (2 - bevel)) - 0.02 * side * side
+        relief = 1.6 * np.sqrt(bevel * (2 - bevel)) - 0.035 * side * side - 0.006 * np.square(out - 8)
         relief -= 1.3 * np.exp(-(np.square(out - 0.5) + np.square(1.3 * side)) / 2.6)
         relief -= 1.4 * smoothstep(11, 18.5, out)
         return depth, relief

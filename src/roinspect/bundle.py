@@ -1,0 +1,189 @@
+"""A trained model's folder: weights, settings, threshold, metrics and fingerprints. Never pickle.
+
+    BUNDLE/
+      bundle.json          everything but the weights, and the weights' checksum
+      weights.safetensors  tensors of the inspection graph
+
+A bundle is written whole or not at all, and is refused when a byte of it has changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roinspect.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA_VERSION = 1
+_MANIFEST, _WEIGHTS = "bundle.json", "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The score from which on a part is rejected, and how it was chosen."""
+
+    value: float
+    origin: str
+    """In words, for people."""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a bundle's manifest says.
+
+    Attributes:
+        method: the method's name, as in `roinspect train NAME`.
+        method_settings: all of its settings.
+        size_hw: height and width that images are resized to.
+        threshold: the rejection threshold.
+        training: settings of the training run.
+        history: training curves: name to (epoch, value) pairs.
+        metrics: what was measured on held-out parts.
+        fingerprints: SHA-256 of the data and of the ROI masks that were trained on, and the like.
+        roinspect_version: of the writer.
+    """
+
+    method: str
+    method_settings: Mapping[str, Any]
+    size_hw: tuple[int, int]
+    threshold: Threshold
+    training: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    roinspect_version: str = ""
+
+
+def save_bundle(
+    path: Path, bundle: Bundle, tensors: Mapping[str, Tensor], *, overwrite: bool = False
+) -> None:
+    """Write a bundle: into a folder beside `path` first, which then takes its name.
+
+    Args:
+        path: the folder to make.
+        bundle: the manifest.
+        tensors: the inspection graph's state.
+        overwrite: replace a bundle that is there.
+
+    Raises:
+        UserError: the folder exists, or cannot be written.
+    """
+    from safetensors.torch import save
+
+    refuse_existing(path, overwrite=overwrite)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        partial.mkdir(parents=True)
+        weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        (partial / _WEIGHTS).write_bytes(weights)
+        content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
+        content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+        content["manifest_sha256"] = _digest(content)
+        (partial / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(
+            f"the bundle cannot be written ({error.strerror})",
+            where=path,
+            remedy="free space or choose another --out, then continue with --resume",
+        ) from error
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise a UserError where `path` exists and may not, or is no bundle, be overwritten."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise UserError("already exists", where=path, remedy="choose another --out or pass --overwrite true")
+    if not (path / _MANIFEST).is_file():
+        raise UserError("is no bundle and is not overwritten", where=path, remedy="choose another --out")
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle's manifest; the weights stay on disk.
+
+    Raises:
+        UserError: there is no bundle, it has another schema version, or it was changed since it was written.
+    """
+    return _bundle(path, _manifest(path))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read and check a bundle's tensors.
+
+    Raises:
+        UserError: as `read_bundle`.
+    """
+    from safetensors.torch import load
+
+    expected = _manifest(path)["weights_sha256"]
+    weights = _read(path / _WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != expected:
+        raise _damaged(path / _WEIGHTS)
+    return load(weights)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    file = path / _MANIFEST
+    try:
+        content = json.loads(_read(file))
+        version = content["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        raise _damaged(file) from None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"has bundle schema version {version}, this roinspect reads {SCHEMA_VERSION}",
+            where=file,
+            remedy="use the roinspect that wrote it, or train again",
+        )
+    if content.pop("manifest_sha256", None) != _digest(content):
+        raise _damaged(file)
+    return content  # type: ignore[no-any-return]
+
+
+def _bundle(path: Path, content: Mapping[str, Any]) -> Bundle:
+    values = {f.name: content[f.name] for f in dataclasses.fields(Bundle)}
+    values["threshold"] = Threshold(**values["threshold"])
+    height, width = values["size_hw"]
+    values["size_hw"] = (height, width)
+    return Bundle(**values)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    # Through JSON and back, so that tuples and lists, written alike, count alike.
+    return hashlib.sha256(json.dumps(json.loads(text), sort_keys=True).encode()).hexdigest()
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot be read ({error.strerror})",
+            where=file,
+            remedy="name the folder that training wrote as --out",
+        ) from None
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError(
+        "was changed or damaged since training wrote it",
+        where=file,
+        remedy="copy the bundle again, or train again",
+    )

@@ -1,0 +1,57 @@
+"""Random changes of a batch on the device: geometry moves image and masks together."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_rotation(
+    image: Tensor, masks: Tensor, *, degrees: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Rotate every image and its masks by an angle of its own; borders are reflected (GRD-Net, section 4.1).
+
+    Args:
+        image: (N, C, H, W) float.
+        masks: (N, M, H, W) float in {0, 1}; they stay in {0, 1}.
+        degrees: angles are uniform in [-degrees, degrees]; 0 returns the input.
+        generator: source of randomness.
+
+    Returns:
+        Image and masks, rotated alike, of the same shapes.
+    """
+    if degrees == 0:
+        return image, masks
+    n, _, h, w = image.shape
+    device = generator.device if generator is not None else image.device
+    angle = (torch.rand(n, generator=generator, device=device) * 2 - 1).to(image) * math.radians(degrees)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    # In the normalised coordinates of grid_sample a rotation in pixels also scales by the aspect ratio.
+    rows = (torch.stack((cos, -sin * h / w, zero), 1), torch.stack((sin * w / h, cos, zero), 1))
+    grid = F.affine_grid(torch.stack(rows, 1), [n, 1, h, w], align_corners=False)
+    turned = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+    turned_masks = F.grid_sample(masks, grid, mode="nearest", padding_mode="reflection", align_corners=False)
+    return turned.contiguous(memory_format=torch.channels_last), turned_masks
+
+
+def random_light(image: Tensor, *, amount: float, generator: torch.Generator | None = None) -> Tensor:
+    """Scale brightness, and contrast about the image's mean, each by a factor in [1 - amount, 1 + amount].
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+        amount: 0 returns the input.
+        generator: source of randomness.
+
+    Returns:
+        The changed image, clamped to [0, 1].
+    """
+    if amount == 0:
+        return image
+    device = generator.device if generator is not None else image.device
+    factors = (torch.rand(2, image.shape[0], 1, 1, 1, generator=generator, device=device) * 2 - 1).to(image)
+    brightness, contrast = 1 + amount * factors
+    mean = image.mean((1, 2, 3), keepdim=True)
+    return ((image - mean) * contrast + mean * brightness).clamp(0, 1)

@@ -1,0 +1,69 @@
+"""Training curves, kept with the checkpoint, and the progress bar that shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class History(Callback):
+    """Every logged loss once per validation, and one bar over the whole training.
+
+    Attributes:
+        curves: name to (epoch, value) pairs, epochs from 1.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.curves: dict[str, list[tuple[int, float]]] = {}
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("epoch {task.completed}/{task.total}"),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._task = self._bar.add_task("training", total=epochs, losses="")
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Show the bar, from where a resumed run stands."""
+        self._bar.update(self._task, completed=trainer.current_epoch)
+        if trainer.is_global_zero:
+            self._bar.start()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Note the losses of this epoch, where there are held-out ones."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        epoch = trainer.current_epoch + 1
+        for name, value in metrics.items():
+            curve = self.curves.setdefault(name, [])
+            if epoch % (trainer.check_val_every_n_epoch or 1) == 0 and (not curve or curve[-1][0] < epoch):
+                curve.append((epoch, value))
+        shown = (
+            f"{name.removeprefix('held-out/')} {value:.4f}"
+            for name, value in metrics.items()
+            if "held-out" in name
+        )
+        self._bar.update(self._task, completed=epoch, losses="  ".join(list(shown)[:2]))
+
+    def on_train_end(self, *_: Any) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def on_exception(self, *_: Any) -> None:
+        """Take the bar away, so that the message stands alone."""
+        self._bar.stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"curves": {name: [list(pair) for pair in curve] for name, curve in self.curves.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a resumed run's curves."""
+        self.curves = {
+            name: [(int(epoch), float(value)) for epoch, value in curve]
+            for name, curve in state_dict["curves"].items()
+        }

@@ -1,0 +1,491 @@
+"""GRD-Net: a generator repairs synthetic defects, a U-Net compares before and after, the ROI steers its loss.
+
+Ferrari, Fraccaroli, Lamma: *GRD-Net: Generative-Reconstructive-Discriminative Anomaly Detection with Region of
+Interest Attention Module*, 2023. Equations and tables below are this paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from roinspect.data.augment import random_light, random_rotation
+from roinspect.data.loader import Batch
+from roinspect.data.records import find_images
+from roinspect.errors import UserError
+from roinspect.methods.method import InspectionGraph, Method
+from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
+from roinspect.nn.focal import focal_loss
+from roinspect.nn.overlap import overlap_distance
+from roinspect.nn.perlin import Blobs, NoiseSource, perturb
+from roinspect.nn.ssim import ssim
+from roinspect.nn.unet import UNet
+from roinspect.pixels import read_image, resize_image
+
+RoiForm = Literal["target", "intersection", "overlap", "intersection_overlap", "outside_overlap", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class GrdNetSettings:
+    """Settings of GRD-Net; the defaults are the `compact` preset.
+
+    Attributes:
+        roi: where the ROI enters the segmenter's loss, see `segmentation_loss`.
+        overlap_weight: w of Eq. 8, in [0, 1].
+        width: channels of the generator's first stage.
+        segmenter_width: channels of the U-Net's first level.
+        stem: 2 folds 2 x 2 pixels into channels and works on half the grid; 1 is the paper.
+        blocks: residual blocks per stage of the generator.
+        latent: channels of the latent at 1/32 of the image.
+        dense: features of a dense bottleneck (DRAE); None is fully convolutional (CRAE).
+        residual: false is the paper's "vanilla" autoencoder (Table 1).
+        adversarial: false trains without the discriminator.
+        coordinates: the U-Net also sees where in the image it is.
+        adversarial_weight: omega_1 of Eq. 2.
+        contextual_weight: omega_2 of Eq. 2.
+        encoder_weight: omega_3 of Eq. 2.
+        l1_weight: omega_a of Eq. 1.
+        ssim_weight: omega_b of Eq. 1.
+        focal_gamma: gamma of Eq. 4.
+        focal_alpha: weight of defective pixels in the focal loss; None weighs all alike.
+        learning_rate: of Adam, for all three networks.
+        schedule: "plateau" is Eq. 7; "cosine" goes down to 1 % over the training.
+        plateau_epochs: epochs without a better held-out loss that make a plateau.
+        plateau_decay: alpha of Eq. 7: the rate is multiplied by exp(-alpha).
+        rotation: degrees; every image is turned by up to this much either way.
+        light: brightness and contrast vary by up to this share.
+        clean_share: share of images without a synthetic defect.
+        beta: range of the synthetic defects' opacity.
+        pixel: weight of random colours per pixel among the synthetic defects' contents.
+        blob: weight of plain colours with a grain.
+        patch: weight of pieces of other images.
+        shade: weight of darkened or lightened pieces of the image itself.
+        texture: weight of pictures from `texture_folder`.
+        texture_folder: pictures of foreign textures.
+        min_scale: lowest frequency of the Perlin noise: 2 ** min_scale cells along a side.
+        max_scale: highest frequency.
+        local_share: share of the synthetic defects that are a few small spots.
+        smoothing: side of the mean filter over the map, at images of 256 pixels; scaled with the size.
+    """
+
+    roi: RoiForm = "target"
+    overlap_weight: float = 1.0
+    width: int = 32
+    segmenter_width: int = 32
+    stem: int = 2
+    blocks: int = 1
+    latent: int = 32
+    dense: int | None = None
+    residual: bool = True
+    adversarial: bool = True
+    coordinates: bool = True
+    adversarial_weight: float = 1.0
+    contextual_weight: float = 50.0
+    encoder_weight: float = 1.0
+    l1_weight: float = 1.0
+    ssim_weight: float = 1.0
+    focal_gamma: float = 2.0
+    focal_alpha: float | None = None
+    learning_rate: float = 1e-3
+    schedule: Literal["plateau", "cosine"] = "cosine"
+    plateau_epochs: int = 3
+    plateau_decay: float = 0.1
+    rotation: float = 5.0
+    light: float = 0.1
+    clean_share: float = 0.3
+    beta: tuple[float, float] = (0.5, 1.0)
+    pixel: float = 1.0
+    blob: float = 1.0
+    patch: float = 1.0
+    shade: float = 1.0
+    texture: float = 0.0
+    texture_folder: str | None = None
+    min_scale: int = 0
+    max_scale: int = 6
+    local_share: float = 0.5
+    smoothing: int = 9
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if self.stem not in (1, 2):
+            raise UserError(f"must be 1 or 2, not {self.stem}", where="method.stem")
+        if not 0 <= self.clean_share <= 1:
+            raise UserError(f"must lie in [0, 1], not {self.clean_share}", where="method.clean_share")
+        if self.texture > 0 and self.texture_folder is None:
+            raise UserError("is wanted where texture > 0", where="method.texture_folder")
+
+    @classmethod
+    def preset(cls, name: Literal["compact", "paper"]) -> GrdNetSettings:
+        """Settings by name: "compact" trains on two CPU cores in minutes, "paper" has the paper's sizes."""
+        if name == "compact":
+            return cls()
+        return cls(
+            width=64,
+            segmenter_width=64,
+            stem=1,
+            blocks=2,
+            coordinates=False,
+            learning_rate=1e-4,
+            schedule="plateau",
+            rotation=90.0,
+            light=0.0,
+            clean_share=0.5,
+            blob=0.0,
+            patch=0.0,
+            shade=0.0,
+            local_share=0.0,
+            smoothing=21,
+        )
+
+    @property
+    def sources(self) -> dict[NoiseSource, float]:
+        """Weights of the synthetic defects' contents, as `perturb` takes them."""
+        return {
+            "pixel": self.pixel,
+            "blob": self.blob,
+            "patch": self.patch,
+            "shade": self.shade,
+            "texture": self.texture,
+        }
+
+
+def segmentation_loss(
+    logits: Tensor, noise_mask: Tensor, roi_mask: Tensor, settings: GrdNetSettings
+) -> Tensor:
+    """The segmenter's loss, with the ROI where ``settings.roi`` puts it.
+
+    With A = sigmoid(logits), M the noise mask, R the ROI, FL the focal loss (Eq. 4):
+
+    - ``target``: FL(A, M R), Fig. 3 and section 4.2. The default: defects outside the ROI are taught to be none.
+    - ``intersection``: FL(A R, M), Eq. 5 and 6, case 2 of Table 7. No gradient comes from outside the ROI.
+    - ``overlap``: FL(A, M) + w (1 - |A R| / min(|A|, |R|)), Eq. 8 and 9, case 1.
+    - ``intersection_overlap``: FL(A R, M) with the same second term, case 3.
+    - ``outside_overlap``: FL(A, M) + w |A (1 - R)| / min(|A|, |1 - R|), case 4.
+    - ``none``: FL(A, M); the ROI is not used.
+
+    Args:
+        logits: (N, 1, H, W).
+        noise_mask: (N, 1, H, W) in {0, 1}.
+        roi_mask: (N, 1, H, W) in {0, 1}.
+        settings: `roi`, `overlap_weight` and the focal loss's gamma and alpha count.
+
+    Returns:
+        A scalar >= 0.
+    """
+    gamma, alpha, form = settings.focal_gamma, settings.focal_alpha, settings.roi
+    if form == "target":
+        return focal_loss(logits, noise_mask * roi_mask, gamma=gamma, alpha=alpha)
+    if form == "none":
+        return focal_loss(logits, noise_mask, gamma=gamma, alpha=alpha)
+    found = logits.sigmoid()
+    if form in ("intersection", "intersection_overlap"):
+        loss = focal_loss(found * roi_mask, noise_mask, gamma=gamma, alpha=alpha, from_logits=False)
+    else:
+        loss = focal_loss(logits, noise_mask, gamma=gamma, alpha=alpha)
+    if form in ("overlap", "intersection_overlap"):
+        loss = loss + settings.overlap_weight * overlap_distance(
+            found, roi_mask, variant="linear", soften="none"
+        )
+    elif form == "outside_overlap":
+        apart = overlap_distance(found, 1 - roi_mask, variant="linear", soften="none")
+        loss = loss + settings.overlap_weight * (1 - apart)
+    return loss
+
+
+class GrdNetGraph(InspectionGraph):
+    """Inference (Fig. 4): repair, compare, smooth by a mean filter, take the maximum.
+
+    Args:
+        autoencoder: repairs the image.
+        segmenter: compares the image with its repaired self.
+        kernel: side of the mean filter, odd.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, segmenter: UNet, kernel: int) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.segmenter = segmenter
+        self.kernel = kernel
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both in [0, 1]."""
+        reconstruction, _ = self.autoencoder(image)
+        anomaly_map = self.segmenter(torch.cat((image, reconstruction), dim=1)).sigmoid()
+        margin = self.kernel // 2
+        # A mean filter is separable; at the border the mean is over what lies inside the image.
+        for kernel, padding in (((self.kernel, 1), (margin, 0)), ((1, self.kernel), (0, margin))):
+            anomaly_map = F.avg_pool2d(
+                anomaly_map, kernel, stride=1, padding=padding, count_include_pad=False
+            )
+        return anomaly_map.amax((1, 2, 3)), anomaly_map
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """The repaired image (N, 3, H, W) in [0, 1]."""
+        return cast(Tensor, self.autoencoder(image)[0])
+
+
+class GrdNet(Method):
+    """GRD-Net in training: three networks, three optimisers, one step (Fig. 3).
+
+    Args:
+        settings: see `GrdNetSettings`.
+        size_hw: image height and width, multiples of 32.
+        seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
+        epochs: length of the training, for the cosine schedule.
+    """
+
+    name: ClassVar[str] = "grdnet"
+    trains_on: ClassVar[Literal["good", "all"]] = "good"
+    settings_class: ClassVar[type] = GrdNetSettings
+
+    def __init__(
+        self, settings: GrdNetSettings, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.settings, self.size_hw, self.seed, self.epochs = settings, size_hw, seed, epochs
+        graph = self.build_graph(settings, size_hw)
+        self.autoencoder, self.segmenter, self.kernel = graph.autoencoder, graph.segmenter, graph.kernel
+        self.second_encoder = Encoder(
+            settings.width,
+            settings.latent,
+            stem=settings.stem,
+            blocks=settings.blocks,
+            is_residual=settings.residual,
+        )
+        self.discriminator = Discriminator(settings.width, stem=settings.stem)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.textures = _read_textures(settings, size_hw)
+        self._is_finite: Tensor | None = None
+
+    @classmethod
+    def build_graph(cls, settings: GrdNetSettings, size_hw: tuple[int, int]) -> GrdNetGraph:
+        """The inspection graph with fresh weights.
+
+        Raises:
+            UserError: a side of the image is no multiple of 32.
+        """
+        if any(side % 2**HALVINGS or side < 2 ** (HALVINGS + 1) for side in size_hw):
+            raise UserError(
+                f"{size_hw[0]}x{size_hw[1]} cannot be halved five times",
+                where="--size",
+                remedy="give multiples of 32, at least 64",
+            )
+        autoencoder = Autoencoder(
+            size_hw,
+            width=settings.width,
+            latent=settings.latent,
+            stem=settings.stem,
+            blocks=settings.blocks,
+            is_residual=settings.residual,
+            dense=settings.dense,
+        )
+        segmenter = UNet(
+            6,
+            settings.segmenter_width,
+            depth=HALVINGS - settings.stem + 1,
+            stem=settings.stem,
+            coordinates=settings.coordinates,
+        )
+        kernel = 2 * round((settings.smoothing * min(size_hw) / 256 - 1) / 2) + 1
+        return GrdNetGraph(autoencoder, segmenter, max(kernel, 1))
+
+    def inspection_graph(self) -> GrdNetGraph:
+        """The graph that is shipped; shares its weights with the module in training."""
+        return GrdNetGraph(self.autoencoder, self.segmenter, self.kernel)
+
+    def configure_optimizers(self) -> Any:
+        """Adam and a schedule for each network."""
+        groups = (
+            [*self.autoencoder.parameters(), *self.second_encoder.parameters()],
+            self.discriminator.parameters(),
+            self.segmenter.parameters(),
+        )
+        rate = self.settings.learning_rate
+        optimizers = [torch.optim.Adam(group, lr=rate, betas=(0.5, 0.999)) for group in groups]
+        return optimizers, [self._scheduler(optimizer) for optimizer in optimizers]
+
+    def _scheduler(self, optimizer: torch.optim.Adam) -> LambdaLR | ReduceLROnPlateau:
+        s = self.settings
+        if s.schedule == "cosine":
+            epochs = self.epochs
+            return LambdaLR(optimizer, lambda epoch: 0.505 + 0.495 * math.cos(math.pi * epoch / epochs))
+        # torch counts the epochs before the one that acts: patience 2 acts on the third.
+        factor = math.exp(-s.plateau_decay)
+        return ReduceLROnPlateau(optimizer, factor=factor, patience=max(s.plateau_epochs - 1, 0))
+
+    # -- a training step (Fig. 3) --------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """Perturb, repair, judge, compare; one step of each of the three optimisers."""
+        generator_steps, discriminator_steps, segmenter_steps = cast(
+            list[LightningOptimizer], self.optimizers()
+        )
+        random = self._random(self.current_epoch, batch_index)
+        image, roi_mask = self._augmented(batch.to_float(), random)
+        noisy, noise_mask = self._perturbed(image, random)
+
+        self.toggle_optimizer(generator_steps)
+        reconstruction, losses = self._generator_losses(noisy, image)
+        self._step(generator_steps, losses["generator"])
+        self.untoggle_optimizer(generator_steps)
+
+        repaired = reconstruction.detach()
+        if self.settings.adversarial:
+            self.toggle_optimizer(discriminator_steps)
+            losses["discriminator"] = self._discriminator_loss(image, repaired)
+            self._step(discriminator_steps, losses["discriminator"])
+            self.untoggle_optimizer(discriminator_steps)
+
+        self.toggle_optimizer(segmenter_steps)
+        logits = self.segmenter(torch.cat((noisy, repaired), dim=1))
+        losses["segmenter"] = segmentation_loss(logits, noise_mask, roi_mask, self.settings)
+        self._step(segmenter_steps, losses["segmenter"])
+        self.untoggle_optimizer(segmenter_steps)
+        self._note("train", losses, batch)
+
+    def _step(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _generator_losses(self, noisy: Tensor, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The reconstruction, and L_gan with its parts (Eq. 1 to 3)."""
+        s = self.settings
+        reconstruction, latent = self.autoencoder(noisy)
+        l1 = F.l1_loss(reconstruction, image)
+        structure = 1 - ssim(reconstruction.float(), image)
+        contextual = s.l1_weight * l1 + s.ssim_weight * structure
+        encoder = F.mse_loss(self.second_encoder(reconstruction), latent)
+        total = s.contextual_weight * contextual + s.encoder_weight * encoder
+        losses = {"contextual": contextual, "ssim": structure, "encoder": encoder}
+        if s.adversarial:
+            # Feature matching: the real side is only looked at, the generated side carries the gradient.
+            with torch.no_grad():
+                real_features, _ = self.discriminator(image)
+            fake_features, _ = self.discriminator(reconstruction)
+            losses["adversarial"] = F.mse_loss(fake_features, real_features)
+            total = total + s.adversarial_weight * losses["adversarial"]
+        return reconstruction, {"generator": total, **losses}
+
+    def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:
+        _, real = self.discriminator(image)
+        _, fake = self.discriminator(repaired)
+        return 0.5 * (
+            F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
+            + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+        )
+
+    # -- validation: the same losses on held-out good parts, with the same noise in every epoch ---------------------
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Measure the losses; the first batch is also shown in TensorBoard."""
+        batch = batch.to_float()
+        noisy, noise_mask = self._perturbed(batch.image, self._random(-1, batch_index))
+        reconstruction, losses = self._generator_losses(noisy, batch.image)
+        logits = self.segmenter(torch.cat((noisy, reconstruction), dim=1))
+        losses["segmenter"] = segmentation_loss(logits, noise_mask, batch.roi_mask, self.settings)
+        self._note("held-out", losses, batch)
+        if batch_index == 0 and isinstance(self.logger, TensorBoardLogger):
+            columns = [
+                batch.image,
+                noisy,
+                reconstruction,
+                *(mask.expand_as(noisy) for mask in (noise_mask, logits.sigmoid(), batch.roi_mask)),
+            ]
+            picture = torch.cat([column[:4] for column in columns], dim=3).clamp(0, 1)
+            self.logger.experiment.add_images(
+                "image, noisy, repaired, noise, found, ROI", picture, self.current_epoch
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """Watch for plateaus, each network's of its own held-out loss (Eq. 7)."""
+        if self.trainer.sanity_checking:
+            return
+        metrics = self.trainer.callback_metrics
+        watched = ("held-out/contextual", "held-out/contextual", "held-out/segmenter")
+        for scheduler, name in zip(self._schedulers(), watched, strict=True):
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(float(metrics[name]))
+
+    def on_train_epoch_end(self) -> None:
+        """Step the cosine schedules; stop before a checkpoint where a loss was not a number.
+
+        Raises:
+            UserError: a loss was NaN or infinite in this epoch.
+        """
+        if self._is_finite is not None and not bool(self._is_finite):
+            raise UserError(
+                f"a loss was not a number in epoch {self.current_epoch + 1}",
+                where="training",
+                remedy="lower method.learning_rate, or use precision 32, then --resume from the last good epoch",
+            )
+        self._is_finite = None
+        for scheduler in self._schedulers():
+            if isinstance(scheduler, LambdaLR):
+                scheduler.step()
+
+    def _schedulers(self) -> list[LambdaLR | ReduceLROnPlateau]:
+        return cast(list[LambdaLR | ReduceLROnPlateau], self.lr_schedulers())
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _random(self, epoch: int, batch_index: int) -> torch.Generator:
+        key = (self.seed, epoch + 1, batch_index, self.global_rank)
+        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+        return torch.Generator(self.device).manual_seed(int(state) >> 1)
+
+    def _augmented(self, batch: Batch, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        image, roi_mask = random_rotation(
+            batch.image, batch.roi_mask, degrees=self.settings.rotation, generator=random
+        )
+        return random_light(image, amount=self.settings.light, generator=random), roi_mask
+
+    def _perturbed(self, image: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        s = self.settings
+        return perturb(
+            image,
+            generator=random,
+            blobs=Blobs(min_scale=s.min_scale, max_scale=s.max_scale, local_share=s.local_share),
+            sources=s.sources,
+            textures=self.textures,
+            clean_share=s.clean_share,
+            beta=s.beta,
+        )
+
+    def _note(self, stage: str, losses: Mapping[str, Tensor], batch: Batch) -> None:
+        if stage == "train":
+            finite = torch.stack([loss.detach().isfinite() for loss in losses.values()]).all()
+            self._is_finite = finite if self._is_finite is None else self._is_finite & finite
+        self.log_dict(
+            {f"{stage}/{name}": loss.detach() for name, loss in losses.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch.label),
+            sync_dist=stage != "train",
+        )
+
+
+def _read_textures(settings: GrdNetSettings, size_hw: tuple[int, int]) -> Tensor | None:
+    if settings.texture <= 0 or settings.texture_folder is None:
+        return None
+    paths = find_images(Path(settings.texture_folder))
+    if not paths:
+        raise UserError(
+            "no pictures there",
+            where=settings.texture_folder,
+            remedy="set method.texture_folder, or texture to 0",
+        )
+    pictures = np.stack([resize_image(read_image(path), size_hw) for path in paths])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,133 @@
+"""The contract of a method: a LightningModule that yields one inspection graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from roinspect.bundle import Bundle, read_bundle, read_weights
+from roinspect.errors import UserError
+
+METHODS: dict[str, str] = {"grdnet": "roinspect.methods.grdnet:GrdNet"}
+"""Where each method lives; imported when it is used."""
+
+
+class Prediction(NamedTuple):
+    """Scores and maps of N images; higher = more anomalous."""
+
+    pred_score: NDArray[np.float32]
+    """(N,)."""
+    anomaly_map: NDArray[np.float32]
+    """(N, H, W)."""
+
+
+class InspectionGraph(nn.Module):
+    """Prepared image to verdict; normalisation, smoothing and pooling are inside.
+
+    Validation, evaluation and export all run this graph and nothing else.
+    """
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) in [0, 1] to `pred_score` (N,) and `anomaly_map` (N, 1, H, W), higher = more anomalous."""
+
+    def reconstruct(self, image: Tensor) -> Tensor | None:
+        """The repaired image (N, 3, H, W) in [0, 1], for methods that repair; else None."""
+        return None
+
+
+class Method(lightning.LightningModule):
+    """A method in training.
+
+    Subclasses are built as ``cls(settings, size_hw, seed=..., epochs=...)``.
+
+    Attributes:
+        name: as in `roinspect train NAME`.
+        trains_on: "good" images only, or "all".
+        settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets.
+    """
+
+    name: ClassVar[str]
+    trains_on: ClassVar[Literal["good", "all"]]
+    settings_class: ClassVar[type]
+
+    @abstractmethod
+    def inspection_graph(self) -> InspectionGraph:
+        """The graph that is shipped; shares its weights with the module in training."""
+
+    @classmethod
+    @abstractmethod
+    def build_graph(cls, settings: Any, size_hw: tuple[int, int]) -> InspectionGraph:
+        """The same graph with fresh weights, for loading a bundle."""
+
+
+def method_class(name: str) -> type[Method]:
+    """The method's class.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    if name not in METHODS:
+        raise UserError(f"no such method: {name}", remedy=f"choose one of {', '.join(METHODS)}")
+    module, attribute = METHODS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:
+    """A bundle's manifest and its inspection graph, in evaluation mode.
+
+    Raises:
+        UserError: the bundle is missing, damaged, or its tensors do not fit its settings.
+    """
+    bundle = read_bundle(path)
+    cls = method_class(bundle.method)
+    known = {f.name for f in dataclasses.fields(cls.settings_class)}
+    if set(bundle.method_settings) != known:
+        odd = sorted(known ^ set(bundle.method_settings))
+        raise UserError(
+            f"its settings are not those of this roinspect ({', '.join(odd)})",
+            where=path,
+            remedy="train again",
+        )
+    graph = cls.build_graph(from_plain(cls.settings_class, bundle.method_settings), bundle.size_hw)
+    try:
+        graph.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise UserError(
+            f"its weights do not fit its settings ({str(error).splitlines()[0]})",
+            where=path,
+            remedy="train again",
+        ) from None
+    graph.eval()
+    return bundle, graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def from_plain(cls: type, values: Any) -> Any:
+    """A settings dataclass from the plain values that JSON kept: lists become tuples again."""
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def predict(graph: InspectionGraph, images: NDArray[np.uint8]) -> Prediction:
+    """Run the inspection graph on decoded images: the one way from pixels to scores.
+
+    Args:
+        graph: in evaluation mode, on any device.
+        images: (N, H, W, 3), uint8, RGB, of the size that the graph was trained for.
+
+    Returns:
+        `pred_score` (N,) and `anomaly_map` (N, H, W), float32.
+    """
+    device = next(graph.parameters()).device
+    batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+    with torch.inference_mode():
+        pred_score, anomaly_map = graph(batch)
+    return Prediction(pred_score.float().cpu().numpy(), anomaly_map[:, 0].float().cpu().numpy())

@@ -1,0 +1,1 @@
+"""Losses, noise and networks: plain functions first, modules that wrap them."""

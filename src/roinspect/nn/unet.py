@@ -1,0 +1,77 @@
+"""The discriminative part of GRD-Net: a U-Net that compares an image with its repaired self."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from roinspect.nn.autoencoder import stage_widths
+
+
+class DoubleConv(nn.Sequential):
+    """Twice convolution, norm and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger et al., 2015) with one logit per pixel.
+
+    Args:
+        inputs: channels in.
+        width: channels of the finest level, doubled per level up to eight times.
+        depth: number of halvings of the working grid; the image's sides must be multiples of stem * 2**depth.
+        stem: 1, or 2 to fold 2 x 2 pixels into channels first and unfold the logits last.
+        coordinates: adds two channels that hold y and x in [-1, 1], so that an ROI with a fixed place in the
+            image can be learned from the place alone.
+    """
+
+    def __init__(self, inputs: int, width: int, *, depth: int, stem: int, coordinates: bool) -> None:
+        super().__init__()
+        widths = stage_widths(width, depth)
+        self.coordinates = coordinates
+        self.fold = nn.PixelUnshuffle(stem) if stem > 1 else nn.Identity()
+        first = inputs * stem**2 + (2 if coordinates else 0)
+        self.down = nn.ModuleList(
+            DoubleConv(first if level == 0 else widths[level - 1], widths[level])
+            for level in range(depth + 1)
+        )
+        self.up = nn.ModuleList(
+            DoubleConv(widths[level + 1] + widths[level], widths[level]) for level in range(depth)
+        )
+        self.head = nn.Conv2d(width, stem**2, 1)
+        # Defects are rare: the first maps say so, and the first steps are not spent on learning it.
+        nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]
+        self.unfold = nn.PixelShuffle(stem) if stem > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to logits (N, 1, H, W)."""
+        x = self.fold(x)
+        if self.coordinates:
+            x = torch.cat((x, _coordinates(x)), dim=1)
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else F.max_pool2d(x, 2))
+            skips.append(x)
+        x = skips.pop()
+        for block in reversed(self.up):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(torch.cat((x, skips.pop()), dim=1))
+        return self.unfold(self.head(x))  # type: ignore[no-any-return]
+
+
+def _coordinates(x: Tensor) -> Tensor:
+    """(N, 2, H, W): y and x in [-1, 1]."""
+    n, _, h, w = x.shape
+    y = torch.linspace(-1, 1, h, dtype=x.dtype, device=x.device).view(1, 1, h, 1).expand(n, 1, h, w)
+    x_ = torch.linspace(-1, 1, w, dtype=x.dtype, device=x.device).view(1, 1, 1, w).expand(n, 1, h, w)
+    return torch.cat((y, x_), dim=1)

@@ -1,0 +1,299 @@
+"""Records and a method's settings to a bundle: the whole of a training run, top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
+from torch.utils.data import Subset
+
+from roinspect import __version__
+from roinspect.bundle import Bundle, Threshold, refuse_existing, save_bundle
+from roinspect.calibration import best_f1_threshold, false_reject_threshold
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.loader import InspectionDataset, train_loader
+from roinspect.data.records import Record, read_records
+from roinspect.data.roi import attach_roi
+from roinspect.errors import UserError
+from roinspect.history import History
+from roinspect.methods.method import method_class, predict
+from roinspect.pixels import parse_size
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How to train, whatever the method.
+
+    Attributes:
+        size: height x width that images are resized to, such as "256x640", or one number for both.
+        steps: training steps, rounded up to whole epochs.
+        epochs: epochs, instead of `steps`.
+        batch_size: images per step and device.
+        seed: fixes everything on one machine.
+        held_out: share of the good training images kept for the threshold, where there is no val split.
+        false_reject: share of good parts that may be rejected, which sets the threshold.
+        min_defect_pixels: defective pixels inside the ROI that make a part defective.
+        memory_gb: decoded images are kept in memory up to this much, else in a file.
+        accelerator: "auto", "cpu", "gpu": as Lightning takes it.
+        devices: how many, or "auto".
+        strategy: "auto", "ddp": as Lightning takes it.
+        precision: "32-true", "bf16-mixed", "16-mixed": as Lightning takes it.
+        threads: CPU threads; None is all cores.
+    """
+
+    size: str = "256"
+    steps: int = 600
+    epochs: int | None = None
+    batch_size: int = 8
+    seed: int = 0
+    held_out: float = 0.15
+    false_reject: float = 0.01
+    min_defect_pixels: int = 1
+    memory_gb: float = 4.0
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    strategy: str = "auto"
+    precision: str = "32-true"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        for name in ("steps", "batch_size", "min_defect_pixels"):
+            if getattr(self, name) < 1:
+                raise UserError(f"must be at least 1, not {getattr(self, name)}", where=f"training.{name}")
+        for name in ("held_out", "false_reject"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
+
+
+def train(
+    method: str,
+    data: Path,
+    out: Path,
+    *,
+    method_settings: Any,
+    training: TrainingSettings,
+    roi: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Bundle:
+    """Train a method and write its bundle.
+
+    Checkpoints and TensorBoard logs lie in ``OUT.run`` beside the bundle.
+
+    Args:
+        method: the method's name.
+        data: a folder or a manifest, as `read_records` takes it.
+        out: the bundle to write.
+        method_settings: of the method's settings class.
+        training: how to train.
+        roi: where the ROI masks are, as `attach_roi` takes it.
+        columns: the manifest's column names.
+        resume: go on from the last checkpoint of a run with the same settings.
+        overwrite: replace a bundle that is there.
+
+    Returns:
+        The bundle's manifest.
+
+    Raises:
+        UserError: the data, a setting or the disk does not allow it.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    size_hw = parse_size(training.size)
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    lightning.seed_everything(training.seed, verbose=False)
+    cls = method_class(method)
+    records = [record for record in read_records(data, columns=columns) if record.split != "test"]
+    fitted, held_out = split_records(records, cls.trains_on, training, data)
+    fitted = attach_roi(fitted, roi, data, columns=columns)
+    held_out = attach_roi(held_out, roi, data, columns=columns)
+
+    batch_size = min(training.batch_size, len(fitted))
+    steps_per_epoch = len(fitted) // batch_size
+    epochs = training.epochs or math.ceil(training.steps / steps_per_epoch)
+    # Built before anything is decoded: a setting that cannot be is said at once.
+    model = cls(method_settings, size_hw, seed=training.seed, epochs=epochs)
+    settings = {
+        "method": dataclasses.asdict(method_settings),
+        "training": dataclasses.asdict(training) | {"roi": roi, "epochs_trained": epochs},
+    }
+    fingerprints = {
+        "data": fingerprint(record.image_path for record in (*fitted, *held_out)),
+        "roi": fingerprint(record.roi_path for record in (*fitted, *held_out)),
+    }
+    run = out.with_name(out.name + ".run")
+    checkpoint = prepare_run(run, {"name": method, **settings, **fingerprints}, resume=resume)
+
+    memory, pixels = int(training.memory_gb * 2**30), training.min_defect_pixels
+    with (
+        DecodedCache(fitted, size_hw, memory_bytes=memory, min_pixels=pixels) as cache,
+        DecodedCache(held_out, size_hw, memory_bytes=memory, min_pixels=pixels) as kept,
+    ):
+        batches = train_loader(InspectionDataset(cache), batch_size, training.seed)
+        good = Subset(InspectionDataset(kept), np.flatnonzero(kept.labels == 0).tolist())
+        checks = train_loader(good, batch_size, training.seed, shuffle=False)
+        # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
+        every = min(epochs, max(1, round(40 / steps_per_epoch)))
+        history = History(epochs)
+        try:
+            trainer = make_trainer(training, run, epochs, every, history)
+            trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
+        except OSError as error:
+            raise UserError(
+                f"the run cannot be saved ({error.strerror or error})",
+                where=run,
+                remedy="free space, then continue with --resume true",
+            ) from error
+        if trainer.interrupted:
+            raise UserError("interrupted", where=run, remedy="continue with --resume true")
+        graph = model.inspection_graph().eval()
+        rows = range(0, len(kept), batch_size)
+        scores = np.concatenate([predict(graph, kept.images[i : i + batch_size]).pred_score for i in rows])
+        threshold = choose_threshold(scores, kept.labels, training.false_reject)
+
+    if threshold.warning:
+        log.warning(threshold.warning)
+    bundle = Bundle(
+        method=method,
+        method_settings=settings["method"],
+        size_hw=size_hw,
+        threshold=threshold,
+        training=settings["training"] | {"images": len(fitted), "held_out_images": len(held_out)},
+        history=history.curves,
+        fingerprints=fingerprints,
+        roinspect_version=__version__,
+    )
+    save_bundle(out, bundle, graph.state_dict(), overwrite=overwrite)
+    (run / "last.ckpt").unlink(missing_ok=True)
+    return bundle
+
+
+def split_records(
+    records: Sequence[Record], trains_on: str, training: TrainingSettings, data: Path
+) -> tuple[list[Record], list[Record]]:
+    """What is trained on, and what the threshold comes from: the val split, or a share of the good parts.
+
+    Raises:
+        UserError: too few images are left for either.
+    """
+    fitted = [r for r in records if r.split == "train" and (trains_on == "all" or r.label == 0)]
+    held_out = [r for r in records if r.split == "val" and r.label is not None]
+    if not any(record.label == 0 for record in held_out):
+        good = [row for row, record in enumerate(fitted) if record.label == 0]
+        share = max(1, round(training.held_out * len(good)))
+        order = np.random.default_rng((training.seed, len(good))).permutation(len(good))
+        kept = {good[row] for row in order[:share]}
+        held_out += [fitted[row] for row in sorted(kept)]
+        fitted = [record for row, record in enumerate(fitted) if row not in kept]
+    if len(fitted) < 2:
+        raise UserError(
+            f"{len(fitted)} good training images are left beside those that set the threshold",
+            where=data,
+            remedy="give at least 3 good images in the train split; see `roinspect check`",
+        )
+    return fitted, held_out
+
+
+def choose_threshold(
+    scores: NDArray[np.float32], labels: NDArray[np.int64], false_reject: float
+) -> Threshold:
+    """Best F1 where held-out parts of both kinds exist, else a quantile of the good ones."""
+    if (labels == 1).any() and (labels == 0).any():
+        known = labels >= 0
+        return best_f1_threshold(scores[known], labels[known])
+    return false_reject_threshold(scores[labels == 0], false_reject)
+
+
+def make_trainer(
+    training: TrainingSettings, run: Path, epochs: int, every: int, history: History
+) -> lightning.Trainer:
+    """Lightning's trainer, with a checkpoint and held-out losses every `every` epochs."""
+    saver = ModelCheckpoint(
+        run, filename="last", every_n_epochs=every, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    try:
+        return lightning.Trainer(
+            max_epochs=epochs,
+            accelerator=training.accelerator,
+            devices=training.devices,
+            strategy=training.strategy,
+            precision=training.precision,  # type: ignore[arg-type]  # Lightning refuses what it does not know
+            callbacks=[history, saver],
+            logger=TensorBoardLogger(run, name="", version="tensorboard"),
+            check_val_every_n_epoch=every,
+            log_every_n_steps=10,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(str(error), where="training.accelerator, devices, strategy or precision") from None
+
+
+def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
+    """Make the run's folder, or find the checkpoint to go on from.
+
+    Returns:
+        The checkpoint, or None to start anew.
+
+    Raises:
+        UserError: the run to resume had other settings, or the folder cannot be written.
+    """
+    note, checkpoint = run / "settings.json", run / "last.ckpt"
+    plain = json.loads(json.dumps(settings))
+    try:
+        if resume and note.is_file():
+            before = json.loads(note.read_text(encoding="utf-8"))
+            if before != plain:
+                raise UserError(
+                    f"the run had other settings: {', '.join(sorted(_differences(before, plain)))}",
+                    where=note,
+                    remedy="resume with the same settings and data, or start anew without --resume",
+                )
+            return checkpoint if checkpoint.is_file() else None
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir(parents=True)
+        note.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot be written ({error.strerror})", where=run, remedy="choose another --out"
+        ) from error
+    return None
+
+
+def fingerprint(paths: Iterable[Path | None]) -> str:
+    """SHA-256 over the files' contents, in order; "none" without files."""
+    known = [path for path in paths if path is not None]
+    if not known:
+        return "none"
+    # One mask may serve every image; it is read once.
+    digests = {path: hashlib.sha256(path.read_bytes()).digest() for path in dict.fromkeys(known)}
+    return hashlib.sha256(b"".join(digests[path] for path in known)).hexdigest()
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}"
