@@ -83,7 +83,8 @@ def save_bundle(
     from safetensors.torch import save
 
     refuse_existing(path, overwrite=overwrite)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    mark = secrets.token_hex(4)
+    partial, former = (path.with_name(f".{path.name}.{mark}.{end}") for end in ("tmp", "old.tmp"))
     try:
         partial.mkdir(parents=True)
         weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -91,17 +92,22 @@ def save_bundle(
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
         content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
         content["manifest_sha256"] = _digest(content)
-        (partial / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        (partial / _MANIFEST).write_bytes(_text(content))
+        # A folder cannot take the place of a full one: the former steps aside, and back where that fails.
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, former)
         os.replace(partial, path)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
-            f"the bundle cannot be written ({error.strerror})",
+            f"the bundle cannot be written ({error.strerror or error})",
             where=path,
-            remedy="free space or choose another --out, then continue with --resume",
+            remedy="free space or choose another --out, then continue with --resume true",
         ) from error
+    finally:
+        if former.exists() and not path.exists():
+            os.replace(former, path)
+        for rest in (partial, former):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -140,8 +146,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     file = path / _MANIFEST
+    written = _read(file)
     try:
-        content = json.loads(_read(file))
+        content = json.loads(written)
         version = content["schema_version"]
     except (ValueError, TypeError, KeyError):
         raise _damaged(file) from None
@@ -151,7 +158,9 @@ def _manifest(path: Path) -> dict[str, Any]:
             where=file,
             remedy="use the roinspect that wrote it, or train again",
         )
-    if content.pop("manifest_sha256", None) != _digest(content):
+    # Compared as written: a changed space counts too.
+    is_as_written = written == _text(content)
+    if content.pop("manifest_sha256", None) != _digest(content) or not is_as_written:
         raise _damaged(file)
     return content  # type: ignore[no-any-return]
 
@@ -164,10 +173,12 @@ def _bundle(path: Path, content: Mapping[str, Any]) -> Bundle:
     return Bundle(**values)
 
 
+def _text(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1).encode()
+
+
 def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True)
-    # Through JSON and back, so that tuples and lists, written alike, count alike.
-    return hashlib.sha256(json.dumps(json.loads(text), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_text(content)).hexdigest()
 
 
 def _read(file: Path) -> bytes:

@@ -59,18 +59,18 @@ def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
         labels: (N,) in {0, 1}, both present; 1 = defective inside the ROI.
 
     Returns:
-        The threshold, halfway between the lowest rejected score and the next lower one.
+        The threshold, halfway between the lowest rejected score and the next lower one, as a float32 number.
 
     Raises:
-        ValueError: shapes differ or a class is missing.
+        ValueError: shapes differ, scores are not finite or a class is missing.
 
     Example:
         >>> best_f1_threshold([0.1, 0.2, 0.8], [0, 0, 1]).value
         0.5
     """
-    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
-    if values.shape != truth.shape or truth.all() or not truth.any():
-        raise ValueError("need as many labels as scores, and both classes")
+    values, truth = np.asarray(scores, dtype=np.float32), np.asarray(labels).astype(bool)
+    if values.shape != truth.shape or truth.all() or not truth.any() or not np.isfinite(values).all():
+        raise ValueError("need as many labels as finite scores, and both classes")
     cuts = np.unique(values)
     # Rejected at each cut: all scores from it on, counted from the sorted scores.
     positives, negatives = np.sort(values[truth]), np.sort(values[~truth])
@@ -78,5 +78,8 @@ def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
     false_alarms = negatives.size - np.searchsorted(negatives, cuts)
     f1 = 2 * hits / (positives.size + hits + false_alarms)
     best = int(np.argmax(f1))
-    value = cuts[best] if best == 0 else (cuts[best - 1] + cuts[best]) / 2
+    lower, lowest_rejected = cuts[max(best - 1, 0)], cuts[best]
+    value = np.float32((float(lower) + float(lowest_rejected)) / 2)
+    # Between neighbouring float32 numbers there is no middle, which would be rounded onto the lower one.
+    value = value if value > lower else lowest_rejected
     return Threshold(float(value), f"best F1 ({f1[best]:.3f}) on a validation split of {values.size} parts")

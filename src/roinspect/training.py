@@ -25,6 +25,7 @@ from torch.utils.data import Subset
 from roinspect import __version__
 from roinspect.bundle import Bundle, Threshold, refuse_existing, save_bundle
 from roinspect.calibration import best_f1_threshold, false_reject_threshold
+from roinspect.checkpoint import WholeCheckpoints
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset, train_loader
 from roinspect.data.records import Record, read_records
@@ -75,12 +76,15 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        for name in ("steps", "batch_size", "min_defect_pixels"):
-            if getattr(self, name) < 1:
-                raise UserError(f"must be at least 1, not {getattr(self, name)}", where=f"training.{name}")
+        for name in ("steps", "epochs", "batch_size", "min_defect_pixels", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"must be at least 1, not {value}", where=f"training.{name}")
         for name in ("held_out", "false_reject"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"must lie in [0, 2**32), not {self.seed}", where="training.seed")
 
 
 def train(
@@ -163,11 +167,18 @@ def train(
                 where=run,
                 remedy="free space, then continue with --resume true",
             ) from error
-        if trainer.interrupted:
-            raise UserError("interrupted", where=run, remedy="continue with --resume true")
+        except SystemExit:
+            # Lightning's answer to Ctrl-C.
+            raise UserError("interrupted", where=run, remedy="continue with --resume true") from None
         graph = model.inspection_graph().eval()
         rows = range(0, len(kept), batch_size)
         scores = np.concatenate([predict(graph, kept.images[i : i + batch_size]).pred_score for i in rows])
+        if not np.isfinite(scores).all():
+            raise UserError(
+                "the trained network's scores are no finite numbers",
+                where=out,
+                remedy="train anew with a lower method.learning_rate",
+            )
         threshold = choose_threshold(scores, kept.labels, training.false_reject)
 
     if threshold.warning:
@@ -192,6 +203,8 @@ def split_records(
 ) -> tuple[list[Record], list[Record]]:
     """What is trained on, and what the threshold comes from: the val split, or a share of the good parts.
 
+    Photographs of one group are held out together, as they show nearly the same.
+
     Raises:
         UserError: too few images are left for either.
     """
@@ -200,15 +213,19 @@ def split_records(
     if not any(record.label == 0 for record in held_out):
         good = [row for row, record in enumerate(fitted) if record.label == 0]
         share = max(1, round(training.held_out * len(good)))
-        order = np.random.default_rng((training.seed, len(good))).permutation(len(good))
-        kept = {good[row] for row in order[:share]}
+        kept: set[int] = set()
+        for place in np.random.default_rng((training.seed, len(good))).permutation(len(good)):
+            if len(kept) >= share:
+                break
+            group = fitted[good[place]].group
+            kept |= {row for row in good if group and fitted[row].group == group} or {good[place]}
         held_out += [fitted[row] for row in sorted(kept)]
         fitted = [record for row, record in enumerate(fitted) if row not in kept]
     if len(fitted) < 2:
         raise UserError(
             f"{len(fitted)} good training images are left beside those that set the threshold",
             where=data,
-            remedy="give at least 3 good images in the train split; see `roinspect check`",
+            remedy="give at least 3 good images, of more than one group, in the train split",
         )
     return fitted, held_out
 
@@ -238,6 +255,7 @@ def make_trainer(
             strategy=training.strategy,
             precision=training.precision,  # type: ignore[arg-type]  # Lightning refuses what it does not know
             callbacks=[history, saver],
+            plugins=[WholeCheckpoints()],
             logger=TensorBoardLogger(run, name="", version="tensorboard"),
             check_val_every_n_epoch=every,
             log_every_n_steps=10,
@@ -246,7 +264,11 @@ def make_trainer(
             enable_model_summary=False,
         )
     except (ValueError, MisconfigurationException) as error:
-        raise UserError(str(error), where="training.accelerator, devices, strategy or precision") from None
+        raise UserError(
+            str(error).rstrip("."),
+            where="training.accelerator, devices, strategy or precision",
+            remedy="leave them at their defaults, or see Lightning's Trainer",
+        ) from None
 
 
 def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
@@ -256,13 +278,13 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
         The checkpoint, or None to start anew.
 
     Raises:
-        UserError: the run to resume had other settings, or the folder cannot be written.
+        UserError: the run to resume had other settings, or the folder is no run's or cannot be written.
     """
     note, checkpoint = run / "settings.json", run / "last.ckpt"
     plain = json.loads(json.dumps(settings))
     try:
         if resume and note.is_file():
-            before = json.loads(note.read_text(encoding="utf-8"))
+            before = json.loads(note.read_bytes())
             if before != plain:
                 raise UserError(
                     f"the run had other settings: {', '.join(sorted(_differences(before, plain)))}",
@@ -270,6 +292,10 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
                     remedy="resume with the same settings and data, or start anew without --resume",
                 )
             return checkpoint if checkpoint.is_file() else None
+        if run.exists() and not note.is_file() and (not run.is_dir() or any(run.iterdir())):
+            raise UserError(
+                "is no training run and is not overwritten", where=run, remedy="choose another --out"
+            )
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True)
         note.write_text(json.dumps(plain, indent=1), encoding="utf-8")
@@ -277,6 +303,8 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
         raise UserError(
             f"cannot be written ({error.strerror})", where=run, remedy="choose another --out"
         ) from error
+    except ValueError:
+        raise UserError("is damaged", where=note, remedy="start anew without --resume") from None
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -65,7 +66,7 @@ def test_logits_and_probabilities_agree(logits: Tensor, target: Tensor, gamma: f
 
 def test_a_higher_gamma_counts_the_easy_pixels_less(logits: Tensor, target: Tensor) -> None:
     losses = [focal_loss(logits, target, gamma=gamma, reduction="none") for gamma in GAMMAS]
-    for lower, higher in zip(losses, losses[1:], strict=False):
+    for lower, higher in itertools.pairwise(losses):
         assert (higher <= lower).all()
 
 
@@ -83,7 +84,7 @@ def test_extreme_logits_stay_finite(gamma: float, value: float) -> None:
     loss.sum().backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
     assert loss.isfinite().all() and (loss >= 0).all()
-    assert loss[[0, 3]].max() < 1e-6 and loss[[1, 2]].min() == pytest.approx(value, rel=1e-5)
+    assert loss[[0, 3]].max() < 1e-6 and loss[[1, 2]].min().item() == pytest.approx(value, rel=1e-5)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)

@@ -54,4 +54,5 @@ def random_light(image: Tensor, *, amount: float, generator: torch.Generator | N
     factors = (torch.rand(2, image.shape[0], 1, 1, 1, generator=generator, device=device) * 2 - 1).to(image)
     brightness, contrast = 1 + amount * factors
     mean = image.mean((1, 2, 3), keepdim=True)
-    return ((image - mean) * contrast + mean * brightness).clamp(0, 1)
+    changed: Tensor = (image - mean) * contrast + mean * brightness
+    return changed.clamp(0, 1)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.data.textures import Field, smooth_noise, smoothstep
+from roinspect.data.textures import Field, f32, smooth_noise, smoothstep
 
 
 @dataclass(slots=True)
@@ -87,10 +87,10 @@ def draw_light(
 
 def illuminate(scene: Scene, light: Light) -> Field:
     """Light that leaves the scene towards the camera: (3, 2H, 2W), linear, 1 is about white."""
-    height = cv2.GaussianBlur(scene.height, (0, 0), 0.7)
-    nx = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1, scale=-0.5)
-    ny = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=1, scale=-0.5)
-    nz = cv2.pow(nx * nx + ny * ny + 1, -0.5)
+    height = f32(cv2.GaussianBlur(scene.height, (0, 0), 0.7))
+    nx = f32(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1, scale=-0.5))
+    ny = f32(cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=1, scale=-0.5))
+    nz = f32(1 / np.sqrt(nx * nx + ny * ny + 1))
     nx *= nz
     ny *= nz
     lx, ly, lz = light.direction_xyz
@@ -103,14 +103,12 @@ def illuminate(scene: Scene, light: Light) -> Field:
         out += _glint(nx, ny, nz, light) * scene.gloss
     at = np.flatnonzero(scene.metal)
     if at.size:
-        nx, ny, nz, lit, hollow, share = (
-            field.ravel()[at] for field in (nx, ny, nz, lit, hollow, scene.metal)
-        )
-        mirrored = _surroundings(nx, ny, nz, light) * hollow * (0.4 + 0.6 * lit)
+        share = scene.metal.ravel()[at]
+        mirrored = _surroundings(nx.ravel()[at], ny.ravel()[at], nz.ravel()[at], light)
+        mirrored = mirrored * hollow.ravel()[at] * (0.4 + 0.6 * lit.ravel()[at])
         for plane, colour in zip(out.reshape(3, -1), scene.colour.reshape(3, -1), strict=True):
             plane[at] += share * (colour[at] * mirrored - plane[at])
-    out *= light.field
-    return out
+    return f32(out * light.field)
 
 
 def _sunlit(height: Field, light: Light) -> Field:
@@ -130,7 +128,7 @@ def _sunlit(height: Field, light: Light) -> Field:
         )
         np.maximum(hidden, towards_lamp - height - np.float32(step * slope), out=hidden)
     shade = cv2.GaussianBlur(np.minimum(hidden / 2.5, 1), (0, 0), 1.6)
-    return 1 - 0.9 * shade
+    return f32(1 - 0.9 * shade)
 
 
 def _glint(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
@@ -138,7 +136,7 @@ def _glint(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
     lx, ly, lz = light.direction_xyz
     norm = float(np.sqrt(lx * lx + ly * ly + (lz + 1) ** 2))
     half = (nx * (lx / norm) + ny * (ly / norm) + nz * ((lz + 1) / norm)).astype(np.float32)
-    return np.exp((half - 1) * np.float32(light.sharpness))
+    return f32(np.exp((half - 1) * np.float32(light.sharpness)))
 
 
 def _surroundings(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
@@ -148,7 +146,7 @@ def _surroundings(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
     room = 0.10 + 0.38 * smoothstep(0.25, -0.35, ry + 0.3 * rx) + 0.16 * smoothstep(0.55, 0.95, nz)
     lamp = np.exp(-((rx - 0.9 * lx) ** 2 + (ry - 0.9 * ly) ** 2) / 0.07)
     window = np.exp(-((ry + 0.25) ** 2) / 0.012 - (rx - 0.1) ** 2 / 0.5)
-    return room + 2.8 * lamp + 0.8 * window
+    return f32(room + 2.8 * lamp + 0.8 * window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +175,7 @@ class Camera:
         x = np.maximum(small, 0) * (self.exposure * self.vignette[..., None] * self.balance_rgb)
         # Narkowicz's fit of a film's response: deep shadows, highlights that roll off.
         film = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
-        return (255 * np.power(np.minimum(film, 1), 1 / 2.2)).astype(np.float32)
+        return f32(255 * np.sqrt(np.minimum(film, 1)))
 
     def digitise(self, levels: Field) -> NDArray[np.uint8]:
         """Add the sensor's noise, stronger in the light, and round: uint8 (H, W, 3)."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.lighting import Scene
-from roinspect.data.textures import Field, fractal_noise, smooth_noise, smoothstep
+from roinspect.data.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
 
 Mask = NDArray[np.uint8]
 
@@ -116,7 +116,8 @@ def line(hw: tuple[int, int], points_xy: Field, width: float) -> Field:
 
 def _distance(hw: tuple[int, int], points_xy: Field) -> Field:
     canvas = np.ones(hw, np.uint8)
-    cv2.polylines(canvas, [np.rint(points_xy).astype(np.int32)], False, 0)
+    points = np.clip(np.rint(points_xy), 0, (hw[1] - 1, hw[0] - 1)).astype(np.int32)
+    cv2.polylines(canvas, [points], False, 0)
     return cv2.distanceTransform(canvas, cv2.DIST_L2, 5).astype(np.float32, copy=False)
 
 
@@ -129,15 +130,15 @@ def _ground(scene: Scene, spine: Spine) -> Field:
 
 def _blob(rng: np.random.Generator, hw: tuple[int, int], spine: Spine, rough: float, cell: float) -> Field:
     """Depth inside an uneven blob in units of its radius: at most 1, 0 at the rim, then negative. (H, W)."""
-    bumps = fractal_noise(rng, hw, cell, 3) / 2.2
-    return 1 - _distance(hw, spine.points_xy) / np.float32(spine.radius) - rough * (1 + np.clip(bumps, -1, 1))
+    bumps = np.clip(fractal_noise(rng, hw, cell, 3) / 2.2, -1, 1)
+    return f32(1 - _distance(hw, spine.points_xy) / np.float32(spine.radius) - rough * (1 + bumps))
 
 
 def _particle(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
     depth = _blob(rng, hw, spine, 0.16, spine.radius)
     grain = np.maximum(0.6 + 0.25 * smooth_noise(rng, hw, 2.5), 0.2)
-    dark = np.float32([0.022, 0.018, 0.015])[:, None, None] * grain
+    dark = f32([0.022, 0.018, 0.015])[:, None, None] * grain
     cover(scene, smoothstep(-0.02, 0.2, depth) * np.float32(rng.uniform(0.9, 0.98)), dark)
     scene.height += np.float32(0.35 * spine.radius) * np.sqrt(np.clip(depth, 0, 1))
 
@@ -183,11 +184,11 @@ def _hole(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> 
     scene.height += np.float32(1.2 * unit) * rim - np.float32(4 * unit) * gap
     centre = spine.points_xy[12]
     for angle in rng.uniform(0, 2 * np.pi, 11):
-        out = np.float32([np.cos(angle), np.sin(angle)])
+        out = f32([np.cos(angle), np.sin(angle)])
         t = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
         along = 0.95 + t * np.float32(rng.uniform(0.1, 0.7) - 0.95)
         sway = np.float32(rng.normal(0, 0.3)) * t
-        path = centre + spine.radius * (along * out + sway * np.float32([-out[1], out[0]]))
+        path = centre + spine.radius * (along * out + sway * f32([-out[1], out[0]]))
         thread = line(hw, path, 0.5 * unit)
         cover(scene, 0.85 * thread, np.minimum(np.float32(rng.uniform(1.1, 1.9)) * ground + 0.02, 0.8))
         scene.height += np.float32(1.5 * unit) * thread

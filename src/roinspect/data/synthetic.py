@@ -247,12 +247,13 @@ def _changed(good: Field, bad: Field, allowed: Mask) -> Mask:
     """Pixels that the defect changed visibly, but for lone specks: (H, W) in {0, 1}."""
     visible = ((np.abs(bad - good).max(axis=2) > VISIBLE) & (allowed > 0)).astype(np.float32)
     neighbours = cv2.blur(visible, (3, 3), borderType=cv2.BORDER_CONSTANT) * 9
-    return np.logical_and(visible, neighbours > 2.5).astype(np.uint8)
+    lasting: Mask = np.logical_and(visible, neighbours > 2.5).astype(np.uint8)
+    return lasting
 
 
 def _is_fit(gt_mask: Mask, roi: Mask, place: Place) -> bool:
     """Whether the mask is neither a speck nor a blotch, and both sides have their part where they should."""
-    least, most = 0.0004 * gt_mask.size, 0.02 * gt_mask.size
+    least, most = 0.0004 * min(gt_mask.shape) ** 2, 0.02 * gt_mask.size
     if place == "both" and min(gt_mask[roi > 0].sum(), gt_mask[roi == 0].sum()) < 0.4 * least:
         return False
     return bool(max(least, 4) <= gt_mask.sum() <= most)

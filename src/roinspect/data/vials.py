@@ -13,7 +13,7 @@ import numpy as np
 
 from roinspect.data.lighting import Light, Scene, draw_light
 from roinspect.data.marks import Mask
-from roinspect.data.textures import Field, fractal_noise, smooth_noise, smoothstep
+from roinspect.data.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
 
 COUNT = 5
 PITCH = 40.0
@@ -87,7 +87,7 @@ class Vials:
         self._hw = (2 * h, 2 * w)
         self.unit = float(2 * min(h, w) / 256 * rng.uniform(0.95, 1.05))
         self._turn = float(np.deg2rad(rng.uniform(-3, 3)))
-        self._middle_xy = np.float32([w, h] + 2 * np.float32([w, h]) * rng.uniform(-0.04, 0.04, 2))
+        self._middle_xy = f32([w, h] + 2 * f32([w, h]) * rng.uniform(-0.04, 0.04, 2))
         common = rng.uniform(-14, 10)
         self._fills = [
             Fill(
@@ -134,14 +134,14 @@ class Vials:
 
     def _draw(self, rng: np.random.Generator, at: Frame) -> Scene:
         hw, unit = self._hw, self.unit
-        milk = np.float32([0.90, 0.93, 0.95]) * np.float32(rng.uniform(0.84, 0.97))
+        milk = f32([0.90, 0.93, 0.95]) * np.float32(rng.uniform(0.84, 0.97))
         haze = (
             1
             + 0.025 * fractal_noise(rng, hw, 16 * unit, 4)
             + 0.015 * rng.standard_normal(hw, dtype=np.float32)
         )
         # Light crosses more plastic where the wall turns away from the camera.
-        wall = np.exp(np.float32(-rng.uniform(0.05, 0.08)) / np.maximum(at.round_, 0.08))
+        wall = np.exp(np.float32(-rng.uniform(0.07, 0.12)) / np.maximum(at.round_, 0.08))
         seam = np.exp(-np.square((PITCH / 2 - np.abs(at.x - PITCH * np.rint(at.x / PITCH))) / 0.6))
         through = (wall * at.body + (1 - at.body) * (0.93 - 0.12 * seam)) * haze
         colour = self._panel(rng, at)
@@ -159,26 +159,24 @@ class Vials:
 
     def _panel(self, rng: np.random.Generator, at: Frame) -> Field:
         """The lamp panel behind the strip and the dark nest that holds its foot: (3, 2H, 2W)."""
-        tone = np.float32([0.80, 0.83, 0.86]) * np.float32(rng.uniform(0.8, 1.1))
+        tone = f32([0.70, 0.74, 0.78]) * np.float32(rng.uniform(0.75, 1.05))
         centre = rng.normal(0, 30, 2)
-        glow = np.exp(-(np.square(at.x - centre[0]) + np.square(at.y - centre[1])) / (2 * 150**2))
+        glow = np.exp(-(np.square(at.x - centre[0]) + np.square(at.y - centre[1])) / (2 * 140**2))
         glow *= 1 + 0.012 * smooth_noise(rng, self._hw, 5 * self.unit)
         nest = smoothstep(103, 105, at.y) * (1 - 0.25 * np.exp(-np.square((at.y - 107) / 1.5)))
-        return tone[:, None, None] * (glow * (1 - 0.93 * nest))
+        return f32(tone[:, None, None] * (glow * (1 - 0.93 * nest)))
 
     def _pour(self, rng: np.random.Generator, colour: Field, at: Frame) -> Field:
         """Fill the vials: tint and refract `colour` in place. Returns depth below the front rim in units."""
-        level, tilt, climb, opening = (
-            np.float32(column)[at.number] for column in zip(*self._fills, strict=True)
-        )
+        level, tilt, climb, opening = (f32(column)[at.number] for column in zip(*self._fills, strict=True))
         square = at.side * at.side
         steep = square * square * square
         wobble = 0.25 * smooth_noise(rng, self._hw, 10 * self.unit)
         middle = level + tilt * at.side - climb * steep + wobble
         front, back = middle + opening * at.round_, middle - opening * at.round_
-        below, above = at.y - front, at.y - back
+        below, above = f32(at.y - front), f32(at.y - back)
         wet = smoothstep(-0.4, 0.4, below) * at.body
-        absorbed = np.float32([0.05, 0.02, 0.07]) * rng.uniform(0, 1, 3).astype(np.float32)
+        absorbed = f32([0.05, 0.02, 0.07]) * rng.uniform(0, 1, 3).astype(np.float32)
         lens = 1.07 - 0.74 * smoothstep(0.70, 1.0, np.abs(at.side)) + 0.10 * np.exp(-np.maximum(below, 0) / 5)
         dry = 0.90 - 0.40 * smoothstep(0.86, 1.0, np.abs(at.side))
         hollow = at.body * (at.y > -62)
@@ -213,7 +211,7 @@ class Vials:
                 origin = (round(cx - wide / 2), round(cy + tall / 2))
                 cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, 255, stroke, cv2.LINE_AA)
         letters = cv2.GaussianBlur(sheet, (0, 0), 0.35 * self.unit).astype(np.float32) / 255
-        return (groove + ribs) * flat + 0.9 * letters * at.body
+        return f32((groove + ribs) * flat + 0.9 * letters * at.body)
 
     def _scatter_drops(self, rng: np.random.Generator, colour: Field, below: Field) -> None:
         """Bubbles under the surface and drops on the wall above it: harmless, and on good parts too."""
@@ -238,7 +236,7 @@ class Vials:
                     _lens(colour, centre, radius * self.unit, is_drop=kind == "drop")
 
     def _zone(self, at: Frame) -> Mask:
-        level, tilt, _, _ = (np.float32(column)[at.number] for column in zip(*self._fills, strict=True))
+        level, tilt, _, _ = (f32(column)[at.number] for column in zip(*self._fills, strict=True))
         below = at.y - level - tilt * at.side
         near = (below > -ROI_ABOVE) & (below < ROI_BELOW) & (at.body > 0.5)
         return (_to_image(near.astype(np.float32)) > 0.5).astype(np.uint8)
@@ -246,14 +244,14 @@ class Vials:
 
 def _to_image(field: Field) -> Field:
     """Halve a (2H, 2W) field."""
-    return cv2.resize(field, (field.shape[1] // 2, field.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return f32(cv2.resize(field, (field.shape[1] // 2, field.shape[0] // 2), interpolation=cv2.INTER_AREA))
 
 
 def _along_profile(y: Field) -> tuple[Field, Field]:
     """Half width and bulge of a vial at heights `y`, corners rounded off."""
     fine = np.arange(-160, 160, 0.125, dtype=np.float32)
-    columns = np.stack([np.interp(fine, PROFILE[:, 0], PROFILE[:, k]) for k in (1, 2)]).astype(np.float32)
-    columns = cv2.GaussianBlur(columns, (0, 0), sigmaX=8, sigmaY=1e-3)
+    corners = np.stack([np.interp(fine, PROFILE[:, 0], PROFILE[:, k]) for k in (1, 2)])
+    columns = f32(cv2.GaussianBlur(corners, (0, 0), sigmaX=8, sigmaY=1e-3))
     index = np.clip((y + 160) * 8, 0, fine.size - 1).astype(np.int32)
     return columns[0][index], columns[1][index]
 

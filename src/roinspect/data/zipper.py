@@ -14,7 +14,7 @@ import numpy as np
 
 from roinspect.data.lighting import Light, Scene, draw_light
 from roinspect.data.marks import Mask, cover, line
-from roinspect.data.textures import Field, fractal_noise, smooth_noise, smoothstep, weave
+from roinspect.data.textures import Field, f32, fractal_noise, smooth_noise, smoothstep, weave
 
 BAND = 22.0
 """Half the width of the band of teeth, margin included."""
@@ -101,7 +101,7 @@ class Zipper:
         self._patina = 1 + 0.08 * fractal_noise(rng, self.pose.hw, 7 * self.unit, 3)
         self._grain = 0.14 * self.unit * smooth_noise(rng, self.pose.hw, 5 * self.unit)
         warmth = rng.uniform(0, 1)
-        self._metal = np.float32([0.82, 0.80, 0.77]) * (1 - warmth) + np.float32([0.84, 0.64, 0.34]) * warmth
+        self._metal = f32([0.82, 0.80, 0.77]) * (1 - warmth) + f32([0.84, 0.64, 0.34]) * warmth
         self._metal *= np.float32(rng.uniform(0.75, 1.0))
         self.light: Light = draw_light(
             rng, self.pose.hw, azimuth=(-115, 35), ambient=0.42, diffuse=0.75, sharpness=40
@@ -123,7 +123,7 @@ class Zipper:
     def broken(self, kind: str, rng: np.random.Generator) -> Scene:
         """The zipper with one `missing_tooth` or `bent_tooth`, not too near the image's edge."""
         places = self.pose.pixels(
-            np.float32([tooth.u for tooth in self._teeth]), np.float32([t.side * 8 for t in self._teeth])
+            f32([tooth.u for tooth in self._teeth]), f32([t.side * 8 for t in self._teeth])
         )
         h, w = self.pose.hw
         x, y = places.T
@@ -173,7 +173,7 @@ class Zipper:
         thread = np.where(garment, np.float32(3.3), np.float32(2.5))
         cloth = weave(rng, u / thread, v / thread, lean)
 
-        navy, slate = np.float32([0.040, 0.058, 0.12]), np.float32([0.088, 0.092, 0.10])
+        navy, slate = f32([0.040, 0.058, 0.12]), f32([0.088, 0.092, 0.10])
         mix = rng.uniform(0, 1)
         tape_rgb = (navy * mix + slate * (1 - mix)) * np.float32(rng.uniform(0.8, 1.15))
         garment_rgb = tape_rgb * np.float32(rng.uniform(1.3, 1.8)) + np.float32(0.025)
@@ -232,18 +232,16 @@ class Zipper:
     def _stamp(self, scene: Scene, tooth: Tooth) -> None:
         """Draw one tooth into the window around it."""
         reach = int(27 * self.unit)
-        cx, cy = np.rint(self.pose.pixels(np.float32([tooth.u]), np.float32([tooth.side * 8.0]))[0]).astype(
-            int
-        )
+        v = tooth.side * f32([8, tooth.v, tooth.v + 10])
+        middle, root, ahead = self.pose.pixels(np.full_like(v, tooth.u), v)
+        cx, cy = np.rint(middle).astype(int)
         h, w = self.pose.hw
         rows = slice(max(cy - reach // 2, 0), min(cy + reach // 2, h))
         cols = slice(max(cx - reach, 0), min(cx + reach, w))
         if rows.stop <= rows.start or cols.stop <= cols.start:
             return
-        root_uv = np.float32([tooth.u]), np.float32([tooth.side * tooth.v])
-        ox, oy = self.pose.pixels(*root_uv)[0]
-        ahead_xy = self.pose.pixels(root_uv[0], root_uv[1] + np.float32(tooth.side * 10))[0]
-        axis = float(np.arctan2(ahead_xy[1] - oy, ahead_xy[0] - ox)) + tooth.turn
+        ox, oy = root
+        axis = float(np.arctan2(ahead[1] - oy, ahead[0] - ox)) + tooth.turn
         y = (np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - oy) / np.float32(self.unit)
         x = (np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] - ox) / np.float32(self.unit)
         out = np.float32(np.cos(axis)) * x + np.float32(np.sin(axis)) * y

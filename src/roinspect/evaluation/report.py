@@ -110,18 +110,26 @@ def write_report(path: Path, content: ReportContent) -> None:
         UserError: the file cannot be written.
         ValueError: the score lists differ in length, or the metrics have no threshold.
     """
-    page = render(content)
+    write_whole(path, render(content))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all; folders that are missing are made.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     # A random name, so that two runs never write into the same unfinished file.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="")
         os.replace(partial, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise UserError(
-            f"the report cannot be written ({error.strerror})",
+            f"cannot be written ({error.strerror})",
             where=path,
             remedy="choose a folder that can be written to and has room",
         ) from error

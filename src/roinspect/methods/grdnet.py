@@ -1,7 +1,7 @@
 """GRD-Net: a generator repairs synthetic defects, a U-Net compares before and after, the ROI steers its loss.
 
-Ferrari, Fraccaroli, Lamma: *GRD-Net: Generative-Reconstructive-Discriminative Anomaly Detection with Region of
-Interest Attention Module*, 2023. Equations and tables below are this paper's.
+Ferrari, Fraccaroli, Lamma: *GRD-Net: Generative-Reconstructive-Discriminative Anomaly Detection with Region
+of Interest Attention Module*, 2023. Equations and tables below are this paper's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from roinspect.nn.unet import UNet
 from roinspect.pixels import read_image, resize_image
 
 RoiForm = Literal["target", "intersection", "overlap", "intersection_overlap", "outside_overlap", "none"]
+Schedule = Literal["plateau", "cosine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class GrdNetSettings:
     focal_gamma: float = 2.0
     focal_alpha: float | None = None
     learning_rate: float = 1e-3
-    schedule: Literal["plateau", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
     plateau_epochs: int = 3
     plateau_decay: float = 0.1
     rotation: float = 5.0
@@ -118,10 +119,31 @@ class GrdNetSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        if self.stem not in (1, 2):
-            raise UserError(f"must be 1 or 2, not {self.stem}", where="method.stem")
-        if not 0 <= self.clean_share <= 1:
-            raise UserError(f"must lie in [0, 1], not {self.clean_share}", where="method.clean_share")
+        for name, choices in (("roi", get_args(RoiForm)), ("schedule", get_args(Schedule)), ("stem", (1, 2))):
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"must be one of {', '.join(map(str, choices))}, not {getattr(self, name)}",
+                    where=f"method.{name}",
+                )
+        for names, low, high in (
+            (("width", "segmenter_width", "blocks", "latent", "dense"), 1.0, math.inf),
+            (("plateau_epochs", "smoothing"), 1.0, math.inf),
+            (("focal_gamma", "rotation", "light", *self.sources), 0.0, math.inf),
+            (("overlap_weight", "focal_alpha", "clean_share", "local_share"), 0.0, 1.0),
+            (("learning_rate",), 1e-12, math.inf),
+            (("min_scale",), 0.0, self.max_scale),
+            (("max_scale",), self.min_scale, 8.0),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not low <= value <= high:
+                    raise UserError(
+                        f"must lie between {low:g} and {high:g}, not {value}", where=f"method.{name}"
+                    )
+        if len(self.beta) != 2 or not 0 <= self.beta[0] <= self.beta[1] <= 1:
+            raise UserError(f"must be two numbers in [0, 1], in order, not {self.beta}", where="method.beta")
+        if not any(self.sources.values()):
+            raise UserError("are all 0; one must be above", where=f"method.{', '.join(self.sources)}")
         if self.texture > 0 and self.texture_folder is None:
             raise UserError("is wanted where texture > 0", where="method.texture_folder")
 
@@ -167,7 +189,7 @@ def segmentation_loss(
 
     With A = sigmoid(logits), M the noise mask, R the ROI, FL the focal loss (Eq. 4):
 
-    - ``target``: FL(A, M R), Fig. 3 and section 4.2. The default: defects outside the ROI are taught to be none.
+    - ``target``: FL(A, M R), Fig. 3 and section 4.2. The default: defects outside are taught to be none.
     - ``intersection``: FL(A R, M), Eq. 5 and 6, case 2 of Table 7. No gradient comes from outside the ROI.
     - ``overlap``: FL(A, M) + w (1 - |A R| / min(|A|, |R|)), Eq. 8 and 9, case 1.
     - ``intersection_overlap``: FL(A R, M) with the same second term, case 3.
@@ -248,6 +270,7 @@ class GrdNet(Method):
     name: ClassVar[str] = "grdnet"
     trains_on: ClassVar[Literal["good", "all"]] = "good"
     settings_class: ClassVar[type] = GrdNetSettings
+    textures: Tensor | None
 
     def __init__(
         self, settings: GrdNetSettings, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1
@@ -265,9 +288,10 @@ class GrdNet(Method):
             is_residual=settings.residual,
         )
         self.discriminator = Discriminator(settings.width, stem=settings.stem)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.textures = _read_textures(settings, size_hw)
-        self._is_finite: Tensor | None = None
+        self.to(memory_format=torch.channels_last)
+        # A buffer moves to the device with the networks.
+        self.register_buffer("textures", _read_textures(settings, size_hw), persistent=False)
+        self._finite: dict[str, Tensor] = {}
 
     @classmethod
     def build_graph(cls, settings: GrdNetSettings, size_hw: tuple[int, int]) -> GrdNetGraph:
@@ -321,11 +345,12 @@ class GrdNet(Method):
         if s.schedule == "cosine":
             epochs = self.epochs
             return LambdaLR(optimizer, lambda epoch: 0.505 + 0.495 * math.cos(math.pi * epoch / epochs))
-        # torch counts the epochs before the one that acts: patience 2 acts on the third.
-        factor = math.exp(-s.plateau_decay)
-        return ReduceLROnPlateau(optimizer, factor=factor, patience=max(s.plateau_epochs - 1, 0))
+        # There may be epochs between two held-out losses. torch counts those before the one that acts: patience
+        # 2 acts on the third.
+        losses = math.ceil(s.plateau_epochs / (self.trainer.check_val_every_n_epoch or 1))
+        return ReduceLROnPlateau(optimizer, factor=math.exp(-s.plateau_decay), patience=losses - 1)
 
-    # -- a training step (Fig. 3) --------------------------------------------------------------------------------
+    # -- a training step (Fig. 3) --------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Perturb, repair, judge, compare; one step of each of the three optimisers."""
@@ -387,13 +412,15 @@ class GrdNet(Method):
             + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
         )
 
-    # -- validation: the same losses on held-out good parts, with the same noise in every epoch ---------------------
+    # -- validation: the same losses on held-out good parts, with the same noise in every epoch -------------
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure the losses; the first batch is also shown in TensorBoard."""
         batch = batch.to_float()
         noisy, noise_mask = self._perturbed(batch.image, self._random(-1, batch_index))
         reconstruction, losses = self._generator_losses(noisy, batch.image)
+        if self.settings.adversarial:
+            losses["discriminator"] = self._discriminator_loss(batch.image, reconstruction)
         logits = self.segmenter(torch.cat((noisy, reconstruction), dim=1))
         losses["segmenter"] = segmentation_loss(logits, noise_mask, batch.roi_mask, self.settings)
         self._note("held-out", losses, batch)
@@ -414,9 +441,10 @@ class GrdNet(Method):
         if self.trainer.sanity_checking:
             return
         metrics = self.trainer.callback_metrics
-        watched = ("held-out/contextual", "held-out/contextual", "held-out/segmenter")
+        watched = ("held-out/generator", "held-out/discriminator", "held-out/segmenter")
         for scheduler, name in zip(self._schedulers(), watched, strict=True):
-            if isinstance(scheduler, ReduceLROnPlateau):
+            # Without an adversarial term the discriminator has no loss.
+            if isinstance(scheduler, ReduceLROnPlateau) and name in metrics:
                 scheduler.step(float(metrics[name]))
 
     def on_train_epoch_end(self) -> None:
@@ -425,13 +453,14 @@ class GrdNet(Method):
         Raises:
             UserError: a loss was NaN or infinite in this epoch.
         """
-        if self._is_finite is not None and not bool(self._is_finite):
+        broken = [name for name, is_finite in self._finite.items() if not bool(is_finite)]
+        if broken:
             raise UserError(
-                f"a loss was not a number in epoch {self.current_epoch + 1}",
-                where="training",
-                remedy="lower method.learning_rate, or use precision 32, then --resume from the last good epoch",
+                f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",
+                where="the training's losses",
+                remedy="train anew with a lower method.learning_rate or with training.precision 32-true",
             )
-        self._is_finite = None
+        self._finite.clear()
         for scheduler in self._schedulers():
             if isinstance(scheduler, LambdaLR):
                 scheduler.step()
@@ -439,7 +468,7 @@ class GrdNet(Method):
     def _schedulers(self) -> list[LambdaLR | ReduceLROnPlateau]:
         return cast(list[LambdaLR | ReduceLROnPlateau], self.lr_schedulers())
 
-    # -- parts ---------------------------------------------------------------------------------------------------
+    # -- parts -------------------------------------------------------------------------------------------------
 
     def _random(self, epoch: int, batch_index: int) -> torch.Generator:
         key = (self.seed, epoch + 1, batch_index, self.global_rank)
@@ -465,11 +494,12 @@ class GrdNet(Method):
         )
 
     def _note(self, stage: str, losses: Mapping[str, Tensor], batch: Batch) -> None:
-        if stage == "train":
-            finite = torch.stack([loss.detach().isfinite() for loss in losses.values()]).all()
-            self._is_finite = finite if self._is_finite is None else self._is_finite & finite
+        noted = {f"{stage}/{name}": loss.detach() for name, loss in losses.items()}
+        for name, loss in noted.items():
+            # Gathered on the device; one look at the end of the epoch does not hold up the steps.
+            self._finite[name] = self._finite.get(name, loss.new_ones((), dtype=torch.bool)) & loss.isfinite()
         self.log_dict(
-            {f"{stage}/{name}": loss.detach() for name, loss in losses.items()},
+            noted,
             on_step=False,
             on_epoch=True,
             batch_size=len(batch.label),

@@ -38,7 +38,7 @@ class InspectionGraph(nn.Module):
 
     @abstractmethod
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) in [0, 1] to `pred_score` (N,) and `anomaly_map` (N, 1, H, W), higher = more anomalous."""
+        """(N, 3, H, W) in [0, 1] to `pred_score` (N,) and `anomaly_map` (N, 1, H, W)."""
 
     def reconstruct(self, image: Tensor) -> Tensor | None:
         """The repaired image (N, 3, H, W) in [0, 1], for methods that repair; else None."""
@@ -108,7 +108,7 @@ def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:
             remedy="train again",
         ) from None
     graph.eval()
-    return bundle, graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return bundle, graph.to(memory_format=torch.channels_last)
 
 
 def from_plain(cls: type, values: Any) -> Any:

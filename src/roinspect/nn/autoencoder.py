@@ -41,12 +41,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        residual = self.conv1(F.relu(self.norm1(x), inplace=True))
+        residual: Tensor = self.conv1(F.relu(self.norm1(x), inplace=True))
         residual = self.conv2(F.relu(self.norm2(residual), inplace=True))
         if not self.is_residual:
             return residual
-        shortcut = F.avg_pool2d(x, 2) if self.stride == 2 else x
-        return residual + self.match(shortcut)
+        shortcut: Tensor = self.match(F.avg_pool2d(x, 2) if self.stride == 2 else x)
+        return residual + shortcut
 
 
 def stage_widths(width: int, stages: int, *, most: int = 8) -> list[int]:

@@ -1,0 +1,195 @@
+"""What GRD-Net costs: operations, share of the machine's convolution rate, shares of a step, Perlin against anomalib.
+
+    python benchmarks/cost.py            # prints, and writes benchmarks/results/cost.json
+    python benchmarks/cost.py --tables   # puts the result into docs/benchmarks.md
+
+Everything is a ratio of figures taken in turns within one run, as machines differ and drift. The comparison with
+anomalib needs ``pip install 'roinspect[peers]'``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from machine import machine
+from torch.utils.flop_counter import FlopCounterMode
+
+from roinspect.data.augment import random_light, random_rotation
+from roinspect.data.loader import Batch
+from roinspect.methods.grdnet import GrdNet, GrdNetSettings, segmentation_loss
+from roinspect.nn.perlin import perlin_noise, perturb
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "cost.json"
+DOCS = ROOT / "docs" / "benchmarks.md"
+BATCH, SIDE, ROUNDS = 8, 256, 7
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def flops(work: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def convolution() -> Callable[[], object]:
+    """A 3 x 3 convolution of 64 channels, forward and backward, channels last: what the machine can do."""
+    x = torch.randn(BATCH, 64, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(64, 64, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
+
+    def work() -> None:
+        for _ in range(4):
+            F.conv2d(x, weight, padding=1).sum().backward()
+
+    return work
+
+
+class Step:
+    """One training step's computations, without Lightning's own: the same calls as `GrdNet.training_step`."""
+
+    def __init__(self, settings: GrdNetSettings) -> None:
+        self.model = GrdNet(settings, (SIDE, SIDE)).train()
+        self.optimizers, _ = self.model.configure_optimizers()
+        rows = np.random.default_rng(0).integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)
+        self.rows, self.random = rows, torch.Generator().manual_seed(0)
+
+    def load(self) -> Batch:
+        picked = self.rows[np.random.default_rng(1).permutation(64)[:BATCH]]
+        masks = torch.ones(BATCH, 1, SIDE, SIDE, dtype=torch.uint8)
+        image = torch.from_numpy(picked).permute(0, 3, 1, 2)
+        return Batch(image, masks, masks, torch.zeros(BATCH), torch.zeros(BATCH)).to_float()
+
+    def perturb(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return perturb(self.batch.image, generator=self.random, sources=self.model.settings.sources)
+
+    def augment(self) -> None:
+        s = self.model.settings
+        image, _ = random_rotation(
+            self.batch.image, self.batch.roi_mask, degrees=s.rotation, generator=self.random
+        )
+        random_light(image, amount=s.light, generator=self.random)
+
+    def __call__(self) -> None:
+        model, settings = self.model, self.model.settings
+        self.batch = self.load()
+        self.augment()
+        noisy, mask = self.perturb()
+        generator, discriminator, segmenter = self.optimizers
+        for parameter in model.discriminator.parameters():
+            parameter.requires_grad_(False)
+        repaired, losses = model._generator_losses(noisy, self.batch.image)
+        self.update(generator, losses["generator"])
+        for parameter in model.discriminator.parameters():
+            parameter.requires_grad_(True)
+        repaired = repaired.detach()
+        self.update(discriminator, model._discriminator_loss(self.batch.image, repaired))
+        logits = model.segmenter(torch.cat((noisy, repaired), dim=1))
+        self.update(segmenter, segmentation_loss(logits, mask, self.batch.roi_mask, settings))
+
+    @staticmethod
+    def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def peers_perlin() -> Callable[[], object] | None:
+    try:
+        from anomalib.data.utils.generators.perlin import generate_perlin_noise
+    except ImportError:
+        return None
+    return lambda: [generate_perlin_noise(SIDE, SIDE) for _ in range(BATCH)]
+
+
+def measure() -> dict[str, Any]:
+    torch.manual_seed(0)
+    step, conv = Step(GrdNetSettings()), convolution()
+    graph = step.model.inspection_graph().eval()
+    image = torch.rand(1, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        forward_flops = flops(lambda: graph(image))
+    step(), conv()
+    step_flops, conv_flops = flops(step), flops(conv)
+    random, peer = torch.Generator().manual_seed(0), peers_perlin()
+    works: dict[str, Callable[[], object]] = {
+        "conv": conv,
+        "step": step,
+        "perturb": step.perturb,
+        "load": step.load,
+        "perlin": lambda: perlin_noise(BATCH, SIDE, SIDE, generator=random),
+    }
+    if peer is not None:
+        works["anomalib_perlin"] = peer
+    for work in works.values():
+        work()
+    rounds = [{name: timed(work) for name, work in works.items()} for _ in range(ROUNDS)]
+
+    def median(ratio: Callable[[dict[str, float]], float]) -> float:
+        return statistics.median(ratio(times) for times in rounds)
+
+    result = {
+        "machine": machine(),
+        "forward_gflop_per_image": forward_flops / 1e9,
+        "step_gflop_per_image": step_flops / BATCH / 1e9,
+        "step_seconds_per_image": median(lambda t: t["step"] / BATCH),
+        "convolution_gflop_per_second": median(lambda t: conv_flops / t["conv"] / 1e9),
+        "step_share_of_convolution_rate": median(lambda t: step_flops / t["step"] / (conv_flops / t["conv"])),
+        "perturb_share_of_step": median(lambda t: t["perturb"] / t["step"]),
+        "load_share_of_step": median(lambda t: t["load"] / t["step"]),
+        "perlin_maps_per_second": median(lambda t: BATCH / t["perlin"]),
+    }
+    if peer is not None:
+        result["perlin_times_faster_than_anomalib"] = median(lambda t: t["anomalib_perlin"] / t["perlin"])
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    percent = "{:.1%}".format
+    rows = [
+        ("forward, one 256 x 256 image", f"{result['forward_gflop_per_image']:.2f} GFLOP", "at most 12"),
+        ("training step, per image", f"{result['step_gflop_per_image']:.1f} GFLOP", ""),
+        ("training step, per image", f"{result['step_seconds_per_image']:.3f} s", ""),
+        ("convolution rate of the machine", f"{result['convolution_gflop_per_second']:.0f} GFLOP/s", ""),
+        ("step's share of that rate", percent(result["step_share_of_convolution_rate"]), "at least 50 %"),
+        ("`perturb`'s share of a step", percent(result["perturb_share_of_step"]), "under 3 %"),
+        ("loading's share of a step", percent(result["load_share_of_step"]), "under 5 %"),
+        ("Perlin maps of 256 x 256", f"{result['perlin_maps_per_second']:.0f} per second", ""),
+    ]
+    if "perlin_times_faster_than_anomalib" in result:
+        rows.append(("against anomalib's generator", f"{result['perlin_times_faster_than_anomalib']:.1f} x", ""))
+    lines = [("what", "measured", "goal"), ("---", "---", "---"), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{result['machine']}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", action="store_true", help="only write the table into the docs")
+    if parser.parse_args().tables:
+        text = DOCS.read_text()
+        before, rest = text.split("<!-- cost -->")
+        after = rest.split("<!-- /cost -->")[1]
+        filled = table(json.loads(RESULT.read_text()))
+        DOCS.write_text(f"{before}<!-- cost -->\n{filled}\n<!-- /cost -->{after}")
+        return
+    result = measure()
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
