@@ -1,10 +1,10 @@
-"""What GRD-Net costs: operations, share of the machine's convolution rate, shares of a step, Perlin against anomalib.
+"""What GRD-Net costs: operations, share of the machine's convolution rate, Perlin against anomalib's.
 
     python benchmarks/cost.py            # prints, and writes benchmarks/results/cost.json
     python benchmarks/cost.py --tables   # puts the result into docs/benchmarks.md
 
-Everything is a ratio of figures taken in turns within one run, as machines differ and drift. The comparison with
-anomalib needs ``pip install 'roinspect[peers]'``.
+Everything is a ratio of figures taken in turns within one run, as machines differ and drift. The comparison
+with anomalib needs ``pip install 'roinspect[peers]'``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from roinspect.data.augment import random_light, random_rotation
 from roinspect.data.loader import Batch
-from roinspect.methods.grdnet import GrdNet, GrdNetSettings, segmentation_loss
+from roinspect.methods.grdnet import GrdNet, GrdNetSettings
 from roinspect.nn.perlin import perlin_noise, perturb
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +84,7 @@ class Step:
         random_light(image, amount=s.light, generator=self.random)
 
     def __call__(self) -> None:
-        model, settings = self.model, self.model.settings
+        model = self.model
         self.batch = self.load()
         self.augment()
         noisy, mask = self.perturb()
@@ -97,8 +97,8 @@ class Step:
             parameter.requires_grad_(True)
         repaired = repaired.detach()
         self.update(discriminator, model._discriminator_loss(self.batch.image, repaired))
-        logits = model.segmenter(torch.cat((noisy, repaired), dim=1))
-        self.update(segmenter, segmentation_loss(logits, mask, self.batch.roi_mask, settings))
+        _, found = model._segmenter_losses(noisy, repaired, mask, self.batch.roi_mask)
+        self.update(segmenter, found["segmenter"])
 
     @staticmethod
     def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
@@ -170,13 +170,17 @@ def table(result: dict[str, Any]) -> str:
         ("Perlin maps of 256 x 256", f"{result['perlin_maps_per_second']:.0f} per second", ""),
     ]
     if "perlin_times_faster_than_anomalib" in result:
-        rows.append(("against anomalib's generator", f"{result['perlin_times_faster_than_anomalib']:.1f} x", ""))
+        rows.append(
+            ("against anomalib's generator", f"{result['perlin_times_faster_than_anomalib']:.1f} x", "")
+        )
     lines = [("what", "measured", "goal"), ("---", "---", "---"), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{result['machine']}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tables", action="store_true", help="only write the table into the docs")
     if parser.parse_args().tables:
         text = DOCS.read_text()

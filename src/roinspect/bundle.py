@@ -101,7 +101,7 @@ def save_bundle(
         raise UserError(
             f"the bundle cannot be written ({error.strerror or error})",
             where=path,
-            remedy="free space or choose another --out, then continue with --resume true",
+            remedy="free space or choose another --out, then continue with --resume",
         ) from error
     finally:
         if former.exists() and not path.exists():
@@ -115,7 +115,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        raise UserError("already exists", where=path, remedy="choose another --out or pass --overwrite true")
+        raise UserError("already exists", where=path, remedy="choose another --out or pass --overwrite")
     if not (path / _MANIFEST).is_file():
         raise UserError("is no bundle and is not overwritten", where=path, remedy="choose another --out")
 

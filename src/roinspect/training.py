@@ -8,7 +8,9 @@ import json
 import logging
 import math
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,14 @@ from roinspect.methods.method import method_class, predict
 from roinspect.pixels import parse_size
 
 log = logging.getLogger(__name__)
+
+_REMARKS = (
+    r".*Checkpoint directory .* exists and is not empty",
+    r".*isinstance\(treespec, LeafSpec\)",
+    r".*number of training batches \(\d+\) is smaller than the logging interval",
+    r".*does not have many workers",
+    r".*GPU available but not used",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +148,14 @@ def train(
     model = cls(method_settings, size_hw, seed=training.seed, epochs=epochs)
     settings = {
         "method": dataclasses.asdict(method_settings),
-        "training": dataclasses.asdict(training) | {"roi": roi, "epochs_trained": epochs},
+        "training": dataclasses.asdict(training)
+        | {"roi": roi, "epochs_trained": epochs, "images": len(fitted), "held_out_images": len(held_out)},
     }
+    # In an order of their own: another seed holds out other images, but the data are the same.
+    used = sorted((*fitted, *held_out), key=lambda record: record.key)
     fingerprints = {
-        "data": fingerprint(record.image_path for record in (*fitted, *held_out)),
-        "roi": fingerprint(record.roi_path for record in (*fitted, *held_out)),
+        "data": fingerprint(record.image_path for record in used),
+        "roi": fingerprint(record.roi_path for record in used),
     }
     run = out.with_name(out.name + ".run")
     checkpoint = prepare_run(run, {"name": method, **settings, **fingerprints}, resume=resume)
@@ -159,17 +172,18 @@ def train(
         every = min(epochs, max(1, round(40 / steps_per_epoch)))
         history = History(epochs)
         try:
-            trainer = make_trainer(training, run, epochs, every, history)
-            trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
+            with _without_remarks():
+                trainer = make_trainer(training, run, epochs, every, history)
+                trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            # Lightning takes a Ctrl-C and leaves with a code of its own.
+            raise KeyboardInterrupt(f"{run}: interrupted; continue with --resume") from None
         except OSError as error:
             raise UserError(
                 f"the run cannot be saved ({error.strerror or error})",
                 where=run,
-                remedy="free space, then continue with --resume true",
+                remedy="free space, then continue with --resume",
             ) from error
-        except SystemExit:
-            # Lightning's answer to Ctrl-C.
-            raise UserError("interrupted", where=run, remedy="continue with --resume true") from None
         graph = model.inspection_graph().eval()
         rows = range(0, len(kept), batch_size)
         scores = np.concatenate([predict(graph, kept.images[i : i + batch_size]).pred_score for i in rows])
@@ -188,7 +202,7 @@ def train(
         method_settings=settings["method"],
         size_hw=size_hw,
         threshold=threshold,
-        training=settings["training"] | {"images": len(fitted), "held_out_images": len(held_out)},
+        training=settings["training"],
         history=history.curves,
         fingerprints=fingerprints,
         roinspect_version=__version__,
@@ -269,6 +283,21 @@ def make_trainer(
             where="training.accelerator, devices, strategy or precision",
             remedy="leave them at their defaults, or see Lightning's Trainer",
         ) from None
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Lightning without its remarks on what is meant to be so; its other warnings stay."""
+    chatter = logging.getLogger("lightning.pytorch")
+    level = chatter.level
+    chatter.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for remark in _REMARKS:
+                warnings.filterwarnings("ignore", remark)
+            yield
+    finally:
+        chatter.setLevel(level)
 
 
 def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from roinspect.data.dataset import DecodedCache
 
@@ -90,7 +90,7 @@ class EpochSampler(Sampler[int]):
 
 
 def train_loader(
-    dataset: Dataset[Batch],
+    dataset: InspectionDataset | Subset[Batch],
     batch_size: int,
     seed: int,
     *,

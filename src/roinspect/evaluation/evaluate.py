@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from roinspect import __version__
 from roinspect.bundle import Bundle
-from roinspect.data.dataset import UNKNOWN_LABEL, Sample, load_sample, stream
+from roinspect.data.dataset import UNKNOWN_LABEL, Loaded, Sample, load_sample, stream
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
@@ -63,7 +63,7 @@ class Part:
 
 def default_out(bundle: Path) -> Path:
     """The folder beside the bundle where its evaluation goes."""
-    whole = bundle.resolve()
+    whole = bundle if bundle.name not in ("", "..") else bundle.resolve()
     return whole.with_name(f"{whole.name}.evaluation")
 
 
@@ -107,59 +107,39 @@ def evaluate(
             remedy="add some, or name another split; `roinspect check` lists what there is",
         )
     records = attach_roi(records, roi, data, columns=columns)
-    min_pixels = int(bundle.training.get("min_defect_pixels", 1))
 
-    metrics, parts, seconds = RoiMetrics(), [], []
+    metrics, parts, seconds = RoiMetrics(), list[Part](), list[float]()
     start = time.perf_counter()
-    for batch in stream(records, bundle.size_hw, batch_size, min_pixels=min_pixels):
-        samples = [loaded.sample for loaded in batch if loaded.sample is not None]
-        scores: Iterator[float] = iter(())
-        if samples:
-            began = time.perf_counter()
-            prediction = predict(graph, np.stack([sample.image for sample in samples]))
-            seconds.append((time.perf_counter() - began) / len(samples))
-            scores = iter(prediction.pred_score.tolist())
-        rows = [
-            Part(loaded.record, error=str(loaded.error))
-            if loaded.sample is None
-            else Part(loaded.record, loaded.sample.label, loaded.sample.place, next(scores))
-            for loaded in batch
-        ]
-        if samples:
-            _gather(metrics, samples, [row for row in rows if not row.error], prediction.anomaly_map)
-        parts += rows
+    for batch in stream(records, bundle.size_hw, batch_size, min_pixels=_min_pixels(bundle)):
+        parts += _inspected(batch, graph, metrics, seconds)
     whole = time.perf_counter() - start
-
     known = [part for part in parts if part.label != UNKNOWN_LABEL]
+    unread = [part for part in parts if part.error]
     if not known:
-        errors = [part.error for part in parts if part.error]
+        first = f" (first: {unread[0].error})" if unread else ""
         raise UserError(
-            f"none of {len(parts)} photographs of the {split} split is labelled and readable"
-            + (f" (first: {errors[0]})" if errors else ""),
+            f"none of {len(parts)} photographs of the {split} split is labelled and readable{first}",
             where=data,
             remedy="label them good or defective; see `roinspect check`",
         )
+    if unread:
+        log.warning(f"{len(unread)} of {len(parts)} photographs could not be read, see {out / PREDICTIONS}")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         values = metrics.compute(bundle.threshold.value)
-    notes = [str(warning.message) for warning in told]
-    if unread := sum(bool(part.error) for part in parts):
-        notes.append(f"{unread} of {len(parts)} photographs could not be read, see {out / PREDICTIONS}")
-    for note in notes:
-        log.warning(note)
+    for warning in told:
+        log.warning(str(warning.message))
 
-    write_whole(out / PREDICTIONS, _table(parts, bundle.threshold.value))
     about = {
         "bundle": str(bundle_path),
         "data": str(data),
         "split": split,
         "roi": roi,
         "photographs": len(parts),
-        "unreadable": unread,
+        "unreadable": len(unread),
         "threshold_origin": bundle.threshold.origin,
         "roinspect_version": __version__,
     }
-    write_whole(out / METRICS, json.dumps({**about, **values.to_dict()}, indent=1, allow_nan=False) + "\n")
     content = ReportContent(
         title=f"{bundle_path.resolve().name}: {bundle.method} on {data.resolve().name}, {split} split",
         metrics=values,
@@ -168,7 +148,7 @@ def evaluate(
         labels=np.array([part.label for part in known]),
         outside_only=np.array([part.is_outside_only for part in known]),
         paths=[part.record.key for part in known],
-        examples=list(_examples(known, bundle, graph, min_pixels)),
+        examples=list(_examples(known, bundle, graph)),
         map_threshold=bundle.threshold.value,
         training_curves=bundle.history,
         settings={
@@ -179,12 +159,39 @@ def evaluate(
         },
         fingerprints=bundle.fingerprints,
         timings={
-            "network, median per image": f"{1000 * float(np.median(seconds)):.1f} ms in batches of {batch_size}",
-            "reading, network and measures": f"{whole:.1f} s for {len(parts)} images",
+            "network, median per image": f"{1000 * float(np.median(seconds)):.1f} ms",
+            "reading, network and measures": f"{whole:.1f} s for {len(parts)} images, {batch_size} at a time",
         },
     )
+    write_whole(out / PREDICTIONS, _table(parts, bundle.threshold.value))
+    write_whole(out / METRICS, json.dumps({**about, **values.to_dict()}, indent=1, allow_nan=False) + "\n")
     write_report(out / REPORT, content)
     return values
+
+
+def _inspected(
+    batch: Sequence[Loaded], graph: InspectionGraph, metrics: RoiMetrics, seconds: list[float]
+) -> list[Part]:
+    """Run the graph on a batch, add it to the metrics, and note the seconds an image took."""
+    samples = [loaded.sample for loaded in batch if loaded.sample is not None]
+    if not samples:
+        return [Part(loaded.record, error=str(loaded.error)) for loaded in batch]
+    start = time.perf_counter()
+    prediction = predict(graph, np.stack([sample.image for sample in samples]))
+    seconds.append((time.perf_counter() - start) / len(samples))
+    scores = iter(prediction.pred_score.tolist())
+    parts = [
+        Part(loaded.record, error=str(loaded.error))
+        if loaded.sample is None
+        else Part(loaded.record, loaded.sample.label, loaded.sample.place, next(scores))
+        for loaded in batch
+    ]
+    _gather(metrics, samples, [part for part in parts if not part.error], prediction.anomaly_map)
+    return parts
+
+
+def _min_pixels(bundle: Bundle) -> int:
+    return int(bundle.training.get("min_defect_pixels", 1))
 
 
 def _gather(
@@ -230,9 +237,7 @@ def _chosen(parts: Sequence[Part], threshold: float) -> list[tuple[str, Part]]:
     groups: list[list[tuple[str, Part]]] = []
     for verdict, belongs in kinds:
         # The worst escape has the lowest score; of all others the highest tells most.
-        rank = sorted(
-            filter(belongs, parts), key=lambda part: part.pred_score, reverse=verdict != "escape"
-        )
+        rank = sorted(filter(belongs, parts), key=lambda part: part.pred_score, reverse=verdict != "escape")
         groups.append([(verdict, part) for part in rank])
     turns = chain.from_iterable(zip_longest(*groups))
     chosen = [one for one in turns if one is not None][:EXAMPLES]
@@ -244,12 +249,10 @@ def _is_good(part: Part) -> bool:
     return part.label == 0 and not part.is_outside_only
 
 
-def _examples(
-    parts: Sequence[Part], bundle: Bundle, graph: InspectionGraph, min_pixels: int
-) -> Iterator[Example]:
+def _examples(parts: Sequence[Part], bundle: Bundle, graph: InspectionGraph) -> Iterator[Example]:
     """Load the chosen parts once more, at their own size, with what the model makes of them."""
     for verdict, part in _chosen(parts, bundle.threshold.value):
-        sample = load_sample(part.record, None, min_pixels=min_pixels)
+        sample = load_sample(part.record, None, min_pixels=_min_pixels(bundle))
         image = resize_image(sample.image, bundle.size_hw)
         yield Example(
             caption=part.record.key,
@@ -267,7 +270,9 @@ def _repaired(graph: InspectionGraph, image: NDArray[np.uint8]) -> NDArray[np.ui
     """What the graph takes for the flawless image, (H, W, 3) uint8; None for methods that repair nothing."""
     device = next(graph.parameters()).device
     with torch.inference_mode():
-        repaired = graph.reconstruct(torch.from_numpy(image)[None].to(device).permute(0, 3, 1, 2).float() / 255)
+        repaired = graph.reconstruct(
+            torch.from_numpy(image)[None].to(device).permute(0, 3, 1, 2).float() / 255
+        )
     if repaired is None:
         return None
     pixels = repaired[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()

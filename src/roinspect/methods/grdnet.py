@@ -43,6 +43,9 @@ class GrdNetSettings:
 
     Attributes:
         roi: where the ROI enters the segmenter's loss, see `segmentation_loss`.
+        roi_head: with ``roi="target"`` the U-Net also predicts the ROI, per pixel and taught by the ROI masks
+            while synthetic defects lie on them, and its defect probability is multiplied by it. Ours: the
+            papers' target alone tells the network about the ROI only where a synthetic defect happens to be.
         overlap_weight: w of Eq. 8, in [0, 1].
         width: channels of the generator's first stage.
         segmenter_width: channels of the U-Net's first level.
@@ -81,6 +84,7 @@ class GrdNetSettings:
     """
 
     roi: RoiForm = "target"
+    roi_head: bool = True
     overlap_weight: float = 1.0
     width: int = 32
     segmenter_width: int = 32
@@ -154,6 +158,7 @@ class GrdNetSettings:
             return cls()
         return cls(
             width=64,
+            roi_head=False,
             segmenter_width=64,
             stem=1,
             blocks=2,
@@ -321,6 +326,7 @@ class GrdNet(Method):
             depth=HALVINGS - settings.stem + 1,
             stem=settings.stem,
             coordinates=settings.coordinates,
+            roi_head=settings.roi_head and settings.roi == "target",
         )
         kernel = 2 * round((settings.smoothing * min(size_hw) / 256 - 1) / 2) + 1
         return GrdNetGraph(autoencoder, segmenter, max(kernel, 1))
@@ -345,8 +351,8 @@ class GrdNet(Method):
         if s.schedule == "cosine":
             epochs = self.epochs
             return LambdaLR(optimizer, lambda epoch: 0.505 + 0.495 * math.cos(math.pi * epoch / epochs))
-        # There may be epochs between two held-out losses. torch counts those before the one that acts: patience
-        # 2 acts on the third.
+        # Epochs may lie between two held-out losses, and torch counts those before the one that acts:
+        # patience 2 acts on the third.
         losses = math.ceil(s.plateau_epochs / (self.trainer.check_val_every_n_epoch or 1))
         return ReduceLROnPlateau(optimizer, factor=math.exp(-s.plateau_decay), patience=losses - 1)
 
@@ -374,8 +380,8 @@ class GrdNet(Method):
             self.untoggle_optimizer(discriminator_steps)
 
         self.toggle_optimizer(segmenter_steps)
-        logits = self.segmenter(torch.cat((noisy, repaired), dim=1))
-        losses["segmenter"] = segmentation_loss(logits, noise_mask, roi_mask, self.settings)
+        _, segmenter_losses = self._segmenter_losses(noisy, repaired, noise_mask, roi_mask)
+        losses |= segmenter_losses
         self._step(segmenter_steps, losses["segmenter"])
         self.untoggle_optimizer(segmenter_steps)
         self._note("train", losses, batch)
@@ -404,6 +410,17 @@ class GrdNet(Method):
             total = total + s.adversarial_weight * losses["adversarial"]
         return reconstruction, {"generator": total, **losses}
 
+    def _segmenter_losses(
+        self, noisy: Tensor, repaired: Tensor, noise_mask: Tensor, roi_mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is found, as probabilities, and the loss with the part that the ROI head adds."""
+        logits, roi_logits = self.segmenter.with_roi(torch.cat((noisy, repaired), dim=1))
+        losses = {"segmenter": segmentation_loss(logits, noise_mask, roi_mask, self.settings)}
+        if roi_logits is not None:
+            losses["roi_head"] = F.binary_cross_entropy_with_logits(roi_logits, roi_mask)
+            losses["segmenter"] = losses["segmenter"] + losses["roi_head"]
+        return logits.detach().sigmoid(), losses
+
     def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:
         _, real = self.discriminator(image)
         _, fake = self.discriminator(repaired)
@@ -421,15 +438,15 @@ class GrdNet(Method):
         reconstruction, losses = self._generator_losses(noisy, batch.image)
         if self.settings.adversarial:
             losses["discriminator"] = self._discriminator_loss(batch.image, reconstruction)
-        logits = self.segmenter(torch.cat((noisy, reconstruction), dim=1))
-        losses["segmenter"] = segmentation_loss(logits, noise_mask, batch.roi_mask, self.settings)
+        found, segmenter_losses = self._segmenter_losses(noisy, reconstruction, noise_mask, batch.roi_mask)
+        losses |= segmenter_losses
         self._note("held-out", losses, batch)
         if batch_index == 0 and isinstance(self.logger, TensorBoardLogger):
             columns = [
                 batch.image,
                 noisy,
                 reconstruction,
-                *(mask.expand_as(noisy) for mask in (noise_mask, logits.sigmoid(), batch.roi_mask)),
+                *(mask.expand_as(noisy) for mask in (noise_mask, found, batch.roi_mask)),
             ]
             picture = torch.cat([column[:4] for column in columns], dim=3).clamp(0, 1)
             self.logger.experiment.add_images(
@@ -461,14 +478,15 @@ class GrdNet(Method):
                 remedy="train anew with a lower method.learning_rate or with training.precision 32-true",
             )
         self._finite.clear()
-        for scheduler in self._schedulers():
-            if isinstance(scheduler, LambdaLR):
+        takes_part = (True, self.settings.adversarial, True)
+        for scheduler, is_used in zip(self._schedulers(), takes_part, strict=True):
+            if is_used and isinstance(scheduler, LambdaLR):
                 scheduler.step()
 
     def _schedulers(self) -> list[LambdaLR | ReduceLROnPlateau]:
         return cast(list[LambdaLR | ReduceLROnPlateau], self.lr_schedulers())
 
-    # -- parts -------------------------------------------------------------------------------------------------
+    # -- parts ------------------------------------------------------------------------------------------
 
     def _random(self, epoch: int, batch_index: int) -> torch.Generator:
         key = (self.seed, epoch + 1, batch_index, self.global_rank)

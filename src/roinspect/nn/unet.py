@@ -33,9 +33,12 @@ class UNet(nn.Module):
         stem: 1, or 2 to fold 2 x 2 pixels into channels first and unfold the logits last.
         coordinates: adds two channels that hold y and x in [-1, 1], so that an ROI with a fixed place in the
             image can be learned from the place alone.
+        roi_head: a second logit per pixel says whether the pixel belongs to the ROI, and gates the first.
     """
 
-    def __init__(self, inputs: int, width: int, *, depth: int, stem: int, coordinates: bool) -> None:
+    def __init__(
+        self, inputs: int, width: int, *, depth: int, stem: int, coordinates: bool, roi_head: bool = False
+    ) -> None:
         super().__init__()
         widths = stage_widths(width, depth)
         self.coordinates = coordinates
@@ -48,13 +51,18 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             DoubleConv(widths[level + 1] + widths[level], widths[level]) for level in range(depth)
         )
-        self.head = nn.Conv2d(width, stem**2, 1)
+        self.has_roi_head = roi_head
+        self.head = nn.Conv2d(width, (2 if roi_head else 1) * stem**2, 1)
         # Defects are rare: the first maps say so, and the first steps are not spent on learning it.
-        nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.head.bias[: stem**2], -3.0)  # type: ignore[index]
         self.unfold = nn.PixelShuffle(stem) if stem > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to logits (N, 1, H, W)."""
+        return self.with_roi(x)[0]
+
+    def with_roi(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The logits of `forward`, and the ROI's (N, 1, H, W) where there is a head for it."""
         x = self.fold(x)
         if self.coordinates:
             x = torch.cat((x, _coordinates(x)), dim=1)
@@ -66,7 +74,23 @@ class UNet(nn.Module):
         for block in reversed(self.up):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat((x, skips.pop()), dim=1))
-        return self.unfold(self.head(x))  # type: ignore[no-any-return]
+        logits = self.unfold(self.head(x))
+        if not self.has_roi_head:
+            return logits, None
+        defect, roi = logits.split(1, dim=1)
+        return logit_of_product(defect, roi), roi
+
+
+def logit_of_product(a: Tensor, b: Tensor) -> Tensor:
+    """The logit of sigmoid(a) * sigmoid(b), exact and without overflow.
+
+    With p the product, 1 / p - 1 = exp(-a) + exp(-b) + exp(-a - b).
+
+    Example:
+        >>> round(logit_of_product(torch.tensor(0.0), torch.tensor(0.0)).sigmoid().item(), 4)
+        0.25
+    """
+    return -torch.logsumexp(torch.stack((-a, -b, -a - b)), dim=0)
 
 
 def _coordinates(x: Tensor) -> Tensor:

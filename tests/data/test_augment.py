@@ -1,0 +1,122 @@
+"""Image and masks turn together, masks stay masks, and light leaves the range alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from roinspect.data.augment import random_light, random_rotation  # noqa: E402
+
+Turn = tuple[torch.Tensor, torch.Tensor]
+
+
+def turned(image: torch.Tensor, masks: torch.Tensor, degrees: float, monkeypatch: pytest.MonkeyPatch) -> Turn:
+    """Every image turned by just this angle: the dice fall on their upper end."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))
+        return random_rotation(image, masks, degrees=degrees)
+
+
+def disc(h: int, w: int, y: float, x: float, radius: float) -> torch.Tensor:
+    rows, columns = torch.arange(h)[:, None] + 0.5, torch.arange(w) + 0.5
+    return (((rows - y) ** 2 + (columns - x) ** 2) <= radius**2).float().expand(1, 1, h, w)
+
+
+def centre(mask: torch.Tensor) -> tuple[float, float]:
+    rows, columns = mask[0, 0].nonzero(as_tuple=True)
+    return rows.float().mean().item() + 0.5, columns.float().mean().item() + 0.5
+
+
+def test_no_angle_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, masks = torch.rand(2, 3, 32, 48), (torch.rand(2, 1, 32, 48) > 0.5).float()
+    same, same_masks = random_rotation(image, masks, degrees=0)
+    assert same is image and same_masks is masks
+    same, same_masks = turned(image, masks, 1e-9, monkeypatch)
+    assert torch.allclose(same, image, atol=1e-4) and torch.equal(same_masks, masks)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_quarter_turns_of_a_square_are_rot90(quarters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, masks = torch.rand(2, 3, 33, 33), (torch.rand(2, 2, 33, 33) > 0.5).float()
+    found, found_masks = turned(image, masks, 90 * quarters, monkeypatch)
+    assert torch.allclose(found, torch.rot90(image, quarters, (2, 3)), atol=1e-4)
+    assert torch.equal(found_masks, torch.rot90(masks, quarters, (2, 3)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(h=st.integers(16, 48), w=st.integers(16, 48), degrees=st.floats(1, 180), seed=st.integers(0, 2**32))
+def test_masks_stay_masks_and_move_with_the_image(h: int, w: int, degrees: float, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    # Smooth, so that a pixel's value says nearly where it came from.
+    masks = torch.rand(3, 1, 4, 4, generator=random)
+    masks = (torch.nn.functional.interpolate(masks, (h, w), mode="bilinear") > 0.5).float()
+    image, moved = random_rotation(masks.expand(3, 3, h, w), masks, degrees=degrees, generator=random)
+    assert image.shape == (3, 3, h, w) and moved.shape == masks.shape
+    assert set(moved.unique().tolist()) <= {0.0, 1.0}
+    assert image.min() >= 0 and image.max() <= 1 + 1e-6
+    # A mask painted into the image lies where the mask lies, but for the blend along its rim.
+    assert ((image[:, :1] > 0.5) != moved.bool()).float().mean() < 0.02
+    assert image.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("degrees", [-60.0, 25.0, 90.0])
+def test_a_circle_stays_a_circle_in_a_wide_image(degrees: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    h, w = 64, 128
+    # 20 pixels right of the middle.
+    mask = disc(h, w, 32, 84, 8)
+    _, moved = turned(mask.expand(1, 3, h, w), mask, degrees, monkeypatch)
+    # Mirror images lie further out.
+    moved = moved[..., 32:96]
+    y, x = centre(moved)
+    assert y == pytest.approx(32 - 20 * math.sin(math.radians(degrees)), abs=0.5)
+    assert x == pytest.approx(32 + 20 * math.cos(math.radians(degrees)), abs=0.5)
+    rows, columns = moved[0, 0].nonzero(as_tuple=True)
+    assert abs((rows.max() - rows.min()) - (columns.max() - columns.min())) <= 1
+    assert moved.sum().item() == pytest.approx(mask.sum().item(), rel=0.03)
+
+
+def test_every_image_has_an_angle_of_its_own_and_the_generator_decides() -> None:
+    image = torch.rand(1, 3, 32, 32).expand(4, 3, 32, 32)
+    masks = image[:, :1].round()
+    first, again, other = (
+        random_rotation(image, masks, degrees=45, generator=torch.Generator().manual_seed(seed))[0]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])
+
+
+def test_borders_are_reflected_not_blackened() -> None:
+    image = torch.full((8, 3, 32, 64), 0.7)
+    found, masks = random_rotation(image, torch.ones(8, 1, 32, 64), degrees=90)
+    assert torch.allclose(found, image, atol=1e-5) and masks.min() == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(amount=st.floats(0, 0.9), seed=st.integers(0, 2**32))
+def test_light_stays_in_range_and_within_its_amount(amount: float, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    image = torch.rand(4, 3, 8, 8, generator=random)
+    found = random_light(image, amount=amount, generator=random)
+    assert found.min() >= 0 and found.max() <= 1
+    grey = torch.full((4, 3, 8, 8), 0.5)
+    factor = random_light(grey, amount=amount, generator=random) / 0.5
+    assert factor.min() >= 1 - amount - 1e-5 and factor.max() <= 1 + amount + 1e-5
+
+
+def test_no_light_change_is_none() -> None:
+    image = torch.rand(2, 3, 8, 8)
+    assert random_light(image, amount=0) is image
+
+
+def test_light_differs_between_images_and_shape_is_kept() -> None:
+    image = (torch.rand(1, 3, 8, 8) * 0.2 + 0.4).expand(4, 3, 8, 8)
+    found = random_light(image, amount=0.2, generator=torch.Generator().manual_seed(0))
+    assert len({round(value, 6) for value in found.mean((1, 2, 3)).tolist()}) == 4
+    # Affine in the pixel's value, so the order of grey values within an image is kept.
+    assert torch.equal(found[0].flatten().argsort(), image[0].flatten().argsort())

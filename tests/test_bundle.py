@@ -1,0 +1,204 @@
+"""A bundle comes back as it was written, or is refused; it is there whole or not at all; no pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from roinspect.bundle import (  # noqa: E402
+    Bundle,
+    Threshold,
+    read_bundle,
+    read_weights,
+    refuse_existing,
+    save_bundle,
+)
+from roinspect.errors import UserError  # noqa: E402
+
+BUNDLE = Bundle(
+    method="grdnet",
+    method_settings={"width": 8, "beta": (0.5, 1.0), "folder": None, "ä": "µ"},
+    size_hw=(64, 96),
+    threshold=Threshold(0.123456789, "rejects at most 1 %", "few parts"),
+    training={"seed": 3},
+    history={"train/generator": [(1, 0.5), (2, 0.25)]},
+    metrics={"held-out": {"AUROC": 0.75}},
+    fingerprints={"data": "00"},
+    roinspect_version="0",
+)
+TENSORS = {
+    "weight": torch.rand(4, 3, 3, 3).to(memory_format=torch.channels_last),
+    "count": torch.tensor(7),
+    "half": torch.rand(5).half(),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "part.bundle"
+    save_bundle(path, BUNDLE, TENSORS)
+    return path
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every write of bytes stops half way."""
+
+    def write_bytes(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    yield
+    monkeypatch.undo()
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_was_written_comes_back(saved: Path) -> None:
+    back = read_bundle(saved)
+    assert back.size_hw == (64, 96) and back.threshold == BUNDLE.threshold
+    assert json.dumps(dataclasses.asdict(back)) == json.dumps(dataclasses.asdict(BUNDLE))
+    tensors = read_weights(saved)
+    assert set(tensors) == set(TENSORS)
+    for name, tensor in TENSORS.items():
+        assert torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype
+
+
+def test_nothing_but_text_and_safetensors_is_in_it(saved: Path) -> None:
+    assert listed(saved) == ["bundle.json", "weights.safetensors"]
+    assert listed(saved.parent) == ["part.bundle"]
+    for file in saved.iterdir():
+        start = file.read_bytes()[:16]
+        # A pickle begins with its protocol, torch's own files are zip archives.
+        assert not start.startswith((b"\x80", b"PK")) and b"{" in start
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), name=st.sampled_from(["bundle.json", "weights.safetensors"]), flip=st.integers(1, 255))
+def test_a_changed_byte_is_refused(saved: Path, data: st.DataObject, name: str, flip: int) -> None:
+    file = saved / name
+    whole = file.read_bytes()
+    position = data.draw(st.integers(0, len(whole) - 1))
+    try:
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ flip]) + whole[position + 1 :])
+        with pytest.raises(UserError) as caught:
+            read_bundle(saved)
+            read_weights(saved)
+        assert caught.value.where == str(file)
+    finally:
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "weights.safetensors"])
+@pytest.mark.parametrize("change", ["cut", "emptied", "longer", "missing"])
+def test_a_file_cut_short_or_gone_is_refused(saved: Path, tmp_path: Path, name: str, change: str) -> None:
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    whole = (copy / name).read_bytes()
+    if change == "missing":
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes({"cut": whole[:-1], "emptied": b"", "longer": whole + b" "}[change])
+    with pytest.raises(UserError) as caught:
+        read_weights(copy)
+    assert caught.value.where == str(copy / name) and caught.value.remedy
+
+
+def test_a_bare_space_in_the_manifest_counts_as_a_change(saved: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    manifest = copy / "bundle.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"\n ", b"\n\t", 1))
+    with pytest.raises(UserError, match="changed or damaged"):
+        read_bundle(copy)
+
+
+def test_another_schema_version_is_named(saved: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    manifest = copy / "bundle.json"
+    manifest.write_text(
+        manifest.read_text(encoding="utf-8").replace('"schema_version": 1', '"schema_version": 99')
+    )
+    with pytest.raises(UserError, match="schema version 99") as caught:
+        read_bundle(copy)
+    assert caught.value.where == str(manifest)
+
+
+def test_no_bundle_at_all(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            read_bundle(path)
+
+
+def test_a_bundle_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    save_bundle(path, BUNDLE, TENSORS)
+    other = dataclasses.replace(BUNDLE, method="roibank")
+    with pytest.raises(UserError, match="already exists"):
+        save_bundle(path, other, TENSORS)
+    assert read_bundle(path).method == "grdnet"
+    save_bundle(path, other, {"x": torch.zeros(1)}, overwrite=True)
+    assert read_bundle(path).method == "roibank" and set(read_weights(path)) == {"x"}
+    assert listed(tmp_path) == ["out"]
+
+
+def test_what_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "one.png").write_bytes(b"pixels")
+    (tmp_path / "file").write_bytes(b"text")
+    for name in ("photographs", "file"):
+        with pytest.raises(UserError, match="no bundle"):
+            refuse_existing(tmp_path / name, overwrite=True)
+        with pytest.raises(UserError, match="no bundle"):
+            save_bundle(tmp_path / name, BUNDLE, TENSORS, overwrite=True)
+    assert (tmp_path / "photographs" / "one.png").read_bytes() == b"pixels"
+    refuse_existing(tmp_path / "free", overwrite=False)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No space left") as caught:
+        save_bundle(tmp_path / "deep" / "out", BUNDLE, TENSORS)
+    assert caught.value.where == str(tmp_path / "deep" / "out")
+    assert listed(tmp_path / "deep") == []
+
+
+def test_a_fault_while_replacing_leaves_the_former_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    save_bundle(path, BUNDLE, TENSORS)
+    replace = os.replace
+    for failing in (1, 2):
+        calls = []
+
+        def fail(source: Path, target: Path, calls: list[int] = calls, failing: int = failing) -> None:
+            calls.append(1)
+            if len(calls) == failing:
+                raise OSError(errno.EIO, "input/output error")
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", fail)
+        with pytest.raises(UserError, match="input/output error"):
+            save_bundle(path, dataclasses.replace(BUNDLE, method="roibank"), TENSORS, overwrite=True)
+        monkeypatch.undo()
+        assert read_bundle(path).method == "grdnet" and listed(tmp_path) == ["out"]
+
+
+def test_what_json_cannot_hold_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        save_bundle(tmp_path / "out", dataclasses.replace(BUNDLE, metrics={"path": Path()}), TENSORS)
+    assert listed(tmp_path) == []

@@ -1,0 +1,95 @@
+"""A bare image gets a verdict at its own size; what cannot be inspected is never passed as good."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from roinspect import Inspector, UserError
+from roinspect.bundle import Bundle, Threshold
+from roinspect.pixels import write_image
+
+SIZE = (8, 12)
+
+
+def brightness(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A model whose map is the brightness and whose score is its maximum."""
+    assert images.shape[1:] == (*SIZE, 3) and images.dtype == np.uint8
+    maps = images.mean(axis=3, dtype=np.float32) / np.float32(255)
+    return maps.max(axis=(1, 2)), maps
+
+
+def inspector(threshold: float = 0.5) -> Inspector:
+    return Inspector(Bundle("test", {}, SIZE, Threshold(threshold, "chosen")), brightness)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    """A dark one, one that is no image, and a bright one."""
+    for name, value in (("dark", 10), ("bright", 250)):
+        write_image(tmp_path / f"{name}.png", np.full((30, 50, 3), value, np.uint8))
+    (tmp_path / "none.png").write_bytes(b"no image")
+    return [tmp_path / f"{name}.png" for name in ("dark", "none", "bright")]
+
+
+def test_a_file_its_bytes_and_its_pixels_get_one_verdict(images: list[Path]) -> None:
+    pixels = np.full((30, 50, 3), 250, np.uint8)
+    verdicts = [inspector().inspect(given) for given in (images[2], images[2].read_bytes(), pixels)]
+    assert {verdict.pred_score for verdict in verdicts} == {np.float32(250 / 255)}
+    assert all(verdict.is_defect and verdict.error is None for verdict in verdicts)
+    assert [verdict.image_path for verdict in verdicts] == [str(images[2]), "", ""]
+
+
+def test_the_map_has_the_images_own_size(images: list[Path]) -> None:
+    verdict = inspector().inspect(images[0])
+    assert verdict.anomaly_map is not None
+    assert verdict.anomaly_map.shape == (30, 50) and verdict.anomaly_map.dtype == np.float32
+    assert verdict.latency_ms > 0
+
+
+def test_a_score_at_the_threshold_is_an_alarm() -> None:
+    pixels = np.full((*SIZE, 3), 51, np.uint8)
+    score = inspector().inspect(pixels).pred_score
+    assert inspector(score).inspect(pixels).is_defect
+    assert not inspector(math.nextafter(score, 1)).inspect(pixels).is_defect
+
+
+def test_an_unreadable_file_is_told_and_the_rest_goes_on(images: list[Path]) -> None:
+    dark, none, bright = inspector().inspect_many(images)
+    assert (dark.is_defect, none.is_defect, bright.is_defect) == (False, None, True)
+    assert none.error and str(images[1]) in none.error and math.isnan(none.pred_score)
+    with pytest.raises(UserError, match=r"none\.png"):
+        inspector().inspect(images[1])
+
+
+def test_an_answer_that_is_no_number_is_no_verdict(images: list[Path]) -> None:
+    def broken(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        scores, maps = brightness(batch)
+        return scores * np.float32(np.nan), maps
+
+    sick = Inspector(inspector().bundle, broken)
+    with pytest.raises(UserError, match="NaN"):
+        sick.inspect(images[0])
+    assert [verdict.is_defect for verdict in sick.inspect_many(images)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_an_array_that_is_no_image_is_refused(pixels: NDArray[np.uint8]) -> None:
+    with pytest.raises(UserError, match="uint8 RGB"):
+        inspector().inspect(pixels)
+
+
+def test_a_trained_bundle_inspects(model: Path, zipper: Path) -> None:
+    loaded = Inspector.load(model)
+    paths = sorted((zipper / "test").rglob("*.png"))
+    verdicts = list(loaded.inspect_many(paths))
+    assert [verdict.image_path for verdict in verdicts] == [str(path) for path in paths]
+    for verdict in verdicts:
+        assert 0 <= verdict.pred_score <= 1 and verdict.anomaly_map is not None
+        assert verdict.is_defect == (verdict.pred_score >= loaded.threshold)
