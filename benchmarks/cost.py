@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from roinspect.data.augment import random_light, random_rotation
 from roinspect.data.loader import Batch
-from roinspect.methods.grdnet import GrdNet, GrdNetSettings
+from roinspect.methods.grdnet import GrdNet
+from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.nn.perlin import perlin_noise, perturb
 
 ROOT = Path(__file__).resolve().parent.parent

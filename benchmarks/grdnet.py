@@ -23,7 +23,7 @@ from machine import machine
 
 from roinspect.data.synthetic import write_dataset
 from roinspect.evaluation.evaluate import evaluate
-from roinspect.methods.grdnet import GrdNetSettings
+from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.training import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent

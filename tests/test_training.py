@@ -23,7 +23,8 @@ from roinspect.data.records import Record, read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.methods import grdnet  # noqa: E402
-from roinspect.methods.grdnet import GrdNet, GrdNetSettings  # noqa: E402
+from roinspect.methods.grdnet import GrdNet  # noqa: E402
+from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
 from roinspect.methods.method import load_graph  # noqa: E402
 from roinspect.pixels import write_image  # noqa: E402
 from roinspect.training import TrainingSettings, choose_threshold, split_records, train  # noqa: E402
@@ -148,7 +149,8 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from roinspect.errors import UserError
-from roinspect.methods.grdnet import GrdNet, GrdNetSettings
+from roinspect.methods.grdnet import GrdNet
+from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.training import TrainingSettings, train
 
 data, out, settings, method, what = sys.argv[1:]
@@ -283,9 +285,9 @@ def test_a_loss_that_is_no_number_stops_before_the_checkpoint(
     loss = grdnet.segmentation_loss
     calls = []
 
-    def broken(*arguments: Any) -> Any:
+    def broken(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
-        return loss(*arguments) * (float("nan") if len(calls) == 70 else 1)
+        return loss(*arguments, **options) * (float("nan") if len(calls) == 70 else 1)
 
     monkeypatch.setattr(grdnet, "segmentation_loss", broken)
     out = tmp_path / "bundle"

@@ -23,7 +23,7 @@ def add_data_options(parser: ArgumentParser) -> None:
         "--roi",
         type=str,
         default="auto",
-        help="regions of interest: a folder, a mask, column:NAME, none, or auto (the manifest's, or DATA/roi)",
+        help="regions of interest: folder, mask, column:NAME, none, or auto (the manifest's, else DATA/roi)",
     )
     parser.add_argument(
         "--columns",

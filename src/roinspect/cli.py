@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = logging.StreamHandler()
     shown.setFormatter(logging.Formatter("roinspect: %(levelname)s: %(message)s"))
     log = logging.getLogger("roinspect")
-    log.handlers = [shown]
+    log.addHandler(shown)
     try:
         return _dispatch(arguments)
     except UserError as error:
@@ -119,15 +119,16 @@ def _train(arguments: list[str]) -> int:
     if not {"-h", "--help"} & set(rest):
         # The preset may stand in a YAML file, so everything is read once to find it and once on top of it.
         words = [word for word in rest if not word.startswith("--print_config")]
+        # Printed before a --config is read, the configuration would be half of it.
+        rest = words + [word for word in rest if word not in words]
         preset = parse(parser, words).preset
         values = dataclasses.asdict(settings_class.preset(preset))
         parser.set_defaults({f"method.{name}": value for name, value in values.items()})
     given = parse(parser, rest)
-    for name in ("data", "out"):
+    for name, where in (("data", "DATA"), ("out", "--out")):
         if given[name] is None:
-            raise UserError(
-                "is wanted", where={"data": "DATA", "out": "--out"}[name], remedy=f"see {parser.prog} --help"
-            )
+            remedy = f"write: roinspect train {method} DATA --out BUNDLE"
+            raise UserError("is wanted", where=where, remedy=remedy)
     short = {name: given[name] for name in ("size", "seed") if given[name] is not None}
     bundle = train(
         method,

@@ -22,18 +22,26 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from roinspect.bundle import Bundle, Threshold, save_bundle  # noqa: E402
 from roinspect.data.loader import Batch  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
-from roinspect.methods.grdnet import (  # noqa: E402
-    GrdNet,
-    GrdNetGraph,
-    GrdNetSettings,
-    RoiForm,
-    segmentation_loss,
-)
+from roinspect.methods.grdnet import GrdNet, GrdNetGraph  # noqa: E402
+from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
 from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402
+from roinspect.nn.steering import RoiForm, segmentation_loss  # noqa: E402
 from roinspect.pixels import write_image  # noqa: E402
 
 SIZE = (64, 64)
 FORMS = get_args(RoiForm)
+
+
+def steered(logits: Tensor, noise_mask: Tensor, roi_mask: Tensor, settings: GrdNetSettings) -> Tensor:
+    return segmentation_loss(
+        logits,
+        noise_mask,
+        roi_mask,
+        roi=settings.roi,
+        overlap_weight=settings.overlap_weight,
+        gamma=settings.focal_gamma,
+        alpha=settings.focal_alpha,
+    )
 
 
 def small(**changes: Any) -> GrdNetSettings:
@@ -167,7 +175,7 @@ def case(roi: str, noise: str) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("scale", [1.0, 60.0])
 def test_every_form_teaches_whatever_the_roi(form: RoiForm, roi: str, noise: str, scale: float) -> None:
     logits, noise_mask, roi_mask = case(roi, noise)
-    loss = segmentation_loss(logits * scale, noise_mask, roi_mask, small(roi=form))
+    loss = steered(logits * scale, noise_mask, roi_mask, small(roi=form))
     loss.backward()
     assert loss.isfinite() and loss >= 0 and loss.ndim == 0
     assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad.any()
@@ -178,7 +186,7 @@ def test_only_the_default_learns_from_outside_that_defects_there_are_none() -> N
         outside = {}
         for form in ("target", "intersection", "none"):
             logits, noise_mask, roi_mask = case("left", noise)
-            segmentation_loss(logits, noise_mask, roi_mask, small(roi=form)).backward()
+            steered(logits, noise_mask, roi_mask, small(roi=form)).backward()
             assert logits.grad is not None
             outside[form] = logits.grad[(roi_mask == 0) & (noise_mask == 1)]
         # Gradient descent lowers the map on a defect outside the ROI, does nothing, or raises it.
@@ -189,7 +197,7 @@ def test_only_the_default_learns_from_outside_that_defects_there_are_none() -> N
 
 def test_intersection_has_no_gradient_anywhere_outside() -> None:
     logits, noise_mask, roi_mask = case("left", "both")
-    segmentation_loss(logits, noise_mask, roi_mask, small(roi="intersection")).backward()
+    steered(logits, noise_mask, roi_mask, small(roi="intersection")).backward()
     assert logits.grad is not None
     assert not logits.grad[roi_mask == 0].any() and logits.grad[roi_mask == 1].all()
 
@@ -222,13 +230,13 @@ def test_forms_agree_with_their_formulae(roi: str, noise: str, gamma: float, alp
     }
     for form in FORMS:
         settings = small(roi=form, overlap_weight=w, focal_gamma=gamma, focal_alpha=alpha)
-        found = segmentation_loss(logits, m, r, settings)
+        found = steered(logits, m, r, settings)
         assert found.item() == pytest.approx(expected[form].item(), rel=1e-5, abs=1e-9), form
 
 
 def test_with_all_of_the_image_as_roi_target_and_intersection_are_none() -> None:
     logits, m, r = case("all", "both")
-    losses = {form: segmentation_loss(logits, m, r, small(roi=form)).item() for form in FORMS}
+    losses = {form: steered(logits, m, r, small(roi=form)).item() for form in FORMS}
     assert losses["target"] == losses["none"]
     assert losses["intersection"] == pytest.approx(losses["none"], rel=1e-5)
     assert losses["outside_overlap"] == pytest.approx(losses["none"], rel=1e-5)

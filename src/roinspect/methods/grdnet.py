@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -24,210 +23,14 @@ from roinspect.data.augment import random_light, random_rotation
 from roinspect.data.loader import Batch
 from roinspect.data.records import find_images
 from roinspect.errors import UserError
+from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.methods.method import InspectionGraph, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
-from roinspect.nn.focal import focal_loss
-from roinspect.nn.overlap import overlap_distance
-from roinspect.nn.perlin import Blobs, NoiseSource, perturb
+from roinspect.nn.perlin import Blobs, perturb
 from roinspect.nn.ssim import ssim
+from roinspect.nn.steering import segmentation_loss
 from roinspect.nn.unet import UNet
 from roinspect.pixels import read_image, resize_image
-
-RoiForm = Literal["target", "intersection", "overlap", "intersection_overlap", "outside_overlap", "none"]
-Schedule = Literal["plateau", "cosine"]
-
-
-@dataclass(frozen=True, slots=True)
-class GrdNetSettings:
-    """Settings of GRD-Net; the defaults are the `compact` preset.
-
-    Attributes:
-        roi: where the ROI enters the segmenter's loss, see `segmentation_loss`.
-        roi_head: with ``roi="target"`` the U-Net also predicts the ROI, per pixel and taught by the ROI masks
-            while synthetic defects lie on them, and its defect probability is multiplied by it. Ours: the
-            papers' target alone tells the network about the ROI only where a synthetic defect happens to be.
-        overlap_weight: w of Eq. 8, in [0, 1].
-        width: channels of the generator's first stage.
-        segmenter_width: channels of the U-Net's first level.
-        stem: 2 folds 2 x 2 pixels into channels and works on half the grid; 1 is the paper.
-        blocks: residual blocks per stage of the generator.
-        latent: channels of the latent at 1/32 of the image.
-        dense: features of a dense bottleneck (DRAE); None is fully convolutional (CRAE).
-        residual: false is the paper's "vanilla" autoencoder (Table 1).
-        adversarial: false trains without the discriminator.
-        coordinates: the U-Net also sees where in the image it is.
-        adversarial_weight: omega_1 of Eq. 2.
-        contextual_weight: omega_2 of Eq. 2.
-        encoder_weight: omega_3 of Eq. 2.
-        l1_weight: omega_a of Eq. 1.
-        ssim_weight: omega_b of Eq. 1.
-        focal_gamma: gamma of Eq. 4.
-        focal_alpha: weight of defective pixels in the focal loss; None weighs all alike.
-        learning_rate: of Adam, for all three networks.
-        schedule: "plateau" is Eq. 7; "cosine" goes down to 1 % over the training.
-        plateau_epochs: epochs without a better held-out loss that make a plateau.
-        plateau_decay: alpha of Eq. 7: the rate is multiplied by exp(-alpha).
-        rotation: degrees; every image is turned by up to this much either way.
-        light: brightness and contrast vary by up to this share.
-        clean_share: share of images without a synthetic defect.
-        beta: range of the synthetic defects' opacity.
-        pixel: weight of random colours per pixel among the synthetic defects' contents.
-        blob: weight of plain colours with a grain.
-        patch: weight of pieces of other images.
-        shade: weight of darkened or lightened pieces of the image itself.
-        texture: weight of pictures from `texture_folder`.
-        texture_folder: pictures of foreign textures.
-        min_scale: lowest frequency of the Perlin noise: 2 ** min_scale cells along a side.
-        max_scale: highest frequency.
-        local_share: share of the synthetic defects that are a few small spots.
-        smoothing: side of the mean filter over the map, at images of 256 pixels; scaled with the size.
-    """
-
-    roi: RoiForm = "target"
-    roi_head: bool = True
-    overlap_weight: float = 1.0
-    width: int = 32
-    segmenter_width: int = 32
-    stem: int = 2
-    blocks: int = 1
-    latent: int = 32
-    dense: int | None = None
-    residual: bool = True
-    adversarial: bool = True
-    coordinates: bool = True
-    adversarial_weight: float = 1.0
-    contextual_weight: float = 50.0
-    encoder_weight: float = 1.0
-    l1_weight: float = 1.0
-    ssim_weight: float = 1.0
-    focal_gamma: float = 2.0
-    focal_alpha: float | None = None
-    learning_rate: float = 1e-3
-    schedule: Schedule = "cosine"
-    plateau_epochs: int = 3
-    plateau_decay: float = 0.1
-    rotation: float = 5.0
-    light: float = 0.1
-    clean_share: float = 0.3
-    beta: tuple[float, float] = (0.5, 1.0)
-    pixel: float = 1.0
-    blob: float = 1.0
-    patch: float = 1.0
-    shade: float = 1.0
-    texture: float = 0.0
-    texture_folder: str | None = None
-    min_scale: int = 0
-    max_scale: int = 6
-    local_share: float = 0.5
-    smoothing: int = 9
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        for name, choices in (("roi", get_args(RoiForm)), ("schedule", get_args(Schedule)), ("stem", (1, 2))):
-            if getattr(self, name) not in choices:
-                raise UserError(
-                    f"must be one of {', '.join(map(str, choices))}, not {getattr(self, name)}",
-                    where=f"method.{name}",
-                )
-        for names, low, high in (
-            (("width", "segmenter_width", "blocks", "latent", "dense"), 1.0, math.inf),
-            (("plateau_epochs", "smoothing"), 1.0, math.inf),
-            (("focal_gamma", "rotation", "light", *self.sources), 0.0, math.inf),
-            (("overlap_weight", "focal_alpha", "clean_share", "local_share"), 0.0, 1.0),
-            (("learning_rate",), 1e-12, math.inf),
-            (("min_scale",), 0.0, self.max_scale),
-            (("max_scale",), self.min_scale, 8.0),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not low <= value <= high:
-                    raise UserError(
-                        f"must lie between {low:g} and {high:g}, not {value}", where=f"method.{name}"
-                    )
-        if len(self.beta) != 2 or not 0 <= self.beta[0] <= self.beta[1] <= 1:
-            raise UserError(f"must be two numbers in [0, 1], in order, not {self.beta}", where="method.beta")
-        if not any(self.sources.values()):
-            raise UserError("are all 0; one must be above", where=f"method.{', '.join(self.sources)}")
-        if self.texture > 0 and self.texture_folder is None:
-            raise UserError("is wanted where texture > 0", where="method.texture_folder")
-
-    @classmethod
-    def preset(cls, name: Literal["compact", "paper"]) -> GrdNetSettings:
-        """Settings by name: "compact" trains on two CPU cores in minutes, "paper" has the paper's sizes."""
-        if name == "compact":
-            return cls()
-        return cls(
-            width=64,
-            roi_head=False,
-            segmenter_width=64,
-            stem=1,
-            blocks=2,
-            coordinates=False,
-            learning_rate=1e-4,
-            schedule="plateau",
-            rotation=90.0,
-            light=0.0,
-            clean_share=0.5,
-            blob=0.0,
-            patch=0.0,
-            shade=0.0,
-            local_share=0.0,
-            smoothing=21,
-        )
-
-    @property
-    def sources(self) -> dict[NoiseSource, float]:
-        """Weights of the synthetic defects' contents, as `perturb` takes them."""
-        return {
-            "pixel": self.pixel,
-            "blob": self.blob,
-            "patch": self.patch,
-            "shade": self.shade,
-            "texture": self.texture,
-        }
-
-
-def segmentation_loss(
-    logits: Tensor, noise_mask: Tensor, roi_mask: Tensor, settings: GrdNetSettings
-) -> Tensor:
-    """The segmenter's loss, with the ROI where ``settings.roi`` puts it.
-
-    With A = sigmoid(logits), M the noise mask, R the ROI, FL the focal loss (Eq. 4):
-
-    - ``target``: FL(A, M R), Fig. 3 and section 4.2. The default: defects outside are taught to be none.
-    - ``intersection``: FL(A R, M), Eq. 5 and 6, case 2 of Table 7. No gradient comes from outside the ROI.
-    - ``overlap``: FL(A, M) + w (1 - |A R| / min(|A|, |R|)), Eq. 8 and 9, case 1.
-    - ``intersection_overlap``: FL(A R, M) with the same second term, case 3.
-    - ``outside_overlap``: FL(A, M) + w |A (1 - R)| / min(|A|, |1 - R|), case 4.
-    - ``none``: FL(A, M); the ROI is not used.
-
-    Args:
-        logits: (N, 1, H, W).
-        noise_mask: (N, 1, H, W) in {0, 1}.
-        roi_mask: (N, 1, H, W) in {0, 1}.
-        settings: `roi`, `overlap_weight` and the focal loss's gamma and alpha count.
-
-    Returns:
-        A scalar >= 0.
-    """
-    gamma, alpha, form = settings.focal_gamma, settings.focal_alpha, settings.roi
-    if form == "target":
-        return focal_loss(logits, noise_mask * roi_mask, gamma=gamma, alpha=alpha)
-    if form == "none":
-        return focal_loss(logits, noise_mask, gamma=gamma, alpha=alpha)
-    found = logits.sigmoid()
-    if form in ("intersection", "intersection_overlap"):
-        loss = focal_loss(found * roi_mask, noise_mask, gamma=gamma, alpha=alpha, from_logits=False)
-    else:
-        loss = focal_loss(logits, noise_mask, gamma=gamma, alpha=alpha)
-    if form in ("overlap", "intersection_overlap"):
-        loss = loss + settings.overlap_weight * overlap_distance(
-            found, roi_mask, variant="linear", soften="none"
-        )
-    elif form == "outside_overlap":
-        apart = overlap_distance(found, 1 - roi_mask, variant="linear", soften="none")
-        loss = loss + settings.overlap_weight * (1 - apart)
-    return loss
 
 
 class GrdNetGraph(InspectionGraph):
@@ -415,7 +218,17 @@ class GrdNet(Method):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What is found, as probabilities, and the loss with the part that the ROI head adds."""
         logits, roi_logits = self.segmenter.with_roi(torch.cat((noisy, repaired), dim=1))
-        losses = {"segmenter": segmentation_loss(logits, noise_mask, roi_mask, self.settings)}
+        s = self.settings
+        loss = segmentation_loss(
+            logits,
+            noise_mask,
+            roi_mask,
+            roi=s.roi,
+            overlap_weight=s.overlap_weight,
+            gamma=s.focal_gamma,
+            alpha=s.focal_alpha,
+        )
+        losses = {"segmenter": loss}
         if roi_logits is not None:
             losses["roi_head"] = F.binary_cross_entropy_with_logits(roi_logits, roi_mask)
             losses["segmenter"] = losses["segmenter"] + losses["roi_head"]

@@ -1,0 +1,163 @@
+"""Settings and presets of GRD-Net. Equations and tables are those of the paper named in `grdnet`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from roinspect.errors import UserError
+from roinspect.nn.perlin import NoiseSource
+from roinspect.nn.steering import RoiForm
+
+Schedule = Literal["plateau", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class GrdNetSettings:
+    """Settings of GRD-Net; the defaults are the `compact` preset.
+
+    Attributes:
+        roi: where the ROI enters the segmenter's loss, see `segmentation_loss`.
+        roi_head: with ``roi="target"`` the U-Net also predicts the ROI, per pixel and taught by the ROI masks
+            while synthetic defects lie on them, and its defect probability is multiplied by it. Ours: the
+            papers' target alone tells the network about the ROI only where a synthetic defect happens to be.
+        overlap_weight: w of Eq. 8, in [0, 1].
+        width: channels of the generator's first stage.
+        segmenter_width: channels of the U-Net's first level.
+        stem: 2 folds 2 x 2 pixels into channels and works on half the grid; 1 is the paper.
+        blocks: residual blocks per stage of the generator.
+        latent: channels of the latent at 1/32 of the image.
+        dense: features of a dense bottleneck (DRAE); None is fully convolutional (CRAE).
+        residual: false is the paper's "vanilla" autoencoder (Table 1).
+        adversarial: false trains without the discriminator.
+        coordinates: the U-Net also sees where in the image it is.
+        adversarial_weight: omega_1 of Eq. 2.
+        contextual_weight: omega_2 of Eq. 2.
+        encoder_weight: omega_3 of Eq. 2.
+        l1_weight: omega_a of Eq. 1.
+        ssim_weight: omega_b of Eq. 1.
+        focal_gamma: gamma of Eq. 4.
+        focal_alpha: weight of defective pixels in the focal loss; None weighs all alike.
+        learning_rate: of Adam, for all three networks.
+        schedule: "plateau" is Eq. 7; "cosine" goes down to 1 % over the training.
+        plateau_epochs: epochs without a better held-out loss that make a plateau.
+        plateau_decay: alpha of Eq. 7: the rate is multiplied by exp(-alpha).
+        rotation: degrees; every image is turned by up to this much either way.
+        light: brightness and contrast vary by up to this share.
+        clean_share: share of images without a synthetic defect.
+        beta: range of the synthetic defects' opacity.
+        pixel: weight of random colours per pixel among the synthetic defects' contents.
+        blob: weight of plain colours with a grain.
+        patch: weight of pieces of other images.
+        shade: weight of darkened or lightened pieces of the image itself.
+        texture: weight of pictures from `texture_folder`.
+        texture_folder: pictures of foreign textures.
+        min_scale: lowest frequency of the Perlin noise: 2 ** min_scale cells along a side.
+        max_scale: highest frequency.
+        local_share: share of the synthetic defects that are a few small spots.
+        smoothing: side of the mean filter over the map, at images of 256 pixels; scaled with the size.
+    """
+
+    roi: RoiForm = "target"
+    roi_head: bool = True
+    overlap_weight: float = 1.0
+    width: int = 32
+    segmenter_width: int = 32
+    stem: int = 2
+    blocks: int = 1
+    latent: int = 32
+    dense: int | None = None
+    residual: bool = True
+    adversarial: bool = True
+    coordinates: bool = True
+    adversarial_weight: float = 1.0
+    contextual_weight: float = 50.0
+    encoder_weight: float = 1.0
+    l1_weight: float = 1.0
+    ssim_weight: float = 1.0
+    focal_gamma: float = 2.0
+    focal_alpha: float | None = None
+    learning_rate: float = 1e-3
+    schedule: Schedule = "cosine"
+    plateau_epochs: int = 3
+    plateau_decay: float = 0.1
+    rotation: float = 5.0
+    light: float = 0.1
+    clean_share: float = 0.3
+    beta: tuple[float, float] = (0.5, 1.0)
+    pixel: float = 1.0
+    blob: float = 1.0
+    patch: float = 1.0
+    shade: float = 1.0
+    texture: float = 0.0
+    texture_folder: str | None = None
+    min_scale: int = 0
+    max_scale: int = 6
+    local_share: float = 0.5
+    smoothing: int = 9
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        for name, choices in (("roi", get_args(RoiForm)), ("schedule", get_args(Schedule)), ("stem", (1, 2))):
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"must be one of {', '.join(map(str, choices))}, not {getattr(self, name)}",
+                    where=f"method.{name}",
+                )
+        for names, low, high in (
+            (("width", "segmenter_width", "blocks", "latent", "dense"), 1.0, math.inf),
+            (("plateau_epochs", "smoothing"), 1.0, math.inf),
+            (("focal_gamma", "rotation", "light", *self.sources), 0.0, math.inf),
+            (("overlap_weight", "focal_alpha", "clean_share", "local_share"), 0.0, 1.0),
+            (("learning_rate",), 1e-12, math.inf),
+            (("min_scale",), 0.0, self.max_scale),
+            (("max_scale",), self.min_scale, 8.0),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not low <= value <= high:
+                    raise UserError(
+                        f"must lie between {low:g} and {high:g}, not {value}", where=f"method.{name}"
+                    )
+        if len(self.beta) != 2 or not 0 <= self.beta[0] <= self.beta[1] <= 1:
+            raise UserError(f"must be two numbers in [0, 1], in order, not {self.beta}", where="method.beta")
+        if not any(self.sources.values()):
+            raise UserError("are all 0; one must be above", where=f"method.{', '.join(self.sources)}")
+        if self.texture > 0 and self.texture_folder is None:
+            raise UserError("is wanted where texture > 0", where="method.texture_folder")
+
+    @classmethod
+    def preset(cls, name: Literal["compact", "paper"]) -> GrdNetSettings:
+        """Settings by name: "compact" trains on two CPU cores in minutes, "paper" has the paper's sizes."""
+        if name == "compact":
+            return cls()
+        return cls(
+            width=64,
+            roi_head=False,
+            segmenter_width=64,
+            stem=1,
+            blocks=2,
+            coordinates=False,
+            learning_rate=1e-4,
+            schedule="plateau",
+            rotation=90.0,
+            light=0.0,
+            clean_share=0.5,
+            blob=0.0,
+            patch=0.0,
+            shade=0.0,
+            local_share=0.0,
+            smoothing=21,
+        )
+
+    @property
+    def sources(self) -> dict[NoiseSource, float]:
+        """Weights of the synthetic defects' contents, as `perturb` takes them."""
+        return {
+            "pixel": self.pixel,
+            "blob": self.blob,
+            "patch": self.patch,
+            "shade": self.shade,
+            "texture": self.texture,
+        }
