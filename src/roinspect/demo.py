@@ -22,6 +22,8 @@ from roinspect.training import TrainingSettings, train
 
 COUNT, SIZE_HW, SEED = 160, (256, 256), 0
 SETTINGS = TrainingSettings(size="128", steps=250, batch_size=8)
+SHOWN = "scratch_inside"
+"""Category of the image that is inspected at the end."""
 
 PHOTOGRAPHS, MODEL, RUN, EVALUATION, PICTURES = "zipper", "model", "model.run", "evaluation", "pictures"
 
@@ -101,5 +103,5 @@ def _make_room(out: Path, *, overwrite: bool) -> None:
 
 
 def _defective(records: list[Record]) -> Record:
-    """The first test photograph with damage inside the region."""
-    return next(r for r in records if r.split == "test" and r.category.endswith("_inside"))
+    """The first test photograph with damage of the kind to show."""
+    return next(record for record in records if record.split == "test" and record.category == SHOWN)

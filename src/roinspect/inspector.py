@@ -50,10 +50,10 @@ class Inspector:
         bundle: the manifest; its size and threshold are used.
         predict: runs the inspection graph on images of the bundle's size.
 
-    Example:
-        >>> inspector = Inspector.load("zipper.bundle")  # doctest: +SKIP
-        >>> inspector.inspect("part.png").is_defect  # doctest: +SKIP
-        True
+    Example::
+
+        inspector = Inspector.load("zipper.model")
+        rejected = inspector.inspect("part.png").is_defect
     """
 
     def __init__(self, bundle: Bundle, predict: Predict) -> None:

@@ -231,7 +231,7 @@ class GrdNet(Method):
         losses = {"segmenter": loss}
         if roi_logits is not None:
             losses["roi_head"] = F.binary_cross_entropy_with_logits(roi_logits, roi_mask)
-            losses["segmenter"] = losses["segmenter"] + losses["roi_head"]
+            losses["segmenter"] = losses["segmenter"] + s.roi_head_weight * losses["roi_head"]
         return logits.detach().sigmoid(), losses
 
     def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ class GrdNetSettings:
         roi_head: with ``roi="target"`` the U-Net also predicts the ROI, per pixel and taught by the ROI masks
             while synthetic defects lie on them, and its defect probability is multiplied by it. Ours: the
             papers' target alone tells the network about the ROI only where a synthetic defect happens to be.
+        roi_head_weight: weight of the ROI head's cross-entropy. Small, as the focal loss of rare defects is
+            small: at 1 the head would take the network's whole attention.
         overlap_weight: w of Eq. 8, in [0, 1].
         width: channels of the generator's first stage.
         segmenter_width: channels of the U-Net's first level.
@@ -61,6 +63,7 @@ class GrdNetSettings:
 
     roi: RoiForm = "target"
     roi_head: bool = True
+    roi_head_weight: float = 0.05
     overlap_weight: float = 1.0
     width: int = 32
     segmenter_width: int = 32
@@ -108,7 +111,7 @@ class GrdNetSettings:
         for names, low, high in (
             (("width", "segmenter_width", "blocks", "latent", "dense"), 1.0, math.inf),
             (("plateau_epochs", "smoothing"), 1.0, math.inf),
-            (("focal_gamma", "rotation", "light", *self.sources), 0.0, math.inf),
+            (("focal_gamma", "roi_head_weight", "rotation", "light", *self.sources), 0.0, math.inf),
             (("overlap_weight", "focal_alpha", "clean_share", "local_share"), 0.0, 1.0),
             (("learning_rate",), 1e-12, math.inf),
             (("min_scale",), 0.0, self.max_scale),
