@@ -26,6 +26,7 @@ from roinspect.errors import UserError
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.methods.method import InspectionGraph, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
+from roinspect.nn.focal import focal_loss
 from roinspect.nn.perlin import Blobs, perturb
 from roinspect.nn.ssim import ssim
 from roinspect.nn.steering import segmentation_loss
@@ -216,9 +217,9 @@ class GrdNet(Method):
     def _segmenter_losses(
         self, noisy: Tensor, repaired: Tensor, noise_mask: Tensor, roi_mask: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is found, as probabilities, and the loss with the part that the ROI head adds."""
-        logits, roi_logits = self.segmenter.with_roi(torch.cat((noisy, repaired), dim=1))
+        """What is found, as probabilities, and the loss with the parts that the ROI head adds."""
         s = self.settings
+        logits, heads = self.segmenter.with_heads(torch.cat((noisy, repaired), dim=1))
         loss = segmentation_loss(
             logits,
             noise_mask,
@@ -228,10 +229,12 @@ class GrdNet(Method):
             gamma=s.focal_gamma,
             alpha=s.focal_alpha,
         )
-        losses = {"segmenter": loss}
-        if roi_logits is not None:
-            losses["roi_head"] = F.binary_cross_entropy_with_logits(roi_logits, roi_mask)
-            losses["segmenter"] = losses["segmenter"] + s.roi_head_weight * losses["roi_head"]
+        if heads is None:
+            return logits.detach().sigmoid(), {"segmenter": loss}
+        # The defect head learns from all synthetic defects, also from those that do not matter.
+        anywhere = focal_loss(heads.defect, noise_mask, gamma=s.focal_gamma, alpha=s.focal_alpha)
+        roi_head = F.binary_cross_entropy_with_logits(heads.roi, roi_mask)
+        losses = {"segmenter": loss + anywhere + s.roi_head_weight * roi_head, "roi_head": roi_head}
         return logits.detach().sigmoid(), losses
 
     def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:
@@ -322,6 +325,7 @@ class GrdNet(Method):
             textures=self.textures,
             clean_share=s.clean_share,
             beta=s.beta,
+            visible=s.visible,
         )
 
     def _note(self, stage: str, losses: Mapping[str, Tensor], batch: Batch) -> None:

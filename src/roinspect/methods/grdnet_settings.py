@@ -19,9 +19,10 @@ class GrdNetSettings:
 
     Attributes:
         roi: where the ROI enters the segmenter's loss, see `segmentation_loss`.
-        roi_head: with ``roi="target"`` the U-Net also predicts the ROI, per pixel and taught by the ROI masks
-            while synthetic defects lie on them, and its defect probability is multiplied by it. Ours: the
-            papers' target alone tells the network about the ROI only where a synthetic defect happens to be.
+        roi_head: with ``roi="target"`` the U-Net predicts two things per pixel, that something is wrong and
+            that it would matter there, and multiplies them. The first learns from all synthetic defects, the
+            second from the ROI masks while synthetic defects lie on them. Ours: the target alone tells the
+            network about the ROI only where a synthetic defect is, and about defects only inside the ROI.
         roi_head_weight: weight of the ROI head's cross-entropy. Small, as the focal loss of rare defects is
             small: at 1 the head would take the network's whole attention.
         overlap_weight: w of Eq. 8, in [0, 1].
@@ -49,6 +50,7 @@ class GrdNetSettings:
         light: brightness and contrast vary by up to this share.
         clean_share: share of images without a synthetic defect.
         beta: range of the synthetic defects' opacity.
+        visible: synthetic defects that change a pixel by no more than this, of 1, are not counted as such.
         pixel: weight of random colours per pixel among the synthetic defects' contents.
         blob: weight of plain colours with a grain.
         patch: weight of pieces of other images.
@@ -87,18 +89,19 @@ class GrdNetSettings:
     plateau_decay: float = 0.1
     rotation: float = 5.0
     light: float = 0.1
-    clean_share: float = 0.3
-    beta: tuple[float, float] = (0.5, 1.0)
-    pixel: float = 1.0
+    clean_share: float = 0.2
+    beta: tuple[float, float] = (0.4, 1.0)
+    visible: float = 0.05
+    pixel: float = 0.5
     blob: float = 1.0
-    patch: float = 1.0
+    patch: float = 0.5
     shade: float = 1.0
     texture: float = 0.0
     texture_folder: str | None = None
     min_scale: int = 0
     max_scale: int = 6
-    local_share: float = 0.5
-    smoothing: int = 9
+    local_share: float = 0.7
+    smoothing: int = 7
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -112,7 +115,7 @@ class GrdNetSettings:
             (("width", "segmenter_width", "blocks", "latent", "dense"), 1.0, math.inf),
             (("plateau_epochs", "smoothing"), 1.0, math.inf),
             (("focal_gamma", "roi_head_weight", "rotation", "light", *self.sources), 0.0, math.inf),
-            (("overlap_weight", "focal_alpha", "clean_share", "local_share"), 0.0, 1.0),
+            (("overlap_weight", "focal_alpha", "clean_share", "local_share", "visible"), 0.0, 1.0),
             (("learning_rate",), 1e-12, math.inf),
             (("min_scale",), 0.0, self.max_scale),
             (("max_scale",), self.min_scale, 8.0),
@@ -147,9 +150,12 @@ class GrdNetSettings:
             rotation=90.0,
             light=0.0,
             clean_share=0.5,
+            visible=0.0,
+            pixel=1.0,
             blob=0.0,
             patch=0.0,
             shade=0.0,
+            beta=(0.5, 1.0),
             local_share=0.0,
             smoothing=21,
         )

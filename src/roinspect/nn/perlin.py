@@ -41,7 +41,7 @@ class Blobs:
     threshold: tuple[float, float] = (0.45, 0.8)
     local_share: float = 0.5
     local_radius: tuple[float, float] = (0.01, 0.12)
-    local_count: int = 4
+    local_count: int = 8
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_scale <= self.max_scale <= _LARGEST_SCALE:
@@ -135,6 +135,7 @@ def perturb(
     textures: Tensor | None = None,
     clean_share: float = 0.5,
     beta: tuple[float, float] = (0.5, 1.0),
+    visible: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Put synthetic defects into images: X_n = (1 - beta M) X + beta M N, M the blobs, N foreign content.
 
@@ -154,6 +155,8 @@ def perturb(
         textures: (T, 3, H, W) float in [0, 1], wanted where `sources` names ``texture``.
         clean_share: chance of an image to be left untouched, in [0, 1]; every other has a defect.
         beta: range of the opacity, drawn per image, in [0, 1].
+        visible: pixels that would change by no more than this in every channel, in [0, 1], are left alone and
+            out of M: nobody can be taught to see them. 0 keeps the blobs whole.
 
     Returns:
         Noisy images (N, 3, H, W) in [0, 1] and mask M (N, 1, H, W) in {0, 1}, 1 where there is foreign
@@ -173,8 +176,10 @@ def perturb(
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(f"images must be (N, 3, H, W) and float, not {tuple(images.shape)}, {images.dtype}")
-    if not 0 <= clean_share <= 1 or not 0 <= beta[0] <= beta[1] <= 1:
-        raise ValueError(f"clean_share and the range beta must lie in [0, 1], not {clean_share}, {beta}")
+    if not 0 <= clean_share <= 1 or not 0 <= beta[0] <= beta[1] <= 1 or not 0 <= visible <= 1:
+        raise ValueError(
+            f"clean_share, beta's range and visible must lie in [0, 1], not {clean_share}, {beta}, {visible}"
+        )
     blobs = blobs or Blobs()
     names, weights = _source_weights(sources, textures, images)
     count, _, height, width = images.shape
@@ -221,6 +226,8 @@ def perturb(
             foreign = textures[integers(0, len(textures)).to(textures.device)].to(images).flip(3)
         content = torch.where((chosen == position)[:, None, None, None], foreign.to(images.dtype), content)
     mixed = torch.lerp(images, content, opacity.to(images.dtype)).clamp(0, 1)
+    if visible > 0:
+        mask = mask & ((mixed - images).abs().amax(1, keepdim=True) > visible)
     return torch.where(mask, mixed, images), mask.to(images.dtype)
 
 
@@ -256,17 +263,21 @@ def _spots(count: int, height: int, width: int, blobs: Blobs, uniform: _Uniform)
     low, high = (math.log(max(radius * shorter, 1.0)) for radius in blobs.local_radius)
     shape = (count, blobs.local_count, 1, 1)
     # Small spots are drawn as often as large ones: the logarithm of the radius is uniform.
-    radius_y, radius_x = uniform(*shape, low=low, high=high).exp(), uniform(*shape, low=low, high=high).exp()
-    rows, columns = (torch.arange(side, device=radius_y.device) + 0.5 for side in (height, width))
+    along, across = uniform(*shape, low=low, high=high).exp(), uniform(*shape, low=low, high=high).exp()
+    angle = uniform(*shape, high=math.pi)
+    rows, columns = (torch.arange(side, device=along.device) + 0.5 for side in (height, width))
     y, x = rows[:, None] - uniform(*shape, high=height), columns - uniform(*shape, high=width)
     # An image has between one and `local_count` spots: later ones are pushed away.
     absent = (uniform(*shape) < 0.5).float() * 1e3
     absent[:, 0] = 0
-    y_part, x_part = (y / radius_y).square() + absent, (x / radius_x).square()
-    nearest = y_part[:, 0] + x_part[:, 0]
-    for spot in range(1, blobs.local_count):
-        nearest = torch.minimum(nearest, y_part[:, spot] + x_part[:, spot])
-    return (1 - nearest).unsqueeze(1)
+    # The turned ellipse (u / along)^2 + (v / across)^2 = a y^2 + b y x + c x^2 is a product of matrices.
+    sin, cos = angle.sin(), angle.cos()
+    a = (sin / along).square() + (cos / across).square()
+    b = 2 * sin * cos * (along**-2 - across**-2)
+    c = (cos / along).square() + (sin / across).square()
+    of_rows = torch.cat((a * y.square() + absent, b * y, torch.ones_like(y)), dim=3)
+    of_columns = torch.cat((torch.ones_like(x), x, c * x.square()), dim=2)
+    return 1 - (of_rows @ of_columns).amin(1, keepdim=True)
 
 
 def _source_weights(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +23,15 @@ class DoubleConv(nn.Sequential):
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
         )
+
+
+class Heads(NamedTuple):
+    """Logits of a U-Net with an ROI head, (N, 1, H, W) each."""
+
+    defect: Tensor
+    """That something is wrong there, whether or not it matters."""
+    roi: Tensor
+    """That it would matter there."""
 
 
 class UNet(nn.Module):
@@ -59,10 +70,10 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to logits (N, 1, H, W)."""
-        return self.with_roi(x)[0]
+        return self.with_heads(x)[0]
 
-    def with_roi(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The logits of `forward`, and the ROI's (N, 1, H, W) where there is a head for it."""
+    def with_heads(self, x: Tensor) -> tuple[Tensor, Heads | None]:
+        """The logits of `forward`, and what they are the product of where there is a head for the ROI."""
         x = self.fold(x)
         if self.coordinates:
             x = torch.cat((x, _coordinates(x)), dim=1)
@@ -78,7 +89,7 @@ class UNet(nn.Module):
         if not self.has_roi_head:
             return logits, None
         defect, roi = logits.split(1, dim=1)
-        return logit_of_product(defect, roi), roi
+        return logit_of_product(defect, roi), Heads(defect, roi)
 
 
 def logit_of_product(a: Tensor, b: Tensor) -> Tensor:
