@@ -36,6 +36,9 @@ ProductName: TypeAlias = Literal["zipper", "vials"]
 Place: TypeAlias = Literal["inside", "outside", "both"]
 PLACES: tuple[Place, ...] = ("inside", "outside", "both")
 
+BOLDNESS = 1.7
+"""Scale of the marks: an inspector sees them at arm's length, a network still at 128 pixels a side."""
+
 VISIBLE = 6.0
 """Grey levels by which a defect must change a pixel for its mask to count it."""
 
@@ -97,7 +100,7 @@ def render(
         return Sample(camera.digitise(good), part.roi, np.zeros(size_hw, np.uint8))
     for attempt in range(30):
         # What came out too faint to see is drawn again, a little bolder.
-        scene = _with_defect(part, defect, place, streams[2], part.unit * (1 + 0.06 * attempt))
+        scene = _with_defect(part, defect, place, streams[2], part.unit * BOLDNESS * (1 + 0.06 * attempt))
         if scene is None:
             continue
         bad = camera.develop(illuminate(scene, part.light))
