@@ -2,8 +2,8 @@
 
     python benchmarks/grdnet.py zipper && python benchmarks/picture.py
 
-Takes the bundles that the benchmark trained (seed 0) and, of each kind of part, the test image whose score without
-steering is the median of its kind: neither the best nor the worst.
+Takes the bundles that the benchmark trained (seed 0) and, of each kind of part, the test image whose score
+without steering is the median of its kind: neither the best nor the worst.
 """
 
 from __future__ import annotations
