@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from roinspect.cli import main  # noqa: E402
+from roinspect.cli import main
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
