@@ -21,7 +21,7 @@ from roinspect.pixels import read_image, write_image
 from roinspect.training import TrainingSettings, train
 
 COUNT, SIZE_HW, SEED = 160, (256, 256), 0
-SETTINGS = TrainingSettings(size="128", steps=360, batch_size=4)
+SETTINGS = TrainingSettings(size="128", steps=500, batch_size=4)
 SHOWN = "scratch_inside"
 """Category of the image that is inspected at the end."""
 
