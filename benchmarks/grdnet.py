@@ -63,7 +63,7 @@ HAZELNUT = Job(
     _real("hazelnut_toy"),
     {"nut": "auto"},
     GrdNetSettings(rotation=90.0),
-    TrainingSettings(size="128", steps=350, batch_size=4),
+    TrainingSettings(size="128", steps=450, batch_size=4),
 )
 # The ablations: the same, shorter, as there are many.
 ABLATION = replace(HAZELNUT, name="ablation", training=replace(HAZELNUT.training, steps=200))
