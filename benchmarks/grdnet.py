@@ -73,14 +73,14 @@ BALLSCREW = Job(
     {"raceway": "column:roi_path", "right half": "column:roi_right_path"},
     # A fixed camera; pits are small dark spots.
     GrdNetSettings(rotation=3.0, light=0.15, shade=2.0),
-    TrainingSettings(size="128x320", steps=350, batch_size=4),
+    TrainingSettings(size="128x320", steps=1000, batch_size=4),
 )
 ZIPPER = Job(
     "zipper",
     _zipper,
     {"teeth": "auto"},
     GrdNetSettings(),
-    TrainingSettings(size="128", steps=450, batch_size=4),
+    TrainingSettings(size="128", steps=700, batch_size=4),
 )
 
 
@@ -90,10 +90,12 @@ def jobs(group: str) -> Iterator[Job]:
         yield _job(HAZELNUT, "target-seed0")
     elif group == "ballscrew":
         # Without steering the ROI plays no part in training: one training serves both rows.
+        right, raceway = reversed(BALLSCREW.rois.items())
+        yield _job(BALLSCREW, "target-right", rois=right, roi="target")
         yield _job(BALLSCREW, "none", roi="none")
-        for roi, spec in reversed(BALLSCREW.rois.items()):
-            for form in ("target", "intersection"):
-                yield replace(_job(BALLSCREW, f"{form}-{roi.split()[0]}", roi=form), rois={roi: spec})
+        yield _job(BALLSCREW, "intersection-right", rois=right, roi="intersection")
+        yield _job(BALLSCREW, "target-raceway", rois=raceway, roi="target")
+        yield _job(BALLSCREW, "intersection-raceway", rois=raceway, roi="intersection")
     elif group == "zipper":
         for seed in range(3):
             for form in ("target", "none"):
@@ -108,10 +110,13 @@ def jobs(group: str) -> Iterator[Job]:
         yield _job(ABLATION, "vanilla", residual=False)
 
 
-def _job(base: Job, name: str, *, seed: int = 0, **settings: Any) -> Job:
+def _job(
+    base: Job, name: str, *, seed: int = 0, rois: tuple[str, str] | None = None, **settings: Any
+) -> Job:
     return replace(
         base,
         name=f"{base.name}/{name}",
+        rois=base.rois if rois is None else dict([rois]),
         method=replace(base.method, **settings),
         training=replace(base.training, seed=seed),
     )

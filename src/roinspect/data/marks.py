@@ -145,19 +145,22 @@ def _particle(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float)
 
 def _scratch(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
-    on_dark = float((_ground(scene, spine)).mean()) < 0.3 or bool(scene.metal.any())
+    on_dark = float((_ground(scene, spine)).mean()) < 0.3
     # A blade catches what stands up: the crowns of threads, not the gaps between them.
     proud = smoothstep(-0.8, 0.6, (scene.height - cv2.blur(scene.height, (9, 9))) / np.float32(0.3 * unit))
     grit = 0.8 + 0.25 * smooth_noise(rng, hw, 7 * unit) + 0.18 * smooth_noise(rng, hw, 1.2 * unit)
-    depth = np.clip(grit, 0.25, 1) * (0.5 + 0.5 * proud)
-    width = max(rng.uniform(0.65, 1.15) * unit, 1.0)
+    depth = np.clip(grit, 0.45, 1) * (0.6 + 0.4 * proud)
+    width = max(rng.uniform(0.9, 1.5) * unit, 1.0)
     core = line(hw, spine.points_xy, width) * depth
     aside = np.float32(rng.normal(0, 1.1 * unit, 2))
     second = line(hw, spine.points_xy[4 : rng.integers(12, 22)] + aside, 0.4 * width) * depth
-    # What the blade bares is paler than dark cloth and metal; on lit-through plastic it may be either.
-    factor, paler = (1.9, 0.10) if on_dark else (float(rng.choice((0.25, 0.4, 1.6))), 0.0)
-    tone = np.minimum(np.float32(factor) * scene.colour + np.float32(paler), 1.1)
-    cover(scene, np.maximum(0.85 * core, 0.45 * second), tone)
+    # What the blade bares is paler than dark cloth; on lit-through plastic it may be either. In metal it leaves
+    # a wide gouge that fills with dirt, for a bright line would be lost among bright crowns.
+    factor, paler = (2.2, 0.14) if on_dark else (float(rng.choice((0.15, 0.25, 1.8))), 0.0)
+    bared = np.minimum(np.float32(factor) * scene.colour + np.float32(paler), 1.1)
+    gouge = 0.92 * line(hw, spine.points_xy, 2.2 * width) * scene.metal
+    tone = bared + scene.metal * (np.float32(0.03) - bared)
+    cover(scene, np.maximum(np.maximum(0.92 * core, 0.6 * second), gouge), tone)
     scene.height -= np.float32(0.7 * unit) * (core + 0.5 * second)
 
 
@@ -167,10 +170,12 @@ def _stain(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) ->
     body = smoothstep(0, 0.35, depth)
     rim = smoothstep(0, 0.12, depth) * smoothstep(0.4, 0.12, depth)
     mottle = 1 + 0.15 * fractal_noise(rng, hw, 4 * unit, 2)
-    alpha = np.clip((0.55 * body + 0.3 * rim) * mottle * np.float32(rng.uniform(0.85, 1.2)), 0, 0.93)
+    strength = 0.85 if scene.metal.any() else 0.6
+    alpha = np.clip((strength * body + 0.3 * rim) * mottle * np.float32(rng.uniform(0.85, 1.2)), 0, 0.93)
     dark_tones = ((0.040, 0.022, 0.010), (0.018, 0.016, 0.014), (0.075, 0.036, 0.016))
     pale_tones = ((0.30, 0.27, 0.21), (0.36, 0.35, 0.33), (0.28, 0.20, 0.11))
-    pale = float(_ground(scene, spine).mean()) < rng.uniform(0.07, 0.16)
+    # On metal it is thick grease, dark although the gaps between the teeth are darker still.
+    pale = not scene.metal.any() and float(_ground(scene, spine).mean()) < rng.uniform(0.07, 0.16)
     cover(scene, 0.7 * alpha if pale else alpha, (pale_tones if pale else dark_tones)[rng.integers(3)])
 
 
