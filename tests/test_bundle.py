@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from roinspect.bundle import (  # noqa: E402
+    SCHEMA_VERSION,
     Bundle,
     Threshold,
     read_bundle,
@@ -36,6 +38,7 @@ BUNDLE = Bundle(
     metrics={"held-out": {"AUROC": 0.75}},
     fingerprints={"data": "00"},
     roinspect_version="0",
+    map_share=0.5,
 )
 TENSORS = {
     "weight": torch.rand(4, 3, 3, 3).to(memory_format=torch.channels_last),
@@ -130,7 +133,9 @@ def test_another_schema_version_is_named(saved: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(saved, tmp_path / "copy"))
     manifest = copy / "bundle.json"
     manifest.write_text(
-        manifest.read_text(encoding="utf-8").replace('"schema_version": 1', '"schema_version": 99')
+        manifest.read_text(encoding="utf-8").replace(
+            f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'
+        )
     )
     with pytest.raises(UserError, match="schema version 99") as caught:
         read_bundle(copy)
@@ -202,3 +207,19 @@ def test_what_json_cannot_hold_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         save_bundle(tmp_path / "out", dataclasses.replace(BUNDLE, metrics={"path": Path()}), TENSORS)
     assert listed(tmp_path) == []
+
+
+MAP = np.array([[0.0, 0.2], [0.1, 0.05]], np.float32)
+
+
+def test_without_a_share_the_threshold_is_the_maps_level() -> None:
+    bundle = dataclasses.replace(BUNDLE, map_share=None)
+    assert {bundle.map_level(score, MAP) for score in (0.0, 0.9)} == {bundle.threshold.value}
+
+
+def test_with_a_share_a_rejected_parts_map_sets_its_own_level() -> None:
+    at = BUNDLE.threshold.value
+    assert BUNDLE.map_level(at, MAP) == pytest.approx(0.1)
+    assert BUNDLE.map_level(0.9, 7 * MAP) == pytest.approx(0.7)
+    assert BUNDLE.map_level(np.nextafter(at, 0), MAP) is None
+    assert BUNDLE.map_level(0.9, 0 * MAP) is None

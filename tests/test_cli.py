@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,14 +10,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from roinspect import __version__
+from roinspect.bundle import SCHEMA_VERSION, Threshold, read_bundle, read_weights, save_bundle
 from roinspect.cli import VERBS, main
-from roinspect.pixels import image_size, write_image
+from roinspect.pixels import image_size, read_image, write_image
 
 DATA = Path(os.environ.get("ROINSPECT_DATA", Path(__file__).parents[1] / "../shared/data"))
 
@@ -42,6 +45,23 @@ def test_from_photographs_to_a_report(model: Path, zipper: Path, tmp_path: Path,
     }
 
 
+def test_one_model_against_another(model: Path, zipper: Path, tmp_path: Path, capsys: Capture) -> None:
+    other = shutil.copytree(model, tmp_path / "other")
+    capsys.readouterr()
+    assert run("evaluate", model, zipper, "--against", other, "--out", tmp_path / "out") == 0
+    told = capsys.readouterr().out
+    assert told.count("Of 4 defective parts") == 2 and f"{model}:" in told and f"{other}:" in told
+    measured = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert measured["against"]["bundle"] == str(other)
+    assert run("evaluate", model, zipper, "--against", tmp_path / "nowhere", "--out", tmp_path / "none") == 2
+    one_line(capsys, "nowhere")
+    no_leftovers(tmp_path, tmp_path / "none")
+
+
+def lines(capsys: Capture) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
 def test_predict_writes_a_line_for_every_image(
     model: Path, zipper: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -50,7 +70,7 @@ def test_predict_writes_a_line_for_every_image(
     capsys.readouterr()
     good = zipper / "test/good"
     assert run("predict", model, good, bad, good / "000.png", "--overlays", tmp_path / "seen") == 0
-    first, second, third = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    first, second, third = lines(capsys)
     assert [line["image_path"] for line in (first, second, third)] == [
         str(good / "000.png"),
         str(good / "001.png"),
@@ -59,17 +79,67 @@ def test_predict_writes_a_line_for_every_image(
     for line in (first, second):
         assert line["is_defect"] == (line["pred_score"] >= line["threshold"])
         assert image_size(line["overlay"]) == (64, 64) and Path(line["overlay"]).parent == tmp_path / "seen"
+        assert "map" not in line
     assert set(third) == {"image_path", "error"} and str(bad) in third["error"]
 
 
-def test_overlays_of_equal_names_are_all_kept(
+def test_predict_tells_where_the_defect_is(
+    model: Path, zipper: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    image = tmp_path / "large.png"
+    pixels = read_image(zipper / "test/scratch_both/000.png")
+    write_image(image, cv2.resize(pixels, (192, 128)))
+    strict = tmp_path / "strict"
+    bundle = read_bundle(model)
+    # Everything is rejected from a score of 0 on, and the hottest half of its map is what was found.
+    rejecting = dataclasses.replace(bundle, threshold=Threshold(0.0, "test"), map_share=0.5)
+    save_bundle(strict, rejecting, read_weights(model))
+    capsys.readouterr()
+    assert run("predict", strict, image, "--maps", tmp_path / "maps") == 0
+    (line,) = lines(capsys)
+    assert "overlay" not in line and line["map_factor"] == 1 / 65535
+    grey = cv2.imread(line["map"], cv2.IMREAD_UNCHANGED)
+    assert grey.shape == (128, 192) and grey.dtype == np.uint16
+    anomaly_map = grey * line["map_factor"]
+    assert anomaly_map.max() == pytest.approx(line["pred_score"], rel=0.05)
+    assert line["regions"] and line["regions"][0]["score"] == pytest.approx(line["pred_score"])
+    drawn = np.zeros((128, 192), np.uint8)
+    for region in line["regions"]:
+        assert set(region) == {"polygon_xy", "box_xyxy", "area", "score"}
+        left, top, right, bottom = region["box_xyxy"]
+        assert 0 <= left < right <= 192 and 0 <= top < bottom <= 128
+        assert 0 < region["area"] <= (right - left) * (bottom - top) + 0.1
+        cv2.fillPoly(drawn, [np.array(region["polygon_xy"]).round().astype(np.int32)], 1)
+    # Enlarging smooths the borders, so what is found must cover what is clearly hot.
+    assert drawn[anomaly_map >= 0.55 * anomaly_map.max()].mean() > 0.95
+
+
+def test_pictures_of_equal_names_are_all_kept(
     model: Path, zipper: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     images = [zipper / f"test/{folder}/000.png" for folder in ("good", "scratch_both")]
     capsys.readouterr()
-    assert run("predict", model, *images, "--overlays", tmp_path) == 0
-    overlays = {json.loads(line)["overlay"] for line in capsys.readouterr().out.splitlines()}
-    assert overlays == {str(path) for path in tmp_path.iterdir()} and len(overlays) == 2
+    assert run("predict", model, *images, "--overlays", tmp_path, "--maps", tmp_path) == 0
+    told = lines(capsys)
+    assert len({line[name] for line in told for name in ("overlay", "map")}) == 4
+    assert {line[name] for line in told for name in ("overlay", "map")} == {
+        str(path) for path in tmp_path.iterdir()
+    }
+
+
+def test_predict_decodes_each_image_once(
+    model: Path, zipper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def counted(path: Path | str) -> Any:
+        decoded.append(str(path))
+        return read_image(path)
+
+    monkeypatch.setattr("roinspect.inspector.read_image", counted)
+    monkeypatch.setattr("roinspect.pixels.read_image", counted)
+    assert run("predict", model, zipper / "test/good", "--overlays", tmp_path, "--maps", tmp_path) == 0
+    assert len(decoded) == len(set(decoded)) == 2
 
 
 def test_a_yaml_file_a_preset_and_dotted_options(
@@ -329,7 +399,8 @@ def test_bad_commands(
 
 
 def other_schema(bundle: Path) -> str:
-    text = (bundle / "bundle.json").read_text().replace('"schema_version": 1', '"schema_version": 99')
+    text = (bundle / "bundle.json").read_text()
+    text = text.replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99')
     (bundle / "bundle.json").write_text(text)
     return "schema version 99"
 

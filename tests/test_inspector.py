@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from roinspect import Inspector, UserError
 from roinspect.bundle import Bundle, Threshold
-from roinspect.pixels import write_image
+from roinspect.pixels import read_image, write_image
 
 SIZE = (8, 12)
 
@@ -62,6 +62,8 @@ def test_an_unreadable_file_is_told_and_the_rest_goes_on(images: list[Path]) -> 
     dark, none, bright = inspector().inspect_many(images)
     assert (dark.is_defect, none.is_defect, bright.is_defect) == (False, None, True)
     assert none.error and str(images[1]) in none.error and math.isnan(none.pred_score)
+    assert none.image is None and none.anomaly_map is None and none.regions == ()
+    assert bright.image is not None and np.array_equal(bright.image, read_image(images[2]))
     with pytest.raises(UserError, match=r"none\.png"):
         inspector().inspect(images[1])
 
@@ -75,6 +77,40 @@ def test_an_answer_that_is_no_number_is_no_verdict(images: list[Path]) -> None:
     with pytest.raises(UserError, match="NaN"):
         sick.inspect(images[0])
     assert [verdict.is_defect for verdict in sick.inspect_many(images)] == [None] * 3
+
+
+def test_regions_lie_in_the_images_own_pixels(tmp_path: Path) -> None:
+    pixels = np.zeros((80, 240, 3), np.uint8)  # ten times as high as the model's size, twenty times as wide
+    pixels[20:40, 100:160] = 255
+    verdict = inspector().inspect(pixels)
+    (region,) = verdict.regions
+    assert region.box_xyxy == (100, 20, 160, 40) and region.area == 60 * 20
+    assert set(region.polygon_xy) == {(100, 20), (160, 20), (160, 40), (100, 40)}
+    assert region.score == verdict.pred_score and verdict.map_level == 0.5
+    assert verdict.image is pixels
+
+
+def test_a_part_is_rejected_exactly_where_a_region_is_found() -> None:
+    rng = np.random.default_rng(0)
+    for size in (SIZE, (5, 7), (37, 41)):
+        pixels = rng.integers(0, 255, (*size, 3), np.uint8)
+        score = inspector().inspect(pixels).pred_score
+        assert inspector(score).inspect(pixels).regions
+        assert not inspector(math.nextafter(score, 1)).inspect(pixels).regions
+
+
+def test_with_a_share_only_a_rejected_part_has_regions() -> None:
+    pixels = np.full((*SIZE, 3), 20, np.uint8)
+    pixels[2:4, 3:9] = 51
+    score = inspector().inspect(pixels).pred_score
+
+    def by_share(threshold: float) -> Inspector:
+        return Inspector(Bundle("test", {}, SIZE, Threshold(threshold, "chosen"), map_share=0.5), brightness)
+
+    passed, rejected = by_share(2 * score).inspect(pixels), by_share(score / 9).inspect(pixels)
+    assert passed.regions == () and passed.map_level is None
+    assert [region.box_xyxy for region in rejected.regions] == [(3, 2, 9, 4)]
+    assert rejected.map_level == pytest.approx(score / 2)
 
 
 @pytest.mark.parametrize(

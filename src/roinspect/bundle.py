@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roinspect.errors import UserError
+from roinspect.regions import hottest_level
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MANIFEST, _WEIGHTS = "bundle.json", "weights.safetensors"
 
 
@@ -53,6 +55,9 @@ class Bundle:
         metrics: what was measured on held-out parts.
         fingerprints: SHA-256 of the data and of the ROI masks that were trained on, and the like.
         roinspect_version: of the writer.
+        map_share: None where the score is the map's highest value, so that a region is found where the map
+            reaches the threshold; else the share of its own maximum from which the map of a rejected part
+            counts as found, in (0, 1], for methods that explain a score by a map of another scale.
     """
 
     method: str
@@ -64,6 +69,24 @@ class Bundle:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     roinspect_version: str = ""
+    map_share: float | None = None
+
+    def map_level(self, pred_score: float, anomaly_map: NDArray[Any]) -> float | None:
+        """The map value from which a pixel belongs to a found region of this part.
+
+        Args:
+            pred_score: of the part.
+            anomaly_map: (H, W), of the part.
+
+        Returns:
+            None where nothing is found, whatever the map says: `map_share` is set and the part passes, or its
+            map is empty.
+        """
+        if self.map_share is None:
+            return self.threshold.value
+        if pred_score < self.threshold.value:
+            return None
+        return hottest_level(anomaly_map, self.map_share)
 
 
 def save_bundle(

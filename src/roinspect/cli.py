@@ -7,16 +7,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roinspect import __version__
 from roinspect.arguments import add_data_options, command_parser, nearest, parse
 from roinspect.errors import UserError
-
-if TYPE_CHECKING:
-    from roinspect.inspector import Verdict
 
 PRESETS = ("compact", "paper")
 
@@ -148,11 +145,12 @@ def _train(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    parser = command_parser("evaluate", "BUNDLE DATA [--roi SPEC] [--out FOLDER]")
+    parser = command_parser("evaluate", "BUNDLE DATA [--against BUNDLE] [--roi SPEC] [--out FOLDER]")
     parser.add_argument("bundle", type=Path, help="folder that training wrote")
     parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     add_data_options(parser)
+    parser.add_argument("--against", type=Path, help="another bundle, measured and shown beside the first")
     parser.add_argument("--out", type=Path, help="folder for the report; BUNDLE.evaluation by default")
     parser.add_argument(
         "--split", choices=("train", "val", "test"), default="test", help="what to measure on"
@@ -162,12 +160,13 @@ def _evaluate(arguments: list[str]) -> int:
     if given.batch_size < 1:
         raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch_size")
 
-    from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, REPORT, default_out, evaluate
-    from roinspect.evaluation.report import verdict_sentences
+    from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, REPORT, default_out, evaluate_models
+    from roinspect.evaluation.wording import verdict_sentences
 
     out = given.out or default_out(given.bundle)
-    values = evaluate(
-        given.bundle,
+    bundles = [given.bundle, *([given.against] if given.against else [])]
+    measured = evaluate_models(
+        bundles,
         given.data,
         out,
         roi=given.roi,
@@ -175,39 +174,38 @@ def _evaluate(arguments: list[str]) -> int:
         split=given.split,
         batch_size=given.batch_size,
     )
-    print("\n".join(verdict_sentences(values)))
-    print(f"Inside the region: image AUROC {values.image_auroc:.3f}, pixel AUROC {values.pixel_auroc:.3f}.")
+    for bundle, values in zip(bundles, measured, strict=True):
+        lines = verdict_sentences(values)
+        lines += [
+            f"Inside the region: image AUROC {values.image_auroc:.3f}, pixel AUROC {values.pixel_auroc:.3f}."
+        ]
+        print("\n".join([f"{bundle}:", *lines] if given.against else lines))
     print(f"The report is {out / REPORT}, the numbers are in {METRICS} and {PREDICTIONS} beside it.")
     return 0
 
 
 def _predict(arguments: list[str]) -> int:
-    parser = command_parser("predict", "BUNDLE IMAGES... [--overlays FOLDER]")
+    parser = command_parser("predict", "BUNDLE IMAGES... [--overlays FOLDER] [--maps FOLDER]")
     parser.add_argument("bundle", type=Path, help="folder that training wrote")
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument("--overlays", type=Path, help="folder for pictures of what was found")
+    parser.add_argument(
+        "--maps", type=Path, help="folder for the anomaly maps, 16-bit grey PNG: map = grey * map_factor"
+    )
     given = parse(parser, arguments)
 
+    from roinspect.evaluation.predictions import predictions
     from roinspect.inspector import Inspector
 
     inspector = Inspector.load(given.bundle)
-    images = _expanded(given.images, given.overlays)
-    read = 0
-    for verdict in inspector.inspect_many(images):
-        line: dict[str, object] = {"image_path": verdict.image_path}
-        if verdict.error is None:
-            read += 1
-            line |= {"pred_score": verdict.pred_score, "is_defect": verdict.is_defect}
-            line["threshold"] = verdict.threshold
-            if overlay_path := images[Path(verdict.image_path)]:
-                _write_overlay(verdict, overlay_path)
-                line["overlay"] = str(overlay_path)
-        else:
-            line["error"] = verdict.error
+    count = read = 0
+    for line in predictions(inspector, given.images, overlays=given.overlays, maps=given.maps):
         print(json.dumps(line), flush=True)
+        count += 1
+        read += "error" not in line
     if not read:
         raise UserError(
-            f"none of {len(images)} images could be read",
+            f"none of {count} images could be read",
             where=", ".join(map(str, given.images[:3])),
             remedy="check the paths",
         )
@@ -281,33 +279,6 @@ VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
 
 def _roi_words(roi: str) -> str:
     return "" if roi == "auto" else f" --roi {roi}"
-
-
-def _expanded(images: Iterable[Path], overlays: Path | None) -> dict[Path, Path | None]:
-    """Every image with the place of its overlay; a folder stands for the images below it."""
-    from roinspect.data.records import find_images
-
-    places: dict[Path, Path | None] = {}
-    taken: set[Path] = set()
-    for given in images:
-        for image in (find_images(given) if given.is_dir() else []) or [given]:
-            name = image.relative_to(given) if image != given else Path(image.name)
-            # Never a photograph's own name: the overlays may go into the photographs' folder.
-            place, number = name.with_name(f"{name.stem}_overlay.png"), 1
-            while place in taken:
-                number += 1
-                place = name.with_name(f"{name.stem}_overlay_{number}.png")
-            taken.add(place)
-            places[image] = overlays / place if overlays else None
-    return places
-
-
-def _write_overlay(verdict: Verdict, path: Path) -> None:
-    from roinspect.evaluation.overlay import overlay
-    from roinspect.pixels import read_image, write_image
-
-    image = read_image(verdict.image_path)
-    write_image(path, overlay(image, verdict.anomaly_map, threshold=verdict.threshold))
 
 
 def _fault(line: str) -> int:

@@ -14,10 +14,10 @@ from roinspect.data.synthetic import write_dataset
 from roinspect.errors import UserError
 from roinspect.evaluation.evaluate import REPORT, evaluate
 from roinspect.evaluation.overlay import overlay
-from roinspect.evaluation.report import verdict_sentences
+from roinspect.evaluation.wording import verdict_sentences
 from roinspect.inspector import Inspector
 from roinspect.methods.grdnet import GrdNet
-from roinspect.pixels import read_image, write_image
+from roinspect.pixels import write_image
 from roinspect.training import TrainingSettings, train
 
 COUNT, SIZE_HW, SEED = 160, (256, 256), 0
@@ -77,9 +77,8 @@ def demo(
     say(f"[bold]5[/]  One bare image, no mask: {escape(str(part.image_path))}")
     verdict = Inspector.load(model).inspect(part.image_path)
     picture = out / PICTURES / f"{part.category}_{part.image_path.stem}.png"
-    write_image(
-        picture, overlay(read_image(part.image_path), verdict.anomaly_map, threshold=verdict.threshold)
-    )
+    assert verdict.image is not None
+    write_image(picture, overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level))
     words = "[bold red]defective[/]" if verdict.is_defect else "[bold green]good[/]"
     say(f"   verdict {words}: score {verdict.pred_score:.4g}, threshold {verdict.threshold:.4g}")
 

@@ -15,6 +15,7 @@ from roinspect.bundle import Bundle
 from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, resize_image
+from roinspect.regions import Region, find_regions
 
 Predict = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """(N, H, W, 3) uint8 RGB to `pred_score` (N,) and `anomaly_map` (N, H, W)."""
@@ -29,8 +30,12 @@ class Verdict:
         pred_score: higher = more anomalous; NaN with an error.
         is_defect: whether `pred_score >= threshold`; None with an error.
         threshold: of the bundle.
+        image: (H, W, 3) uint8 RGB, what was inspected, as it was decoded; None with an error.
         anomaly_map: (H, W) float32 at the image's own size, higher = more anomalous; None with an error.
-        latency_ms: decoding, resizing and network together, in milliseconds.
+        map_level: the map value from which a region counts as found, as `Bundle.map_level`.
+        regions: what was found, in the image's own pixels, highest score first. They come from the map as the
+            model gives it: one enlarged or reduced to the image's size may miss its peak.
+        latency_ms: decoding, resizing, network and regions together, in milliseconds.
         error: one line on why there is no verdict, else None.
     """
 
@@ -38,8 +43,11 @@ class Verdict:
     pred_score: float
     is_defect: bool | None
     threshold: float
-    anomaly_map: NDArray[np.float32] | None
     latency_ms: float
+    image: NDArray[np.uint8] | None = None
+    anomaly_map: NDArray[np.float32] | None = None
+    map_level: float | None = None
+    regions: tuple[Region, ...] = ()
     error: str | None = None
 
 
@@ -111,7 +119,7 @@ class Inspector:
                     raise pixels
                 yield self._verdict(path, pixels, decoding_ms)
             except UserError as error:
-                yield Verdict(path, math.nan, None, self.threshold, None, decoding_ms, str(error))
+                yield Verdict(path, math.nan, None, self.threshold, decoding_ms, error=str(error))
 
     def _verdict(self, path: str, pixels: NDArray[np.uint8], decoding_ms: float) -> Verdict:
         start = time.perf_counter()
@@ -122,9 +130,21 @@ class Inspector:
             raise UserError(
                 "the model answered NaN or infinity", where=path or "image", remedy="train again, in float32"
             )
-        anomaly_map = resize_image(maps[0], (pixels.shape[0], pixels.shape[1]))
-        latency_ms = decoding_ms + 1000 * (time.perf_counter() - start)
-        return Verdict(path, score, score >= self.threshold, self.threshold, anomaly_map, latency_ms)
+        height, width = pixels.shape[:2]
+        level = self.bundle.map_level(score, maps[0])
+        found = [] if level is None else find_regions(maps[0], level)
+        factors = width / maps.shape[2], height / maps.shape[1]
+        return Verdict(
+            image_path=path,
+            pred_score=score,
+            is_defect=score >= self.threshold,
+            threshold=self.threshold,
+            image=pixels,
+            anomaly_map=resize_image(maps[0], (height, width)),
+            map_level=level,
+            regions=tuple(region.scaled(*factors) for region in found),
+            latency_ms=decoding_ms + 1000 * (time.perf_counter() - start),
+        )
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

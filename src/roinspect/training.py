@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
 import math
-import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +27,14 @@ from roinspect.calibration import best_f1_threshold, false_reject_threshold
 from roinspect.checkpoint import WholeCheckpoints
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset, train_loader
-from roinspect.data.records import Record, read_records
+from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
+from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
 from roinspect.history import History
 from roinspect.methods.method import method_class, predict
 from roinspect.pixels import parse_size
+from roinspect.runs import fingerprint, prepare_run
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ def train(
     lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
     records = [record for record in read_records(data, columns=columns) if record.split != "test"]
-    fitted, held_out = split_records(records, cls.trains_on, training, data)
+    fitted, held_out = hold_out(records, cls.trains_on, training.held_out, training.seed, data)
     fitted = attach_roi(fitted, roi, data, columns=columns)
     held_out = attach_roi(held_out, roi, data, columns=columns)
 
@@ -145,6 +144,7 @@ def train(
     steps_per_epoch = len(fitted) // batch_size
     epochs = training.epochs or math.ceil(training.steps / steps_per_epoch)
     # Built before anything is decoded: a setting that cannot be is said at once.
+    method_settings = cls.prepared(method_settings)
     model = cls(method_settings, size_hw, seed=training.seed, epochs=epochs)
     settings = {
         "method": dataclasses.asdict(method_settings),
@@ -166,8 +166,11 @@ def train(
         DecodedCache(held_out, size_hw, memory_bytes=memory, min_pixels=pixels) as kept,
     ):
         batches = train_loader(InspectionDataset(cache), batch_size, training.seed)
-        good = Subset(InspectionDataset(kept), np.flatnonzero(kept.labels == 0).tolist())
-        checks = train_loader(good, batch_size, training.seed, shuffle=False)
+        loaded = model.begin(cache.labels)
+        # Held-out losses are those of the parts that the method learns from.
+        fitting = kept.labels == 0 if cls.trains_on == "good" else kept.labels >= 0
+        checked = Subset(InspectionDataset(kept), np.flatnonzero(fitting).tolist())
+        checks = train_loader(checked, batch_size, training.seed, shuffle=False)
         # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
         every = min(epochs, max(1, round(40 / steps_per_epoch)))
         history = History(epochs)
@@ -204,44 +207,13 @@ def train(
         threshold=threshold,
         training=settings["training"],
         history=history.curves,
-        fingerprints=fingerprints,
+        fingerprints={**fingerprints, **loaded},
         roinspect_version=__version__,
+        map_share=cls.map_share,
     )
     save_bundle(out, bundle, graph.state_dict(), overwrite=overwrite)
     (run / "last.ckpt").unlink(missing_ok=True)
     return bundle
-
-
-def split_records(
-    records: Sequence[Record], trains_on: str, training: TrainingSettings, data: Path
-) -> tuple[list[Record], list[Record]]:
-    """What is trained on, and what the threshold comes from: the val split, or a share of the good parts.
-
-    Photographs of one group are held out together, as they show nearly the same.
-
-    Raises:
-        UserError: too few images are left for either.
-    """
-    fitted = [r for r in records if r.split == "train" and (trains_on == "all" or r.label == 0)]
-    held_out = [r for r in records if r.split == "val" and r.label is not None]
-    if not any(record.label == 0 for record in held_out):
-        good = [row for row, record in enumerate(fitted) if record.label == 0]
-        share = max(1, round(training.held_out * len(good)))
-        kept: set[int] = set()
-        for place in np.random.default_rng((training.seed, len(good))).permutation(len(good)):
-            if len(kept) >= share:
-                break
-            group = fitted[good[place]].group
-            kept |= {row for row in good if group and fitted[row].group == group} or {good[place]}
-        held_out += [fitted[row] for row in sorted(kept)]
-        fitted = [record for row, record in enumerate(fitted) if row not in kept]
-    if len(fitted) < 2:
-        raise UserError(
-            f"{len(fitted)} good training images are left beside those that set the threshold",
-            where=data,
-            remedy="give at least 3 good images, of more than one group, in the train split",
-        )
-    return fitted, held_out
 
 
 def choose_threshold(
@@ -298,59 +270,3 @@ def _without_remarks() -> Iterator[None]:
             yield
     finally:
         chatter.setLevel(level)
-
-
-def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
-    """Make the run's folder, or find the checkpoint to go on from.
-
-    Returns:
-        The checkpoint, or None to start anew.
-
-    Raises:
-        UserError: the run to resume had other settings, or the folder is no run's or cannot be written.
-    """
-    note, checkpoint = run / "settings.json", run / "last.ckpt"
-    plain = json.loads(json.dumps(settings))
-    try:
-        if resume and note.is_file():
-            before = json.loads(note.read_bytes())
-            if before != plain:
-                raise UserError(
-                    f"the run had other settings: {', '.join(sorted(_differences(before, plain)))}",
-                    where=note,
-                    remedy="resume with the same settings and data, or start anew without --resume",
-                )
-            return checkpoint if checkpoint.is_file() else None
-        if run.exists() and not note.is_file() and (not run.is_dir() or any(run.iterdir())):
-            raise UserError(
-                "is no training run and is not overwritten", where=run, remedy="choose another --out"
-            )
-        shutil.rmtree(run, ignore_errors=True)
-        run.mkdir(parents=True)
-        note.write_text(json.dumps(plain, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror})", where=run, remedy="choose another --out"
-        ) from error
-    except ValueError:
-        raise UserError("is damaged", where=note, remedy="start anew without --resume") from None
-    return None
-
-
-def fingerprint(paths: Iterable[Path | None]) -> str:
-    """SHA-256 over the files' contents, in order; "none" without files."""
-    known = [path for path in paths if path is not None]
-    if not known:
-        return "none"
-    # One mask may serve every image; it is read once.
-    digests = {path: hashlib.sha256(path.read_bytes()).digest() for path in dict.fromkeys(known)}
-    return hashlib.sha256(b"".join(digests[path] for path in known)).hexdigest()
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name in before.keys() | now.keys():
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            yield f"{prefix}{name}"

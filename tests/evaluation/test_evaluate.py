@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,17 @@ pytest.importorskip("torch")
 from sklearn.metrics import roc_auc_score
 
 from roinspect import Inspector, UserError
-from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, REPORT, default_out, evaluate
+from roinspect.bundle import Threshold, read_bundle, read_weights, save_bundle
+from roinspect.cli import main
+from roinspect.evaluation.evaluate import (
+    METRICS,
+    PREDICTIONS,
+    REPORT,
+    default_out,
+    evaluate,
+    evaluate_models,
+)
+from roinspect.pixels import read_image
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -117,3 +128,67 @@ def test_nothing_to_measure(data: Path, model: Path, tmp_path: Path, split: str)
 def test_the_report_lies_beside_the_bundle_by_default() -> None:
     assert default_out(Path("a/b.model")) == Path("a/b.model.evaluation")
     assert default_out(Path()).name == f"{Path.cwd().name}.evaluation"
+
+
+# -- two models ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other(zipper: Path, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of another size, which finds the hottest half of a rejected part's map."""
+    folder = tmp_path_factory.mktemp("models")
+    options = [*tiny, "--training.steps", "2", "--seed", "5"]
+    options[options.index("--size") + 1] = "96x64"
+    assert main(["train", "grdnet", str(zipper), "--out", str(folder / "trained"), *options]) == 0
+    bundle = read_bundle(folder / "trained")
+    changed = dataclasses.replace(bundle, map_share=0.5, threshold=Threshold(0.01, "set for the test"))
+    save_bundle(folder / "other", changed, read_weights(folder / "trained"))
+    return folder / "other"
+
+
+def test_two_models_measure_together_what_they_measure_alone(
+    model: Path, other: Path, zipper: Path, tmp_path: Path
+) -> None:
+    together, alone = tmp_path / "together", [tmp_path / "first", tmp_path / "second"]
+    values = evaluate_models([model, other], zipper, together, batch_size=3)
+    for bundle, folder, value in zip((model, other), alone, values, strict=True):
+        assert evaluate(bundle, zipper, folder, batch_size=3) == value
+    told = measures(together)
+    against = told.pop("against")
+    assert told == measures(alone[0])
+    assert against["bundle"] == str(other) and against["threshold"] == 0.01
+    assert against.items() <= measures(alone[1]).items()
+    for row, first, second in zip(rows(together), *map(rows, alone), strict=True):
+        assert row.pop("against_pred_score") == second["pred_score"]
+        assert row.pop("against_is_defect") == second["is_defect"]
+        assert row == first
+
+
+def test_photographs_are_decoded_once_for_both(
+    model: Path, other: Path, zipper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def counted(path: Path) -> Any:
+        decoded.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr("roinspect.data.dataset.read_image", counted)
+    monkeypatch.setattr("roinspect.evaluation.evaluate.load_examples", lambda *_, **__: [])
+    evaluate_models([model, other], zipper, tmp_path / "out")
+    assert len(decoded) == len(set(decoded)) == 8
+
+
+def test_models_of_one_name_are_told_apart(model: Path, zipper: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "copy" / model.name)
+    evaluate_models([model, copy], zipper, tmp_path / "out")
+    page = (tmp_path / "out" / REPORT).read_text(encoding="utf-8")
+    assert f"found by {model}" in page and f"found by {copy}" in page
+
+
+def test_a_bad_photograph_costs_one_row_of_both(data: Path, model: Path, other: Path, tmp_path: Path) -> None:
+    (data / "test/good/000.png").write_bytes(b"")
+    evaluate_models([model, other], data, tmp_path / "out")
+    (bad,) = (row for row in rows(tmp_path / "out") if row["error"])
+    assert not any(bad[name] for name in ("pred_score", "against_pred_score", "against_is_defect"))
+    assert measures(tmp_path / "out")["against"]["good_parts"] == 1

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
 
-from roinspect.evaluation.overlay import FOUND_COLOUR, ROI_COLOUR, TRUTH_COLOUR, overlay
+from roinspect.evaluation.overlay import FOUND_COLOUR, ROI_COLOUR, TRUTH_COLOUR, grey_map, overlay
 
 IMAGE = np.random.default_rng(0).integers(60, 200, (48, 80, 3), np.uint8)
 SPOT = np.zeros((48, 80), np.float32)
@@ -15,12 +18,12 @@ def shows(picture, colour):
 
 
 def test_a_normal_part_stays_a_photograph():
-    assert np.array_equal(overlay(IMAGE, np.zeros((48, 80)), None, None, threshold=0.5), IMAGE)
+    assert np.array_equal(overlay(IMAGE, np.zeros((48, 80)), None, None, level=0.5), IMAGE)
 
 
 def test_the_image_given_is_left_as_it_is():
     before = IMAGE.copy()
-    overlay(IMAGE, SPOT, SPOT, SPOT, threshold=0.5)
+    overlay(IMAGE, SPOT, SPOT, SPOT, level=0.5)
     assert np.array_equal(IMAGE, before)
 
 
@@ -32,8 +35,8 @@ def test_heat_changes_only_where_it_is():
 def test_each_outline_has_its_colour():
     assert shows(overlay(IMAGE, None, SPOT), ROI_COLOUR)
     assert shows(overlay(IMAGE, None, None, SPOT), TRUTH_COLOUR)
-    assert shows(overlay(IMAGE, SPOT, threshold=0.5), FOUND_COLOUR)
-    assert not shows(overlay(IMAGE, SPOT * 0.4, threshold=0.5), FOUND_COLOUR)
+    assert shows(overlay(IMAGE, SPOT, level=0.5), FOUND_COLOUR)
+    assert not shows(overlay(IMAGE, SPOT * 0.4, level=0.5), FOUND_COLOUR)
 
 
 def test_an_roi_of_everything_draws_nothing():
@@ -45,5 +48,18 @@ def test_an_roi_of_everything_draws_nothing():
 def test_maps_and_masks_of_another_size_are_scaled(size, dtype):
     mask = np.zeros(size, bool)
     mask[: size[0] // 2] = True
-    picture = overlay(IMAGE, mask.astype(dtype) * 3, mask, mask, threshold=0.5)
+    picture = overlay(IMAGE, mask.astype(dtype) * 3, mask, mask, level=0.5)
     assert picture.shape == IMAGE.shape and picture.dtype == np.uint8
+
+
+def test_a_region_of_a_map_beyond_one_is_outlined_at_its_level():
+    assert shows(overlay(IMAGE, SPOT * 9, level=5.0), FOUND_COLOUR)
+    assert not shows(overlay(IMAGE, SPOT * 9, level=10.0), FOUND_COLOUR)
+
+
+@given(st_numpy.arrays(np.float32, (3, 4), elements=st.floats(-1, 50, width=32)))
+def test_a_grey_map_leads_back_to_the_map(anomaly_map):
+    grey, factor = grey_map(anomaly_map)
+    assert grey.dtype == np.uint16
+    assert np.abs(grey * factor - np.maximum(anomaly_map, 0)).max() <= 0.51 * factor
+    assert factor == 1 / 65535 or anomaly_map.max() > 1

@@ -13,7 +13,9 @@ import pytest
 from roinspect.errors import UserError
 from roinspect.evaluation import charts
 from roinspect.evaluation.metrics import RoiMetrics
-from roinspect.evaluation.report import Example, ReportContent, render, verdict_sentences, write_report
+from roinspect.evaluation.pictures import Example, Found, heat_inside
+from roinspect.evaluation.report import ModelReport, ReportContent, render, training_plots, write_report
+from roinspect.evaluation.wording import confusion, measure_rows, verdict_sentences
 
 
 def picture(seed, height=64, width=96):
@@ -29,58 +31,82 @@ def picture(seed, height=64, width=96):
     return image, roi, truth, heat / heat.max()
 
 
-def part(seed, caption="teeth/007.png", verdict="rightly rejected", reconstruction=True):
+def part(seed, caption="teeth/007.png", verdict="rightly rejected", reconstruction=True, models=1):
     image, roi, truth, heat = picture(seed)
     repaired = cv2.medianBlur(image, 9) if reconstruction else None
-    return Example(caption, image, roi, truth, heat, repaired, 0.93, verdict)
-
-
-def report(seed=0, defective=40, good=60, outside=30, threshold=0.5, **more):
-    rng = np.random.default_rng(seed)
-    scores = np.concatenate([rng.beta(8, 3, defective), rng.beta(2, 9, good), rng.beta(2, 6, outside)]).round(
-        4
+    found = [Found(heat, 0.5, 0.93, verdict, repaired)] + [Found(1 - heat, None, 0.2, "escape")] * (
+        models - 1
     )
+    return Example(caption, image, roi, truth, found)
+
+
+def report(
+    seed=0,
+    defective=40,
+    good=60,
+    outside=30,
+    threshold=0.5,
+    models=("grdnet",),
+    examples=(),
+    paths=None,
+    **more,
+):
+    """A report whose models score the same made-up parts; `more` goes to every model."""
+    rng = np.random.default_rng(seed)
     label = np.repeat([1, 0, 0], [defective, good, outside])
     outside_only = np.repeat([False, False, True], [defective, good, outside])
-    count = len(scores)
+    count = len(label)
     truth, roi = np.zeros((count, 8, 8), np.uint8), np.ones((count, 8, 8), np.uint8)
     truth[:defective, 2:4, 2:4] = 1
-    maps = rng.random(truth.shape, np.float32) + truth
-    metrics = RoiMetrics()
     names = ["scratch"] * defective + ["good"] * good + ["stain"] * outside
-    metrics.update(scores, maps, label, outside_only, truth, roi, names)
-    paths = [f"test/{name}/{index:03d}.png" for index, name in enumerate(names)]
-    content = ReportContent(
-        title="Zipper, compact GRD-Net",
-        metrics=metrics.compute(threshold),
-        threshold_origin="It is the 99.5 % quantile of 120 held-out good parts.",
-        scores=scores,
-        labels=label,
-        outside_only=outside_only,
-        paths=paths,
+    reports = []
+    for name in models:
+        groups = [rng.beta(8, 3, defective), rng.beta(2, 9, good), rng.beta(2, 6, outside)]
+        scores = np.concatenate(groups).round(4)
+        metrics = RoiMetrics()
+        maps = rng.random(truth.shape, np.float32) + truth
+        metrics.update(scores, maps, label, outside_only, truth, roi, names)
+        origin = "the 99.5 % quantile of 120 held-out good parts"
+        reports.append(ModelReport(name, metrics.compute(threshold), origin, scores, **more))
+    paths = [f"test/{name}/{index:03d}.png" for index, name in enumerate(names)] if paths is None else paths
+    return ReportContent(
+        "Zipper, compact GRD-Net", reports, label, outside_only, paths, examples, {"one image": "41 ms"}
     )
-    return dataclasses.replace(content, **more)
 
 
-def full_report(**more):
+def full_report(models=("grdnet",)):
+    count = len(models)
     return report(
-        examples=[part(1), part(2, reconstruction=False)],
-        map_threshold=0.5,
+        models=models,
+        examples=[part(1, models=count), part(2, reconstruction=False, models=count)],
         training_curves={
-            "loss": [(e, 1 / (e + 1)) for e in range(12)],
+            "train/loss": [(e, 1 / (e + 1)) for e in range(12)],
+            "held-out/loss": [(e, 2 / (e + 1)) for e in range(12)],
             "dice": [(0, 0.1), (1, float("nan"))],
         },
         settings={"method": "grdnet", "model": {"base_width": 16, "roi": "target"}},
         fingerprints={"data": "sha256:" + "3f" * 32},
-        timings={"training": "3 min 12 s", "one image": "41 ms"},
-        **more,
     )
+
+
+TWO = ("CE only", "CEOD")
+
+
+def only(content):
+    (model,) = content.models
+    return model
+
+
+def pages_text(page):
+    """What a reader reads: no styles, no scripts, no tags."""
+    page = re.sub(r"<(style|script).*?</\1>", "", page, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
 def test_the_verdict_counts_parts_in_plain_words():
     content = report()
-    sentences = " ".join(verdict_sentences(content.metrics))
-    caught = int((content.scores[:40] >= 0.5).sum())
+    sentences = " ".join(verdict_sentences(only(content).metrics))
+    caught = int((only(content).scores[:40] >= 0.5).sum())
     assert f"Of 40 defective parts, {caught} were caught" in sentences
     assert re.search(r"Of 60 good parts, (none|\d+) were rejected|, 1 was rejected", sentences)
     assert "30 parts with damage only outside the region" in sentences
@@ -89,11 +115,11 @@ def test_the_verdict_counts_parts_in_plain_words():
 def test_the_verdict_leaves_out_what_was_not_there():
     with pytest.warns(RuntimeWarning):
         content = report(defective=0, outside=0)
-    assert verdict_sentences(content.metrics) == [f"Of 60 good parts, {rejected(content)} rejected."]
+    assert verdict_sentences(only(content).metrics) == [f"Of 60 good parts, {rejected(content)} rejected."]
 
 
 def rejected(content):
-    count = int((content.scores >= 0.5).sum())
+    count = int((only(content).scores >= 0.5).sum())
     return {0: "none were", 1: "1 was"}.get(count, f"{count} were")
 
 
@@ -111,19 +137,21 @@ def test_everything_given_is_shown():
     for text in ("99.5 % quantile", "model.base_width", "3f3f", "41 ms", "rightly rejected", "scratch"):
         assert text in page
     worst = full_report()
-    lowest = int(np.argmin(worst.scores[:40]))
-    assert (worst.paths[lowest] in page) == (worst.scores[lowest] < 0.5)
+    scores = only(worst).scores
+    lowest = int(np.argmin(scores[:40]))
+    assert (worst.paths[lowest] in page) == (scores[lowest] < 0.5)
 
 
 def test_names_from_the_data_cannot_inject_markup():
     hostile = '</script><img src=x onerror="alert(1)">'
-    content = dataclasses.replace(
-        full_report(title=hostile),
+    content = report(
+        models=(hostile, "other"),
+        examples=[part(1, caption=hostile, models=2)],
+        training_curves={hostile: [(0, 1.0), (1, 2.0)], f"train/{hostile}": [(0, 1.0)]},
         settings={hostile: hostile},
-        examples=[part(1, caption=hostile)],
-        training_curves={hostile: [(0, 1.0), (1, 2.0)]},
+        paths=[hostile] * 130,
     )
-    assert hostile not in render(content)
+    assert hostile not in render(dataclasses.replace(content, title=hostile))
 
 
 @pytest.mark.parametrize("counts", [(0, 5, 0), (5, 0, 0), (1, 1, 0), (0, 0, 0), (3, 0, 2)])
@@ -135,7 +163,8 @@ def test_a_class_may_be_missing(counts):
 
 def test_equal_scores_still_draw():
     content = report()
-    assert "threshold-line" in render(dataclasses.replace(content, scores=np.full(130, 0.5)))
+    flat = dataclasses.replace(only(content), scores=np.full(130, 0.5))
+    assert 'class="threshold"' in render(dataclasses.replace(content, models=[flat]))
 
 
 def test_charts_are_well_formed_and_stay_inside_their_frame():
@@ -143,8 +172,8 @@ def test_charts_are_well_formed_and_stay_inside_their_frame():
     low, high = charts.score_range(scores, 0.5)
     drawings = [
         charts.histogram_svg([("good", "a < b & c", scores)], low, high, 0.5),
-        charts.roc_svg(scores, np.array([0, 1, 1, 0]), 0.5),
-        charts.training_svg("loss", [(0, 3.0), (1, 2.0), (2, float("inf"))]),
+        charts.roc_svg([(scores, 0.5), (-scores, 0.5)], np.array([0, 1, 1, 0])),
+        charts.training_svg("loss", [[(0, 3.0), (1, 2.0), (2, float("inf"))], [(0, 9.0)]]),
     ]
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
@@ -171,14 +200,151 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         write_report(target, report())
 
 
+def test_a_report_of_no_model_or_of_three_is_refused():
+    content = report()
+    for count in (0, 3):
+        with pytest.raises(ValueError, match="one model or two"):
+            render(dataclasses.replace(content, models=list(content.models) * count))
+
+
+# -- the confusion matrix ------------------------------------------------------------------------------------
+
+
+def cells(page):
+    """(kind, side, is right) to the text of each cell of the confusion matrix, model after model."""
+    found = re.findall(
+        r'<td class="(right|wrong)" data-kind="(\w+)" data-side="(\w+)" style="--share: ([\d.]+)">(.*?)</td>',
+        page,
+    )
+    return [
+        ((kind, side, css == "right"), float(share), pages_text(text))
+        for css, kind, side, share, text in found
+    ]
+
+
+def test_the_confusion_matrix_counts_every_part_once():
+    content = report()
+    metrics = only(content).metrics
+    rows = {
+        row.kind: row for row in confusion({"good": np.array([0.1, 0.5]), "defective": np.array([0.5])}, 0.5)
+    }
+    assert (rows["good"].passed, rows["good"].rejected, rows["good"].passing_is_right) == (1, 1, True)
+    assert (rows["defective"].passed, rows["defective"].rejected) == (0, 1)
+    assert not rows["defective"].passing_is_right
+    shown = {place: (share, text) for place, share, text in cells(render(content))}
+    expected = {
+        ("good", "passed", True): metrics.good_parts - metrics.good_rejects,
+        ("good", "rejected", False): metrics.good_rejects,
+        ("outside", "passed", True): metrics.outside_only_parts - metrics.outside_alarms,
+        ("outside", "rejected", False): metrics.outside_alarms,
+        ("defective", "passed", False): metrics.escapes,
+        ("defective", "rejected", True): metrics.caught,
+    }
+    totals = {"good": 60, "outside": 30, "defective": 40}
+    assert set(shown) == set(expected)
+    for place, count in expected.items():
+        share, text = shown[place]
+        assert share == pytest.approx(count / totals[place[0]], abs=1e-4)
+        assert text.split()[0] == str(count)
+        assert float(text.split()[1]) == pytest.approx(100 * share, abs=0.06)
+
+
+def test_a_kind_without_parts_has_no_row():
+    assert {place[0] for place, *_ in cells(render(report(outside=0)))} == {"good", "defective"}
+
+
+# -- training curves -----------------------------------------------------------------------------------------
+
+
+def test_curves_of_one_measure_share_a_plot():
+    plots = training_plots(
+        {"train/a": [(1, 1.0)], "held-out/a": [(1, 2.0)], "held-out/b": [(1, 3.0)], "c": []}
+    )
+    assert plots == {"a": [[(1, 1.0)], [(1, 2.0)]], "b": [[], [(1, 3.0)]], "c": [[]]}
+    both = charts.training_svg("a", plots["a"])
+    assert both.count("<polyline") == 2 and 'class="line first"' in both and 'class="line second"' in both
+    # A stage keeps its colour where the other is missing.
+    assert 'class="line second"' in charts.training_svg("b", plots["b"])
+    assert charts.training_svg("c", plots["c"]) == ""
+
+
+def test_stages_are_explained_where_there_are_some():
+    assert "held-out" in pages_text(render(full_report())).split("Training", 1)[1]
+    page = pages_text(render(report(training_curves={"loss": [(1, 2.0), (2, 1.0)]})))
+    assert "held-out" not in page.split("Training", 1)[1]
+
+
+# -- two models ----------------------------------------------------------------------------------------------
+
+
+def test_two_models_stand_side_by_side():
+    content = full_report(TWO)
+    page = render(content)
+    text = pages_text(page)
+    for model in content.models:
+        assert " ".join(verdict_sentences(model.metrics)) in text
+        assert f"{model.metrics.image_auroc:.3f}" in text
+    # In the ROC curves and in each model's plot of the loss.
+    assert page.count('class="line second"') == 3
+    assert len(cells(page)) == 12
+    assert len(re.findall(r'src="data:image/jpeg;base64,', page)) == (4 + 1) + 4
+    for name in TWO:
+        assert re.search(rf"found by {name}, \d+ % of the heat inside", text)
+    assert "as repaired by CE only" in text and "as repaired by CEOD" not in text
+
+
+def test_an_empty_heatmap_is_called_that():
+    example = part(1, models=2)
+    cold = dataclasses.replace(example.found[1], anomaly_map=np.zeros((4, 6)))
+    content = report(models=TWO, examples=[dataclasses.replace(example, found=[example.found[0], cold])])
+    assert "found by CEOD, no heat" in pages_text(render(content))
+
+
+def test_one_model_is_not_named_throughout():
+    page = render(full_report(["a name of its own"]))
+    assert "a name of its own" not in page and "found by" not in page
+
+
+def test_the_better_value_is_marked():
+    first, second = (model.metrics for model in report(models=TWO).models)
+    better = dataclasses.replace(
+        first, image_auroc=0.9, good_alarm_rate_at_recall95=0.1, pixel_ap=0.5, roi_mass=float("nan")
+    )
+    worse = dataclasses.replace(second, image_auroc=0.8, good_alarm_rate_at_recall95=0.3, pixel_ap=0.5)
+    best = {row.name: row.best for row in measure_rows([better, worse])}
+    assert best["Image AUROC"] == best["Alarms on good parts"] == (True, False)
+    assert best["Pixel average precision"] == (False, False)
+    assert best["Heat inside the region"] == (False, True)
+    assert not any(any(row.best) for row in measure_rows([better]))
+
+
+def test_heat_is_shared_between_inside_and_outside():
+    heat, roi = np.zeros((2, 8, 8))
+    roi[:, :4] = 1
+    assert np.isnan(heat_inside(heat, roi))
+    heat[2, 1], heat[5, 6] = 3, 1
+    assert heat_inside(heat, roi) == pytest.approx(0.75)
+    assert heat_inside(heat, np.kron(roi, np.ones((3, 3)))) == pytest.approx(0.75)
+    assert heat_inside(heat, None) == 1
+
+
 @pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
-def test_the_slider_starts_at_the_threshold_in_use(tmp_path):
-    content = full_report()
+def test_the_sliders_start_at_the_thresholds_in_use(tmp_path):
+    content = full_report(TWO)
     write_report(tmp_path / "report.html", content)
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{tmp_path / 'report.html'}"]
     page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert '<output id="tried">0.5000</output>' in page
-    assert re.search(r'id="slider"(?! hidden)', page)
-    assert f'id="defective-pass">{content.metrics.escapes}<' in page
-    assert f'id="outside-alarm">{content.metrics.outside_alarms}<' in page
+    assert page.count("<output>0.5000</output>") == 2
+    assert len(re.findall(r'class="slider"(?! hidden)', page)) == 2
+    written = (tmp_path / "report.html").read_text(encoding="utf-8")
+    # The script, which counts anew, comes to the numbers that were written.
+    shown = [(re.search(r'data-kind="\w+" data-side="\w+"', cell)[0], pages_text(cell)) for cell in tds(page)]
+    assert shown == [
+        (re.search(r'data-kind="\w+" data-side="\w+"', cell)[0], pages_text(cell)) for cell in tds(written)
+    ]
+    assert len(shown) == 12
+
+
+def tds(page):
+    return re.findall(r"<td class=\"(?:right|wrong)\".*?</td>", page)

@@ -207,6 +207,7 @@ def test_reductions_agree_and_a_boolean_mask_will_do() -> None:
         {"denominator": "max"},
         {"soften": "blur"},
         {"clip": "firm"},
+        {"areas": "round"},
         {"reduction": "median"},
         {"soften": "falloff", "reach": 0},
     ],
@@ -222,3 +223,52 @@ def test_unknown_options_are_refused(options: dict[str, Any]) -> None:
 def test_what_is_no_pair_of_maps_is_refused(heat: tuple[int, ...], mask: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must both be"):
         overlap_distance(torch.zeros(heat), torch.zeros(mask))
+
+
+def test_hard_areas_count_the_hottest_cells() -> None:
+    """The 2022 form: what a polygon around the cells of at least half the maximum encloses."""
+    inside, outside = detection(2, 0.9), detection(SIDE - 4, 0.5) + detection(SIDE - 2, 0.45)
+    distance = overlap_distance(inside + outside, roi(), variant="linear", soften="none", areas="hard")
+    # Half the maximum of 0.9 is just reached by 0.45, and each patch has six cells.
+    assert distance.item() == pytest.approx(1 - 6 / 18)
+
+
+@each_form
+def test_hard_areas_do_not_see_heat_below_half(form: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hot = torch.rand(8, 1, SIDE, SIDE, generator=generator) > 0.8
+    noise = torch.rand(2, 8, 1, SIDE, SIDE, generator=generator)
+    distances = [
+        overlap_distance(
+            torch.where(hot, 0.5 + 0.5 * above, 0.24 * below),
+            roi(8),
+            reduction="none",
+            areas="hard",
+            **form,
+        )
+        for above, below in (noise, noise.flip(0))
+    ]
+    as_counted = overlap_distance(hot.float(), roi(8), reduction="none", **form)
+    assert torch.equal(distances[0], distances[1]) and torch.equal(distances[0], as_counted)
+
+
+@each_form
+def test_hard_areas_let_the_soft_gradient_pass(form: dict[str, Any]) -> None:
+    heat = (detection(RIM - 1, 0.8) + detection(SIDE - 5) + detection(SIDE - 2)).requires_grad_()
+    (straight,) = torch.autograd.grad(overlap_distance(heat, roi(), areas="hard", **form), heat)
+    assert straight.isfinite().all() and straight.any()
+    counted = (heat.detach() >= 0.5).float().requires_grad_()
+    (soft,) = torch.autograd.grad(overlap_distance(counted, roi(), **form), counted)
+    torch.testing.assert_close(straight, soft)
+
+
+@each_form
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-8, 1.0])
+def test_hard_areas_of_empty_faint_and_far_heat_are_finite(form: dict[str, Any], scale: float) -> None:
+    for column in (RIM - 1, SIDE - 2):
+        heat = detection(column, scale).requires_grad_()
+        distance = overlap_distance(heat, roi(), areas="hard", **form)
+        distance.backward()
+        assert distance.isfinite() and heat.grad is not None and heat.grad.isfinite().all()
+        if scale < 1e-8:
+            assert distance == 0, "an empty heatmap costs nothing, however its areas are counted"

@@ -154,8 +154,8 @@ def _scratch(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) 
     core = line(hw, spine.points_xy, width) * depth
     aside = np.float32(rng.normal(0, 1.1 * unit, 2))
     second = line(hw, spine.points_xy[4 : rng.integers(12, 22)] + aside, 0.4 * width) * depth
-    # What the blade bares is paler than dark cloth; on lit-through plastic it may be either. In metal it leaves
-    # a wide gouge that fills with dirt, for a bright line would be lost among bright crowns.
+    # What the blade bares is paler than dark cloth; on lit-through plastic it may be either. In metal it
+    # leaves a wide gouge that fills with dirt, for a bright line would be lost among bright crowns.
     factor, paler = (2.2, 0.14) if on_dark else (float(rng.choice((0.15, 0.25, 1.8))), 0.0)
     bared = np.minimum(np.float32(factor) * scene.colour + np.float32(paler), 1.1)
     gouge = 0.92 * line(hw, spine.points_xy, 2.2 * width) * scene.metal

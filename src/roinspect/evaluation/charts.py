@@ -1,6 +1,7 @@
 """Plots as SVG text: no script, no font and no library needed to open them.
 
 Colours and line styles are CSS classes (`good`, `outside`, `defective`, `line`, `grid`, ...) of the page.
+Series that share a plot have the classes in `SERIES`, in order; the page explains them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,17 @@ LEFT, RIGHT = 16, 624
 BAND = 92
 BINS = 48
 
+SERIES = ("first", "second")
+
 Curve = Sequence[tuple[float, float]]
+
+
+class Series(NamedTuple):
+    """One line of a plot, and the point that is marked on it."""
+
+    css: str
+    curve: Curve
+    point: tuple[float, float]
 
 
 def score_range(scores: NDArray[Any], threshold: float) -> tuple[float, float]:
@@ -57,7 +68,7 @@ def histogram_svg(
         threshold: where the line stands.
 
     Returns:
-        SVG text; the threshold line has the id `threshold-line`.
+        SVG text; the threshold line has the class `threshold`.
     """
     height = BAND * len(groups) + 34
     edges = np.linspace(low, high, BINS + 1)
@@ -83,30 +94,30 @@ def histogram_svg(
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
         parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 20}">{tick:g}</text>')
     x = _place(threshold, low, high, LEFT, RIGHT)
-    parts.append(
-        f'<line id="threshold-line" class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>'
-    )
+    parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>')
     return _svg(height, parts, "Scores of all parts, with the threshold")
 
 
-def roc_svg(scores: NDArray[Any], labels: NDArray[Any], threshold: float) -> str:
-    """Draws caught defective parts against rejected others, and the point of the threshold.
+def roc_svg(models: Sequence[tuple[NDArray[Any], float]], labels: NDArray[Any]) -> str:
+    """Draws caught defective parts against rejected others, and the points of the thresholds.
 
     Args:
-        scores: (N,).
-        labels: (N,) in {0, 1}, both present.
-        threshold: a part at or above it raises an alarm.
+        models: (scores (N,), threshold) of each; a part at or above the threshold raises an alarm.
+        labels: (N,) in {0, 1}, both present, the same for all models.
     """
-    found = curves.tally(scores, labels)
-    x = np.concatenate([[0.0], np.cumsum(found.negative) / found.negative.sum()])
-    y = np.concatenate([[0.0], np.cumsum(found.positive) / found.positive.sum()])
-    alarm, is_defective = np.asarray(scores) >= threshold, np.asarray(labels) == 1
-    point = (float(alarm[~is_defective].mean()), float(alarm[is_defective].mean()))
+    is_defective = np.asarray(labels) == 1
+    series = []
+    for css, (scores, threshold) in zip(SERIES, models, strict=False):
+        found = curves.tally(scores, labels)
+        x = np.concatenate([[0.0], np.cumsum(found.negative) / found.negative.sum()])
+        y = np.concatenate([[0.0], np.cumsum(found.positive) / found.positive.sum()])
+        alarm = np.asarray(scores) >= threshold
+        point = (float(alarm[~is_defective].mean()), float(alarm[is_defective].mean()))
+        series.append(Series(css, list(zip(x.tolist(), y.tolist(), strict=True)), point))
     return _plot(
-        list(zip(x.tolist(), y.tolist(), strict=True)),
+        series,
         (0.0, 1.0),
         (0.0, 1.0),
-        point=point,
         diagonal=True,
         x_label="other parts rejected",
         y_label="defective parts caught",
@@ -114,31 +125,35 @@ def roc_svg(scores: NDArray[Any], labels: NDArray[Any], threshold: float) -> str
     )
 
 
-def training_svg(name: str, curve: Curve) -> str:
-    """Draws one measure over the epochs.
+def training_svg(name: str, stages: Sequence[Curve]) -> str:
+    """Draws one measure over the epochs; the last value of each curve is marked.
 
     Args:
         name: of the measure.
-        curve: (epoch, value) pairs; values that are not finite are left out.
+        stages: (epoch, value) pairs, for instance on the training data and on held-out data; values that are
+            not finite are left out.
+
+    Returns:
+        SVG text; empty where no value is finite.
     """
-    kept = [(x, y) for x, y in curve if math.isfinite(y)]
-    if not kept:
+    kept = [[(x, y) for x, y in curve if math.isfinite(y)] for curve in stages]
+    series = [Series(css, curve, curve[-1]) for css, curve in zip(SERIES, kept, strict=False) if curve]
+    if not series:
         return ""
-    xs, ys = [x for x, _ in kept], [y for _, y in kept]
+    xs, ys = zip(*(pair for one in series for pair in one.curve), strict=True)
     pad = (max(ys) - min(ys)) * 0.05 or max(abs(ys[0]), 1e-6) * 0.1
     spans = (min(xs), max(max(xs), min(xs) + 1)), (min(ys) - pad, max(ys) + pad)
-    return _plot(kept, *spans, x_label="epoch", y_label=name, title=name, point=kept[-1], least_x=1.0)
+    return _plot(series, *spans, x_label="epoch", y_label=name, title=name, least_x=1.0)
 
 
 def _plot(
-    curve: Curve,
+    series: Sequence[Series],
     x_span: tuple[float, float],
     y_span: tuple[float, float],
     *,
     x_label: str,
     y_label: str,
     title: str,
-    point: tuple[float, float] | None = None,
     diagonal: bool = False,
     least_x: float = 0.0,
 ) -> str:
@@ -161,11 +176,12 @@ def _plot(
     )
     if diagonal:
         parts.append(f'<line class="chance" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>')
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*pair) for pair in curve))
-    parts.append(f'<polyline class="line" points="{path}"/>')
-    if point:
+    for css, curve, _ in series:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*pair) for pair in curve))
+        parts.append(f'<polyline class="line {css}" points="{path}"/>')
+    for css, _, point in series:
         x, y = at(*point)
-        parts.append(f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
+        parts.append(f'<circle class="point {css}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
     return _svg(height, parts, title, width)
 
 

@@ -23,7 +23,7 @@ def overlay(
     roi_mask: NDArray[Any] | None = None,
     gt_mask: NDArray[Any] | None = None,
     *,
-    threshold: float | None = None,
+    level: float | None = None,
 ) -> Image:
     """Lays heat and outlines over a photograph: ROI white, truth cyan, found regions yellow.
 
@@ -35,7 +35,7 @@ def overlay(
         anomaly_map: (h, w), 0 for normal to 1 for most anomalous, clipped beyond; None draws outlines alone.
         roi_mask: (h, w), non-zero where it was looked at; None, or the whole image, draws no outline.
         gt_mask: (h, w), non-zero on the defects; None where unknown.
-        threshold: map value from which a region is outlined as found; None outlines none.
+        level: map value from which a region is outlined as found; None outlines none.
 
     Returns:
         (H, W, 3), RGB. Maps and masks of another size are scaled to the image's.
@@ -43,12 +43,13 @@ def overlay(
     height, width = image.shape[:2]
     drawn = np.ascontiguousarray(image)
     if anomaly_map is not None:
-        heat = cv2.resize(np.clip(anomaly_map, 0, 1).astype(np.float32), (width, height))
-        colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-        opacity = (STRONGEST * heat)[..., None]
+        heat = cv2.resize(anomaly_map.astype(np.float32), (width, height))
+        shown = np.clip(heat, 0, 1)
+        colours = cv2.applyColorMap((shown * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+        opacity = (STRONGEST * shown)[..., None]
         drawn = (drawn * (1 - opacity) + colours * opacity).round().astype(np.uint8)
-        if threshold is not None:
-            drawn = outline(drawn, heat >= threshold, FOUND_COLOUR)
+        if level is not None:
+            drawn = outline(drawn, heat >= level, FOUND_COLOUR)
     if gt_mask is not None:
         drawn = outline(drawn, gt_mask, TRUTH_COLOUR)
     if roi_mask is not None and not np.all(roi_mask):
@@ -77,3 +78,19 @@ def outline(image: Image, mask: NDArray[Any], colour: tuple[int, int, int]) -> I
     cv2.drawContours(drawn, borders, -1, (20, 20, 20), thickness + 2)
     cv2.drawContours(drawn, borders, -1, colour, thickness)
     return drawn
+
+
+def grey_map(anomaly_map: NDArray[Any]) -> tuple[NDArray[np.uint16], float]:
+    """An anomaly map as a 16-bit grey picture, and the factor that leads back: ``map = grey * factor``.
+
+    The factor is 1 / 65535 for every map within [0, 1], so that such pictures can be compared; a map that
+    goes beyond is scaled to its own maximum. Values below zero become zero.
+
+    Args:
+        anomaly_map: (H, W), finite.
+
+    Returns:
+        (H, W) uint16, and the factor.
+    """
+    factor = max(1.0, float(anomaly_map.max())) / 65535
+    return (np.maximum(anomaly_map, 0) / factor).round().astype(np.uint16), factor

@@ -7,7 +7,6 @@ of Interest Attention Module*, 2023. Equations and tables below are this paper's
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -84,9 +83,8 @@ class GrdNet(Method):
     def __init__(
         self, settings: GrdNetSettings, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1
     ) -> None:
-        super().__init__()
+        super().__init__(settings, size_hw, seed=seed, epochs=epochs)
         self.automatic_optimization = False
-        self.settings, self.size_hw, self.seed, self.epochs = settings, size_hw, seed, epochs
         graph = self.build_graph(settings, size_hw)
         self.autoencoder, self.segmenter, self.kernel = graph.autoencoder, graph.segmenter, graph.kernel
         self.second_encoder = Encoder(
@@ -100,7 +98,6 @@ class GrdNet(Method):
         self.to(memory_format=torch.channels_last)
         # A buffer moves to the device with the networks.
         self.register_buffer("textures", _read_textures(settings, size_hw), persistent=False)
-        self._finite: dict[str, Tensor] = {}
 
     @classmethod
     def build_graph(cls, settings: GrdNetSettings, size_hw: tuple[int, int]) -> GrdNetGraph:
@@ -167,7 +164,7 @@ class GrdNet(Method):
         generator_steps, discriminator_steps, segmenter_steps = cast(
             list[LightningOptimizer], self.optimizers()
         )
-        random = self._random(self.current_epoch, batch_index)
+        random = self.random(self.current_epoch, batch_index)
         image, roi_mask = self._augmented(batch.to_float(), random)
         noisy, noise_mask = self._perturbed(image, random)
 
@@ -188,7 +185,7 @@ class GrdNet(Method):
         losses |= segmenter_losses
         self._step(segmenter_steps, losses["segmenter"])
         self.untoggle_optimizer(segmenter_steps)
-        self._note("train", losses, batch)
+        self.note("train", losses, len(batch.label))
 
     def _step(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -250,13 +247,13 @@ class GrdNet(Method):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure the losses; the first batch is also shown in TensorBoard."""
         batch = batch.to_float()
-        noisy, noise_mask = self._perturbed(batch.image, self._random(-1, batch_index))
+        noisy, noise_mask = self._perturbed(batch.image, self.random(-1, batch_index))
         reconstruction, losses = self._generator_losses(noisy, batch.image)
         if self.settings.adversarial:
             losses["discriminator"] = self._discriminator_loss(batch.image, reconstruction)
         found, segmenter_losses = self._segmenter_losses(noisy, reconstruction, noise_mask, batch.roi_mask)
         losses |= segmenter_losses
-        self._note("held-out", losses, batch)
+        self.note("held-out", losses, len(batch.label))
         if batch_index == 0 and isinstance(self.logger, TensorBoardLogger):
             columns = [
                 batch.image,
@@ -281,19 +278,8 @@ class GrdNet(Method):
                 scheduler.step(float(metrics[name]))
 
     def on_train_epoch_end(self) -> None:
-        """Step the cosine schedules; stop before a checkpoint where a loss was not a number.
-
-        Raises:
-            UserError: a loss was NaN or infinite in this epoch.
-        """
-        broken = [name for name, is_finite in self._finite.items() if not bool(is_finite)]
-        if broken:
-            raise UserError(
-                f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",
-                where="the training's losses",
-                remedy="train anew with a lower method.learning_rate or with training.precision 32-true",
-            )
-        self._finite.clear()
+        """Look at the losses, then step the cosine schedules."""
+        super().on_train_epoch_end()
         takes_part = (True, self.settings.adversarial, True)
         for scheduler, is_used in zip(self._schedulers(), takes_part, strict=True):
             if is_used and isinstance(scheduler, LambdaLR):
@@ -303,11 +289,6 @@ class GrdNet(Method):
         return cast(list[LambdaLR | ReduceLROnPlateau], self.lr_schedulers())
 
     # -- parts ------------------------------------------------------------------------------------------
-
-    def _random(self, epoch: int, batch_index: int) -> torch.Generator:
-        key = (self.seed, epoch + 1, batch_index, self.global_rank)
-        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-        return torch.Generator(self.device).manual_seed(int(state) >> 1)
 
     def _augmented(self, batch: Batch, random: torch.Generator) -> tuple[Tensor, Tensor]:
         image, roi_mask = random_rotation(
@@ -326,19 +307,6 @@ class GrdNet(Method):
             clean_share=s.clean_share,
             beta=s.beta,
             visible=s.visible,
-        )
-
-    def _note(self, stage: str, losses: Mapping[str, Tensor], batch: Batch) -> None:
-        noted = {f"{stage}/{name}": loss.detach() for name, loss in losses.items()}
-        for name, loss in noted.items():
-            # Gathered on the device; one look at the end of the epoch does not hold up the steps.
-            self._finite[name] = self._finite.get(name, loss.new_ones((), dtype=torch.bool)) & loss.isfinite()
-        self.log_dict(
-            noted,
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch.label),
-            sync_dist=stage != "train",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -17,7 +18,10 @@ from torch import Tensor, nn
 from roinspect.bundle import Bundle, read_bundle, read_weights
 from roinspect.errors import UserError
 
-METHODS: dict[str, str] = {"grdnet": "roinspect.methods.grdnet:GrdNet"}
+METHODS: dict[str, str] = {
+    "ceod": "roinspect.methods.ceod:Ceod",
+    "grdnet": "roinspect.methods.grdnet:GrdNet",
+}
 """Where each method lives; imported when it is used."""
 
 
@@ -48,17 +52,28 @@ class InspectionGraph(nn.Module):
 class Method(lightning.LightningModule):
     """A method in training.
 
-    Subclasses are built as ``cls(settings, size_hw, seed=..., epochs=...)``.
+    Args:
+        settings: of the method's settings class.
+        size_hw: image height and width.
+        seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
+        epochs: length of the training, for schedules.
 
     Attributes:
         name: as in `roinspect train NAME`.
         trains_on: "good" images only, or "all".
         settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets.
+        map_share: as `Bundle.map_share`.
     """
 
     name: ClassVar[str]
     trains_on: ClassVar[Literal["good", "all"]]
     settings_class: ClassVar[type]
+    map_share: ClassVar[float | None] = None
+
+    def __init__(self, settings: Any, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1) -> None:
+        super().__init__()
+        self.settings, self.size_hw, self.seed, self.epochs = settings, size_hw, seed, epochs
+        self._finite: dict[str, Tensor] = {}
 
     @abstractmethod
     def inspection_graph(self) -> InspectionGraph:
@@ -68,6 +83,51 @@ class Method(lightning.LightningModule):
     @abstractmethod
     def build_graph(cls, settings: Any, size_hw: tuple[int, int]) -> InspectionGraph:
         """The same graph with fresh weights, for loading a bundle."""
+
+    @classmethod
+    def prepared(cls, settings: Any) -> Any:
+        """The settings with what depends on this machine settled, before a method is built."""
+        return settings
+
+    def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
+        """Make ready for training on parts of these labels (N,): 0 good, 1 defective, -1 unknown.
+
+        Returns:
+            Fingerprints of what was loaded for it, by name.
+
+        Raises:
+            UserError: the method cannot learn from such labels, or pretrained weights are not to be had.
+        """
+        return {}
+
+    def random(self, epoch: int, batch_index: int) -> torch.Generator:
+        """Randomness of one step, from (seed, epoch, step, process) alone; epoch -1 is validation."""
+        key = (self.seed, epoch + 1, batch_index, self.global_rank)
+        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+        return torch.Generator(self.device).manual_seed(int(state) >> 1)
+
+    def note(self, stage: str, losses: Mapping[str, Tensor], batch_size: int) -> None:
+        """Log a step's losses as `stage/name`, and remember whether all of them are finite."""
+        noted = {f"{stage}/{name}": loss.detach() for name, loss in losses.items()}
+        for name, loss in noted.items():
+            # Gathered on the device; one look at the end of the epoch does not hold up the steps.
+            self._finite[name] = self._finite.get(name, loss.new_ones((), dtype=torch.bool)) & loss.isfinite()
+        self.log_dict(noted, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=stage != "train")
+
+    def on_train_epoch_end(self) -> None:
+        """Stop before a checkpoint where a loss was not a number.
+
+        Raises:
+            UserError: a loss was NaN or infinite in this epoch.
+        """
+        broken = [name for name, is_finite in self._finite.items() if not bool(is_finite)]
+        if broken:
+            raise UserError(
+                f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",
+                where="the training's losses",
+                remedy="train anew with a lower method.learning_rate or with training.precision 32-true",
+            )
+        self._finite.clear()
 
 
 def method_class(name: str) -> type[Method]:

@@ -14,6 +14,10 @@ Variant = Literal["log", "linear"]
 Denominator = Literal["min", "heatmap"]
 Soften = Literal["clip", "literal", "max", "falloff", "none"]
 Clip = Literal["smooth", "hard"]
+Areas = Literal["soft", "hard"]
+
+HOTTEST = 0.5
+"""Share of a heatmap's maximum from which a cell counts among the hottest."""
 
 
 def overlap_distance(
@@ -26,6 +30,7 @@ def overlap_distance(
     reach: int = 3,
     clip: Clip = "smooth",
     eps: float = 1e-7,
+    areas: Areas = "soft",
     reduction: Reduction = "mean",
 ) -> Tensor:
     """How far a heatmap lies from the ROI: 0 when all heat is inside.
@@ -48,6 +53,8 @@ def overlap_distance(
         clip: "smooth" takes -log(x (1 - 2 eps) + eps), shifted by log(1 - eps) to be 0 at x = 1, which keeps
             a gradient at x = 0; "hard" clips x to [eps, 1 - eps] as Eq. 8 does. For "log" only.
         eps: the clip's epsilon, and the sum up to which a heatmap counts as empty.
+        areas: "soft" sums the heat (Eq. 8); "hard" counts the cells of at least half the maximum, as the
+            polygon of the 2022 form encloses them, and lets gradients pass as if it were soft.
         reduction: "mean" over the batch, "sum" or "none".
 
     Returns:
@@ -75,15 +82,19 @@ def overlap_distance(
         (denominator, Denominator),
         (soften, Soften),
         (clip, Clip),
+        (areas, Areas),
         (reduction, Reduction),
     ):
         if value not in get_args(options):
             raise ValueError(f"{value!r} is none of {', '.join(get_args(options))}")
     soft = soften_mask(roi_mask.to(heatmap.dtype), soften=soften, reach=reach).flatten(1)
     heat = heatmap.flatten(1)
+    is_empty = heat.sum(1) <= eps
+    if areas == "hard":
+        hottest = heat >= HOTTEST * heat.amax(1, keepdim=True)
+        heat = hottest.to(heat.dtype) + (heat - heat.detach())
     heat_area = heat.sum(1)
     area = torch.minimum(heat_area, soft.sum(1)) if denominator == "min" else heat_area
-    is_empty = heat_area <= eps
     # The safe divisor keeps 0/0 out of the graph: a `where` on the result alone would let NaN into gradients.
     overlap = ((heat * soft).sum(1) / area.clamp_min(eps)).clamp_max(1)
     if variant == "linear":

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roinspect.nn.autoencoder import stage_widths
+from roinspect.nn.coordinates import with_coordinates
 
 
 class DoubleConv(nn.Sequential):
@@ -76,7 +77,7 @@ class UNet(nn.Module):
         """The logits of `forward`, and what they are the product of where there is a head for the ROI."""
         x = self.fold(x)
         if self.coordinates:
-            x = torch.cat((x, _coordinates(x)), dim=1)
+            x = with_coordinates(x)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else F.max_pool2d(x, 2))
@@ -102,11 +103,3 @@ def logit_of_product(a: Tensor, b: Tensor) -> Tensor:
         0.25
     """
     return -torch.logsumexp(torch.stack((-a, -b, -a - b)), dim=0)
-
-
-def _coordinates(x: Tensor) -> Tensor:
-    """(N, 2, H, W): y and x in [-1, 1]."""
-    n, _, h, w = x.shape
-    y = torch.linspace(-1, 1, h, dtype=x.dtype, device=x.device).view(1, 1, h, 1).expand(n, 1, h, w)
-    x_ = torch.linspace(-1, 1, w, dtype=x.dtype, device=x.device).view(1, 1, 1, w).expand(n, 1, h, w)
-    return torch.cat((y, x_), dim=1)

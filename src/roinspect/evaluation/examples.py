@@ -1,0 +1,116 @@
+"""The parts of an evaluation that are worth seeing, and their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from operator import itemgetter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from roinspect.bundle import Bundle
+from roinspect.data.dataset import load_sample
+from roinspect.evaluation.parts import Part
+from roinspect.evaluation.pictures import Example, Found
+from roinspect.methods.method import InspectionGraph, predict
+from roinspect.pixels import resize_image
+
+EXAMPLES = 8
+"""Parts that the report shows as pictures."""
+
+VERDICTS = (
+    "escape",
+    "false reject",
+    "alarm on outside damage",
+    "rightly rejected",
+    "outside damage rightly passed",
+    "rightly passed",
+)
+"""What can become of a part, in the order in which the report shows it."""
+
+
+def verdict(part: Part, pred_score: float, threshold: float) -> str:
+    """What became of a labelled part, as one of `VERDICTS`."""
+    is_rejected = pred_score >= threshold
+    if part.label == 1:
+        return "rightly rejected" if is_rejected else "escape"
+    if part.is_outside_only:
+        return "alarm on outside damage" if is_rejected else "outside damage rightly passed"
+    return "false reject" if is_rejected else "rightly passed"
+
+
+def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
+    """The parts worth seeing, sorted by what the first model made of them: the worst few of each kind.
+
+    Where there are two models, those on which they disagree come first.
+
+    Args:
+        parts: labelled and scored.
+        thresholds: one a model.
+    """
+    groups: dict[str, list[Part]] = {name: [] for name in VERDICTS}
+    for part in parts:
+        groups[verdict(part, part.pred_scores[0], thresholds[0])].append(part)
+
+    def rank(part: Part) -> tuple[bool, float]:
+        rejected = {score >= at for score, at in zip(part.pred_scores, thresholds, strict=True)}
+        # The worst escape has the lowest score; of all others the highest tells most.
+        is_escape = part.label == 1 and part.pred_scores[0] < thresholds[0]
+        return len(rejected) == 1, part.pred_scores[0] if is_escape else -part.pred_scores[0]
+
+    turns = zip_longest(*(sorted(group, key=rank) for group in groups.values()))
+    chosen = [(kind, part) for turn in turns for kind, part in enumerate(turn) if part is not None]
+    return [part for _, part in sorted(chosen[:EXAMPLES], key=itemgetter(0))]
+
+
+def load_examples(
+    parts: Sequence[Part], models: Sequence[tuple[Bundle, InspectionGraph]], *, min_pixels: int
+) -> Iterator[Example]:
+    """Load parts once more, at their own size, with what each model makes of them.
+
+    Args:
+        parts: labelled, with one score a model.
+        models: bundles and their graphs.
+        min_pixels: as `load_sample`.
+    """
+    for part in parts:
+        sample = load_sample(part.record, None, min_pixels=min_pixels)
+        yield Example(
+            caption=part.record.key,
+            image=sample.image,
+            roi_mask=sample.roi_mask,
+            gt_mask=None if part.place == "unknown" else sample.gt_mask,
+            found=[
+                _found(part, score, sample.image, bundle, graph)
+                for score, (bundle, graph) in zip(part.pred_scores, models, strict=True)
+            ],
+        )
+
+
+def _found(
+    part: Part, pred_score: float, image: NDArray[np.uint8], bundle: Bundle, graph: InspectionGraph
+) -> Found:
+    resized = resize_image(image, bundle.size_hw)
+    anomaly_map = predict(graph, resized[None]).anomaly_map[0]
+    return Found(
+        anomaly_map=anomaly_map,
+        level=bundle.map_level(pred_score, anomaly_map),
+        pred_score=pred_score,
+        verdict=verdict(part, pred_score, bundle.threshold.value),
+        reconstruction=_repaired(graph, resized),
+    )
+
+
+def _repaired(graph: InspectionGraph, image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """What the graph takes for the flawless image, (H, W, 3) uint8; None for methods that repair nothing."""
+    device = next(graph.parameters()).device
+    with torch.inference_mode():
+        repaired = graph.reconstruct(
+            torch.from_numpy(image)[None].to(device).permute(0, 3, 1, 2).float() / 255
+        )
+    if repaired is None:
+        return None
+    pixels = repaired[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return np.asarray(pixels, np.uint8)

@@ -1,0 +1,276 @@
+"""CEOD: a CNN classifier whose loss pulls its Grad-CAM heatmap into the region of interest.
+
+Fraccaroli, Bizzarri, Casellati, Lamma: *Exploiting CNN's visual explanations to drive anomaly detection*,
+2024, and *Cross Entropy Overlap Distance*, 2022.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from roinspect.data.augment import random_light, random_rotation
+from roinspect.data.loader import Batch, InspectionDataset
+from roinspect.errors import UserError
+from roinspect.methods.ceod_settings import CeodSettings
+from roinspect.methods.method import InspectionGraph, Method
+from roinspect.nn.backbone import Backbone, choose, load_pretrained
+from roinspect.nn.ceod import ceod_terms
+from roinspect.nn.classifier import DEFECT, Classifier, Evidence
+from roinspect.nn.customnet import WIDTHS, CustomNet
+from roinspect.nn.gradcam import grad_cam
+
+log = logging.getLogger(__name__)
+
+CUSTOMNET = "customnet"
+_AT_ONCE = 8
+_STANDARD = 64
+"""Images whose features say how each channel is scaled."""
+
+
+class CeodGraph(InspectionGraph):
+    """A bare image to the probability of a defect and the heatmap that it rests on.
+
+    The heatmap has a maximum of 1 by itself; times the probability, maps of several images can be compared.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both in [0, 1]."""
+        evidence: Evidence = self.classifier(image)
+        pred_score = evidence.logits.float().softmax(1)[:, DEFECT]
+        heat = self.classifier.heatmap(evidence.features) * pred_score.view(-1, 1, 1, 1)
+        size = (image.shape[2], image.shape[3])
+        return pred_score, F.interpolate(heat, size, mode="bilinear", align_corners=False)
+
+
+class Ceod(Method):
+    """CEOD in training (2024, Algorithm 1).
+
+    Args:
+        settings: see `CeodSettings`; the backbone must be chosen, see `prepared`.
+        size_hw: image height and width.
+        seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
+        epochs: length of the training, for the cosine schedule.
+    """
+
+    name: ClassVar[str] = "ceod"
+    trains_on: ClassVar[Literal["good", "all"]] = "all"
+    settings_class: ClassVar[type] = CeodSettings
+    map_share: ClassVar[float | None] = 0.5
+    class_weight: Tensor
+
+    def __init__(
+        self, settings: CeodSettings, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1
+    ) -> None:
+        super().__init__(settings, size_hw, seed=seed, epochs=epochs)
+        self.classifier = self.build_graph(settings, size_hw).classifier
+        self.is_frozen = _freeze(self.classifier.trunk, settings)
+        self.to(memory_format=torch.channels_last)
+        self.register_buffer("class_weight", torch.ones(2), persistent=False)
+        self._kept: Tensor | None = None
+
+    @classmethod
+    def prepared(cls, settings: CeodSettings) -> CeodSettings:
+        """The settings with the backbone that "auto" stands for here and now.
+
+        Raises:
+            UserError: no pretrained weights are to be had.
+        """
+        return dataclasses.replace(settings, backbone=choose()) if settings.backbone == "auto" else settings
+
+    @classmethod
+    def build_graph(cls, settings: CeodSettings, size_hw: tuple[int, int]) -> CeodGraph:
+        """The inspection graph with fresh weights; nothing is read or downloaded.
+
+        Raises:
+            UserError: the backbone is unknown or has no convolutional features at that stride.
+        """
+        head: dict[str, Any] = {
+            "block": settings.block,
+            "coordinates": settings.coordinates,
+            "pooling": settings.pooling,
+            "roi_head": settings.roi_head,
+            "margin": settings.margin,
+        }
+        if settings.backbone == CUSTOMNET:
+            net = CustomNet()
+            head |= {"block": 0, "norm": net.norm, "linear": net.classifier}
+            return CeodGraph(Classifier(net.features, WIDTHS[-1], **head))
+        backbone = Backbone(settings.backbone, settings.stride)
+        return CeodGraph(Classifier(backbone, backbone.channels, **head))
+
+    def inspection_graph(self) -> CeodGraph:
+        """The graph that is shipped; shares its weights with the module in training."""
+        return CeodGraph(self.classifier)
+
+    def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
+        """Load the backbone's weights and weigh the classes.
+
+        Raises:
+            UserError: labels are missing or all alike, or the weights are not to be had.
+        """
+        unknown = int((labels < 0).sum())
+        counts = np.bincount(labels[labels >= 0], minlength=2)
+        if unknown:
+            raise UserError(
+                f"{unknown} of {len(labels)} training photographs have no label",
+                where="ceod",
+                remedy="label them good or defective, or take them out; see `roinspect check`",
+            )
+        if not counts.all():
+            kind = ("defective inside the region", "good")[int(counts[0] == 0)]
+            raise UserError(
+                f"none of {len(labels)} training photographs is {kind}, and a classifier needs both",
+                where="ceod",
+                remedy="add some to the train split, or train grdnet, which needs good ones only",
+            )
+        if self.settings.balanced:
+            self.class_weight = torch.tensor(len(labels) / (2 * counts), dtype=torch.float32)
+        if not isinstance(self.classifier.trunk, Backbone) or self.settings.weights == "none":
+            log.info(f"backbone {self.settings.backbone}: from scratch")
+            return {}
+        return {"backbone": load_pretrained(self.classifier.trunk, self.settings.weights)}
+
+    def train(self, mode: bool = True) -> Ceod:
+        """Training mode for all but a pretrained backbone, whose batch norms keep their statistics."""
+        super().train(mode)
+        if isinstance(self.classifier.trunk, Backbone):
+            self.classifier.trunk.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        """Adamax, and a cosine down to 1 %."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adamax(trained, lr=self.settings.learning_rate)
+        if self.settings.schedule == "constant":
+            return optimizer
+        epochs = self.epochs
+        schedule = LambdaLR(optimizer, lambda epoch: 0.505 + 0.495 * math.cos(math.pi * epoch / epochs))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_start(self) -> None:
+        """Standardise the pretrained features; keep those that no training step will change."""
+        data = getattr(self.trainer.train_dataloader, "dataset", None)
+        if not isinstance(data, InspectionDataset) or not isinstance(self.classifier.trunk, Backbone):
+            return
+        if self.global_step == 0:
+            rows = np.linspace(0, len(data) - 1, min(len(data), _STANDARD)).astype(int).tolist()
+            self.classifier.standardise(self._features(data, rows))
+        s = self.settings
+        if not self.is_frozen or s.rotation or s.light:
+            return
+        size = 4 * len(data) * self._features(data, [0]).numel() / 2**30
+        if size > s.feature_memory_gb:
+            log.info(f"the features would take {size:.1f} GB and are computed anew in every step")
+            return
+        self._kept = self._features(data, range(len(data)))
+
+    @torch.no_grad()
+    def _features(self, data: InspectionDataset, rows: Sequence[int]) -> Tensor:
+        """The trunk's features of some training images, (N, C, h, w), in float32."""
+        kept: Tensor | None = None
+        for first in range(0, len(rows), _AT_ONCE):
+            batch = data.__getitems__(list(rows[first : first + _AT_ONCE]))
+            features = self.classifier.trunk(batch.image.to(self.device).float().div_(255))
+            if kept is None:
+                kept = features.new_empty((len(rows), *features.shape[1:]))
+            kept[first : first + len(features)] = features
+        assert kept is not None, "no rows"
+        return kept
+
+    # -- a step (Algorithm 1) ------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Classify, explain, compare the explanation with the ROI."""
+        features, roi_mask = self._seen(batch, batch_index)
+        return self._loss("train", self.classifier.head(features), batch.label, roi_mask)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """The same on held-out parts."""
+        batch = batch.to_float()
+        self._loss("held-out", self.classifier(batch.image), batch.label, batch.roi_mask)
+
+    def _loss(self, stage: str, evidence: Evidence, label: Tensor, roi_mask: Tensor) -> Tensor:
+        s = self.settings
+        terms = ceod_terms(
+            evidence.logits,
+            label,
+            self._heat(evidence),
+            roi_mask,
+            s.omega,
+            weight=self.class_weight,
+            **s.overlap,
+        )
+        noted = {
+            "loss": terms.loss,
+            "cross_entropy": terms.cross_entropy,
+            "distance": terms.distance,
+            "accuracy": (evidence.logits.argmax(1) == label).float().mean(),
+            "empty_heatmaps": terms.empty,
+        }
+        loss = terms.loss
+        if evidence.roi_logits is not None:
+            cells = F.adaptive_avg_pool2d(
+                roi_mask, (evidence.roi_logits.shape[2], evidence.roi_logits.shape[3])
+            )
+            noted["roi_head"] = F.binary_cross_entropy_with_logits(evidence.roi_logits.float(), cells)
+            loss = loss + s.roi_head_weight * noted["roi_head"]
+        self.note(stage, noted, len(label))
+        return loss
+
+    def _heat(self, evidence: Evidence) -> Tensor:
+        s, classifier = self.settings, self.classifier
+        if s.cam == "closed" or not torch.is_grad_enabled() or s.omega == 0:
+            return classifier.heatmap(evidence.features, detach_weights=s.detach_weights)
+        logits = evidence.logits
+        if classifier.norm is not None and classifier.norm.training:
+            raise UserError(
+                "a batch norm in the head has no gradient of the batch's sum while it trains",
+                where="method.cam",
+                remedy="use closed with this backbone",
+            )
+        return grad_cam(
+            evidence.features,
+            logits,
+            DEFECT,
+            against=classifier.against,
+            create_graph=True,
+            detach_weights=s.detach_weights,
+        )
+
+    # -- parts ---------------------------------------------------------------------------------------------
+
+    def _seen(self, batch: Batch, batch_index: int) -> tuple[Tensor, Tensor]:
+        """The trunk's features of a batch, and its ROI masks, augmented alike."""
+        s = self.settings
+        if self._kept is not None:
+            return self._kept[batch.index], batch.roi_mask.float()
+        batch = batch.to_float()
+        random = self.random(self.current_epoch, batch_index)
+        image, roi_mask = random_rotation(batch.image, batch.roi_mask, degrees=s.rotation, generator=random)
+        return self.classifier.trunk(random_light(image, amount=s.light, generator=random)), roi_mask
+
+
+def _freeze(trunk: nn.Module, settings: CeodSettings) -> bool:
+    """Fix all of a pretrained trunk but its last convolutions; says whether nothing of it is trained."""
+    if not isinstance(trunk, Backbone):
+        return False
+    convolutions = [module for module in trunk.modules() if isinstance(module, nn.Conv2d)]
+    trunk.requires_grad_(False)
+    for module in convolutions[len(convolutions) - settings.finetune :] if settings.finetune else ():
+        module.requires_grad_(True)
+    return settings.finetune == 0

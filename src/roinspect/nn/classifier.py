@@ -1,0 +1,140 @@
+"""Features to a verdict and the heatmap it rests on: pooling, an optional norm, one linear layer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from roinspect.nn.coordinates import with_coordinates
+from roinspect.nn.gradcam import head_weights, linear_cam
+
+GOOD, DEFECT = 0, 1
+_ROI_WIDTH = 24
+
+
+class Evidence(NamedTuple):
+    """What a classifier makes of N images."""
+
+    logits: Tensor
+    """(N, 2): good, defect; before softmax."""
+    features: Tensor
+    """(N, C, h, w), what the linear layer pools."""
+    roi_logits: Tensor | None
+    """(N, 1, h, w), that a defect there would matter; None without an ROI head."""
+
+
+class Classifier(nn.Module):
+    """A trunk of convolutions, maybe a trainable block on it, and a head whose Grad-CAM has a closed form.
+
+    Args:
+        trunk: image (N, 3, H, W) in [0, 1] to features (N, channels, h, w).
+        channels: of the trunk.
+        linear: the last layer, from the block's channels, or the trunk's without one, to two logits.
+        norm: batch norm between pooling and linear layer.
+        block: channels of a 3 x 3 convolution that stands between trunk and head; 0 is none.
+        coordinates: block and ROI head also see where in the image a cell lies.
+        pooling: share of the cells, those with the most evidence for a defect, that are averaged; 1 is global
+            average pooling. A pit of two cells among 640 is lost in the average of all.
+        roi_head: two dilated convolutions on the trunk's features predict the ROI, which gates what the head
+            sees: evidence from outside does not reach the verdict.
+        margin: the evidence for a defect is the difference of both logits; false is the defect logit alone.
+
+    Attributes:
+        shift, scale: (1, channels, 1, 1), taken off and divided out of the trunk's features for block and ROI
+            head, see `standardise`; 0 and 1 at first.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        channels: int,
+        *,
+        linear: nn.Linear | None = None,
+        norm: nn.BatchNorm1d | None = None,
+        block: int = 0,
+        coordinates: bool = True,
+        pooling: float = 1.0,
+        roi_head: bool = False,
+        margin: bool = True,
+    ) -> None:
+        super().__init__()
+        self.trunk, self.norm, self.coordinates, self.pooling = trunk, norm, coordinates, pooling
+        self.against = GOOD if margin else None
+        self.register_buffer("shift", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("scale", torch.ones(1, channels, 1, 1))
+        inputs = channels + (2 if coordinates else 0)
+        self.block: nn.Module = nn.Identity()
+        if block:
+            # Group norm: what it does to a part depends neither on the batch nor on how it is shared out.
+            self.block = nn.Sequential(
+                nn.Conv2d(inputs, block, 3, padding=1, bias=False),
+                nn.GroupNorm(8 if block % 8 == 0 else 1, block),
+                nn.ReLU(inplace=True),
+            )
+        self.has_block = block > 0
+        self.roi_head: nn.Module | None = None
+        if roi_head:
+            self.roi_head = nn.Sequential(
+                nn.Conv2d(inputs, _ROI_WIDTH, 3, padding=2, dilation=2),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(_ROI_WIDTH, _ROI_WIDTH, 3, padding=4, dilation=4),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(_ROI_WIDTH, 1, 1),
+            )
+        self.linear = linear if linear is not None else nn.Linear(block or channels, 2)
+
+    def forward(self, image: Tensor) -> Evidence:
+        """(N, 3, H, W) in [0, 1] to logits, pooled features and the predicted ROI."""
+        return self.head(self.trunk(image))
+
+    def head(self, features: Tensor) -> Evidence:
+        """The same from the trunk's features (N, channels, h, w)."""
+        placed = (features - self.shift) / self.scale
+        if self.coordinates:
+            placed = with_coordinates(placed)
+        pooled = self.block(placed) if self.has_block else features
+        roi_logits = None
+        if self.roi_head is not None:
+            roi_logits = self.roi_head(placed)
+            pooled = pooled * roi_logits.sigmoid()
+        vector = self._pool(pooled)
+        logits = self.linear(vector if self.norm is None else self.norm(vector))
+        return Evidence(logits, pooled, roi_logits)
+
+    @torch.no_grad()
+    def standardise(self, features: Tensor) -> None:
+        """Bring every channel to mean 0 and deviation 1 on these features (N, channels, h, w), once for all.
+
+        A pretrained network's channels differ in scale, by far more than fresh layers can make up for.
+        """
+        deviation, mean = torch.std_mean(features, (0, 2, 3), keepdim=True)
+        self.shift.copy_(mean)
+        self.scale.copy_(deviation.clamp_min(1e-3 * deviation.mean()).clamp_min(1e-6))
+
+    def heatmap(self, features: Tensor, *, detach_weights: bool = False) -> Tensor:
+        """Grad-CAM of the defect (N, 1, h, w) in [0, 1] from the pooled features, in closed form."""
+        return linear_cam(
+            features,
+            self.linear,
+            DEFECT,
+            against=self.against,
+            norm=self.norm,
+            detach_weights=detach_weights,
+        )
+
+    def _pool(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) to (N, C): the mean over the cells with the most evidence."""
+        cells = features.flatten(2)
+        count = max(1, round(self.pooling * cells.shape[2]))
+        if count >= cells.shape[2]:
+            return cells.mean(2)
+        weights = head_weights(self.linear, DEFECT, against=self.against, norm=self.norm).detach()
+        evidence = torch.einsum("ncp,c->np", cells.detach().float(), weights)
+        best = evidence.topk(count, dim=1).indices
+        chosen = cells.gather(2, best.unsqueeze(1).expand(-1, cells.shape[1], -1))
+        return chosen.mean(2)

@@ -1,0 +1,149 @@
+"""Regions of an anomaly map: where it is high, as polygons that hold every such pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SHARE = 0.5
+"""Share of its maximum from which a heatmap's pixels are its hottest."""
+
+DENT = 1.0
+"""Dents of the outline that are at most this deep, in pixels of the map, are filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One connected region of a map, in pixels of an image whose left upper *corner* is (0, 0).
+
+    A pixel at column x and row y is the square from (x, y) to (x + 1, y + 1); a region of that pixel alone
+    has its four corners as polygon, and the area 1.
+
+    Attributes:
+        polygon_xy: corners of the outer outline, at least 3. It holds every pixel of the region; holes and
+            small dents are filled. All corners lie on the box or inside.
+        box_xyxy: left, top, right and bottom of the region's pixels.
+        area: of the region's own pixels.
+        score: the map's highest value inside.
+    """
+
+    polygon_xy: tuple[tuple[float, float], ...]
+    box_xyxy: tuple[float, float, float, float]
+    area: float
+    score: float
+
+    def scaled(self, x_factor: float, y_factor: float) -> Region:
+        """The same region in an image that is so many times as wide and as high."""
+        left, top, right, bottom = self.box_xyxy
+        return Region(
+            tuple((x * x_factor, y * y_factor) for x, y in self.polygon_xy),
+            (left * x_factor, top * y_factor, right * x_factor, bottom * y_factor),
+            self.area * x_factor * y_factor,
+            self.score,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; places are rounded to a hundredth of a pixel."""
+        return {
+            "polygon_xy": [[round(x, 2), round(y, 2)] for x, y in self.polygon_xy],
+            "box_xyxy": [round(value, 2) for value in self.box_xyxy],
+            "area": round(self.area, 2),
+            "score": self.score,
+        }
+
+
+def find_regions(anomaly_map: NDArray[Any], level: float, *, min_area: int = 1) -> list[Region]:
+    """Regions where a map reaches a level; pixels that touch by an edge or a corner belong together.
+
+    Args:
+        anomaly_map: (H, W), higher = more anomalous; NaN reaches no level.
+        level: map value from which a pixel belongs to a region.
+        min_area: smaller regions are left out, in pixels.
+
+    Returns:
+        The regions, highest score first, the larger first where scores are equal.
+
+    Example:
+        >>> spot = np.zeros((4, 6))
+        >>> spot[1:3, 2:5] = 0.8
+        >>> find_regions(spot, 0.5)[0].box_xyxy
+        (2.0, 1.0, 5.0, 3.0)
+    """
+    # As doubles: a single-precision map would round the level, perhaps down to a value just below it.
+    values = np.asarray(anomaly_map, np.float64)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((values >= level).astype(np.uint8))
+    regions = []
+    for index in range(1, count):
+        x, y, width, height, area = stats[index].tolist()
+        if area < min_area:
+            continue
+        place = np.s_[y : y + height, x : x + width]
+        pixels = labels[place] == index
+        polygon = _without_dents(_outline(pixels)) + np.array((x, y))
+        regions.append(
+            Region(
+                tuple((float(px), float(py)) for px, py in polygon.tolist()),
+                (float(x), float(y), float(x + width), float(y + height)),
+                float(area),
+                float(values[place][pixels].max()),
+            )
+        )
+    return sorted(regions, key=lambda region: (-region.score, -region.area))
+
+
+def hottest_regions(heatmap: NDArray[Any], share: float = SHARE) -> list[Region]:
+    """The polygons around a heatmap's hottest pixels (CEOD 2022, Fig. 1; 2024, Fig. 3 and 6).
+
+    Args:
+        heatmap: (H, W), for instance of Grad-CAM; its scale does not matter.
+        share: the share of its own maximum that a pixel must reach, in (0, 1].
+
+    Returns:
+        As `find_regions`; none for a heatmap without a positive value.
+
+    Raises:
+        ValueError: the share is out of range.
+    """
+    level = hottest_level(heatmap, share)
+    return [] if level is None else find_regions(heatmap, level)
+
+
+def hottest_level(heatmap: NDArray[Any], share: float = SHARE) -> float | None:
+    """The value from which a heatmap's pixels are its hottest; None where no value is positive.
+
+    Raises:
+        ValueError: the share is out of range.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of the maximum must lie in (0, 1], not {share}")
+    highest = float(heatmap.max(initial=0))
+    return share * highest if highest > 0 else None
+
+
+def _outline(pixels: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The polygon (V, 2) around one connected region, through its pixels' corners, not their centres."""
+    padded = np.pad(pixels, 1)
+    corners = padded[:-1, :-1] | padded[1:, :-1] | padded[:-1, 1:] | padded[1:, 1:]
+    outlines, _ = cv2.findContours(corners.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.asarray(outlines[0][:, 0], np.int32)
+
+
+def _without_dents(polygon: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Drop the corners that point inwards by little: the polygon gets simpler and can only grow."""
+    turn = -1 if cv2.contourArea(polygon, oriented=True) < 0 else 1
+    parity = 0
+    while True:
+        before, after = np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0)
+        (chord_x, chord_y), (x, y) = (after - before).T, (polygon - before).T
+        depth = turn * (chord_x * y - chord_y * x) / np.maximum(np.hypot(chord_x, chord_y), 1)
+        dents = (depth >= 0) & (depth <= DENT)
+        if not dents.any():
+            return polygon
+        # Neighbours never go together: each is measured against the other.
+        dents[parity::2] = False
+        dents[-1] &= not dents[0]
+        polygon, parity = polygon[~dents], 1 - parity
