@@ -110,9 +110,7 @@ def jobs(group: str) -> Iterator[Job]:
         yield _job(ABLATION, "vanilla", residual=False)
 
 
-def _job(
-    base: Job, name: str, *, seed: int = 0, rois: tuple[str, str] | None = None, **settings: Any
-) -> Job:
+def _job(base: Job, name: str, *, seed: int = 0, rois: tuple[str, str] | None = None, **settings: Any) -> Job:
     return replace(
         base,
         name=f"{base.name}/{name}",

@@ -50,11 +50,13 @@ class CeodGraph(InspectionGraph):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both in [0, 1]."""
-        evidence: Evidence = self.classifier(image)
+        return self.explain(self.classifier(image), (image.shape[2], image.shape[3]))
+
+    def explain(self, evidence: Evidence, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Score (N,) and map (N, 1, H, W) from what the classifier made of the images."""
         pred_score = evidence.logits.float().softmax(1)[:, DEFECT]
         heat = self.classifier.heatmap(evidence.features) * pred_score.view(-1, 1, 1, 1)
-        size = (image.shape[2], image.shape[3])
-        return pred_score, F.interpolate(heat, size, mode="bilinear", align_corners=False)
+        return pred_score, F.interpolate(heat, size_hw, mode="bilinear", align_corners=False)
 
 
 class Ceod(Method):
@@ -169,18 +171,23 @@ class Ceod(Method):
             return
         if self.global_step == 0:
             rows = np.linspace(0, len(data) - 1, min(len(data), _STANDARD)).astype(int).tolist()
-            self.classifier.standardise(self._features(data, rows))
+            known = self._kept
+            self.classifier.standardise(self.features(data, rows) if known is None else known[rows])
         s = self.settings
-        if not self.is_frozen or s.rotation or s.light:
+        if self._kept is not None or not self.is_frozen or s.rotation or s.light:
             return
-        size = 4 * len(data) * self._features(data, [0]).numel() / 2**30
+        size = 4 * len(data) * self.features(data, [0]).numel() / 2**30
         if size > s.feature_memory_gb:
             log.info(f"the features would take {size:.1f} GB and are computed anew in every step")
             return
-        self._kept = self._features(data, range(len(data)))
+        self._kept = self.features(data, range(len(data)))
+
+    def keep(self, features: Tensor) -> None:
+        """Take a frozen trunk's features (N, C, h, w) of all training images, computed before."""
+        self._kept = features
 
     @torch.no_grad()
-    def _features(self, data: InspectionDataset, rows: Sequence[int]) -> Tensor:
+    def features(self, data: InspectionDataset, rows: Sequence[int]) -> Tensor:
         """The trunk's features of some training images, (N, C, h, w), in float32."""
         kept: Tensor | None = None
         for first in range(0, len(rows), _AT_ONCE):
@@ -197,14 +204,18 @@ class Ceod(Method):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Classify, explain, compare the explanation with the ROI."""
         features, roi_mask = self._seen(batch, batch_index)
-        return self._loss("train", self.classifier.head(features), batch.label, roi_mask)
+        loss, noted = self.losses(self.classifier.head(features), batch.label, roi_mask)
+        self.note("train", noted, len(batch.label))
+        return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The same on held-out parts."""
         batch = batch.to_float()
-        self._loss("held-out", self.classifier(batch.image), batch.label, batch.roi_mask)
+        _, noted = self.losses(self.classifier(batch.image), batch.label, batch.roi_mask)
+        self.note("held-out", noted, len(batch.label))
 
-    def _loss(self, stage: str, evidence: Evidence, label: Tensor, roi_mask: Tensor) -> Tensor:
+    def losses(self, evidence: Evidence, label: Tensor, roi_mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to go down, and what is worth noting of it."""
         s = self.settings
         terms = ceod_terms(
             evidence.logits,
@@ -229,8 +240,7 @@ class Ceod(Method):
             )
             noted["roi_head"] = F.binary_cross_entropy_with_logits(evidence.roi_logits.float(), cells)
             loss = loss + s.roi_head_weight * noted["roi_head"]
-        self.note(stage, noted, len(label))
-        return loss
+        return loss, noted
 
     def _heat(self, evidence: Evidence) -> Tensor:
         s, classifier = self.settings, self.classifier
