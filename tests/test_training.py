@@ -19,9 +19,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from roinspect.bundle import read_bundle, read_weights  # noqa: E402
-from roinspect.data.records import Record, read_records  # noqa: E402
+from roinspect.data.records import read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
-from roinspect.data.splits import hold_out  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.methods import grdnet  # noqa: E402
 from roinspect.methods.grdnet import GrdNet  # noqa: E402
@@ -360,76 +359,7 @@ def test_nothing_that_is_there_is_lost(data: Path, tmp_path: Path) -> None:
             trained(data, out, QUICK, overwrite=overwrite)
 
 
-# -- what is held out --------------------------------------------------------------------------------------
-
-
-def records(count: int, **options: Any) -> list[Record]:
-    options = {"split": "train", "label": 0, "category": "good"} | options
-    return [Record(Path(f"{options}{i}"), key=f"{options}{i}", **options) for i in range(count)]
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.8])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_held_out_parts_are_not_trained_on(share: float, seed: int) -> None:
-    training = TrainingSettings(held_out=share, seed=seed)
-    given = records(30) + records(10, label=1, category="bad")
-    fitted, held_out = hold_out(given, "good", training.held_out, training.seed, Path())
-    assert not {r.key for r in fitted} & {r.key for r in held_out}
-    assert len(held_out) == max(1, round(30 * share)) and len(fitted) + len(held_out) == 30
-    assert all(record.label == 0 for record in fitted + held_out)
-    assert (fitted, held_out) == hold_out(given, "good", training.held_out, training.seed, Path())
-
-
-def test_another_seed_holds_out_other_parts() -> None:
-    kept = [hold_out(records(30), "good", 0.15, seed, Path())[1] for seed in (0, 1)]
-    assert kept[0] != kept[1]
-
-
-def test_a_method_that_wants_defects_is_given_them() -> None:
-    given = records(10) + records(10, label=1) + records(3, label=None)
-    fitted, held_out = hold_out(given, "all", 0.2, 0, Path())
-    assert len(fitted) == 19 and sorted(r.label for r in held_out) == [0, 0, 1, 1]  # type: ignore[type-var]
-
-
-def test_a_group_is_held_out_with_its_defects() -> None:
-    given = [
-        record
-        for group in "abcdef"
-        for label, count in ((0, 8), (1, 3))
-        for record in records(count, label=label, group=group, category=f"{group}{label}")
-    ]
-    for seed in range(5):
-        fitted, held_out = hold_out(given, "all", 0.15, seed, Path())
-        assert not {r.group for r in fitted} & {r.group for r in held_out}
-        assert {r.label for r in held_out} == {0, 1}
-
-
-def test_photographs_of_one_group_are_held_out_together() -> None:
-    given = [record for group in "abcdef" for record in records(5, group=group)] + records(5)
-    for seed in range(5):
-        training = TrainingSettings(seed=seed, held_out=0.2)
-        fitted, held_out = hold_out(given, "good", training.held_out, training.seed, Path())
-        assert not {r.group for r in fitted if r.group} & {r.group for r in held_out}
-        assert 7 <= len(held_out) <= 11
-
-
-def test_a_val_split_is_used_instead() -> None:
-    given = records(10) + records(4, split="val") + records(3, split="val", label=1)
-    given += records(2, split="val", label=None)
-    fitted, held_out = hold_out(given, "good", 0.15, 0, Path())
-    assert len(fitted) == 10 and sorted(record.label for record in held_out) == [0] * 4 + [1] * 3  # type: ignore[type-var]
-
-
-def test_a_val_split_of_defects_alone_is_joined_by_held_out_good_parts() -> None:
-    given = records(10) + records(3, split="val", label=1)
-    fitted, held_out = hold_out(given, "good", 0.2, 0, Path())
-    assert len(fitted) == 8 and sorted(record.label for record in held_out) == [0, 0, 1, 1, 1]  # type: ignore[type-var]
-
-
-@pytest.mark.parametrize("given", [[], records(2), records(9, label=1), records(9, group="a")])
-def test_too_few_good_photographs_are_refused(given: list[Record]) -> None:
-    with pytest.raises(UserError, match="good training images are left"):
-        hold_out(given, "good", 0.15, 0, Path("parts"))
+# -- the threshold ----------------------------------------------------------------------------------------
 
 
 def test_labelled_defects_in_val_give_the_best_f1(data: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ _REMARKS = (
     r".*number of training batches \(\d+\) is smaller than the logging interval",
     r".*does not have many workers",
     r".*GPU available but not used",
+    r".*module\(s\) in eval mode at the start of training",
 )
 
 

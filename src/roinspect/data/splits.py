@@ -30,7 +30,7 @@ def hold_out(
         Images to train on, and images held out.
 
     Raises:
-        UserError: too few images are left to train on.
+        UserError: too few images are left to train on, or no good one is held out.
     """
     fitted = [r for r in records if r.split == "train" and (trains_on == "all" or r.label == 0)]
     held_out = [r for r in records if r.split == "val" and r.label is not None]
@@ -53,5 +53,11 @@ def hold_out(
             "that set the threshold",
             where=data,
             remedy="give at least 3 good images, of more than one group, in the train split",
+        )
+    if not any(record.label == 0 for record in held_out):
+        raise UserError(
+            f"none of {len(fitted) + len(held_out)} training images is labelled good",
+            where=data,
+            remedy="label some, or put good ones into the train split: they set the threshold",
         )
     return fitted, held_out

@@ -67,6 +67,9 @@ class Ceod(Method):
         size_hw: image height and width.
         seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
         epochs: length of the training, for the cosine schedule.
+
+    Raises:
+        UserError: the backbone is unknown, has no such features, or does not go with these settings.
     """
 
     name: ClassVar[str] = "ceod"
@@ -80,10 +83,18 @@ class Ceod(Method):
     ) -> None:
         super().__init__(settings, size_hw, seed=seed, epochs=epochs)
         self.classifier = self.build_graph(settings, size_hw).classifier
+        if settings.cam == "autograd" and settings.omega > 0 and self.classifier.norm is not None:
+            raise UserError(
+                "a batch norm in the head has no gradient of the batch's sum while it trains",
+                where="method.cam",
+                remedy="use closed with this backbone",
+            )
         self.is_frozen = _freeze(self.classifier.trunk, settings)
         self.to(memory_format=torch.channels_last)
         self.register_buffer("class_weight", torch.ones(2), persistent=False)
         self._kept: Tensor | None = None
+        # Modules are born in training mode, and Lightning leaves every mode as it finds it.
+        self.train()
 
     @classmethod
     def prepared(cls, settings: CeodSettings) -> CeodSettings:
@@ -140,10 +151,14 @@ class Ceod(Method):
                 where="ceod",
                 remedy="add some to the train split, or train grdnet, which needs good ones only",
             )
+        shares = torch.tensor(counts / counts.sum(), dtype=torch.float32)
         if self.settings.balanced:
-            self.class_weight = torch.tensor(len(labels) / (2 * counts), dtype=torch.float32)
+            self.class_weight = 1 / (2 * shares)
+        else:
+            # The first answers are the classes' shares: no step is spent on learning that defects are rare.
+            self.classifier.linear.bias.data.copy_(shares.log())
         if not isinstance(self.classifier.trunk, Backbone) or self.settings.weights == "none":
-            log.info(f"backbone {self.settings.backbone}: from scratch")
+            log.info(f"backbone {self.settings.backbone}: random weights")
             return {}
         return {"backbone": load_pretrained(self.classifier.trunk, self.settings.weights)}
 
@@ -169,6 +184,8 @@ class Ceod(Method):
         data = getattr(self.trainer.train_dataloader, "dataset", None)
         if not isinstance(data, InspectionDataset) or not isinstance(self.classifier.trunk, Backbone):
             return
+        if self._kept is not None:
+            self._kept = self._kept.to(self.device)
         if self.global_step == 0:
             rows = np.linspace(0, len(data) - 1, min(len(data), _STANDARD)).astype(int).tolist()
             known = self._kept
@@ -203,25 +220,35 @@ class Ceod(Method):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Classify, explain, compare the explanation with the ROI."""
-        features, roi_mask = self._seen(batch, batch_index)
-        loss, noted = self.losses(self.classifier.head(features), batch.label, roi_mask)
+        if self.classifier.norm is not None and len(batch.label) == 1:
+            raise UserError(
+                "a batch norm in the head cannot be trained on one image at a time",
+                where="training.batch_size",
+                remedy="use at least 2 with this backbone",
+            )
+        features, batch = self._seen(batch, batch_index)
+        if self.settings.cam == "autograd" and not features.requires_grad:
+            # Of a frozen trunk; automatic differentiation takes alpha from the features themselves.
+            features.requires_grad_()
+        loss, noted = self.losses(self.classifier.head(features), batch)
         self.note("train", noted, len(batch.label))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The same on held-out parts."""
         batch = batch.to_float()
-        _, noted = self.losses(self.classifier(batch.image), batch.label, batch.roi_mask)
+        _, noted = self.losses(self.classifier(batch.image), batch)
         self.note("held-out", noted, len(batch.label))
 
-    def losses(self, evidence: Evidence, label: Tensor, roi_mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to go down, and what is worth noting of it."""
-        s = self.settings
+    def losses(self, evidence: Evidence, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to go down, and what is worth noting of it; of a batch with float masks."""
+        s, label = self.settings, batch.label
+        grid_hw = (evidence.features.shape[2], evidence.features.shape[3])
         terms = ceod_terms(
             evidence.logits,
             label,
             self._heat(evidence),
-            roi_mask,
+            self._area(batch, grid_hw),
             s.omega,
             weight=self.class_weight,
             **s.overlap,
@@ -235,9 +262,7 @@ class Ceod(Method):
         }
         loss = terms.loss
         if evidence.roi_logits is not None:
-            cells = F.adaptive_avg_pool2d(
-                roi_mask, (evidence.roi_logits.shape[2], evidence.roi_logits.shape[3])
-            )
+            cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
             noted["roi_head"] = F.binary_cross_entropy_with_logits(evidence.roi_logits.float(), cells)
             loss = loss + s.roi_head_weight * noted["roi_head"]
         return loss, noted
@@ -246,16 +271,9 @@ class Ceod(Method):
         s, classifier = self.settings, self.classifier
         if s.cam == "closed" or not torch.is_grad_enabled() or s.omega == 0:
             return classifier.heatmap(evidence.features, detach_weights=s.detach_weights)
-        logits = evidence.logits
-        if classifier.norm is not None and classifier.norm.training:
-            raise UserError(
-                "a batch norm in the head has no gradient of the batch's sum while it trains",
-                where="method.cam",
-                remedy="use closed with this backbone",
-            )
         return grad_cam(
             evidence.features,
-            logits,
+            evidence.logits,
             DEFECT,
             against=classifier.against,
             create_graph=True,
@@ -264,15 +282,32 @@ class Ceod(Method):
 
     # -- parts ---------------------------------------------------------------------------------------------
 
-    def _seen(self, batch: Batch, batch_index: int) -> tuple[Tensor, Tensor]:
-        """The trunk's features of a batch, and its ROI masks, augmented alike."""
+    def _seen(self, batch: Batch, batch_index: int) -> tuple[Tensor, Batch]:
+        """The trunk's features of a batch, and the batch with its masks augmented alike."""
         s = self.settings
         if self._kept is not None:
-            return self._kept[batch.index], batch.roi_mask.float()
+            batch = batch._replace(roi_mask=batch.roi_mask.float(), gt_mask=batch.gt_mask.float())
+            return self._kept[batch.index], batch
         batch = batch.to_float()
         random = self.random(self.current_epoch, batch_index)
-        image, roi_mask = random_rotation(batch.image, batch.roi_mask, degrees=s.rotation, generator=random)
-        return self.classifier.trunk(random_light(image, amount=s.light, generator=random)), roi_mask
+        masks = torch.cat((batch.roi_mask, batch.gt_mask), dim=1)
+        image, masks = random_rotation(batch.image, masks, degrees=s.rotation, generator=random)
+        features = self.classifier.trunk(random_light(image, amount=s.light, generator=random))
+        return features, batch._replace(roi_mask=masks[:, :1], gt_mask=masks[:, 1:])
+
+    def _area(self, batch: Batch, grid_hw: tuple[int, int]) -> Tensor:
+        """Where the heat should lie, (N, 1, h, w): the ROI, or the drawn defect inside it if there is one."""
+        roi_mask = batch.roi_mask
+        if self.settings.resolution == "grid":
+            roi_mask = F.adaptive_avg_pool2d(roi_mask, grid_hw)
+        if self.settings.area == "roi":
+            return roi_mask
+        defect = batch.gt_mask * batch.roi_mask
+        if self.settings.resolution == "grid":
+            # The maximum: a pit of a few pixels must not fade in the average of its cell.
+            defect = F.adaptive_max_pool2d(defect, grid_hw)
+        is_drawn = defect.amax((1, 2, 3), keepdim=True) > 0
+        return torch.where(is_drawn, defect, roi_mask)
 
 
 def _freeze(trunk: nn.Module, settings: CeodSettings) -> bool:
@@ -281,6 +316,6 @@ def _freeze(trunk: nn.Module, settings: CeodSettings) -> bool:
         return False
     convolutions = [module for module in trunk.modules() if isinstance(module, nn.Conv2d)]
     trunk.requires_grad_(False)
-    for module in convolutions[len(convolutions) - settings.finetune :] if settings.finetune else ():
+    for module in convolutions[-settings.finetune :] if settings.finetune else ():
         module.requires_grad_(True)
     return settings.finetune == 0

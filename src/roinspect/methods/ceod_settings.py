@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -10,8 +9,11 @@ from roinspect.errors import UserError
 from roinspect.nn.ceod import Gate, Resolution
 from roinspect.nn.overlap import Areas, Clip, Denominator, Soften, Variant
 
+Area = Literal["roi", "defect"]
 Cam = Literal["closed", "autograd"]
 Schedule = Literal["cosine", "constant"]
+
+_MOST = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class CeodSettings:
         roi_head_weight: weight of the ROI head's cross-entropy.
         margin: the heatmap explains defect logit minus good logit; false: the defect logit, as in the papers.
         omega: weight of the overlap distance (Eq. 7).
+        area: where the heat should lie: "roi", as in the papers' experiments, or "defect": on the drawn
+            defect inside the ROI where a part has one, else in the ROI. An ROI says where to look, and leaves
+            the network free to find something else there that goes with defects, such as grease or light.
         gate: "defects" steers parts with a defect only (2024), "all" every part (2022).
         variant: "log" (Eq. 4) or "linear" (2022).
         denominator: "min" (Eq. 3), or "heatmap": share of the heat inside.
@@ -64,7 +69,8 @@ class CeodSettings:
     roi_head: bool = True
     roi_head_weight: float = 1.0
     margin: bool = True
-    omega: float = 0.1
+    omega: float = 0.3
+    area: Area = "defect"
     gate: Gate = "all"
     variant: Variant = "log"
     denominator: Denominator = "min"
@@ -85,6 +91,7 @@ class CeodSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
         for name, choices in (
+            ("area", Area),
             ("gate", Gate),
             ("variant", Variant),
             ("denominator", Denominator),
@@ -101,9 +108,9 @@ class CeodSettings:
                     where=f"method.{name}",
                 )
         for names, low, high in (
-            (("stride", "reach"), 1.0, math.inf),
-            (("finetune", "block", "roi_head_weight", "omega", "rotation", "light"), 0.0, math.inf),
-            (("feature_memory_gb",), 0.0, math.inf),
+            (("stride", "reach"), 1.0, _MOST),
+            (("finetune", "block", "roi_head_weight", "omega", "rotation", "light"), 0.0, _MOST),
+            (("feature_memory_gb",), 0.0, _MOST),
             (("pooling", "learning_rate"), 1e-12, 1.0),
         ):
             for name in names:
@@ -127,6 +134,7 @@ class CeodSettings:
             roi_head=False,
             margin=False,
             omega=0.001,
+            area="roi",
             gate="defects",
             learning_rate=0.002,
             schedule="constant",

@@ -12,6 +12,7 @@ from roinspect.nn.gradcam import head_weights, linear_cam
 
 GOOD, DEFECT = 0, 1
 _ROI_WIDTH = 24
+_BEHIND = 1e4
 
 
 class Evidence(NamedTuple):
@@ -71,10 +72,11 @@ class Classifier(nn.Module):
         self.block: nn.Module = nn.Identity()
         if block:
             # Group norm: what it does to a part depends neither on the batch nor on how it is shared out.
+            # GELU: first steps lower all evidence, as defects are rare; with ReLU that can kill all cells.
             self.block = nn.Sequential(
                 nn.Conv2d(inputs, block, 3, padding=1, bias=False),
                 nn.GroupNorm(8 if block % 8 == 0 else 1, block),
-                nn.ReLU(inplace=True),
+                nn.GELU(),
             )
         self.has_block = block > 0
         self.roi_head: nn.Module | None = None
@@ -102,7 +104,7 @@ class Classifier(nn.Module):
         if self.roi_head is not None:
             roi_logits = self.roi_head(placed)
             pooled = pooled * roi_logits.sigmoid()
-        vector = self._pool(pooled)
+        vector = self._pool(pooled, roi_logits)
         logits = self.linear(vector if self.norm is None else self.norm(vector))
         return Evidence(logits, pooled, roi_logits)
 
@@ -127,14 +129,18 @@ class Classifier(nn.Module):
             detach_weights=detach_weights,
         )
 
-    def _pool(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, C): the mean over the cells with the most evidence."""
+    def _pool(self, features: Tensor, roi_logits: Tensor | None) -> Tensor:
+        """(N, C, h, w) to (N, C): the mean over the cells with the most evidence, the ROI's own first."""
         cells = features.flatten(2)
         count = max(1, round(self.pooling * cells.shape[2]))
         if count >= cells.shape[2]:
             return cells.mean(2)
         weights = head_weights(self.linear, DEFECT, against=self.against, norm=self.norm).detach()
         evidence = torch.einsum("ncp,c->np", cells.detach().float(), weights)
+        if roi_logits is not None:
+            # A cell that is gated shut says nothing, which is more than a sound one inside says for a defect:
+            # chosen, it would teach nothing, and a network that only chose such cells could never learn.
+            evidence = evidence - _BEHIND * (roi_logits.flatten(1) < 0)
         best = evidence.topk(count, dim=1).indices
         chosen = cells.gather(2, best.unsqueeze(1).expand(-1, cells.shape[1], -1))
         return chosen.mean(2)
