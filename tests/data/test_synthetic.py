@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roinspect.data.records import read_records
+from roinspect.data.roi import attach_roi
 from roinspect.data.synthetic import PLACES, ProductName, Sample, defects, plan, render, write_dataset
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, read_mask
@@ -182,3 +185,25 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="choose one of"):
         draw("vials", 0, defect="missing_tooth", place="inside")
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="must lie in"):
+        write_dataset("zipper", tmp_path / "out", count=20, seed=0, train_defects=1.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.8])
+def test_a_share_of_every_kind_of_defect_can_be_trained_on(share: float) -> None:
+    items = plan("zipper", 400, share)
+    whole = plan("zipper", 400)
+    kinds = Counter(item.folder for item in whole if item.defect)
+    learned = Counter(item.folder for item in items if item.defect and item.split == "train")
+    assert all(learned[kind] == int(count * share) for kind, count in kinds.items())
+    assert [item._replace(split="") for item in items] == [item._replace(split="") for item in whole]
+    masks = [(item.folder, item.stem) for item in items if item.defect]
+    assert len(masks) == len(set(masks))
+
+
+def test_defects_of_both_splits_find_their_masks(tmp_path: Path) -> None:
+    write_dataset("vials", tmp_path / "out", count=40, seed=0, size_hw=SMALL, train_defects=0.5)
+    records = read_records(tmp_path / "out")
+    assert {(r.split, r.label) for r in records} == {("train", 0), ("train", 1), ("test", 0), ("test", 1)}
+    assert all((r.mask_path is not None) == (r.label == 1) for r in records)
+    attach_roi(records, "auto", tmp_path / "out")

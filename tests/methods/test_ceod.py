@@ -287,6 +287,58 @@ def test_automatic_differentiation_through_a_training_batch_norm_is_refused_at_o
     model(small(backbone="customnet", cam="autograd", omega=0.0))
 
 
+# -- where the heat should lie -----------------------------------------------------------------------------
+
+
+def distance(lit: tuple[int, int], drawn: tuple[int, int] | None, **changes: Any) -> float:
+    """What one defective part costs whose heat lies in one cell and whose left half is inspected.
+
+    Both places are (row, column) of the 8 x 8 cells; nothing is drawn for None.
+    """
+    net = model(small(**PAPER_HEAD | {"soften": "none"} | changes)).eval()
+    with torch.no_grad():
+        net.classifier.linear.weight.abs_()
+    features = torch.zeros(1, net.classifier.linear.in_features, 8, 8)
+    features[:, :, lit[0], lit[1]] = 1
+    roi_mask, gt_mask = torch.zeros(1, 1, *SIZE), torch.zeros(1, 1, *SIZE)
+    roi_mask[..., :32] = 1
+    if drawn is not None:
+        gt_mask[..., 8 * drawn[0], 8 * drawn[1]] = 1
+    batch = Batch(torch.zeros(1, 3, *SIZE), roi_mask, gt_mask, torch.tensor([1]), torch.tensor([0]))
+    _, noted = net.losses(net.classifier.head(features), batch)
+    return noted["distance"].item()
+
+
+def test_the_roi_takes_heat_anywhere_inside_and_a_drawn_defect_on_it_alone() -> None:
+    inside, on_it, outside = (1, 1), (5, 2), (5, 6)
+    assert distance(inside, on_it, area="roi") < 1e-3 < 1 < distance(outside, on_it, area="roi")
+    # One pixel is drawn: it must not fade in its cell.
+    assert distance(on_it, on_it, area="defect") < 1e-3
+    assert distance(inside, on_it, area="defect") > 10
+    assert distance(outside, on_it, area="defect") > 10
+
+
+def test_what_is_drawn_outside_the_roi_or_not_at_all_changes_nothing() -> None:
+    for lit in ((1, 1), (5, 6)):
+        for drawn in (None, (5, 6)):
+            assert distance(lit, drawn, area="defect") == distance(lit, drawn, area="roi")
+
+
+def test_the_drawn_defect_is_turned_with_the_image() -> None:
+    """Black but for a bright half, on which all of the drawing lies: so it does after any turn."""
+    net = model(small(rotation=180.0))
+    image, drawn = torch.zeros(8, 3, *SIZE, dtype=torch.uint8), torch.zeros(8, 1, *SIZE, dtype=torch.uint8)
+    image[..., :20], drawn[..., :20] = 255, 1
+    seen: list[Tensor] = []
+    net.classifier.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    _, turned = net._seen(Batch(image, drawn, drawn, torch.ones(8), torch.arange(8)), 0)
+    assert torch.equal(turned.gt_mask, turned.roi_mask) and not torch.equal(turned.gt_mask, drawn.float())
+    sure = (seen[0][:, :1] < 0.05) | (seen[0][:, :1] > 0.95)
+    assert sure.float().mean() > 0.8
+    assert torch.equal((seen[0][:, :1] > 0.5)[sure], turned.gt_mask.bool()[sure])
+
+
 # -- steps that must stay finite -----------------------------------------------------------------------------
 
 

@@ -20,7 +20,8 @@ from roinspect.nn.ceod import CeodLoss
         *(
             (name, ("sometimes", "", None))
             for name in (
-                "gate", "variant", "denominator", "soften", "clip", "areas", "resolution", "cam", "schedule",
+                "area", "gate", "variant", "denominator", "soften", "clip", "areas", "resolution", "cam",
+                "schedule",
             )
         ),
         ("stride", (0, -8, math.inf)),
@@ -62,7 +63,7 @@ def test_compact_is_the_default() -> None:
 
 def test_paper_has_nothing_of_ours() -> None:
     paper = CeodSettings.preset("paper")
-    assert paper.omega == 0.001 and paper.gate == "defects" and paper.variant == "log"
+    assert paper.area == "roi" and paper.omega == 0.001 and paper.gate == "defects" and paper.variant == "log"
     assert paper.finetune == 20 and paper.stride is None and paper.learning_rate == 0.002
     assert (paper.denominator, paper.soften, paper.areas) == ("min", "clip", "soft")
     ours = (paper.block, paper.coordinates, paper.roi_head, paper.margin)

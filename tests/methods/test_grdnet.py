@@ -463,7 +463,7 @@ def test_the_same_step_has_the_same_noise_and_others_have_others() -> None:
     def noise(seed: int, epoch: int, index: int) -> Tensor:
         net = model(small(clean_share=0.0), seed=seed)
         net.trainer = trainer()
-        return net._perturbed(image, net._random(epoch, index))[0]
+        return net._perturbed(image, net.random(epoch, index))[0]
 
     first = noise(0, 1, 2)
     assert torch.equal(first, noise(0, 1, 2))

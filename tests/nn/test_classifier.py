@@ -197,6 +197,18 @@ def test_evidence_outside_the_predicted_roi_does_not_reach_the_verdict(pooling: 
     assert not torch.equal(net.head(x + (1 - left())).logits, classifier(pooling=pooling).head(x).logits)
 
 
+def test_cells_that_the_gate_shuts_out_are_pooled_last() -> None:
+    """All cells speak for a good part, so the shut ones, which say nothing, would else be the hottest."""
+    net = classifier(roi_head=True, pooling=0.1)
+    net.roi_head = Gate(left())
+    towards_good = (net.linear.weight[GOOD] - net.linear.weight[DEFECT]).detach().view(1, -1, 1, 1)
+    x = (towards_good * (1 + torch.rand(1, 1, *GRID))).requires_grad_()
+    logits = net.head(x).logits
+    assert logits[0, GOOD] > logits[0, DEFECT]
+    (gradient,) = torch.autograd.grad(logits[0, DEFECT], x)
+    assert gradient[..., :4].any() and not gradient[..., 4:].any()
+
+
 def test_the_roi_head_learns_a_region_from_its_place_alone() -> None:
     net = classifier(roi_head=True)
     optimizer = torch.optim.Adamax(net.parameters(), lr=0.02)

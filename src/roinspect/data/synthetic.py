@@ -123,7 +123,13 @@ def defects(product: ProductName, place: Place) -> tuple[str, ...]:
 
 
 def write_dataset(
-    product: ProductName, out: Path, *, count: int, seed: int, size_hw: tuple[int, int] = (256, 256)
+    product: ProductName,
+    out: Path,
+    *,
+    count: int,
+    seed: int,
+    size_hw: tuple[int, int] = (256, 256),
+    train_defects: float = 0.0,
 ) -> None:
     """Write `count` pictures as an MVTec-like tree with a mirrored `roi/` tree, whole or not at all.
 
@@ -136,6 +142,8 @@ def write_dataset(
         count: number of pictures, at least 20.
         seed: not negative; the same seed gives the same bytes.
         size_hw: height and width in pixels.
+        train_defects: share of the defective pictures that go to the train split, in [0, 1): none for methods
+            that learn from good parts, some for classifiers.
 
     Raises:
         UserError: `out` holds something or cannot be written, or an argument is out of range.
@@ -145,6 +153,8 @@ def write_dataset(
         raise UserError(
             f"{count} pictures do not fill every folder", where="count", remedy="ask for at least 20"
         )
+    if not 0 <= train_defects < 1:
+        raise UserError(f"must lie in [0, 1), not {train_defects}", where="train_defects")
     if seed < 0:
         raise UserError("is negative", where=f"seed {seed}", remedy="use 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -156,7 +166,8 @@ def write_dataset(
         raise _unwritable(out, error) from None
     try:
         work = partial(_write_one, unfinished, product, seed, size_hw)
-        for _ in in_threads(work, enumerate(plan(product, count)), workers=os.cpu_count() or 1, ahead=16):
+        numbered = enumerate(plan(product, count, train_defects))
+        for _ in in_threads(work, numbered, workers=os.cpu_count() or 1, ahead=16):
             pass
         unfinished.chmod(0o755)
         if out.exists():
@@ -178,7 +189,7 @@ class Item(NamedTuple):
     place: Place
 
 
-def plan(product: ProductName, count: int) -> list[Item]:
+def plan(product: ProductName, count: int, train_defects: float = 0.0) -> list[Item]:
     """What each of `count` pictures shows and where it goes."""
     items: list[Item] = []
     numbers: Counter[tuple[str, str]] = Counter()
@@ -190,7 +201,11 @@ def plan(product: ProductName, count: int) -> list[Item]:
         for turn in range(round(count * share_so_far) - first):
             defect = kinds[turn % len(kinds)] if kinds else None
             folder = f"{defect}_{place}" if defect else "good"
-            items.append(Item(split, folder, f"{numbers[split, folder]:03d}", defect, place or "inside"))
+            number = numbers[split, folder]
+            # Of every kind the same share; a number is given once, as both splits share the masks' folder.
+            learned = int((number + 1) * train_defects) > int(number * train_defects)
+            home = "train" if defect and learned else split
+            items.append(Item(home, folder, f"{number:03d}", defect, place or "inside"))
             numbers[split, folder] += 1
     return items
 

@@ -306,7 +306,9 @@ class Ceod(Method):
         if self.settings.resolution == "grid":
             # The maximum: a pit of a few pixels must not fade in the average of its cell.
             defect = F.adaptive_max_pool2d(defect, grid_hw)
-        is_drawn = defect.amax((1, 2, 3), keepdim=True) > 0
+        # A defect of too few pixels to count makes a good part, whose heat should lie nowhere in particular.
+        is_defective = (batch.label == DEFECT).view(-1, 1, 1, 1)
+        is_drawn = is_defective & (defect.amax((1, 2, 3), keepdim=True) > 0)
         return torch.where(is_drawn, defect, roi_mask)
 
 
