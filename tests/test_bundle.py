@@ -24,6 +24,7 @@ from roinspect.bundle import (  # noqa: E402
     read_bundle,
     read_weights,
     refuse_existing,
+    replace_threshold,
     save_bundle,
 )
 from roinspect.errors import UserError  # noqa: E402
@@ -208,6 +209,51 @@ def test_what_json_cannot_hold_leaves_nothing(tmp_path: Path) -> None:
         save_bundle(tmp_path / "out", dataclasses.replace(BUNDLE, metrics={"path": Path()}), TENSORS)
     assert listed(tmp_path) == []
 
+
+# -- another threshold ---------------------------------------------------------------------------------------
+
+OTHER = Threshold(0.75, "set by hand", "a warning")
+
+
+def test_a_threshold_is_replaced_and_nothing_else(saved: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    weights = (copy / "weights.safetensors").stat()
+    replace_threshold(copy, OTHER)
+    assert json.dumps(dataclasses.asdict(read_bundle(copy))) == json.dumps(
+        dataclasses.asdict(dataclasses.replace(BUNDLE, threshold=OTHER))
+    )
+    assert set(read_weights(copy)) == set(TENSORS)
+    after = (copy / "weights.safetensors").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (weights.st_mtime_ns, weights.st_ino)
+    assert listed(copy) == ["bundle.json", "weights.safetensors"]
+    # As training would have written it.
+    save_bundle(tmp_path / "anew", dataclasses.replace(BUNDLE, threshold=OTHER), TENSORS)
+    assert (tmp_path / "anew" / "bundle.json").read_bytes() == (copy / "bundle.json").read_bytes()
+
+
+def test_a_full_disk_leaves_the_former_threshold(
+    saved: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    request.getfixturevalue("full_disk")
+    with pytest.raises(UserError, match="former threshold still holds") as caught:
+        replace_threshold(copy, OTHER)
+    assert caught.value.where == str(copy / "bundle.json")
+    assert listed(copy) == ["bundle.json", "weights.safetensors"]
+    assert read_bundle(copy).threshold == BUNDLE.threshold
+
+
+def test_a_damaged_bundle_gets_no_threshold(saved: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    manifest = copy / "bundle.json"
+    damaged = manifest.read_bytes().replace(b"0.123456789", b"0.223456789")
+    manifest.write_bytes(damaged)
+    with pytest.raises(UserError, match="changed or damaged"):
+        replace_threshold(copy, OTHER)
+    assert manifest.read_bytes() == damaged
+
+
+# -- which map values count as found -------------------------------------------------------------------------
 
 MAP = np.array([[0.0, 0.2], [0.1, 0.05]], np.float32)
 

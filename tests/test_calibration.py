@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from roinspect.calibration import best_f1_threshold, false_reject_threshold
+from roinspect.calibration import best_f1_threshold, false_reject_threshold, highest_rate
 
 # Rounded ones give ties.
 FLOAT32 = st.floats(-1e6, 1e6, width=32) | st.integers(0, 5).map(lambda x: x / 4)
@@ -47,8 +47,52 @@ def test_a_rate_that_divides_evenly_is_used_up(rate: float, count: int, rejected
 def test_too_few_parts_for_the_rate_are_warned_of() -> None:
     few, enough = false_reject_threshold(np.arange(14), 0.01), false_reject_threshold(np.arange(100), 0.01)
     assert "14" in few.warning and few.value > 13 and enough.warning == ""
+    assert "at least 100 are wanted" in few.warning
     # One minus the 14th root of 0.05: 14 passes out of 14 leave room for a rate of 19 %.
     assert "19%" in few.warning
+
+
+def test_no_number_of_parts_supports_a_rate_of_zero() -> None:
+    threshold = false_reject_threshold(np.arange(5000), 0)
+    assert threshold.value > 4999 and "none can" in threshold.warning
+
+
+@given(st.integers(1, 300), st.data())
+def test_the_bound_is_that_of_clopper_and_pearson(parts: int, data: st.DataObject) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    found = data.draw(st.integers(0, parts - 1))
+    assert highest_rate(found, parts) == pytest.approx(stats.beta.ppf(0.95, found + 1, parts - found))
+
+
+def test_the_bound_of_many_parts_is_finite_and_all_found_says_nothing() -> None:
+    assert 0.01 < highest_rate(2000, 200_000) < 0.0105
+    assert highest_rate(7, 7) == 1
+
+
+def test_the_bound_holds_as_often_as_it_says() -> None:
+    random, rate, parts = np.random.default_rng(0), 0.05, 120
+    held = 0
+    for _ in range(400):
+        threshold = false_reject_threshold(random.random(parts), rate)
+        # Of uniform scores the share above the threshold is known.
+        held += 1 - threshold.value <= highest_rate(int(rate * parts), parts)
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_what_is_known_is_told_in_words() -> None:
+    origin = false_reject_threshold(np.arange(200), 0.01).origin
+    assert origin.startswith("rejects at most 1.00% of 200 held-out good parts")
+    assert f"fewer than {highest_rate(2, 200):.1%} of all good parts (95% sure)" in origin
+
+
+def test_near_duplicates_are_no_evidence() -> None:
+    scores = np.arange(200)
+    alone = false_reject_threshold(scores, 0.02, [""] * 200)
+    grouped = false_reject_threshold(scores, 0.02, [f"part {row // 20}" for row in range(200)])
+    assert alone == false_reject_threshold(scores, 0.02) and grouped.value == alone.value
+    assert "200 held-out good parts of 10 groups cannot support" in grouped.warning
+    # The four rejected parts are of one group: one of ten.
+    assert f"below {highest_rate(1, 10):.0%}" in grouped.warning
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
 
 
 def _unknown_setting(text: str) -> str | None:
-    if found := re.search(r"unrecognized arguments: --([\w.-]+)", text):
+    if found := re.search(r"[Uu]nrecognized arguments: --([\w.-]+)", text):
         return found[1]
     if found := re.search(r"[Gg]roup '([\w.]+)' does not accept option '([\w.]+)'", text):
         return f"{found[1]}.{found[2]}"

@@ -133,6 +133,29 @@ def save_bundle(
             shutil.rmtree(rest, ignore_errors=True)
 
 
+def replace_threshold(path: Path, threshold: Threshold) -> None:
+    """Give a bundle another threshold, at once or not at all; its weights are not touched.
+
+    Raises:
+        UserError: as `read_bundle`, or the manifest cannot be written.
+    """
+    content = _manifest(path)
+    content["threshold"] = dataclasses.asdict(threshold)
+    content["manifest_sha256"] = _digest(content)
+    partial = path / f".{_MANIFEST}.{secrets.token_hex(4)}.tmp"
+    try:
+        partial.write_bytes(_text(content))
+        os.replace(partial, path / _MANIFEST)
+    except OSError as error:
+        raise UserError(
+            f"the threshold cannot be written ({error.strerror or error})",
+            where=path / _MANIFEST,
+            remedy="free space, or make the bundle writable; the former threshold still holds",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise a UserError where `path` exists and may not, or is no bundle, be overwritten."""
     if not path.exists():

@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown.setFormatter(logging.Formatter("roinspect: %(levelname)s: %(message)s"))
     log = logging.getLogger("roinspect")
     log.addHandler(shown)
+    log.setLevel(logging.INFO)
     try:
         return _dispatch(arguments)
     except UserError as error:
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     finally:
         log.removeHandler(shown)
+        log.setLevel(logging.NOTSET)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -184,6 +186,54 @@ def _evaluate(arguments: list[str]) -> int:
     return 0
 
 
+def _calibrate(arguments: list[str]) -> int:
+    parser = command_parser(
+        "calibrate", "BUNDLE DATA [--false-reject RATE | --best-f1 | --threshold X] [--split val|train]"
+    )
+    parser.add_argument("bundle", type=Path, help="folder that training wrote")
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="?",
+        help="held-out photographs: a folder, or a manifest; not with --threshold",
+    )
+    add_data_options(parser)
+    parser.add_argument(
+        "--false-reject",
+        type=str,
+        help="share of good parts that may be rejected: 0.5% or 0.005; 1% by default",
+    )
+    parser.add_argument("--best-f1", action="store_true", help="the best F1 on labelled parts of both kinds")
+    parser.add_argument("--threshold", type=float, help="a score, set by hand")
+    parser.add_argument(
+        "--split", type=str, choices=("val", "train", "test"), help="which photographs; test ones are refused"
+    )
+    parser.add_argument("--batch_size", type=int, default=8, help="photographs per pass")
+    given = parse(parser, arguments)
+    if given.batch_size < 1:
+        raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch_size")
+
+    from roinspect.recalibration import FALSE_REJECT, Way, read_rate, recalibrate
+
+    rate = None if given.false_reject is None else read_rate(given.false_reject)
+    if rate is None and not given.best_f1 and given.threshold is None:
+        rate = FALSE_REJECT
+    change = recalibrate(
+        given.bundle,
+        given.data,
+        Way(rate, given.best_f1, given.threshold),
+        split=given.split,
+        roi=given.roi,
+        columns=given.columns,
+        batch_size=given.batch_size,
+    )
+    former, present = change.former, change.present
+    print(f"A part was rejected from score {former.value:.4g} on: {former.origin}.")
+    print(f"A part is now rejected from score {present.value:.4g} on: {present.origin}.")
+    print("".join(f"{effect}\n" for effect in change.effects), end="")
+    return 0
+
+
 def _predict(arguments: list[str]) -> int:
     parser = command_parser("predict", "BUNDLE IMAGES... [--overlays FOLDER] [--maps FOLDER]")
     parser.add_argument("bundle", type=Path, help="folder that training wrote")
@@ -209,6 +259,37 @@ def _predict(arguments: list[str]) -> int:
             where=", ".join(map(str, given.images[:3])),
             remedy="check the paths",
         )
+    return 0
+
+
+def _compare(arguments: list[str]) -> int:
+    from roinspect.evaluation.compare import ALL, CompareSettings, compare, parse_budget
+    from roinspect.evaluation.compare_table import MARKDOWN
+
+    parser = command_parser("compare", "DATA --roi SPEC --out FOLDER [--methods A,B] [--budget T]")
+    parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    add_data_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables; a run goes on there")
+    parser.add_argument("--methods", default=",".join(ALL), help="ours, or anomalib's, with commas")
+    parser.add_argument("--arms", default="plain,roi-at-test", help="ways to use the ROI, with commas")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each method")
+    parser.add_argument("--budget", default="10m", help="time for each training: 90s, 10m, 1.5h")
+    parser.add_argument("--size", default="256", help="HEIGHTxWIDTH in pixels, or one number")
+    parser.add_argument("--batch_size", type=int, default=8, help="images per training step")
+    parser.add_argument("--textures", type=Path, help="pictures for DRAEM's defects; made up by default")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where they run")
+    given = parse(parser, arguments)
+    settings = CompareSettings(
+        methods=tuple(given.methods.split(",")),
+        arms=tuple(given.arms.split(",")),
+        budget_seconds=parse_budget(given.budget),
+        **{name: given[name] for name in ("seeds", "size", "batch_size", "textures", "jobs", "engine")},
+    )
+    compare(given.data, given.out, settings, roi=given.roi, columns=given.columns, tell=print)
+    print((given.out / MARKDOWN).read_text(encoding="utf-8"))
+    print(f"The tables and the plot lie in {given.out}.")
     return 0
 
 
@@ -240,13 +321,21 @@ def _synth(arguments: list[str]) -> int:
     parser.add_argument("--count", type=int, default=160, help="number of pictures, at least 20")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
     parser.add_argument("--size", type=str, default="256", help="HEIGHTxWIDTH in pixels, or one number")
+    parser.add_argument(
+        "--train_defects", type=float, default=0.0, help="share of the defective pictures to train on"
+    )
     given = parse(parser, arguments)
 
     from roinspect.data.synthetic import write_dataset
     from roinspect.pixels import parse_size
 
     write_dataset(
-        given.product, given.out, count=given.count, seed=given.seed, size_hw=parse_size(given.size)
+        given.product,
+        given.out,
+        count=given.count,
+        seed=given.seed,
+        size_hw=parse_size(given.size),
+        train_defects=given.train_defects,
     )
     print(f"{given.count} pictures and their masks lie in {given.out}.")
     return 0
@@ -267,7 +356,9 @@ def _demo(arguments: list[str]) -> int:
 VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "train": ("photographs and their regions of interest to a model", _train),
     "evaluate": ("measure a model, and write a report", _evaluate),
+    "calibrate": ("choose a model's threshold anew", _calibrate),
     "predict": ("inspect images: one line of JSON each", _predict),
+    "compare": ("measure methods, ours and others', on equal terms", _compare),
     "check": ("look through the photographs before training", _check),
     "synth": ("draw a made-up product to try things on", _synth),
     "demo": ("all of it on a made-up zipper, in a few minutes", _demo),

@@ -84,6 +84,27 @@ def test_the_report_shows_every_kind_of_part(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == sorted((REPORT, METRICS, PREDICTIONS))
 
 
+def test_groups_intervals_and_warnings_reach_the_measures(
+    zipper: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = sorted((zipper / "test").rglob("*.png"))
+    lines = ["image_path,split,label,position"]
+    lines += [f"{path},test,{path.parent.name},{row % 2}" for row, path in enumerate(images)]
+    manifest = tmp_path / "parts.csv"
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    values = evaluate(model, manifest, tmp_path / "out", roi="none", columns={"group": "position"})
+    told = measures(tmp_path / "out")
+    assert [group["name"] for group in told["groups"]] == ["0", "1"]
+    assert sum(group["parts"] for group in told["groups"]) == len(images)
+    assert (told["intervals"]["unit"], told["intervals"]["units"]) == ("group", 2)
+    assert set(told["intervals"]["bounds"].values()) == {None}
+    assert "too few groups" in caplog.text
+    assert told["threshold_warning"] == read_bundle(model).threshold.warning != ""
+    page = (tmp_path / "out" / REPORT).read_text(encoding="utf-8")
+    assert told["threshold_warning"] in page and "Not known: too few groups" in page and "By group" in page
+    assert "ROC curve" in page and values.groups[0].parts == 4
+
+
 def test_a_bad_photograph_costs_one_row(data: Path, model: Path, tmp_path: Path) -> None:
     cut = data / "test/good/000.png"
     cut.write_bytes(cut.read_bytes()[:100])

@@ -4,7 +4,6 @@ import dataclasses
 import re
 import shutil
 import subprocess
-import xml.etree.ElementTree as ElementTree
 
 import cv2
 import numpy as np
@@ -14,8 +13,17 @@ from roinspect.errors import UserError
 from roinspect.evaluation import charts
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.evaluation.pictures import Example, Found, heat_inside
-from roinspect.evaluation.report import ModelReport, ReportContent, render, training_plots, write_report
+from roinspect.evaluation.report import (
+    BROKEN_DOWN,
+    ModelReport,
+    ReportContent,
+    render,
+    training_plots,
+    write_report,
+)
 from roinspect.evaluation.wording import confusion, measure_rows, verdict_sentences
+
+TWO = ("CE only", "CEOD")
 
 
 def picture(seed, height=64, width=96):
@@ -49,6 +57,7 @@ def report(
     models=("grdnet",),
     examples=(),
     paths=None,
+    groups=None,
     **more,
 ):
     """A report whose models score the same made-up parts; `more` goes to every model."""
@@ -61,11 +70,11 @@ def report(
     names = ["scratch"] * defective + ["good"] * good + ["stain"] * outside
     reports = []
     for name in models:
-        groups = [rng.beta(8, 3, defective), rng.beta(2, 9, good), rng.beta(2, 6, outside)]
-        scores = np.concatenate(groups).round(4)
+        kinds = [rng.beta(8, 3, defective), rng.beta(2, 9, good), rng.beta(2, 6, outside)]
+        scores = np.concatenate(kinds).round(4)
         metrics = RoiMetrics()
         maps = rng.random(truth.shape, np.float32) + truth
-        metrics.update(scores, maps, label, outside_only, truth, roi, names)
+        metrics.update(scores, maps, label, outside_only, truth, roi, names, group=groups)
         origin = "the 99.5 % quantile of 120 held-out good parts"
         reports.append(ModelReport(name, metrics.compute(threshold), origin, scores, **more))
     paths = [f"test/{name}/{index:03d}.png" for index, name in enumerate(names)] if paths is None else paths
@@ -87,9 +96,6 @@ def full_report(models=("grdnet",)):
         settings={"method": "grdnet", "model": {"base_width": 16, "roi": "target"}},
         fingerprints={"data": "sha256:" + "3f" * 32},
     )
-
-
-TWO = ("CE only", "CEOD")
 
 
 def only(content):
@@ -126,7 +132,7 @@ def rejected(content):
 def test_the_page_stands_alone(tmp_path):
     write_report(tmp_path / "deep" / "report.html", full_report())
     page = (tmp_path / "deep" / "report.html").read_text()
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
     assert not re.search(r"https?://|@import|url\(", page)
     assert len(re.findall(r'src="data:image/jpeg;base64,', page)) == 4 + 3
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["report.html"]
@@ -142,6 +148,77 @@ def test_everything_given_is_shown():
     assert (worst.paths[lowest] in page) == (scores[lowest] < 0.5)
 
 
+def test_the_threshold_is_warned_of():
+    warning = "23 held-out good parts cannot support a rate of 0.50%"
+    assert warning in pages_text(render(report(threshold_warning=warning)))
+    assert '<p class="warning">' not in render(report())
+
+
+def test_what_is_likely_is_shown_and_how_it_was_found():
+    content = report()
+    text = pages_text(render(content))
+    bounds = only(content).metrics.intervals.bounds
+    for name in ("recall", "good_reject_rate", "outside_alarm_rate", "good_alarm_rate_at_recall95"):
+        low, high = bounds[name]
+        assert f"{100 * low:.1f}–{100 * high:.1f} %" in text
+    assert text.count("{:.3f}–{:.3f}".format(*bounds["image_auroc"])) == 2
+    assert "95% confidence, from 1000 resamples of 130 parts (seed 0)" in text
+
+
+@pytest.mark.filterwarnings("ignore:too few:RuntimeWarning")
+def test_what_is_not_known_is_said():
+    content = dataclasses.replace(report(defective=3, good=3, outside=1), remarks=["too few parts"])
+    text = pages_text(render(content))
+    assert "likely" not in text.lower() and "Not known: too few parts." in text
+
+
+def test_curves_are_shown_where_there_are_some():
+    rate = np.linspace(0, 1, 5000)
+    assert "PRO curve" in render(report(pro_curve=(rate, np.sqrt(rate))))
+    page = render(report())
+    assert "ROC curve" in page and "PRO curve" not in page
+
+
+def tables(page):
+    """Title of each table of categories or groups to its rows, as text."""
+    found = re.findall(r"<h2>(By \w+)</h2>(.*?)</section>", page, flags=re.S)
+    return {
+        title: [pages_text(row) for row in re.findall("<tr><th>.*?</tr>", body, flags=re.S)]
+        for title, body in found
+    }
+
+
+@pytest.mark.filterwarnings("ignore:too few:RuntimeWarning")
+@pytest.mark.parametrize("models", [("grdnet",), TWO])
+def test_mistakes_by_category_and_by_group(models):
+    content = report(models=models, groups=["left", "right"] * 65)
+    shown = tables(render(content))
+    assert [row.split()[0] for row in shown["By category"]] == ["good", "scratch", "stain"]
+    assert [row.split()[0] for row in shown["By group"]] == ["left", "right"]
+    for row, place in zip(shown["By group"], (0, 1), strict=True):
+        for model in content.models:
+            group = model.metrics.groups[place]
+            good = group.parts - group.defective_parts
+            assert f"{group.escapes} of {group.defective_parts} {group.false_rejects} of {good}" in row
+    assert "By group" not in tables(render(report(models=models)))
+
+
+def test_of_many_groups_those_with_mistakes_are_shown():
+    content = report(groups=[f"part {row}" for row in range(130)])
+    shown = tables(render(content))["By group"]
+    wrong = [group.name for group in only(content).metrics.groups if group.escapes or group.false_rejects]
+    assert len(shown) == BROKEN_DOWN and 0 < len(wrong) < BROKEN_DOWN
+    assert {" ".join(row.split()[:2]) for row in shown[: len(wrong)]} == set(wrong)
+    assert f"{130 - BROKEN_DOWN} more" in render(content)
+
+
+def test_the_worst_that_are_shown_are_linked():
+    content = report()
+    worst = content.paths[int(np.argmin(only(content).scores[:40]))]
+    page = render(dataclasses.replace(content, examples=[part(1), part(2, caption=worst, verdict="escape")]))
+    assert f'<a href="#part-2">{worst}</a>' in page and '<article class="example" id="part-2">' in page
+
+
 def test_names_from_the_data_cannot_inject_markup():
     hostile = '</script><img src=x onerror="alert(1)">'
     content = report(
@@ -149,13 +226,15 @@ def test_names_from_the_data_cannot_inject_markup():
         examples=[part(1, caption=hostile, models=2)],
         training_curves={hostile: [(0, 1.0), (1, 2.0)], f"train/{hostile}": [(0, 1.0)]},
         settings={hostile: hostile},
+        threshold_warning=hostile,
         paths=[hostile] * 130,
+        groups=[hostile, ""] * 65,
     )
-    assert hostile not in render(dataclasses.replace(content, title=hostile))
+    assert hostile not in render(dataclasses.replace(content, title=hostile, remarks=[hostile]))
 
 
 @pytest.mark.parametrize("counts", [(0, 5, 0), (5, 0, 0), (1, 1, 0), (0, 0, 0), (3, 0, 2)])
-@pytest.mark.filterwarnings("ignore:.*undefined:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*undefined:RuntimeWarning", "ignore:too few:RuntimeWarning")
 def test_a_class_may_be_missing(counts):
     page = render(report(0, *counts))
     assert "nan" not in re.sub(r"<style.*</style>", "", page, flags=re.S).lower()
@@ -165,22 +244,6 @@ def test_equal_scores_still_draw():
     content = report()
     flat = dataclasses.replace(only(content), scores=np.full(130, 0.5))
     assert 'class="threshold"' in render(dataclasses.replace(content, models=[flat]))
-
-
-def test_charts_are_well_formed_and_stay_inside_their_frame():
-    scores = np.array([0.1, 0.2, 0.9, -3.0])
-    low, high = charts.score_range(scores, 0.5)
-    drawings = [
-        charts.histogram_svg([("good", "a < b & c", scores)], low, high, 0.5),
-        charts.roc_svg([(scores, 0.5), (-scores, 0.5)], np.array([0, 1, 1, 0])),
-        charts.training_svg("loss", [[(0, 3.0), (1, 2.0), (2, float("inf"))], [(0, 9.0)]]),
-    ]
-    for drawing in drawings:
-        root = ElementTree.fromstring(drawing)
-        width, height = map(float, root.attrib["viewBox"].split()[2:])
-        for node in root.iter():
-            for name, limit in (("x", width), ("x1", width), ("y", height), ("y2", height), ("cx", width)):
-                assert 0 <= float(node.attrib.get(name, 0)) <= limit
 
 
 def test_metrics_without_a_threshold_are_refused():

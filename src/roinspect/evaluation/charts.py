@@ -21,6 +21,9 @@ LEFT, RIGHT = 16, 624
 BAND = 92
 BINS = 48
 
+PLOTTED = 300
+"""Steps of a curve's axis that can be told apart."""
+
 SERIES = ("first", "second")
 
 Curve = Sequence[tuple[float, float]]
@@ -31,7 +34,7 @@ class Series(NamedTuple):
 
     css: str
     curve: Curve
-    point: tuple[float, float]
+    point: tuple[float, float] | None = None
 
 
 def score_range(scores: NDArray[Any], threshold: float) -> tuple[float, float]:
@@ -113,7 +116,7 @@ def roc_svg(models: Sequence[tuple[NDArray[Any], float]], labels: NDArray[Any]) 
         y = np.concatenate([[0.0], np.cumsum(found.positive) / found.positive.sum()])
         alarm = np.asarray(scores) >= threshold
         point = (float(alarm[~is_defective].mean()), float(alarm[is_defective].mean()))
-        series.append(Series(css, list(zip(x.tolist(), y.tolist(), strict=True)), point))
+        series.append(Series(css, thinned(x, y, 1.0), point))
     return _plot(
         series,
         (0.0, 1.0),
@@ -123,6 +126,54 @@ def roc_svg(models: Sequence[tuple[NDArray[Any], float]], labels: NDArray[Any]) 
         y_label="defective parts caught",
         title="ROC curve",
     )
+
+
+def pro_svg(models: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: float, mark: float) -> str:
+    """Draws the covered share of each defect against false pixels (PRO curve), up to a false-positive rate.
+
+    Args:
+        models: (false-positive rates, covered shares) of each, from (0, 0) to (1, 1); empty where undefined.
+        limit: highest rate shown.
+        mark: a rate at which a line stands.
+
+    Returns:
+        SVG text; empty where no model has a curve.
+    """
+    series = [
+        Series(css, thinned(x, y, limit)) for css, (x, y) in zip(SERIES, models, strict=False) if len(x)
+    ]
+    if not series:
+        return ""
+    return _plot(
+        series,
+        (0.0, limit),
+        (0.0, 1.0),
+        mark=mark,
+        x_label="sound pixels found",
+        y_label="share of each defect that is found",
+        title="PRO curve",
+    )
+
+
+def thinned(x: NDArray[Any], y: NDArray[Any], limit: float) -> Curve:
+    """The points of a rising curve up to ``x = limit`` that a plot can tell apart.
+
+    Args:
+        x: (P,) rising, from 0.
+        y: (P,) rising, in [0, 1].
+        limit: where the curve ends; its value there is interpolated.
+
+    Example:
+        >>> thinned(np.linspace(0, 1, 100_001), np.linspace(0, 1, 100_001), 0.5)[-1]
+        (0.5, 0.5)
+    """
+    inside = int(np.searchsorted(x, limit, "right"))
+    cells = np.stack([x[:inside] / limit, y[:inside]]) * PLOTTED
+    moved = np.diff(np.floor(cells), axis=1, prepend=-1).any(0)
+    # The point before a jump belongs to the plot as well: without it a step would turn into a slope.
+    kept = moved | np.append(moved[1:], True)
+    end = (limit, float(np.interp(limit, x, y)))
+    return [*zip(x[:inside][kept].tolist(), y[:inside][kept].tolist(), strict=True), end]
 
 
 def training_svg(name: str, stages: Sequence[Curve]) -> str:
@@ -155,6 +206,7 @@ def _plot(
     y_label: str,
     title: str,
     diagonal: bool = False,
+    mark: float | None = None,
     least_x: float = 0.0,
 ) -> str:
     width, height, left, top, bottom = 360, 300, 56, 30, 254
@@ -176,10 +228,15 @@ def _plot(
     )
     if diagonal:
         parts.append(f'<line class="chance" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>')
+    if mark is not None:
+        x, _ = at(mark, y_span[0])
+        parts.append(f'<line class="chance" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{top}"/>')
     for css, curve, _ in series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*pair) for pair in curve))
         parts.append(f'<polyline class="line {css}" points="{path}"/>')
     for css, _, point in series:
+        if point is None:
+            continue
         x, y = at(*point)
         parts.append(f'<circle class="point {css}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
     return _svg(height, parts, title, width)

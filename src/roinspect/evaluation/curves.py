@@ -2,7 +2,8 @@
 
 Every function takes `positive` and `negative`, (B,) counts per score, **highest score first**. With one entry
 for each distinct score the values are exact, ties counted half. With one entry for a bin of scores nothing is
-known about the order inside the bin; `Estimate.error` then bounds the distance to the exact value.
+known about the order inside the bin; `Estimate.error` then bounds the distance to the exact value. `tied`,
+(B,), marks bins whose scores are known to be equal: they add nothing to the error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[Any]
+Flags = NDArray[np.bool_]
 
 
 class Estimate(NamedTuple):
@@ -52,7 +54,7 @@ def tally(scores: ArrayLike, labels: ArrayLike) -> Tally:
     return Tally(distinct[::-1], positive[::-1], negative[::-1])
 
 
-def auroc(positive: Counts, negative: Counts) -> Estimate:
+def auroc(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
     """Chance that a positive scores higher than a negative, in [0, 1]; NaN when one of the two is missing.
 
     Example:
@@ -64,11 +66,12 @@ def auroc(positive: Counts, negative: Counts) -> Estimate:
     share = positive / positive.sum()
     other = negative / negative.sum()
     below = 1.0 - np.cumsum(other)
-    ties = float(share @ other) / 2
-    return Estimate(min(max(float(share @ below) + ties, 0.0), 1.0), ties)
+    ties = share * other / 2
+    value = float(share @ below + ties.sum())
+    return Estimate(min(max(value, 0.0), 1.0), float(ties.sum(where=_binned(tied))))
 
 
-def average_precision(positive: Counts, negative: Counts) -> Estimate:
+def average_precision(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
     """Mean precision over the positives, in [0, 1]; NaN when positives or negatives are missing."""
     if not positive.any() or not negative.any():
         return UNDEFINED
@@ -76,49 +79,68 @@ def average_precision(positive: Counts, negative: Counts) -> Estimate:
     share = positive / hits[-1]
     held = positive > 0
     share, hits, false = share[held], hits[held], false[held]
-    value = share @ (hits / (hits + false))
+    binned = _binned(None if tied is None else tied[held])
+    precision = hits / (hits + false)
     # Inside a bin the precision is highest with all its positives first, lowest with all its negatives first.
-    highest = share @ (hits / (hits + false - negative[held]))
     first = hits - positive[held] + 1
-    lowest = share @ (first / (first + false))
-    return Estimate(float(value), float(max(highest - value, value - lowest)))
+    above = hits / (hits + false - negative[held]) - precision
+    below = precision - first / (first + false)
+    error = max((share * above).sum(where=binned), (share * below).sum(where=binned))
+    return Estimate(float(share @ precision), float(error))
 
 
-def f1_max(positive: Counts, negative: Counts) -> Estimate:
+def f1_max(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
     """Best F1 over all thresholds, in [0, 1]; NaN when positives or negatives are missing."""
     if not positive.any() or not negative.any():
         return UNDEFINED
     hits, false = np.cumsum(positive), np.cumsum(negative)
     value = float(np.max(2 * hits / (hits + false + hits[-1])))
-    highest = float(np.max(2 * hits / (hits + false - negative + hits[-1])))
+    first = np.where(_binned(tied), negative, 0)
+    highest = float(np.max(2 * hits / (hits + false - first + hits[-1])))
     return Estimate(value, highest - value)
 
 
-def area_under_pro(overlap: Counts, negative: Counts, limit: float) -> Estimate:
-    """Area under the per-region overlap (PRO) curve up to a false-positive rate, divided by that rate.
+def pro_curve(overlap: Counts, negative: Counts) -> tuple[Floats, Floats]:
+    """The per-region overlap (PRO) curve from the highest threshold to the lowest.
 
     Bergmann et al., "Uninformed Students", CVPR 2020: the mean covered share of each connected truth region
     against the false-positive rate of pixels. A pixel of a region with A pixels adds 1 / A to the mean, so
     the sum over all regions needs one histogram, whatever their number.
 
     Args:
-        overlap: (B,) sum over all regions of the share of the region's pixels at each score.
-        negative: (B,) pixels in no region at each score.
+        overlap: (B,) sum over all regions of the share of the region's pixels at each score; not all zero.
+        negative: (B,) pixels in no region at each score; not all zero.
+
+    Returns:
+        False-positive rates and covered shares, (B + 1,) each, from (0, 0) to (1, 1).
+    """
+    rate = np.concatenate([[0.0], np.cumsum(negative) / negative.sum()])
+    return rate, np.concatenate([[0.0], np.cumsum(overlap) / overlap.sum()])
+
+
+def area_under_pro(overlap: Counts, negative: Counts, limit: float, tied: Flags | None = None) -> Estimate:
+    """Area under the PRO curve up to a false-positive rate, divided by that rate.
+
+    Args:
+        overlap: (B,) as `pro_curve`.
+        negative: (B,) as `pro_curve`.
         limit: highest false-positive rate counted, in (0, 1].
+        tied: (B,) bins whose scores are all equal: there the curve is a straight line.
 
     Returns:
         The area in [0, 1]; NaN without regions or without negatives.
     """
     if not overlap.any() or not negative.any():
         return UNDEFINED
-    rate = np.concatenate([[0.0], np.cumsum(negative) / negative.sum()])
-    covered = np.concatenate([[0.0], np.cumsum(overlap) / overlap.sum()])
+    rate, covered = pro_curve(overlap, negative)
     inside = np.count_nonzero(rate <= limit)
     at_limit = np.interp(limit, rate, covered)
     x, y = np.append(rate[:inside], limit), np.append(covered[:inside], at_limit)
     area = float(np.diff(x) @ (y[1:] + y[:-1]) / 2)
-    error = float(np.diff(rate[:inside]) @ np.diff(covered[:inside]) / 2)
-    if inside < len(rate):
+    binned = np.broadcast_to(_binned(tied), (len(rate) - 1,))
+    steps = np.diff(rate[:inside]) * np.diff(covered[:inside])
+    error = float(steps.sum(where=binned[: inside - 1]) / 2)
+    if inside < len(rate) and binned[inside - 1]:
         error += float((limit - rate[inside - 1]) * (covered[inside] - covered[inside - 1]))
     return Estimate(area / limit, error / limit)
 
@@ -141,3 +163,8 @@ def threshold_at_recall(scores: ArrayLike, recall: float) -> float:
     # 0.95 * 20 is 19.000000000000004 for some rates: the slack keeps a whole number whole.
     needed = int(np.ceil(recall * len(falling) - 1e-9))
     return float(falling[max(needed, 1) - 1])
+
+
+def _binned(tied: Flags | None) -> Flags:
+    """Where the order inside a bin is unknown."""
+    return np.ones(1, bool) if tied is None else ~tied

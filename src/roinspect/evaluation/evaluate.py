@@ -20,9 +20,10 @@ from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.evaluation.examples import choose, load_examples
-from roinspect.evaluation.metrics import MetricValues, RoiMetrics
+from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.evaluation.parts import Part, table
 from roinspect.evaluation.report import ModelReport, ReportContent, write_report, write_whole
+from roinspect.evaluation.values import MetricValues
 from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.pixels import resize_image, resize_mask
 
@@ -64,6 +65,7 @@ class Model:
                 gt_mask=self._masks([samples[row].gt_mask for row in rows]),
                 roi_mask=self._masks([samples[row].roi_mask for row in rows]),
                 category=[parts[row].record.category for row in rows],
+                group=[parts[row].record.group for row in rows],
                 has_gt_mask=np.array([parts[row].place != "unknown" for row in rows]),
             )
         return [float(score) for score in prediction.pred_score]
@@ -162,8 +164,9 @@ def evaluate_models(
         warnings.simplefilter("always")
         values = [model.metrics.compute(model.bundle.threshold.value) for model in models]
     # What the data lacks it lacks for every model.
-    for message in dict.fromkeys(str(warning.message) for warning in told):
-        log.warning(message)
+    remarks = list(dict.fromkeys(str(warning.message) for warning in told))
+    for remark in remarks:
+        log.warning(remark)
 
     about = {
         "data": str(data),
@@ -194,6 +197,7 @@ def evaluate_models(
             },
             "reading, network and measures": f"{whole:.1f} s for {len(parts)} images, {batch_size} at a time",
         },
+        remarks=remarks,
     )
     write_whole(out / PREDICTIONS, table(parts, thresholds))
     write_whole(out / METRICS, _metrics_json(about, models, values))
@@ -239,6 +243,8 @@ def _model_report(
         name=model.name,
         metrics=values,
         threshold_origin=bundle.threshold.origin,
+        threshold_warning=bundle.threshold.warning,
+        pro_curve=model.metrics.pro_curve(),
         scores=np.array([part.pred_scores[row] for part in known]),
         training_curves=bundle.history,
         settings={
@@ -256,7 +262,12 @@ def _metrics_json(
 ) -> str:
     """The first model's measures, and the other's under "against"."""
     first, *others = (
-        {"bundle": str(model.path), "threshold_origin": model.bundle.threshold.origin, **measured.to_dict()}
+        {
+            "bundle": str(model.path),
+            "threshold_origin": model.bundle.threshold.origin,
+            "threshold_warning": model.bundle.threshold.warning,
+            **measured.to_dict(),
+        }
         for model, measured in zip(models, values, strict=True)
     )
     against = {"against": others[0]} if others else {}

@@ -18,7 +18,10 @@ from roinspect.methods.method import InspectionGraph, predict
 from roinspect.pixels import resize_image
 
 EXAMPLES = 8
-"""Parts that the report shows as pictures."""
+"""Parts that the report shows as pictures, of all kinds in turn."""
+
+WORST = 4
+"""Mistakes of each kind that it shows in any case."""
 
 VERDICTS = (
     "escape",
@@ -29,6 +32,9 @@ VERDICTS = (
     "rightly passed",
 )
 """What can become of a part, in the order in which the report shows it."""
+
+MISTAKES = 3
+"""How many of them, from the first, are mistakes."""
 
 
 def verdict(part: Part, pred_score: float, threshold: float) -> str:
@@ -43,6 +49,8 @@ def verdict(part: Part, pred_score: float, threshold: float) -> str:
 
 def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
     """The parts worth seeing, sorted by what the first model made of them: the worst few of each kind.
+
+    Those are the worst `EXAMPLES` of all kinds in turn, and the worst `WORST` of each kind of mistake.
 
     Where there are two models, those on which they disagree come first.
 
@@ -61,8 +69,18 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
         return len(rejected) == 1, part.pred_scores[0] if is_escape else -part.pred_scores[0]
 
     turns = zip_longest(*(sorted(group, key=rank) for group in groups.values()))
-    chosen = [(kind, part) for turn in turns for kind, part in enumerate(turn) if part is not None]
-    return [part for _, part in sorted(chosen[:EXAMPLES], key=itemgetter(0))]
+    ranked = [
+        (kind, place, part)
+        for place, turn in enumerate(turns)
+        for kind, part in enumerate(turn)
+        if part is not None
+    ]
+    chosen = [
+        (kind, part)
+        for row, (kind, place, part) in enumerate(ranked)
+        if row < EXAMPLES or (kind < MISTAKES and place < WORST)
+    ]
+    return [part for _, part in sorted(chosen, key=itemgetter(0))]
 
 
 def load_examples(

@@ -1,7 +1,8 @@
 """Pixel scores inside the region of interest, counted in bounded memory.
 
 The bins are the top 20 bits of the float32 score: sign, exponent and 11 bits of mantissa, so only scores
-closer than 0.05 % share a bin. That is 24 MB whatever the number of images.
+closer than 0.05 % share a bin, and all from 0 to 5e-42 that of zero. That is 24 MB whatever the number of
+images.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 KEY_BITS = 20
 """How many of a float32's leading bits tell two pixel scores apart."""
 
+ZERO = 2 ** (KEY_BITS - 1)
+"""The key of zero."""
+
 
 class PixelCounts(NamedTuple):
     """What lies in each bin that holds a pixel, highest score first; all (B,)."""
@@ -25,6 +29,8 @@ class PixelCounts(NamedTuple):
     """Other pixels of the ROI."""
     overlap: NDArray[np.float64]
     """Sum over all truth regions of the share of the region's pixels in this bin."""
+    tied: NDArray[np.bool_]
+    """Whether the bin's scores are all equal: it is that of zero, the value of much of many maps."""
 
 
 def order_keys(values: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -101,7 +107,7 @@ class PixelHistogram:
         """Returns the counts of the bins in use."""
         used: NDArray[Any] = np.flatnonzero(self._pixels)[::-1]
         positive = self._truth_pixels[used]
-        return PixelCounts(positive, self._pixels[used] - positive, self._overlap[used])
+        return PixelCounts(positive, self._pixels[used] - positive, self._overlap[used], used == ZERO)
 
     def mass_inside(self) -> float:
         """Returns the share of all maps' total that lies inside the ROI; negatives are zero, 0 / 0 is NaN."""

@@ -1,12 +1,12 @@
 """Measures that count only what lies inside the region of interest, one batch at a time.
 
-Image-level measures are exact. Pixel-level measures come from a histogram of fixed size, each with a bound
-on its distance to the exact value.
+Image-level measures are exact. Pixel-level measures come from histograms of fixed size (24 MB), each with a
+bound on its distance to the exact value. What grows with the number of images is a score, a label and two
+names each, some 100 bytes, so that 230,000 maps of any size take some tens of megabytes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
@@ -17,85 +17,13 @@ from numpy.typing import NDArray
 
 from roinspect.errors import UserError
 from roinspect.evaluation import curves
+from roinspect.evaluation.breakdown import breakdown
 from roinspect.evaluation.histogram import PixelHistogram
+from roinspect.evaluation.intervals import RECALL, bootstrap
+from roinspect.evaluation.values import MetricValues
 
-RECALL = 0.95
-"""Share of the defective parts that must be caught where alarm rates are compared."""
-
-PRO_LIMIT = 0.3
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CategoryValues:
-    """What became of the parts of one category (for instance one kind of defect)."""
-
-    name: str
-    parts: int
-    mean_score: float
-    alarms: int | None
-    """Parts at or above the threshold; None where no threshold was given."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MetricValues:
-    """What was measured. Rates lie in [0, 1]; NaN means that the data cannot answer.
-
-    *Defective* parts have a defect inside the ROI, *outside-only* parts have one only outside it, *good*
-    parts have none. Outside-only parts count as negatives everywhere; an alarm on them is a false reject.
-    """
-
-    defective_parts: int
-    good_parts: int
-    outside_only_parts: int
-    image_auroc: float
-    image_ap: float
-    image_f1_max: float
-    pixel_auroc: float
-    pixel_auroc_error: float
-    pixel_ap: float
-    pixel_ap_error: float
-    pixel_f1_max: float
-    pixel_f1_max_error: float
-    aupro: float
-    """Area under the per-region overlap curve up to a false-positive rate of 0.3."""
-    aupro_error: float
-    recall95_threshold: float
-    """Highest threshold that still catches 95 % of the defective parts."""
-    outside_alarm_rate_at_recall95: float
-    good_alarm_rate_at_recall95: float
-    roi_mass: float
-    """Share of the anomaly maps' total that lies inside the ROI; negative values count as zero."""
-    threshold: float | None
-    escapes: int | None
-    """Defective parts below the threshold; this and the next two are None where no threshold was given."""
-    good_rejects: int | None
-    outside_alarms: int | None
-    categories: tuple[CategoryValues, ...]
-
-    @property
-    def caught(self) -> int | None:
-        """Defective parts at or above the threshold."""
-        return None if self.escapes is None else self.defective_parts - self.escapes
-
-    @property
-    def false_rejects(self) -> int | None:
-        """Good and outside-only parts at or above the threshold."""
-        if self.good_rejects is None or self.outside_alarms is None:
-            return None
-        return self.good_rejects + self.outside_alarms
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON; NaN, which JSON does not know, becomes None."""
-
-        def plain(value: Any) -> Any:
-            return None if isinstance(value, float) and math.isnan(value) else value
-
-        values = {name: plain(value) for name, value in dataclasses.asdict(self).items()}
-        values["categories"] = [
-            {name: plain(value) for name, value in dataclasses.asdict(category).items()}
-            for category in self.categories
-        ]
-        return values | {"caught": self.caught, "false_rejects": self.false_rejects}
+PRO_LIMITS = (0.3, 0.05)
+"""False-positive rates of pixels up to which AUPRO is measured."""
 
 
 class RoiMetrics:
@@ -123,6 +51,7 @@ class RoiMetrics:
         self._labels: list[NDArray[np.bool_]] = []
         self._outside_only: list[NDArray[np.bool_]] = []
         self._categories: list[str] = []
+        self._groups: list[str] = []
         self._histogram = PixelHistogram()
 
     def update(
@@ -135,6 +64,7 @@ class RoiMetrics:
         roi_mask: NDArray[Any],
         category: Sequence[str],
         *,
+        group: Sequence[str] | None = None,
         has_gt_mask: NDArray[Any] | None = None,
     ) -> None:
         """Adds a batch.
@@ -147,6 +77,8 @@ class RoiMetrics:
             gt_mask: (N, H, W) in {0, 1}.
             roi_mask: (N, H, W) in {0, 1}.
             category: N names, for the breakdown.
+            group: N names of what near-duplicates share, "" for none: resampled together for the confidence
+                intervals, and broken down as categories are. Without it every part stands alone.
             has_gt_mask: (N,) false where the truth is unknown: such an image counts at image level and not at
                 pixel level. Known everywhere by default.
 
@@ -160,8 +92,9 @@ class RoiMetrics:
             raise ValueError(
                 f"maps {maps.shape}, truth {gt_mask.shape} and ROI {roi_mask.shape} must be one (N, H, W)"
             )
-        if {len(maps), len(label), len(outside_only), len(category)} != {count}:
-            raise ValueError(f"scores, maps, labels and categories of a batch of {count} differ in number")
+        group = [""] * count if group is None else group
+        if {len(maps), len(label), len(outside_only), len(category), len(group)} != {count}:
+            raise ValueError(f"scores, maps, labels and names of a batch of {count} differ in number")
         scores = np.asarray(pred_score, np.float64)
         # min and max carry a NaN through, and cost no array of their own.
         if count and not np.isfinite([scores.min(), scores.max(), maps.min(), maps.max()]).all():
@@ -174,6 +107,7 @@ class RoiMetrics:
         self._labels.append(np.asarray(label).astype(bool))
         self._outside_only.append(np.asarray(outside_only).astype(bool))
         self._categories.extend(category)
+        self._groups.extend(group)
         known = np.ones(count, bool) if has_gt_mask is None else np.asarray(has_gt_mask).astype(bool)
         for one_map, truth, roi, is_known in zip(
             maps, np.asarray(gt_mask) > 0, np.asarray(roi_mask) > 0, known, strict=True
@@ -187,7 +121,8 @@ class RoiMetrics:
             threshold: `pred_score` at or above which a part is rejected; None leaves the counts out.
 
         Returns:
-            The values; NaN, with a warning, where only one class is present.
+            The values; NaN, with a warning, where only one class is present or where parts are too few for a
+            confidence interval.
         """
         scores = np.concatenate([np.zeros(0), *self._scores])
         label = np.concatenate([np.zeros(0, bool), *self._labels])
@@ -195,12 +130,12 @@ class RoiMetrics:
         good = ~label & ~outside
         _, defective_counts, other_counts = curves.tally(scores, label)
         _warn_of_one_class("image-level measures", "parts", defective_counts, other_counts)
-        positive, negative, overlap = self._histogram.counts()
+        positive, negative, overlap, tied = self._histogram.counts()
         _warn_of_one_class("pixel-level measures", "pixels inside the ROI", positive, negative)
-        pixel_auroc = curves.auroc(positive, negative)
-        pixel_ap = curves.average_precision(positive, negative)
-        pixel_f1 = curves.f1_max(positive, negative)
-        aupro = curves.area_under_pro(overlap, negative, PRO_LIMIT)
+        pixel_auroc = curves.auroc(positive, negative, tied)
+        pixel_ap = curves.average_precision(positive, negative, tied)
+        pixel_f1 = curves.f1_max(positive, negative, tied)
+        aupro, aupro_005 = (curves.area_under_pro(overlap, negative, limit, tied) for limit in PRO_LIMITS)
         at_recall = curves.threshold_at_recall(scores[label], RECALL)
 
         def alarms(which: NDArray[np.bool_]) -> int | None:
@@ -222,6 +157,8 @@ class RoiMetrics:
             pixel_f1_max_error=pixel_f1.error,
             aupro=aupro.value,
             aupro_error=aupro.error,
+            aupro_005=aupro_005.value,
+            aupro_005_error=aupro_005.error,
             recall95_threshold=at_recall,
             outside_alarm_rate_at_recall95=_alarm_rate(scores[outside], at_recall),
             good_alarm_rate_at_recall95=_alarm_rate(scores[good], at_recall),
@@ -230,19 +167,17 @@ class RoiMetrics:
             escapes=None if caught is None else int(label.sum()) - caught,
             good_rejects=alarms(good),
             outside_alarms=alarms(outside),
-            categories=self._by_category(scores, threshold),
+            intervals=bootstrap(scores, label, outside, self._groups, threshold),
+            categories=breakdown(self._categories, scores, label, threshold),
+            groups=breakdown(self._groups, scores, label, threshold) if any(self._groups) else (),
         )
 
-    def _by_category(
-        self, scores: NDArray[np.float64], threshold: float | None
-    ) -> tuple[CategoryValues, ...]:
-        names = np.array(self._categories, dtype=object)
-        found = []
-        for name in sorted(set(self._categories)):
-            own = scores[names == name]
-            alarms = None if threshold is None else int((own >= threshold).sum())
-            found.append(CategoryValues(name, len(own), float(own.mean()), alarms))
-        return tuple(found)
+    def pro_curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The per-region overlap curve inside the ROI, as `curves.pro_curve`; empty where it is undefined."""
+        _, negative, overlap, _ = self._histogram.counts()
+        if not negative.any() or not overlap.any():
+            return np.zeros(0), np.zeros(0)
+        return curves.pro_curve(overlap, negative)
 
 
 def _alarm_rate(scores: NDArray[np.float64], threshold: float) -> float:

@@ -15,18 +15,26 @@ from numpy.typing import NDArray
 
 from roinspect.errors import UserError
 from roinspect.evaluation import charts
-from roinspect.evaluation.metrics import MetricValues
+from roinspect.evaluation.intervals import AT_THRESHOLD
+from roinspect.evaluation.metrics import PRO_LIMITS
 from roinspect.evaluation.pictures import Example, pictures
-from roinspect.evaluation.wording import confusion, measure_rows, verdict_sentences
+from roinspect.evaluation.values import Breakdown, MetricValues
+from roinspect.evaluation.wording import confusion, likely_rate, measure_rows, sampling, verdict_sentences
 
 LISTED = 10
 """How many of the worst escapes and of the worst false rejects are listed by name."""
+
+BROKEN_DOWN = 15
+"""How many categories and how many groups are listed."""
 
 STAGES = ("train", "held-out")
 """Training curves `STAGE/NAME` of these stages share one plot."""
 
 KINDS = {"good": "good", "outside": "damage only outside the region", "defective": "defective"}
 """The kinds of parts, from the harmless to the worst, and how they are called in a plot."""
+
+
+_NO_CURVE = (np.zeros(0), np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,10 @@ class ModelReport:
     """How the threshold was chosen, in words."""
     scores: NDArray[Any]
     """(N,), one a part."""
+    threshold_warning: str = ""
+    """What speaks against the threshold, in words."""
+    pro_curve: tuple[NDArray[Any], NDArray[Any]] = _NO_CURVE
+    """False-positive rates and covered shares, as `curves.pro_curve`; empty where undefined."""
     training_curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     """(epoch, value) pairs under the name of what was measured."""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -62,6 +74,8 @@ class ReportContent:
     """N names of the parts."""
     examples: Sequence[Example] = ()
     timings: Mapping[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    """What the data could not answer."""
 
 
 def write_report(path: Path, content: ReportContent) -> None:
@@ -132,9 +146,14 @@ def render(content: ReportContent) -> str:
         models=views,
         measures=list(measure_rows([model.metrics for model in content.models])),
         roc=charts.roc_svg(curves, is_defective) if both else "",
+        pro=charts.pro_svg([model.pro_curve for model in content.models], *PRO_LIMITS),
+        breakdowns=_breakdowns([model.metrics for model in content.models]),
+        sampling=sampling(content.models[0].metrics),
+        remarks=content.remarks,
         stages=list(zip(charts.SERIES, STAGES, strict=True)),
         plot=(charts.LEFT, charts.RIGHT),
         examples=[(example, list(pictures(example, names))) for example in content.examples],
+        shown=[example.caption for example in content.examples],
         timings=content.timings,
     )
 
@@ -159,7 +178,9 @@ def _view(
         "metrics": model.metrics,
         "threshold": threshold,
         "threshold_origin": model.threshold_origin,
+        "threshold_warning": model.threshold_warning,
         "verdict": verdict,
+        "likely": {name: likely_rate(model.metrics, name) for name in AT_THRESHOLD},
         "histogram": histogram,
         "confusion": list(confusion(groups, threshold)),
         "slider": {
@@ -176,6 +197,21 @@ def _view(
         "settings": dict(_flat(model.settings)),
         "fingerprints": model.fingerprints,
     }
+
+
+def _breakdowns(models: Sequence[MetricValues]) -> list[tuple[str, list[list[Breakdown]], int]]:
+    """Tables by category and by group: title, rows with one entry a model, and how many were left out.
+
+    A table of one row says nothing new. Of a long one the rows with the most mistakes are kept.
+    """
+    tables = []
+    for title, name in (("By category", "categories"), ("By group", "groups")):
+        rows = [list(row) for row in zip(*(getattr(model, name) for model in models), strict=True)]
+        if len(rows) > BROKEN_DOWN:
+            rows.sort(key=lambda row: -sum((one.escapes or 0) + (one.false_rejects or 0) for one in row))
+        if len(rows) > 1:
+            tables.append((title, rows[:BROKEN_DOWN], max(0, len(rows) - BROKEN_DOWN)))
+    return tables
 
 
 def training_plots(curves: Mapping[str, charts.Curve]) -> dict[str, list[charts.Curve]]:

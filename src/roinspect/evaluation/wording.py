@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.evaluation.metrics import MetricValues
+from roinspect.evaluation.intervals import UNKNOWN
+from roinspect.evaluation.values import MetricValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,14 @@ class Measure:
         meaning: in a few words.
         values: as text, one a model; a dash where the data cannot give it.
         best: whether a model's value is the better one; all false for a single model and where all are equal.
+        intervals: 95 % confidence intervals as text, one a model; "" where there is none.
     """
 
     name: str
     meaning: str
     values: tuple[str, ...]
     best: tuple[bool, ...]
+    intervals: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ _MEASURES = (
     ("Pixel average precision", "pixel_ap", "pixel_ap_error", "inside the region"),
     ("Pixel F1, best", "pixel_f1_max", "pixel_f1_max_error", "inside the region"),
     ("AUPRO, up to 0.3", "aupro", "aupro_error", "how well each single defect is covered"),
+    ("AUPRO, up to 0.05", "aupro_005", "aupro_005_error", "the same with few false pixels"),
 )
 _AT_RECALL = "when 95 % of the defective parts are caught"
 _RATES = (
@@ -97,11 +101,26 @@ def measure_rows(models: Sequence[MetricValues]) -> Iterator[Measure]:
         values = [getattr(model, value) for model in models]
         errors = [getattr(model, error) if error else 0.0 for model in models]
         texts = tuple(_number(*pair) for pair in zip(values, errors, strict=True))
-        yield Measure(name, meaning, texts, _best(values, texts))
+        likely = tuple(_likely(model, value) for model in models)
+        yield Measure(name, meaning, texts, _best(values, texts), likely)
     for name, value, meaning, sign in _RATES:
         values = [getattr(model, value) for model in models]
         texts = tuple(_percent(one) for one in values)
-        yield Measure(name, meaning, texts, _best([sign * one for one in values], texts))
+        best = _best([sign * one for one in values], texts)
+        yield Measure(name, meaning, texts, best, tuple(likely_rate(model, value) for model in models))
+
+
+def likely_rate(metrics: MetricValues, name: str) -> str:
+    """The interval of a rate in percent, "" where there is none."""
+    low, high = metrics.intervals.bounds.get(name, UNKNOWN)
+    return "" if np.isnan(low) else f"{100 * low:.1f}–{100 * high:.1f} %"
+
+
+def sampling(metrics: MetricValues) -> str:
+    """How the intervals were found, in words."""
+    found = metrics.intervals
+    drawn = f"{found.units} {found.unit}s" + (" of near-duplicates" if found.unit == "group" else "")
+    return f"{found.level:.0%} confidence, from {found.resamples} resamples of {drawn} (seed {found.seed})"
 
 
 def confusion(groups: Mapping[str, NDArray[Any]], threshold: float) -> Iterator[ConfusionRow]:
@@ -114,6 +133,11 @@ def confusion(groups: Mapping[str, NDArray[Any]], threshold: float) -> Iterator[
     for kind, scores in groups.items():
         rejected = int((scores >= threshold).sum())
         yield ConfusionRow(kind, len(scores) - rejected, rejected, kind != "defective")
+
+
+def _likely(metrics: MetricValues, name: str) -> str:
+    low, high = metrics.intervals.bounds.get(name, UNKNOWN)
+    return "" if np.isnan(low) else f"{low:.3f}–{high:.3f}"
 
 
 def _best(values: Sequence[float], texts: Sequence[str]) -> tuple[bool, ...]:

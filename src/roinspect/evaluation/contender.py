@@ -1,0 +1,190 @@
+"""A method, ours or another's, trained and run on equal terms: the same images, time and process limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.evaluation.isolated import FIRST_STAGE, run_isolated
+from roinspect.pixels import read_image, resize_image
+
+TRAINING, SCORING = "training", "scoring"
+"""The stages after loading."""
+
+SLACK = 1.5
+"""A training may take this many times the budget, and a minute, before it is ended."""
+
+Predict = Callable[[NDArray[np.uint8]], tuple[float, NDArray[np.float32] | None]]
+"""(H, W, 3) uint8 RGB to a score and a map (H, W), or None from methods that give no map."""
+
+_SCORES, _MAPS = "scores.npy", "maps.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it took on this machine.
+
+    Attributes:
+        train_seconds: from the first decoded training image to the trained model.
+        steps: training steps.
+        inference_ms: median milliseconds for one decoded image by itself.
+        model_bytes: of all tensors that the trained model needs.
+        peak_bytes: most memory that the process held, from beginning to end; None where the system
+            does not tell.
+    """
+
+    train_seconds: float
+    steps: int
+    inference_ms: float
+    model_bytes: int
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """N test images as one trained method sees them; higher = more anomalous.
+
+    Attributes:
+        pred_score: (N,).
+        anomaly_map: (N, H, W) at the size asked for; None from methods that give scores only.
+        cost: what it took.
+        notes: what a reader of the numbers must know, such as where the weights come from.
+    """
+
+    pred_score: NDArray[np.float32]
+    anomaly_map: NDArray[np.float32] | None
+    cost: Cost
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_contender(
+    module: str,
+    request: Mapping[str, Any],
+    test: Sequence[Path],
+    size_hw: tuple[int, int],
+    *,
+    name: str,
+    budget_seconds: float,
+    log: Path,
+    environment: Mapping[str, str],
+    stop: threading.Event | None = None,
+) -> Scored:
+    """Train and score in a process of its own.
+
+    Args:
+        module: its main answers with what `tested` returns, and says when training and scoring begin.
+        request: values for the module; `test`, `size_hw`, `budget_seconds` and `folder` are added.
+        test: images to score, in order.
+        size_hw: height and width of what the method is given, and of its maps.
+        name: what errors are about.
+        budget_seconds: for training.
+        log: file for all that the process prints.
+        environment: variables set for the process.
+        stop: as `run_isolated`.
+
+    Raises:
+        UserError: as `run_isolated`.
+    """
+    limits = {
+        FIRST_STAGE: 300 + budget_seconds,
+        TRAINING: SLACK * budget_seconds + 60,
+        SCORING: 60 + 10.0 * len(test),
+    }
+    with tempfile.TemporaryDirectory(prefix="roinspect-contender-") as place:
+        whole = {
+            **request,
+            "test": [str(path.resolve()) for path in test],
+            "size_hw": size_hw,
+            "budget_seconds": budget_seconds,
+            "folder": place,
+        }
+        answered = run_isolated(
+            module,
+            whole,
+            limits,
+            name=name,
+            folder=Path(place),
+            log=log,
+            environment=environment,
+            stop=stop,
+        )
+        maps = Path(place, _MAPS)
+        return Scored(
+            pred_score=np.load(Path(place, _SCORES)),
+            anomaly_map=np.load(maps) if maps.exists() else None,
+            cost=Cost(**answered["cost"]),
+            notes=answered["notes"],
+        )
+
+
+# -- in the process ------------------------------------------------------------------------------------------
+
+
+def tested(
+    predict: Predict,
+    request: Mapping[str, Any],
+    *,
+    own_hw: tuple[int, int],
+    train_seconds: float,
+    steps: int,
+    model_bytes: int,
+    notes: Mapping[str, str],
+) -> dict[str, Any]:
+    """Score the request's test images one at a time, leave the arrays in its folder, and return the answer.
+
+    Args:
+        predict: the trained model.
+        request: as `run_contender` makes it.
+        own_hw: height and width that the model wants.
+        train_seconds: as `Cost`, like the next two.
+        steps: training steps.
+        model_bytes: size of the model.
+        notes: as `Scored`.
+    """
+    folder, count = Path(request["folder"]), len(request["test"])
+    height, width = request["size_hw"]
+    scores = np.zeros(count, np.float32)
+    maps: np.memmap[Any, np.dtype[np.float32]] | None = None
+    seconds = list[float]()
+    for row, path in enumerate(request["test"]):
+        image = resize_image(read_image(path), own_hw)
+        start = time.perf_counter()
+        scores[row], anomaly_map = predict(image)
+        seconds.append(time.perf_counter() - start)
+        if anomaly_map is None:
+            continue
+        if maps is None:
+            # On disk, so that the memory that is measured is the method's.
+            maps = np.lib.format.open_memmap(
+                folder / _MAPS, mode="w+", dtype=np.float32, shape=(count, height, width)
+            )
+        maps[row] = resize_image(anomaly_map, (height, width))
+    np.save(folder / _SCORES, scores)
+    if maps is not None:
+        maps.flush()
+    cost = Cost(train_seconds, steps, 1000 * statistics.median(seconds), model_bytes, _peak_bytes())
+    return {"cost": dataclasses.asdict(cost), "notes": dict(notes)}
+
+
+def _peak_bytes() -> int | None:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # The resource module would count what the caller held before this process took its place.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None

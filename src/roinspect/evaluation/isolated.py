@@ -1,0 +1,179 @@
+"""Work in a process of its own, which says how far it is and is killed where a stage takes too long.
+
+Request and answer are JSON, one line each on the process's standard input and output; all else that it prints
+goes to a log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+from roinspect.errors import UserError
+
+FIRST_STAGE = "loading"
+"""What a process does until it names another stage."""
+
+Work = Callable[[dict[str, Any], Callable[[str], None]], dict[str, Any]]
+"""Takes the request and a function that names the stage that begins; returns the answer."""
+
+_LOOK = 0.5
+
+
+class CancelledError(Exception):
+    """The caller wants no answer any more."""
+
+
+def run_isolated(
+    module: str,
+    request: Mapping[str, Any],
+    limits: Mapping[str, float],
+    *,
+    name: str,
+    folder: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    """Run ``python -m MODULE``, whose main calls `answer`, until it has answered.
+
+    The process is killed, not asked to end, in whatever way this call ends; it also ends by itself where the
+    caller is killed.
+
+    Args:
+        module: what to run.
+        request: values for JSON.
+        limits: seconds that each stage may take, `FIRST_STAGE` among them.
+        name: what errors are about.
+        folder: the process's working folder, so that what others leave behind lies there.
+        log: file for all that the process prints.
+        environment: variables set for it.
+        stop: set from another thread to end it.
+
+    Returns:
+        The answer.
+
+    Raises:
+        UserError: what the process raised, a stage took too long, or it crashed or was killed.
+        CancelledError: `stop` was set.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            # A Ctrl-C is for the caller, who then ends the process.
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+        )
+    assert process.stdin is not None and process.stdout is not None
+    lines: Queue[str] = Queue()
+    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    try:
+        # It stays open: its end tells the process that nobody waits for the answer any more.
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        return _await(process, lines, limits, name, log, stop)
+    except BrokenPipeError:
+        raise _death(process, name, log) from None
+    finally:
+        process.kill()
+        process.wait()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def answer(work: Work) -> None:
+    """The other side: do the work that standard input asks for, and answer."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(**message: Any) -> None:
+        channel.write(json.dumps(message) + "\n")
+        channel.flush()
+
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_caller, daemon=True).start()
+    try:
+        say(answer=work(request, lambda stage: say(stage=stage)))
+    except UserError as error:
+        say(error={"what": error.what, "where": error.where, "remedy": error.remedy})
+    except Exception as error:  # whatever others' code raises becomes one line; the rest is in the log
+        traceback.print_exc()
+        first = (str(error).strip() or "no message").splitlines()[0]
+        say(crash=f"{type(error).__name__}: {first[:200]}")
+
+
+def _await(
+    process: subprocess.Popen[str],
+    lines: Queue[str],
+    limits: Mapping[str, float],
+    name: str,
+    log: Path,
+    stop: threading.Event | None,
+) -> dict[str, Any]:
+    stage, started = FIRST_STAGE, time.monotonic()
+    while True:
+        if stop is not None and stop.is_set():
+            raise CancelledError(name)
+        left = started + limits[stage] - time.monotonic()
+        if left <= 0:
+            raise UserError(
+                f"{stage} took longer than {limits[stage]:.0f} s and was ended",
+                where=name,
+                remedy="give a larger --budget or a smaller --size",
+            )
+        try:
+            line = lines.get(timeout=min(_LOOK, left))
+        except Empty:
+            continue
+        if not line:
+            raise _death(process, name, log)
+        message = json.loads(line)
+        if "stage" in message:
+            stage, started = message["stage"], time.monotonic()
+        elif "error" in message:
+            error = message["error"]
+            raise UserError(error["what"], where=error["where"] or name, remedy=error["remedy"])
+        elif "crash" in message:
+            raise UserError(message["crash"], where=name, remedy=f"see {log}")
+        else:
+            return dict(message["answer"])
+
+
+def _read(stream: Any, lines: Queue[str]) -> None:
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put("")
+
+
+def _leave_with_caller() -> None:
+    # Not through sys.stdin, whose lock a thread that waits would keep at the interpreter's end.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _death(process: subprocess.Popen[str], name: str, log: Path) -> UserError:
+    code = process.wait()
+    if code == -9:
+        return UserError("was killed", where=name, remedy="see whether memory ran out")
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
+    return UserError(f"its process {how} and gave no answer", where=name, remedy=f"see {log}")

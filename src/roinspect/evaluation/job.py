@@ -1,0 +1,132 @@
+"""One method with one seed on one data set: what a comparison runs many of, here or on another machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roinspect.data.records import Record, read_records
+from roinspect.data.roi import attach_roi
+from roinspect.data.splits import hold_out
+from roinspect.errors import UserError
+from roinspect.evaluation.contender import Scored, run_contender
+from roinspect.evaluation.peers import run_peer
+from roinspect.methods.method import METHODS
+
+HELD_OUT = 0.15
+"""Share of the good training images that no method trains on: ours set their thresholds with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run.
+
+    Attributes:
+        method: one of ours, or of anomalib's.
+        seed: of weights, order and noise, and of which images are held out.
+        data: a folder or a manifest, as `read_records` takes it.
+        size_hw: height and width that images are resized to.
+        batch_size: images per training step.
+        budget_seconds: time for training.
+        threads: CPU threads.
+        log: file for all that is printed.
+        roi: where the ROI masks are, as `attach_roi` takes it.
+        columns: the manifest's column names.
+        textures: as `run_peer`.
+    """
+
+    method: str
+    seed: int
+    data: Path
+    size_hw: tuple[int, int]
+    batch_size: int
+    budget_seconds: float
+    threads: int
+    log: Path
+    roi: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    textures: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{self.method}-seed{self.seed}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the method is one of this project's."""
+        return self.method in METHODS
+
+
+def records_to_test(data: Path, roi: str, columns: Mapping[str, str]) -> list[Record]:
+    """What every method is tested on, with its ROI masks.
+
+    Raises:
+        UserError: there is no such data, or none in the test split.
+    """
+    records = [record for record in read_records(data, columns=columns) if record.split == "test"]
+    if not records:
+        raise UserError(
+            "no photographs in the test split", where=data, remedy="add some; see `roinspect check`"
+        )
+    return attach_roi(records, roi, data, columns=columns)
+
+
+def run(job: Job, stop: threading.Event | None = None) -> Scored:
+    """Train and score in a process of its own, which is killed where it takes too long.
+
+    Raises:
+        UserError: the method cannot be trained on these data, failed, or took too long.
+        CancelledError: `stop` was set.
+    """
+    records = read_records(job.data, columns=job.columns)
+    test = [record for record in records if record.split == "test"]
+    environment = {"OMP_NUM_THREADS": str(job.threads)}
+    if not job.is_ours:
+        seen = [record for record in records if record.split != "test"]
+        fitted, _ = hold_out(seen, "good", HELD_OUT, job.seed, job.data)
+        return run_peer(
+            job.method,
+            fitted,
+            test,
+            job.size_hw,
+            budget_seconds=job.budget_seconds,
+            seed=job.seed,
+            batch_size=job.batch_size,
+            textures=job.textures,
+            log=job.log,
+            environment=environment,
+            stop=stop,
+        )
+    # A folder or a mask of its own is meant from here; the process stands elsewhere.
+    is_path = job.roi not in ("auto", "none") and not job.roi.startswith("column:")
+    request = {
+        "method": job.method,
+        "data": str(job.data.resolve()),
+        "roi": str(Path(job.roi).resolve()) if is_path else job.roi,
+        "columns": dict(job.columns),
+        "seed": job.seed,
+        "batch_size": job.batch_size,
+        "held_out": HELD_OUT,
+    }
+    return run_contender(
+        "roinspect.evaluation.method_process",
+        request,
+        [record.image_path for record in test],
+        job.size_hw,
+        name=job.method,
+        budget_seconds=job.budget_seconds,
+        log=job.log,
+        environment=environment,
+        stop=stop,
+    )
+
+
+def attempt(job: Job, stop: threading.Event | None = None) -> Scored | str:
+    """What came of a job: what `run` returns, or one line why there is nothing."""
+    try:
+        return run(job, stop)
+    except UserError as error:
+        return str(error)

@@ -1,0 +1,71 @@
+"""The process in which one of our methods is trained for a given time and scores images; `job` starts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.evaluation.contender import SCORING, TRAINING, tested
+from roinspect.evaluation.isolated import answer
+from roinspect.evaluation.pace import measure_pace
+from roinspect.methods.method import load_graph, method_class, predict
+from roinspect.training import TrainingSettings, train
+
+
+def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any]:
+    """Train and score, as `run_contender` asks for."""
+    cls = method_class(request["method"])
+    settings_class: Any = cls.settings_class
+    settings = settings_class.preset("compact")
+    height, width = request["size_hw"]
+    training = TrainingSettings(
+        size=f"{height}x{width}",
+        batch_size=request["batch_size"],
+        seed=request["seed"],
+        held_out=request["held_out"],
+    )
+    data, bundle_path = Path(request["data"]), Path(request["folder"], "bundle")
+    where = {"roi": request["roi"], "columns": request["columns"]}
+    pace = measure_pace(request["method"], settings, data, training, **where)
+    training = dataclasses.replace(training, epochs=pace.epochs(request["budget_seconds"]))
+    assert training.epochs is not None
+
+    begin(TRAINING)
+    start = time.perf_counter()
+    train(request["method"], data, bundle_path, method_settings=settings, training=training, **where)
+    train_seconds = time.perf_counter() - start
+
+    begin(SCORING)
+    bundle, graph = load_graph(bundle_path)
+
+    def one(image: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
+        found = predict(graph, image[None])
+        return float(found.pred_score[0]), found.anomaly_map[0]
+
+    notes = {
+        "steps": f"{training.epochs} epochs, chosen from {pace.step_seconds:.3g} s a step "
+        f"and {pace.start_seconds:.3g} s beforehand",
+        "preset": "compact",
+        "learns from": {"good": "good parts", "all": "good and defective parts"}[cls.trains_on],
+    }
+    if "backbone" in bundle.method_settings:
+        notes["weights"] = f"{bundle.method_settings['backbone']}, pretrained"
+    return tested(
+        one,
+        request,
+        own_hw=bundle.size_hw,
+        train_seconds=train_seconds,
+        steps=training.epochs * pace.steps,
+        model_bytes=sum(tensor.nbytes for tensor in graph.state_dict().values()),
+        notes=notes,
+    )
+
+
+if __name__ == "__main__":
+    answer(main)
