@@ -223,8 +223,9 @@ def _spread(results: Sequence[Mapping[str, Any]], name: str) -> str:
     values = [result[name] for result in results]
     if None in values:
         return "–"
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.3f} ± {deviation:.3f}"
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
 HEAD = (
@@ -298,7 +299,7 @@ def write_tables() -> None:
 # -- cost ----------------------------------------------------------------------------------------------------
 
 
-def cost(rounds: int = 12) -> None:
+def cost(rounds: int = 16) -> None:
     """Step and inference times, the two of a pair in turns; ratios of their medians."""
     rows = {}
     for name, net in NETS.items():
@@ -331,7 +332,7 @@ def cost(rounds: int = 12) -> None:
                 optimizer.step()
                 steps[arm].append(time.perf_counter() - start)
         shapes = set()
-        for _ in range(rounds):
+        for _ in range(6 * rounds):
             for arm, (model, _optimizer) in models.items():
                 graph = model.inspection_graph().eval()
                 start = time.perf_counter()
