@@ -65,6 +65,20 @@ def defect_place(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8]) -> Pla
     return "outside" if outside else "none"
 
 
+def is_outside_only(label: int, place: str) -> bool:
+    """Whether a part counts as good although it has a defect: what of it lies inside is too small to count.
+
+    Args:
+        label: the label in use, as `label_in_roi`.
+        place: where the defect lies, as `defect_place`.
+
+    Example:
+        >>> is_outside_only(0, "outside"), is_outside_only(1, "both"), is_outside_only(0, "none")
+        (True, False, False)
+    """
+    return label == 0 and place in ("outside", "both")
+
+
 def attach_roi(
     records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
 ) -> list[Record]:

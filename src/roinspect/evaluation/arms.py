@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import UNKNOWN_LABEL, DecodedCache
+from roinspect.data.roi import is_outside_only
 from roinspect.errors import UserError
 from roinspect.evaluation.contender import Scored
 from roinspect.evaluation.metrics import RoiMetrics
@@ -74,8 +75,9 @@ def _measured(
 ) -> dict[str, Any]:
     metrics = RoiMetrics()
     places = np.array(test.places)
-    # As `Part.is_outside_only`.
-    outside_only = (test.labels == 0) & np.isin(places, ("outside", "both"))
+    outside_only = np.array(
+        [is_outside_only(*part) for part in zip(test.labels.tolist(), test.places, strict=True)]
+    )
     known = np.flatnonzero(test.labels != UNKNOWN_LABEL)
     for first in range(0, len(known), _BATCH):
         rows = known[first : first + _BATCH]

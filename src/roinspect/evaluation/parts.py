@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from roinspect.data.dataset import UNKNOWN_LABEL
 from roinspect.data.records import Record
+from roinspect.data.roi import is_outside_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Part:
     @property
     def is_outside_only(self) -> bool:
         """Whether it counts as good although it has a defect, which lies outside the ROI."""
-        return self.label == 0 and self.place in ("outside", "both")
+        return is_outside_only(self.label, self.place)
 
 
 def table(parts: Sequence[Part], thresholds: Sequence[float]) -> str:
