@@ -21,7 +21,9 @@ from roinspect.bundle import (  # noqa: E402
     SCHEMA_VERSION,
     Bundle,
     Threshold,
+    photograph_digest,
     read_bundle,
+    read_trained_on,
     read_weights,
     refuse_existing,
     replace_threshold,
@@ -48,10 +50,14 @@ TENSORS = {
 }
 
 
+TRAINED_ON = ["0123456789abcdef", "fedcba9876543210", "0011223344556677"]
+FILES = ["bundle.json", "trained_on.txt", "weights.safetensors"]
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "part.bundle"
-    save_bundle(path, BUNDLE, TENSORS)
+    save_bundle(path, BUNDLE, TENSORS, trained_on=TRAINED_ON)
     return path
 
 
@@ -81,19 +87,42 @@ def test_what_was_written_comes_back(saved: Path) -> None:
     assert set(tensors) == set(TENSORS)
     for name, tensor in TENSORS.items():
         assert torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype
+    assert read_trained_on(saved) == set(TRAINED_ON)
+
+
+def test_what_was_trained_on_may_be_unknown(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "out", BUNDLE, TENSORS)
+    assert read_trained_on(tmp_path / "out") == set()
+    assert listed(tmp_path / "out") == ["bundle.json", "weights.safetensors"]
+
+
+def test_many_photographs_take_little_room(tmp_path: Path) -> None:
+    digests = [f"{number:016x}" for number in range(20_000)]
+    save_bundle(tmp_path / "out", BUNDLE, TENSORS, trained_on=reversed(digests))
+    assert (tmp_path / "out/trained_on.txt").stat().st_size == 17 * 20_000
+    assert (tmp_path / "out/bundle.json").stat().st_size < 5000
+    assert read_trained_on(tmp_path / "out") == set(digests)
+
+
+def test_a_digest_is_of_the_contents_alone(tmp_path: Path) -> None:
+    for name, content in (("a.png", b"pixels"), ("b.jpg", b"pixels"), ("c.png", b"others")):
+        (tmp_path / name).write_bytes(content)
+    one, same, other = (photograph_digest(file) for file in sorted(tmp_path.iterdir()))
+    assert one == same != other and len(one) == len(other) == 16
 
 
 def test_nothing_but_text_and_safetensors_is_in_it(saved: Path) -> None:
-    assert listed(saved) == ["bundle.json", "weights.safetensors"]
+    assert listed(saved) == FILES
     assert listed(saved.parent) == ["part.bundle"]
     for file in saved.iterdir():
         start = file.read_bytes()[:16]
         # A pickle begins with its protocol, torch's own files are zip archives.
-        assert not start.startswith((b"\x80", b"PK")) and b"{" in start
+        assert not start.startswith((b"\x80", b"PK"))
+        assert start.isalnum() if file.suffix == ".txt" else b"{" in start
 
 
 @settings(deadline=None, max_examples=300)
-@given(data=st.data(), name=st.sampled_from(["bundle.json", "weights.safetensors"]), flip=st.integers(1, 255))
+@given(data=st.data(), name=st.sampled_from(FILES), flip=st.integers(1, 255))
 def test_a_changed_byte_is_refused(saved: Path, data: st.DataObject, name: str, flip: int) -> None:
     file = saved / name
     whole = file.read_bytes()
@@ -103,12 +132,13 @@ def test_a_changed_byte_is_refused(saved: Path, data: st.DataObject, name: str, 
         with pytest.raises(UserError) as caught:
             read_bundle(saved)
             read_weights(saved)
+            read_trained_on(saved)
         assert caught.value.where == str(file)
     finally:
         file.write_bytes(whole)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "weights.safetensors"])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("change", ["cut", "emptied", "longer", "missing"])
 def test_a_file_cut_short_or_gone_is_refused(saved: Path, tmp_path: Path, name: str, change: str) -> None:
     copy = Path(shutil.copytree(saved, tmp_path / "copy"))
@@ -118,6 +148,7 @@ def test_a_file_cut_short_or_gone_is_refused(saved: Path, tmp_path: Path, name: 
     else:
         (copy / name).write_bytes({"cut": whole[:-1], "emptied": b"", "longer": whole + b" "}[change])
     with pytest.raises(UserError) as caught:
+        read_trained_on(copy)
         read_weights(copy)
     assert caught.value.where == str(copy / name) and caught.value.remedy
 
@@ -222,12 +253,14 @@ def test_a_threshold_is_replaced_and_nothing_else(saved: Path, tmp_path: Path) -
     assert json.dumps(dataclasses.asdict(read_bundle(copy))) == json.dumps(
         dataclasses.asdict(dataclasses.replace(BUNDLE, threshold=OTHER))
     )
-    assert set(read_weights(copy)) == set(TENSORS)
+    assert set(read_weights(copy)) == set(TENSORS) and read_trained_on(copy) == set(TRAINED_ON)
     after = (copy / "weights.safetensors").stat()
     assert (after.st_mtime_ns, after.st_ino) == (weights.st_mtime_ns, weights.st_ino)
-    assert listed(copy) == ["bundle.json", "weights.safetensors"]
+    assert listed(copy) == FILES
     # As training would have written it.
-    save_bundle(tmp_path / "anew", dataclasses.replace(BUNDLE, threshold=OTHER), TENSORS)
+    save_bundle(
+        tmp_path / "anew", dataclasses.replace(BUNDLE, threshold=OTHER), TENSORS, trained_on=TRAINED_ON
+    )
     assert (tmp_path / "anew" / "bundle.json").read_bytes() == (copy / "bundle.json").read_bytes()
 
 
@@ -239,7 +272,7 @@ def test_a_full_disk_leaves_the_former_threshold(
     with pytest.raises(UserError, match="former threshold still holds") as caught:
         replace_threshold(copy, OTHER)
     assert caught.value.where == str(copy / "bundle.json")
-    assert listed(copy) == ["bundle.json", "weights.safetensors"]
+    assert listed(copy) == FILES
     assert read_bundle(copy).threshold == BUNDLE.threshold
 
 

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from roinspect.calibration import best_f1_threshold, false_reject_threshold, highest_rate
+from roinspect.calibration import (
+    best_f1_threshold,
+    choose_threshold,
+    false_reject_threshold,
+    highest_rate,
+)
 
 # Rounded ones give ties.
 FLOAT32 = st.floats(-1e6, 1e6, width=32) | st.integers(0, 5).map(lambda x: x / 4)
@@ -148,3 +153,18 @@ def test_the_threshold_lies_halfway() -> None:
 def test_best_f1_needs_both_kinds(scores: list[float], labels: list[int]) -> None:
     with pytest.raises(ValueError, match="both classes"):
         best_f1_threshold(scores, labels)
+
+
+def test_good_parts_alone_give_a_quantile_and_both_kinds_the_best_f1() -> None:
+    scores = np.arange(10, dtype=np.float32)
+    labels, groups = np.zeros(10, np.int64), [""] * 10
+    assert np.sum(scores >= choose_threshold(scores, labels, groups, 0.2).value) == 2
+    labels[7:] = 1
+    assert 6 < choose_threshold(scores, labels, groups, 0.2).value <= 7
+
+
+def test_the_groups_of_the_good_parts_alone_are_counted() -> None:
+    scores = np.arange(8, dtype=np.float32)
+    labels = np.array([0, -1, 0, 0, -1, 0, 0, -1])
+    origin = choose_threshold(scores, labels, ["a", "x", "a", "b", "y", "b", "", "z"], 0.4).origin
+    assert "5 held-out good parts of 3 groups" in origin

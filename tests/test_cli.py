@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from roinspect import __version__
+from roinspect import __version__, cli
 from roinspect.bundle import SCHEMA_VERSION, Threshold, read_bundle, read_weights, save_bundle
 from roinspect.cli import VERBS, main
 from roinspect.pixels import image_size, read_image, write_image
@@ -217,9 +218,29 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-def test_help_needs_no_torch() -> None:
-    code = "import sys; from roinspect.cli import main; main(['--help']); assert 'torch' not in sys.modules"
-    assert python(code).returncode == 0
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        ("['--help']", "torch cv2 numpy jsonargparse"),
+        *((f"['{verb}', '--help']", "torch onnxruntime") for verb in ("evaluate", "calibrate", "predict")),
+        *((f"['{verb}', '--help']", "torch cv2") for verb in ("check", "synth")),
+    ],
+)
+def test_help_loads_nothing_heavy(arguments: str, absent: str) -> None:
+    done = python(
+        f"import sys; from roinspect.cli import main; main({arguments}); "
+        f"loaded = set({absent.split()}) & set(sys.modules); assert not loaded, loaded"
+    )
+    assert done.returncode == 0 and "usage: roinspect" in done.stdout, done.stderr
+
+
+def test_a_verb_is_one_file_and_one_row() -> None:
+    assert {module.name for module in pkgutil.iter_modules(cli.__path__)} == set(VERBS)
+
+
+def test_python_m_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "roinspect", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == f"roinspect {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", ["'train', 'grdnet', '.', '--out', 'x'", "'predict', 'b', 'i'", "'demo'"])
@@ -235,7 +256,7 @@ def test_an_interruption(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> No
     def interrupted(_: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(VERBS, "check", ("", interrupted))
+    monkeypatch.setattr("roinspect.cli.check.run", interrupted)
     assert run("check") == 130 and capsys.readouterr().err == "roinspect: interrupted\n"
 
 

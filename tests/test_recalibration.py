@@ -13,12 +13,12 @@ import pytest
 
 pytest.importorskip("torch")
 from roinspect import Inspector
-from roinspect.bundle import read_bundle, read_weights
+from roinspect.bundle import read_bundle, read_trained_on, read_weights, save_bundle
+from roinspect.calibration import choose_threshold
 from roinspect.cli import main
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.recalibration import Way, _held_out, read_rate
-from roinspect.training import choose_threshold
 
 Capture = pytest.CaptureFixture[str]
 
@@ -153,7 +153,7 @@ def test_test_photographs_are_refused(bundle: Path, fresh: Path, capsys: Capture
 
 @pytest.mark.parametrize("split", ["val", "train", None])
 def test_no_test_photograph_is_ever_among_them(bundle: Path, fresh: Path, split: str | None) -> None:
-    chosen = _held_out(read_bundle(bundle), fresh, split, None)
+    chosen = _held_out(read_trained_on(bundle), fresh, split, None)
     assert {record.split for record in chosen} == {split or "val"}
 
 
@@ -167,20 +167,48 @@ def test_of_the_training_data_only_what_was_held_out_is_used(
     count = trained.training["held_out_images"]
     assert f"of {count} held-out good parts" in after.origin
     assert f"{trained.training['images']} of 12 photographs are left out" in capsys.readouterr().err
-    held = [record.image_path for record in _held_out(trained, zipper, None, None)]
+    held = [record.image_path for record in _held_out(read_trained_on(bundle), zipper, None, None)]
     assert len(held) == count
-    again = choose_threshold(scores(bundle, held).astype(np.float32), np.zeros(count, np.int64), 0.01)
+    again = choose_threshold(
+        scores(bundle, held).astype(np.float32), np.zeros(count, np.int64), [""] * count, 0.01
+    )
     assert again.value == pytest.approx(after.value, rel=1e-5)
 
 
-def test_the_training_data_are_known_in_another_folder(bundle: Path, zipper: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(zipper, tmp_path / "elsewhere")
-    trained = read_bundle(bundle)
-    assert len(_held_out(trained, copy, None, None)) == trained.training["held_out_images"]
-    # One photograph more, and they are other data.
-    shutil.copy(copy / "train/good/000.png", copy / "train/good/new.png")
-    count = sum(record.split == "train" for record in read_records(copy))
-    assert len(_held_out(trained, copy, None, None)) == count
+def test_photographs_of_the_training_are_known_among_others(
+    bundle: Path, zipper: Path, fresh: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    others, learned = sorted((fresh / "train/good").iterdir()), read_bundle(bundle).training["images"]
+    (tmp_path / "parts/good").mkdir(parents=True)
+    for number, image in enumerate([*sorted((zipper / "train/good").iterdir()), *others]):
+        shutil.copy(image, tmp_path / f"parts/good/renamed{number:02}.png")
+    assert run("calibrate", bundle, tmp_path / "parts", "--false-reject", "20%") == 0
+    one_line(capsys, "WARNING", f"{learned} of {12 + len(others)} photographs are left out")
+    origin = read_bundle(bundle).threshold.origin
+    assert f"of {12 + len(others) - learned} held-out good parts" in origin
+
+
+def test_nothing_but_photographs_of_the_training_is_refused(
+    bundle: Path, zipper: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    held = {record.key for record in _held_out(read_trained_on(bundle), zipper, None, None)}
+    (tmp_path / "parts/good").mkdir(parents=True)
+    for record in read_records(zipper):
+        if record.split == "train" and record.key not in held:
+            shutil.copy(record.image_path, tmp_path / "parts/good")
+    before = (bundle / "bundle.json").read_bytes()
+    assert run("calibrate", bundle, tmp_path / "parts") == 2
+    assert "that were not trained on" in capsys.readouterr().err
+    assert (bundle / "bundle.json").read_bytes() == before
+
+
+def test_a_bundle_that_does_not_know_says_so(
+    bundle: Path, zipper: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    save_bundle(tmp_path / "older", read_bundle(bundle), read_weights(bundle))
+    assert run("calibrate", tmp_path / "older", zipper, "--false-reject", "20%") == 0
+    one_line(capsys, "WARNING", "older", "does not say")
+    assert "of 12 held-out good parts" in read_bundle(tmp_path / "older").threshold.origin
 
 
 # -- faults --------------------------------------------------------------------------------------------------
@@ -230,7 +258,7 @@ def test_faults_are_one_line_and_change_nothing(
     assert run("calibrate", bundle, data, *options) == 2
     one_line(capsys, *words)
     assert (bundle / "bundle.json").read_bytes() == before
-    assert len(list(bundle.iterdir())) == 2
+    assert len(list(bundle.iterdir())) == 3
 
 
 def test_a_bundle_and_data_are_wanted(bundle: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from roinspect.bundle import read_bundle, read_weights  # noqa: E402
+from roinspect.bundle import photograph_digest, read_bundle, read_trained_on, read_weights  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
@@ -27,7 +27,7 @@ from roinspect.methods.grdnet import GrdNet  # noqa: E402
 from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
 from roinspect.methods.method import load_graph  # noqa: E402
 from roinspect.pixels import write_image  # noqa: E402
-from roinspect.training import TrainingSettings, choose_threshold, train  # noqa: E402
+from roinspect.training import TrainingSettings, prepare, train  # noqa: E402
 
 # Twenty steps an epoch, so a checkpoint every second epoch.
 RUN = TrainingSettings(
@@ -66,10 +66,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(data: Path, out: Path, training: TrainingSettings = RUN, **options: Any) -> Path:
-    method = options.pop("method", METHOD)
-    train(
-        "grdnet", data, out, method_settings=method, training=training, roi=str(data / "roi.png"), **options
-    )
+    method, parts = options.pop("method", METHOD), options.pop("manifest", data)
+    roi = str(data / "roi.png")
+    train("grdnet", parts, out, method_settings=method, training=training, roi=roi, **options)
     return out
 
 
@@ -121,6 +120,13 @@ def test_a_training_leaves_a_whole_bundle(undisturbed: Path, data: Path) -> None
     # The run's folder keeps logs and settings; its checkpoint has done its duty.
     assert not (undisturbed.parent / "bundle.run" / "last.ckpt").exists()
     assert list((undisturbed.parent / "bundle.run" / "tensorboard").glob("events*"))
+
+
+def test_a_bundle_knows_what_it_was_trained_on(undisturbed: Path, data: Path) -> None:
+    digests = {photograph_digest(path) for path in (data / "train" / "good").iterdir()}
+    known = read_trained_on(undisturbed)
+    # Without the two that were held out.
+    assert known < digests and len(known) == len(digests) - 2
 
 
 def test_history_has_held_out_losses_every_second_epoch(undisturbed: Path) -> None:
@@ -373,12 +379,33 @@ def test_labelled_defects_in_val_give_the_best_f1(data: Path, tmp_path: Path) ->
     assert bundle.training["images"] == 6 and bundle.training["held_out_images"] == 6
 
 
-def test_a_threshold_needs_no_defects() -> None:
-    scores = np.arange(10, dtype=np.float32)
-    labels = np.zeros(10, np.int64)
-    assert np.sum(scores >= choose_threshold(scores, labels, 0.2).value) == 2
-    labels[7:] = 1
-    assert 6 < choose_threshold(scores, labels, 0.2).value <= 7
+def test_held_out_near_duplicates_are_no_evidence(data: Path, tmp_path: Path) -> None:
+    images = sorted((data / "train" / "good").iterdir())
+    manifest = tmp_path / "parts.csv"
+    lines = ["image_path,label,split,group"]
+    lines += [f"{path},good,{'val' if row < 6 else 'train'},{row // 3}" for row, path in enumerate(images)]
+    manifest.write_text("\n".join(lines))
+    trained(data, tmp_path / "bundle", QUICK, manifest=manifest)
+    threshold = read_bundle(tmp_path / "bundle").threshold
+    assert "6 held-out good parts of 2 groups" in threshold.origin
+    assert "of 2 groups cannot support" in threshold.warning
+
+
+# -- how long ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "epochs", "recorded"),
+    # Twenty steps an epoch.
+    [({}, 3, 45), ({"steps": 61}, 4, 61), ({"epochs": 2}, 2, None), ({"epochs": 1, "steps": 61}, 1, 61)],
+)
+def test_a_training_lasts_as_asked_or_as_its_method_needs(
+    data: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, int], epochs: int, recorded: int | None
+) -> None:
+    monkeypatch.setattr(GrdNet, "default_steps", 45)
+    training = TrainingSettings(size="64", batch_size=1, held_out=0.1, threads=1, **asked)  # type: ignore[arg-type]
+    ready = prepare("grdnet", data, METHOD, training, roi=str(data / "roi.png"))
+    assert (ready.steps_per_epoch, ready.model.epochs, ready.training.steps) == (20, epochs, recorded)
 
 
 # -- settings ----------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """A trained model's folder: weights, settings, threshold, metrics and fingerprints. Never pickle.
 
     BUNDLE/
-      bundle.json          everything but the weights, and the weights' checksum
+      bundle.json          everything but the weights, and the other files' checksums
       weights.safetensors  tensors of the inspection graph
+      trained_on.txt       a digest of each photograph that was trained on, one a line
 
 A bundle is written whole or not at all, and is refused when a byte of it has changed.
 """
@@ -15,7 +16,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 2
-_MANIFEST, _WEIGHTS = "bundle.json", "weights.safetensors"
+_MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,22 @@ class Bundle:
         return hottest_level(anomaly_map, self.map_share)
 
 
+def photograph_digest(path: Path) -> str:
+    """The first 64 bits of the file's SHA-256, as 16 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def save_bundle(
-    path: Path, bundle: Bundle, tensors: Mapping[str, Tensor], *, overwrite: bool = False
+    path: Path,
+    bundle: Bundle,
+    tensors: Mapping[str, Tensor],
+    *,
+    trained_on: Iterable[str] = (),
+    overwrite: bool = False,
 ) -> None:
     """Write a bundle: into a folder beside `path` first, which then takes its name.
 
@@ -98,6 +113,7 @@ def save_bundle(
         path: the folder to make.
         bundle: the manifest.
         tensors: the inspection graph's state.
+        trained_on: each photograph's `photograph_digest`.
         overwrite: replace a bundle that is there.
 
     Raises:
@@ -114,6 +130,9 @@ def save_bundle(
         (partial / _WEIGHTS).write_bytes(weights)
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
         content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+        if digests := "".join(f"{digest}\n" for digest in sorted(set(trained_on))).encode():
+            (partial / _TRAINED_ON).write_bytes(digests)
+            content["trained_on_sha256"] = hashlib.sha256(digests).hexdigest()
         content["manifest_sha256"] = _digest(content)
         (partial / _MANIFEST).write_bytes(_text(content))
         # A folder cannot take the place of a full one: the former steps aside, and back where that fails.
@@ -183,11 +202,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
-    expected = _manifest(path)["weights_sha256"]
-    weights = _read(path / _WEIGHTS)
-    if hashlib.sha256(weights).hexdigest() != expected:
-        raise _damaged(path / _WEIGHTS)
-    return load(weights)
+    return load(_read_checked(path / _WEIGHTS, _manifest(path)["weights_sha256"]))
+
+
+def read_trained_on(path: Path) -> frozenset[str]:
+    """The `photograph_digest` of each photograph that was trained on; none where the bundle does not say.
+
+    Raises:
+        UserError: as `read_bundle`.
+    """
+    expected = _manifest(path).get("trained_on_sha256")
+    if expected is None:
+        return frozenset()
+    return frozenset(_read_checked(path / _TRAINED_ON, expected).decode().split())
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -236,6 +263,13 @@ def _read(file: Path) -> bytes:
             where=file,
             remedy="name the folder that training wrote as --out",
         ) from None
+
+
+def _read_checked(file: Path, sha256: str) -> bytes:
+    content = _read(file)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _damaged(file)
+    return content
 
 
 def _damaged(file: Path) -> UserError:

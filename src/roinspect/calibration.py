@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from roinspect.bundle import Threshold
 
@@ -131,3 +132,22 @@ def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
     # Between neighbouring float32 numbers there is no middle, which would be rounded onto the lower one.
     value = value if value > lower else lowest_rejected
     return Threshold(float(value), f"best F1 ({f1[best]:.3f}) on a validation split of {values.size} parts")
+
+
+def choose_threshold(
+    scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], groups: Sequence[str], false_reject: float
+) -> Threshold:
+    """Best F1 where held-out parts of both kinds exist, else a quantile of the good ones.
+
+    Args:
+        scores: (N,) of held-out parts.
+        labels: (N,), in use: 0 good, 1 defective, -1 unknown.
+        groups: N names of what near-duplicates share, "" for none.
+        false_reject: target share of good parts rejected, in [0, 1).
+    """
+    if (labels == 1).any() and (labels == 0).any():
+        known = labels >= 0
+        return best_f1_threshold(scores[known], labels[known])
+    good = labels == 0
+    names = [group for group, is_good in zip(groups, good, strict=True) if is_good]
+    return false_reject_threshold(scores[good], false_reject, names)

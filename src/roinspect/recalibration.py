@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.bundle import Bundle, Threshold, read_bundle, replace_threshold
+from roinspect.bundle import (
+    Bundle,
+    Threshold,
+    photograph_digest,
+    read_bundle,
+    read_trained_on,
+    replace_threshold,
+)
 from roinspect.calibration import best_f1_threshold, false_reject_threshold
 from roinspect.data.dataset import UNKNOWN_LABEL, stream
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
-from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
-from roinspect.runs import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -102,16 +107,15 @@ def recalibrate(
 ) -> Change:
     """Choose another threshold for a bundle and write it into its manifest.
 
-    Test photographs are never used. Where the data are those that the bundle was trained on, neither are
-    those that it learned from: only the ones that training held out. Photographs that were trained on and lie
-    among others that were not cannot be told from new ones.
+    Test photographs are never used. Neither are those that the bundle learned from, under whatever name: they
+    are told by their files' contents, byte for byte.
 
     Args:
         path: the bundle.
         data: a folder or a manifest, as `read_records` takes it; None where the threshold is set by hand.
         way: how to choose.
-        split: "val" or "train"; None takes what training held out, else the val split where there is one,
-            else the train split.
+        split: "val" or "train"; None takes all that is left where photographs were trained on, so what
+            training held out; else the val split where there is one, else the train split.
         roi: where the ROI masks are, as `attach_roi` takes it; used for defective parts with a mask.
         columns: the manifest's column names.
         batch_size: photographs per pass through the network.
@@ -122,7 +126,12 @@ def recalibrate(
     bundle = read_bundle(path)
     scored = None
     if data is not None:
-        records = _held_out(bundle, data, split, columns)
+        trained_on = read_trained_on(path)
+        if not trained_on:
+            log.warning(
+                f"{path}: does not say which photographs it was trained on; see that these are others"
+            )
+        records = _held_out(trained_on, data, split, columns)
         if way.best_f1:
             records = attach_roi(records, roi, data, columns=columns)
         else:
@@ -145,7 +154,7 @@ def recalibrate(
 
 
 def _held_out(
-    bundle: Bundle, data: Path, split: str | None, columns: Mapping[str, str] | None
+    trained_on: Collection[str], data: Path, split: str | None, columns: Mapping[str, str] | None
 ) -> list[Record]:
     """The labelled photographs of the split that the bundle did not learn from."""
     if split == "test":
@@ -155,13 +164,11 @@ def _held_out(
             remedy="use val or train",
         )
     records = [record for record in read_records(data, columns=columns) if record.split != "test"]
-    fitted = _trained_on(bundle, records, data)
-    usable = [record for record in records if record.label is not None]
-    left = [record for record in usable if record.key not in fitted]
-    if fitted:
-        log.warning(
-            f"{data}: {len(fitted)} of {len(records)} photographs are left out: the model was trained on them"
-        )
+    usable = [record for record in records if record.label is not None and split in (None, record.split)]
+    left = [record for record in usable if _digest(record) not in trained_on]
+    if known := len(usable) - len(left):
+        told = f"{known} of {len(usable)} photographs are left out"
+        log.warning(f"{data}: {told}: the model was trained on them")
     elif split is None:
         split = "val" if any(record.split == "val" for record in usable) else "train"
     chosen = [record for record in left if split in (None, record.split)]
@@ -174,24 +181,12 @@ def _held_out(
     return chosen
 
 
-def _trained_on(bundle: Bundle, records: Sequence[Record], data: Path) -> set[str]:
-    """Keys of the photographs that the bundle learned from, where the data are those of its training."""
-    from roinspect.methods.method import method_class
-
-    trains_on = method_class(bundle.method).trains_on
-    used = [
-        record
-        for record in sorted(records, key=lambda record: record.key)
-        if (record.label is not None if record.split == "val" else trains_on == "all" or record.label == 0)
-    ]
-    training = bundle.training
-    # Counted first: photographs by the thousand are not read only to find that they are others.
-    if len(used) != training.get("images", 0) + training.get("held_out_images", 0):
-        return set()
-    if fingerprint(record.image_path for record in used) != bundle.fingerprints.get("data"):
-        return set()
-    fitted, _ = hold_out(records, trains_on, training["held_out"], training["seed"], data)
-    return {record.key for record in fitted}
+def _digest(record: Record) -> str:
+    try:
+        return photograph_digest(record.image_path)
+    except OSError:
+        # Told with all others that cannot be read.
+        return ""
 
 
 def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, batch_size: int) -> _Scored:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,34 +16,25 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from numpy.typing import NDArray
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
 from roinspect import __version__
-from roinspect.bundle import Bundle, Threshold, refuse_existing, save_bundle
-from roinspect.calibration import best_f1_threshold, false_reject_threshold
+from roinspect.bundle import Bundle, photograph_digest, refuse_existing, save_bundle
+from roinspect.calibration import choose_threshold
 from roinspect.checkpoint import WholeCheckpoints
 from roinspect.data.dataset import DecodedCache
-from roinspect.data.loader import InspectionDataset, train_loader
-from roinspect.data.records import read_records
+from roinspect.data.loader import Batch, InspectionDataset, train_loader
+from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
 from roinspect.history import History
-from roinspect.methods.method import method_class, predict
+from roinspect.methods.method import Method, method_class, predict
 from roinspect.pixels import parse_size
+from roinspect.remarks import without_remarks
 from roinspect.runs import fingerprint, prepare_run
 
 log = logging.getLogger(__name__)
-
-_REMARKS = (
-    r".*Checkpoint directory .* exists and is not empty",
-    r".*isinstance\(treespec, LeafSpec\)",
-    r".*number of training batches \(\d+\) is smaller than the logging interval",
-    r".*does not have many workers",
-    r".*GPU available but not used",
-    r".*module\(s\) in eval mode at the start of training",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,7 @@ class TrainingSettings:
 
     Attributes:
         size: height x width that images are resized to, such as "256x640", or one number for both.
-        steps: training steps, rounded up to whole epochs.
+        steps: training steps, rounded up to whole epochs; None is the method's own default.
         epochs: epochs, instead of `steps`.
         batch_size: images per step and device.
         seed: fixes everything on one machine.
@@ -70,7 +59,7 @@ class TrainingSettings:
     """
 
     size: str = "256"
-    steps: int = 600
+    steps: int | None = None
     epochs: int | None = None
     batch_size: int = 8
     seed: int = 0
@@ -95,6 +84,85 @@ class TrainingSettings:
                 raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"must lie in [0, 2**32), not {self.seed}", where="training.seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What stands ready before the first step of a training.
+
+    Attributes:
+        fitted: records to train on, with their ROI.
+        held_out: records that the threshold comes from, likewise.
+        model: the method with fresh weights, its settings and its number of epochs.
+        training: how to train; `steps` or `epochs` is given.
+        batch_size: images per step, no more than there are.
+        steps_per_epoch: of whole batches.
+    """
+
+    fitted: list[Record]
+    held_out: list[Record]
+    model: Method
+    training: TrainingSettings
+    batch_size: int
+    steps_per_epoch: int
+
+    def decode(self, records: Sequence[Record]) -> DecodedCache:
+        """The records' pixels; to be closed."""
+        return DecodedCache(
+            records,
+            self.model.size_hw,
+            memory_bytes=int(self.training.memory_gb * 2**30),
+            min_pixels=self.training.min_defect_pixels,
+        )
+
+    def batches(self, fitted: DecodedCache) -> DataLoader[Batch]:
+        """Training batches, in an order that depends on the seed and the epoch alone."""
+        return train_loader(InspectionDataset(fitted), self.batch_size, self.training.seed)
+
+
+def prepare(
+    method: str,
+    data: Path,
+    method_settings: Any,
+    training: TrainingSettings,
+    *,
+    roi: str = "auto",
+    columns: Mapping[str, str] | None = None,
+) -> Preparation:
+    """Settle what a training is of, and build the model; no image is decoded yet.
+
+    Everything random after it follows from the seed.
+
+    Args:
+        method: as `train`, like all others.
+        data: a folder or a manifest.
+        method_settings: of the method's settings class.
+        training: how to train.
+        roi: where the ROI masks are.
+        columns: the manifest's column names.
+
+    Raises:
+        UserError: the data or a setting does not allow it.
+    """
+    size_hw = parse_size(training.size)
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    lightning.seed_everything(training.seed, verbose=False)
+    cls = method_class(method)
+    records = [record for record in read_records(data, columns=columns) if record.split != "test"]
+    fitted, held_out = hold_out(records, cls.trains_on, training.held_out, training.seed, data)
+    fitted = attach_roi(fitted, roi, data, columns=columns)
+    held_out = attach_roi(held_out, roi, data, columns=columns)
+
+    batch_size = min(training.batch_size, len(fitted))
+    steps_per_epoch = len(fitted) // batch_size
+    steps = training.steps or cls.default_steps
+    epochs = training.epochs or math.ceil(steps / steps_per_epoch)
+    if not training.epochs:
+        training = dataclasses.replace(training, steps=steps)
+    # Built before anything is decoded: a setting that cannot be is said at once.
+    model = cls(cls.prepared(method_settings), size_hw, seed=training.seed, epochs=epochs)
+    return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch)
 
 
 def train(
@@ -131,26 +199,18 @@ def train(
         UserError: the data, a setting or the disk does not allow it.
     """
     refuse_existing(out, overwrite=overwrite)
-    size_hw = parse_size(training.size)
-    if training.threads:
-        torch.set_num_threads(training.threads)
-    lightning.seed_everything(training.seed, verbose=False)
-    cls = method_class(method)
-    records = [record for record in read_records(data, columns=columns) if record.split != "test"]
-    fitted, held_out = hold_out(records, cls.trains_on, training.held_out, training.seed, data)
-    fitted = attach_roi(fitted, roi, data, columns=columns)
-    held_out = attach_roi(held_out, roi, data, columns=columns)
-
-    batch_size = min(training.batch_size, len(fitted))
-    steps_per_epoch = len(fitted) // batch_size
-    epochs = training.epochs or math.ceil(training.steps / steps_per_epoch)
-    # Built before anything is decoded: a setting that cannot be is said at once.
-    method_settings = cls.prepared(method_settings)
-    model = cls(method_settings, size_hw, seed=training.seed, epochs=epochs)
+    ready = prepare(method, data, method_settings, training, roi=roi, columns=columns)
+    fitted, held_out, batch_size = ready.fitted, ready.held_out, ready.batch_size
+    model, training = ready.model, ready.training
     settings = {
-        "method": dataclasses.asdict(method_settings),
+        "method": dataclasses.asdict(model.settings),
         "training": dataclasses.asdict(training)
-        | {"roi": roi, "epochs_trained": epochs, "images": len(fitted), "held_out_images": len(held_out)},
+        | {
+            "roi": roi,
+            "epochs_trained": model.epochs,
+            "images": len(fitted),
+            "held_out_images": len(held_out),
+        },
     }
     # In an order of their own: another seed holds out other images, but the data are the same.
     used = sorted((*fitted, *held_out), key=lambda record: record.key)
@@ -158,26 +218,23 @@ def train(
         "data": fingerprint(record.image_path for record in used),
         "roi": fingerprint(record.roi_path for record in used),
     }
+    trained_on = [photograph_digest(record.image_path) for record in fitted]
     run = out.with_name(out.name + ".run")
     checkpoint = prepare_run(run, {"name": method, **settings, **fingerprints}, resume=resume)
 
-    memory, pixels = int(training.memory_gb * 2**30), training.min_defect_pixels
-    with (
-        DecodedCache(fitted, size_hw, memory_bytes=memory, min_pixels=pixels) as cache,
-        DecodedCache(held_out, size_hw, memory_bytes=memory, min_pixels=pixels) as kept,
-    ):
-        batches = train_loader(InspectionDataset(cache), batch_size, training.seed)
+    with ready.decode(fitted) as cache, ready.decode(held_out) as kept:
+        batches = ready.batches(cache)
         loaded = model.begin(cache.labels)
         # Held-out losses are those of the parts that the method learns from.
-        fitting = kept.labels == 0 if cls.trains_on == "good" else kept.labels >= 0
+        fitting = kept.labels == 0 if model.trains_on == "good" else kept.labels >= 0
         checked = Subset(InspectionDataset(kept), np.flatnonzero(fitting).tolist())
         checks = train_loader(checked, batch_size, training.seed, shuffle=False)
         # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
-        every = min(epochs, max(1, round(40 / steps_per_epoch)))
-        history = History(epochs)
+        every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
+        history = History(model.epochs)
         try:
-            with _without_remarks():
-                trainer = make_trainer(training, run, epochs, every, history)
+            with without_remarks():
+                trainer = make_trainer(training, run, model.epochs, every, history)
                 trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
             # Lightning takes a Ctrl-C and leaves with a code of its own.
@@ -197,34 +254,25 @@ def train(
                 where=out,
                 remedy="train anew with a lower method.learning_rate",
             )
-        threshold = choose_threshold(scores, kept.labels, training.false_reject)
+        groups = [record.group for record in held_out]
+        threshold = choose_threshold(scores, kept.labels, groups, training.false_reject)
 
     if threshold.warning:
         log.warning(threshold.warning)
     bundle = Bundle(
         method=method,
         method_settings=settings["method"],
-        size_hw=size_hw,
+        size_hw=model.size_hw,
         threshold=threshold,
         training=settings["training"],
         history=history.curves,
         fingerprints={**fingerprints, **loaded},
         roinspect_version=__version__,
-        map_share=cls.map_share,
+        map_share=model.map_share,
     )
-    save_bundle(out, bundle, graph.state_dict(), overwrite=overwrite)
+    save_bundle(out, bundle, graph.state_dict(), trained_on=trained_on, overwrite=overwrite)
     (run / "last.ckpt").unlink(missing_ok=True)
     return bundle
-
-
-def choose_threshold(
-    scores: NDArray[np.float32], labels: NDArray[np.int64], false_reject: float
-) -> Threshold:
-    """Best F1 where held-out parts of both kinds exist, else a quantile of the good ones."""
-    if (labels == 1).any() and (labels == 0).any():
-        known = labels >= 0
-        return best_f1_threshold(scores[known], labels[known])
-    return false_reject_threshold(scores[labels == 0], false_reject)
 
 
 def make_trainer(
@@ -256,18 +304,3 @@ def make_trainer(
             where="training.accelerator, devices, strategy or precision",
             remedy="leave them at their defaults, or see Lightning's Trainer",
         ) from None
-
-
-@contextmanager
-def _without_remarks() -> Iterator[None]:
-    """Lightning without its remarks on what is meant to be so; its other warnings stay."""
-    chatter = logging.getLogger("lightning.pytorch")
-    level = chatter.level
-    chatter.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for remark in _REMARKS:
-                warnings.filterwarnings("ignore", remark)
-            yield
-    finally:
-        chatter.setLevel(level)

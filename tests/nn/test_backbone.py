@@ -99,7 +99,7 @@ def test_a_level_is_the_whole_networks_level(name: str, stride: int | None, tmp_
 
 def test_of_levels_with_one_stride_the_deepest_is_taken() -> None:
     name = "convmixer_768_32"
-    assert Backbone(name, 7).level == len(timm.create_model(name).feature_info) - 1 > 0
+    assert Backbone(name, 7).indices[0] == len(timm.create_model(name).feature_info) - 1 > 0
 
 
 def test_the_networks_own_normalisation_is_inside() -> None:
@@ -113,7 +113,7 @@ def test_the_networks_own_normalisation_is_inside() -> None:
         ]
         with torch.no_grad():
             expected = backbone.network.forward_intermediates(
-                normalised, indices=[backbone.level], intermediates_only=True
+                normalised, indices=backbone.indices, intermediates_only=True
             )
         torch.testing.assert_close(features_of(backbone), expected[0])
 

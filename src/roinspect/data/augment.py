@@ -10,27 +10,37 @@ from torch import Tensor
 
 
 def random_rotation(
-    image: Tensor, masks: Tensor, *, degrees: float, generator: torch.Generator | None = None
+    image: Tensor,
+    masks: Tensor,
+    *,
+    degrees: float,
+    shift: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Rotate every image and its masks by an angle of its own; borders are reflected (GRD-Net, section 4.1).
 
     Args:
         image: (N, C, H, W) float.
         masks: (N, M, H, W) float in {0, 1}; they stay in {0, 1}.
-        degrees: angles are uniform in [-degrees, degrees]; 0 returns the input.
+        degrees: angles are uniform in [-degrees, degrees].
+        shift: they are also moved, down and right, by shares of their sides that are uniform in
+            [-shift, shift]. With neither the input is returned.
         generator: source of randomness.
 
     Returns:
         Image and masks, rotated alike, of the same shapes.
     """
-    if degrees == 0:
+    if degrees == 0 and shift == 0:
         return image, masks
     n, _, h, w = image.shape
     device = generator.device if generator is not None else image.device
     angle = (torch.rand(n, generator=generator, device=device) * 2 - 1).to(image) * math.radians(degrees)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    # In the normalised coordinates of grid_sample a rotation in pixels also scales by the aspect ratio.
-    rows = (torch.stack((cos, -sin * h / w, zero), 1), torch.stack((sin * w / h, cos, zero), 1))
+    cos, sin, moved = angle.cos(), angle.sin(), torch.zeros(n, 2).to(image)
+    if shift:
+        # A side of the image is 2 long in the normalised coordinates of grid_sample.
+        moved = (torch.rand(n, 2, generator=generator, device=device) * 2 - 1).to(image) * 2 * shift
+    # There a rotation in pixels also scales by the aspect ratio.
+    rows = (torch.stack((cos, -sin * h / w, moved[:, 0]), 1), torch.stack((sin * w / h, cos, moved[:, 1]), 1))
     grid = F.affine_grid(torch.stack(rows, 1), [n, 1, h, w], align_corners=False)
     turned = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
     turned_masks = F.grid_sample(masks, grid, mode="nearest", padding_mode="reflection", align_corners=False)

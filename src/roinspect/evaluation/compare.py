@@ -48,6 +48,8 @@ class CompareSettings:
         arms: of `arms.ARMS`.
         seeds: how many trainings of each method, with seeds 0, 1, ...
         budget_seconds: for each training.
+        limit_seconds: methods that cannot stop when it is spent, as PatchCore cannot, are ended after this;
+            None: half as long again as the budget, and a minute.
         size: height x width that images are resized to.
         batch_size: images per training step.
         textures: as `run_peer`.
@@ -59,6 +61,7 @@ class CompareSettings:
     arms: tuple[str, ...] = (PLAIN, ROI_AT_TEST)
     seeds: int = 3
     budget_seconds: float = 600.0
+    limit_seconds: float | None = None
     size: str = "256"
     batch_size: int = 8
     textures: Path | None = None
@@ -116,16 +119,12 @@ def compare(
     size_hw = parse_size(settings.size)
     records = records_to_test(data, roi, columns)
     everything = read_records(data, columns=columns)
-    # Ours learn from the masks of the training images; others' need none of them.
-    with_roi = records
-    if any(method in METHODS for method in settings.methods):
-        with_roi = attach_roi(everything, roi, data, columns=columns)
     given = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // settings.jobs)
     terms = {
         "roinspect_version": __version__,
         "images_sha256": fingerprint(record.image_path for record in everything),
-        "roi_sha256": fingerprint(record.roi_path for record in with_roi),
+        "roi_sha256": fingerprint(record.roi_path for record in records),
         "size": "x".join(map(str, size_hw)),
         "batch_size": settings.batch_size,
         "budget_seconds": settings.budget_seconds,
@@ -145,11 +144,18 @@ def compare(
             roi=roi,
             columns=columns,
             textures=settings.textures,
+            limit_seconds=settings.limit_seconds,
         )
         for seed in range(settings.seeds)
         for method in dict.fromkeys(settings.methods)
     ]
-    outcomes = {job: _read(out, job, terms) for job in jobs}
+    own_terms = terms
+    if any(job.is_ours for job in jobs):
+        # Ours learn from the masks of the training images; others' need none of them.
+        learnt = attach_roi(everything, roi, data, columns=columns)
+        own_terms = terms | {"training_roi_sha256": fingerprint(record.roi_path for record in learnt)}
+    terms_of = {job: own_terms if job.is_ours else terms for job in jobs}
+    outcomes = {job: _read(out, job, terms_of[job]) for job in jobs}
     missing = [job for job in jobs if outcomes[job] is None]
     if missing:
         tell(f"{len(jobs) - len(missing)} of {len(jobs)} trainings are done; {_times(settings, missing)}")
@@ -159,7 +165,7 @@ def compare(
             with DecodedCache(records, size_hw) as test, closing(running):
                 for job, scored in running:
                     outcomes[job] = outcome = _outcome(job, scored, test)
-                    content = {"terms": terms, "machine": machine(), **dataclasses.asdict(outcome)}
+                    content = {"terms": terms_of[job], "machine": machine(), **dataclasses.asdict(outcome)}
                     write_whole(_file(out, job), json.dumps(content, indent=1, allow_nan=False) + "\n")
                     tell(_line(outcome))
         except KeyboardInterrupt:
@@ -175,8 +181,8 @@ def compare(
     return found
 
 
-def parse_budget(text: str) -> float:
-    """Seconds from "90s", "10m", "1.5h" or a bare number of seconds.
+def parse_budget(text: str, where: str = "--budget") -> float:
+    """Seconds from "90s", "10m", "1.5h" or a bare number of seconds; `where` is what an error is about.
 
     Raises:
         UserError: the text is none of these, or not above zero.
@@ -188,7 +194,7 @@ def parse_budget(text: str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:
-        raise UserError(f"{text!r} is no time", where="--budget", remedy="write 90s, 10m or 1.5h")
+        raise UserError(f"{text!r} is no time", where=where, remedy="write 90s, 10m or 1.5h")
     return seconds
 
 

@@ -23,7 +23,7 @@ TRAINING, SCORING = "training", "scoring"
 """The stages after loading."""
 
 SLACK = 1.5
-"""A training may take this many times the budget, and a minute, before it is ended."""
+"""Without a limit a training is ended after this many times the budget, and a minute."""
 
 Predict = Callable[[NDArray[np.uint8]], tuple[float, NDArray[np.float32] | None]]
 """(H, W, 3) uint8 RGB to a score and a map (H, W), or None from methods that give no map."""
@@ -76,6 +76,7 @@ def run_contender(
     *,
     name: str,
     budget_seconds: float,
+    limit_seconds: float | None,
     log: Path,
     environment: Mapping[str, str],
     stop: threading.Event | None = None,
@@ -89,6 +90,7 @@ def run_contender(
         size_hw: height and width of what the method is given, and of its maps.
         name: what errors are about.
         budget_seconds: for training.
+        limit_seconds: after which a training that does not heed the budget is ended; None: see `SLACK`.
         log: file for all that the process prints.
         environment: variables set for the process.
         stop: as `run_isolated`.
@@ -98,7 +100,7 @@ def run_contender(
     """
     limits = {
         FIRST_STAGE: 300 + budget_seconds,
-        TRAINING: SLACK * budget_seconds + 60,
+        TRAINING: SLACK * budget_seconds + 60 if limit_seconds is None else limit_seconds,
         SCORING: 60 + 10.0 * len(test),
     }
     with tempfile.TemporaryDirectory(prefix="roinspect-contender-") as place:

@@ -34,7 +34,8 @@ class Job:
         log: file for all that is printed.
         roi: where the ROI masks are, as `attach_roi` takes it.
         columns: the manifest's column names.
-        textures: as `run_peer`.
+        textures: as `run_peer`, like the next one.
+        limit_seconds: after which a training that does not heed the budget is ended.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Job:
     roi: str = "auto"
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
     textures: Path | None = None
+    limit_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +95,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
             test,
             job.size_hw,
             budget_seconds=job.budget_seconds,
+            limit_seconds=job.limit_seconds,
             seed=job.seed,
             batch_size=job.batch_size,
             textures=job.textures,
@@ -118,6 +121,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
         job.size_hw,
         name=job.method,
         budget_seconds=job.budget_seconds,
+        limit_seconds=job.limit_seconds,
         log=job.log,
         environment=environment,
         stop=stop,

@@ -12,14 +12,7 @@ from typing import Any, NamedTuple
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from roinspect.data.dataset import DecodedCache
-from roinspect.data.loader import InspectionDataset, train_loader
-from roinspect.data.records import read_records
-from roinspect.data.roi import attach_roi
-from roinspect.data.splits import hold_out
-from roinspect.methods.method import method_class
-from roinspect.pixels import parse_size
-from roinspect.training import TrainingSettings
+from roinspect.training import TrainingSettings, prepare
 
 WARM_UP, TIMED = 2, 6
 """Steps before the clock counts, and steps that are timed."""
@@ -70,19 +63,14 @@ def measure_pace(
     Raises:
         UserError: as `train`.
     """
-    lightning.seed_everything(training.seed, verbose=False)
-    cls, size_hw = method_class(method), parse_size(training.size)
-    records = [record for record in read_records(data, columns=columns) if record.split != "test"]
-    fitted, _ = hold_out(records, cls.trains_on, training.held_out, training.seed, data)
-    fitted = attach_roi(fitted, roi, data, columns=columns)
-    model = cls(cls.prepared(settings), size_hw, seed=training.seed)
-    with DecodedCache(fitted, size_hw, memory_bytes=int(training.memory_gb * 2**30)) as cache:
-        batches = train_loader(InspectionDataset(cache), training.batch_size, training.seed)
-        model.begin(cache.labels)
+    ready = prepare(method, data, settings, training, roi=roi, columns=columns)
+    with ready.decode(ready.fitted) as cache:
+        batches = ready.batches(cache)
+        ready.model.begin(cache.labels)
         clock = _Clock()
         trainer = lightning.Trainer(
-            max_epochs=math.ceil((WARM_UP + TIMED) / len(batches)),
-            limit_train_batches=min(WARM_UP + TIMED, len(batches)),
+            max_epochs=math.ceil((WARM_UP + TIMED) / ready.steps_per_epoch),
+            limit_train_batches=min(WARM_UP + TIMED, ready.steps_per_epoch),
             accelerator=training.accelerator,
             devices=training.devices,
             precision=training.precision,  # type: ignore[arg-type]  # as `training.make_trainer`
@@ -93,8 +81,8 @@ def measure_pace(
             enable_model_summary=False,
         )
         started = time.perf_counter()
-        trainer.fit(model, batches)
-    return Pace(clock.begun[0] - started, statistics.median(clock.taken[WARM_UP:]), len(batches))
+        trainer.fit(ready.model, batches)
+    return Pace(clock.begun[0] - started, statistics.median(clock.taken[WARM_UP:]), ready.steps_per_epoch)
 
 
 class _Clock(Callback):

@@ -69,6 +69,7 @@ def run_peer(
     *,
     log: Path,
     budget_seconds: float = 600,
+    limit_seconds: float | None = None,
     seed: int = 0,
     batch_size: int = 8,
     settings: Mapping[str, Any] | None = None,
@@ -85,7 +86,8 @@ def run_peer(
         size_hw: height and width of the images and the maps. A method that takes other sizes only, as
             GANomaly does, is given the nearest of those; its notes say so.
         log: file for all that anomalib prints.
-        budget_seconds: models that are trained step by step stop after this time; see also `contender.SLACK`.
+        budget_seconds: models that are trained step by step stop after this time.
+        limit_seconds: others, such as PatchCore, are ended after this one; None: see `contender.SLACK`.
         seed: of weights, order and noise.
         batch_size: images per training step.
         settings: arguments of the model's class other than its defaults.
@@ -119,6 +121,7 @@ def run_peer(
         size_hw,
         name=name,
         budget_seconds=budget_seconds,
+        limit_seconds=limit_seconds,
         log=log,
         environment={**_OFFLINE, **(environment or {})},
         stop=stop,

@@ -21,6 +21,7 @@ from roinspect.errors import UserError
 METHODS: dict[str, str] = {
     "ceod": "roinspect.methods.ceod:Ceod",
     "grdnet": "roinspect.methods.grdnet:GrdNet",
+    "roibank": "roinspect.methods.roibank:RoiBank",
 }
 """Where each method lives; imported when it is used."""
 
@@ -63,12 +64,14 @@ class Method(lightning.LightningModule):
         trains_on: "good" images only, or "all".
         settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets.
         map_share: as `Bundle.map_share`.
+        default_steps: length of a training where none is asked for.
     """
 
     name: ClassVar[str]
     trains_on: ClassVar[Literal["good", "all"]]
     settings_class: ClassVar[type]
     map_share: ClassVar[float | None] = None
+    default_steps: ClassVar[int] = 600
 
     def __init__(self, settings: Any, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1) -> None:
         super().__init__()

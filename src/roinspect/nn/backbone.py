@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,12 +38,13 @@ class Backbone(nn.Module):
 
     Args:
         name: a timm model.
-        stride: pixels per cell of the wanted level; None takes the whole network up to its pooling, the
-            papers' "last convolutional layer".
+        stride: pixels per cell of the wanted level, or of several levels, finest first; None takes the whole
+            network up to its pooling, the papers' "last convolutional layer".
 
     Attributes:
         name: as given.
-        channels: of the features.
+        channels: of the features that `forward` gives.
+        level_channels: of every wanted level.
 
     Raises:
         UserError: no such model, no convolutional features, or no level of that stride.
@@ -52,50 +53,65 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, stride: int | None = None) -> None:
+    def __init__(self, name: str, stride: int | Sequence[int] | None = None) -> None:
         super().__init__()
         self.name = name
         network = _create(name)
-        self.level: int | None = None
-        if stride is None:
-            self.channels = int(network.num_features)
-        else:
+        self.indices: list[int] = []
+        self.level_channels = [int(network.num_features)]
+        if stride is not None:
             levels = _levels(network)
-            # Where several levels share a stride the deepest knows most.
-            fitting = [index for index, (reduction, _) in enumerate(levels) if reduction == stride]
-            if not fitting:
-                strides = sorted({reduction for reduction, _ in levels})
-                raise UserError(
-                    f"{name} has no features at stride {stride}",
-                    where="method.stride",
-                    remedy=f"use one of {', '.join(map(str, strides))}",
-                )
-            self.level = fitting[-1]
-            self.channels = levels[self.level][1]
-            network.prune_intermediate_layers([self.level], prune_head=True)
+            wanted = [stride] if isinstance(stride, int) else stride
+            self.indices = [_index(name, levels, one) for one in wanted]
+            self.level_channels = [levels[index][1] for index in self.indices]
+            network.prune_intermediate_layers(self.indices, prune_head=True)
+        self.channels = self.level_channels[-1]
         self.network = network
         for quantity in ("mean", "std"):
             values = torch.tensor(network.pretrained_cfg[quantity]).view(1, 3, 1, 1)
             self.register_buffer(quantity, values, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to features (N, C, H / stride, W / stride).
+        """(N, 3, H, W) in [0, 1] to features (N, C, H / stride, W / stride), of the coarsest wanted level.
+
+        Raises:
+            UserError: the network ends in tokens, not in a map.
+        """
+        return self.levels(image)[-1]
+
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] to the features of every wanted level, in one pass.
 
         Raises:
             UserError: the network ends in tokens, not in a map.
         """
         normalised = (image - self.mean) / self.std
-        if self.level is None:
-            features = cast(Tensor, self.network.forward_features(normalised))
-            if features.ndim != 4:
-                raise UserError(
-                    f"{self.name} ends in tokens, which have no place for a heatmap",
-                    where="the backbone",
-                    remedy="give a stride, such as 16, or use a CNN",
-                )
-            return features
-        levels = self.network.forward_intermediates(normalised, indices=[self.level], intermediates_only=True)
-        return cast(Tensor, levels[0])
+        if self.indices:
+            found = self.network.forward_intermediates(
+                normalised, indices=self.indices, intermediates_only=True
+            )
+            return cast(list[Tensor], found)
+        features = cast(Tensor, self.network.forward_features(normalised))
+        if features.ndim != 4:
+            raise UserError(
+                f"{self.name} ends in tokens, which have no place for a heatmap",
+                where="the backbone",
+                remedy="give a stride, such as 16, or use a CNN",
+            )
+        return [features]
+
+
+def _index(name: str, levels: list[tuple[int, int]], stride: int) -> int:
+    # Where several levels share a stride the deepest knows most.
+    fitting = [index for index, (reduction, _) in enumerate(levels) if reduction == stride]
+    if not fitting:
+        strides = sorted({reduction for reduction, _ in levels})
+        raise UserError(
+            f"{name} has no features at stride {stride}",
+            where="method.stride",
+            remedy=f"use one of {', '.join(map(str, strides))}",
+        )
+    return fitting[-1]
 
 
 def _levels(network: Any) -> list[tuple[int, int]]:

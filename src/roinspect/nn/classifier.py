@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from roinspect.nn.coordinates import with_coordinates
 from roinspect.nn.gradcam import head_weights, linear_cam
+from roinspect.nn.roi_head import roi_convolutions
 
 GOOD, DEFECT = 0, 1
-_ROI_WIDTH = 24
 _BEHIND = 1e4
 
 
@@ -38,7 +38,7 @@ class Classifier(nn.Module):
         coordinates: block and ROI head also see where in the image a cell lies.
         pooling: share of the cells, those with the most evidence for a defect, that are averaged; 1 is global
             average pooling. A pit of two cells among 640 is lost in the average of all.
-        roi_head: two dilated convolutions on the trunk's features predict the ROI, which gates what the head
+        roi_head: dilated convolutions on the trunk's features predict the ROI, which gates what the head
             sees: evidence from outside does not reach the verdict.
         margin: the evidence for a defect is the difference of both logits; false is the defect logit alone.
 
@@ -81,13 +81,7 @@ class Classifier(nn.Module):
         self.has_block = block > 0
         self.roi_head: nn.Module | None = None
         if roi_head:
-            self.roi_head = nn.Sequential(
-                nn.Conv2d(inputs, _ROI_WIDTH, 3, padding=2, dilation=2),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(_ROI_WIDTH, _ROI_WIDTH, 3, padding=4, dilation=4),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(_ROI_WIDTH, 1, 1),
-            )
+            self.roi_head = roi_convolutions(inputs)
         self.linear = linear if linear is not None else nn.Linear(block or channels, 2)
 
     def forward(self, image: Tensor) -> Evidence:

@@ -1,0 +1,100 @@
+"""The command `roinspect`: its verbs, and faults as one line. No logic of its own.
+
+A verb is a file of its name in this folder, with ``run(arguments) -> exit code``, and a row in `VERBS`. What
+takes long to import is imported in `run`, after the arguments are read where that is possible.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from roinspect import __version__
+from roinspect.errors import UserError
+
+VERBS = {
+    "train": "photographs and their regions of interest to a model",
+    "evaluate": "measure a model, and write a report",
+    "calibrate": "choose a model's threshold anew",
+    "predict": "inspect images: one line of JSON each",
+    "compare": "measure methods, ours and others', on equal terms",
+    "check": "look through the photographs before training",
+    "synth": "draw a made-up product to try things on",
+    "demo": "all of it on a made-up zipper, in a few minutes",
+}
+
+EXTRAS = {
+    "train": frozenset(
+        {"jinja2", "lightning", "matplotlib", "safetensors", "tensorboard", "timm", "torch", "torchmetrics"}
+    ),
+}
+"""Top-level modules that the PC on the line does without, by the extra that brings them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: the arguments; None takes the process's own.
+
+    Returns:
+        The exit code: 0, 2 for a fault the user can mend (one line on stderr), 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("roinspect: %(levelname)s: %(message)s"))
+    log = logging.getLogger("roinspect")
+    log.addHandler(shown)
+    log.setLevel(logging.INFO)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        return _fault(str(error))
+    except ModuleNotFoundError as error:
+        top = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, modules in EXTRAS.items() if top in modules), None)
+        if extra is None:
+            raise
+        return _fault(f'{error.name} is not installed; run: pip install "roinspect[{extra}]"')
+    except KeyboardInterrupt as interrupt:
+        _fault(str(interrupt) or "interrupted")
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as leaving:  # --help and --print_config
+        return leaving.code if isinstance(leaving.code, int) else 0
+    finally:
+        log.removeHandler(shown)
+        log.setLevel(logging.NOTSET)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verb, *rest = arguments or ["--help"]
+    if verb in ("-h", "--help"):
+        lines = [f"  {name:10}{meaning}" for name, meaning in VERBS.items()]
+        print("usage: roinspect VERB ...\n\nFinds defects in photographs, inside a region of interest.\n")
+        print(
+            "\n".join([*lines, "", "roinspect VERB --help tells more of each; --version tells the version"])
+        )
+        return 0
+    if verb == "--version":
+        print(f"roinspect {__version__}")
+        return 0
+    if verb not in VERBS:
+        from roinspect.arguments import nearest
+
+        raise UserError(
+            f"no such verb{nearest(verb, VERBS)}", where=verb, remedy=f"use one of {', '.join(VERBS)}"
+        )
+    code: int = importlib.import_module(f"roinspect.cli.{verb}").run(rest)
+    return code
+
+
+def _fault(line: str) -> int:
+    print(f"roinspect: {line}", file=sys.stderr)
+    return 2

@@ -1,0 +1,45 @@
+"""`roinspect compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from roinspect.arguments import add_data_options, command_parser, parse
+
+
+def run(arguments: list[str]) -> int:
+    """Measure methods, ours and others', on equal terms."""
+    from roinspect.evaluation.compare import ALL, CompareSettings, compare, parse_budget
+    from roinspect.evaluation.compare_table import MARKDOWN
+
+    parser = command_parser("compare", "DATA --roi SPEC --out FOLDER [--methods A,B] [--budget T]")
+    parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    add_data_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables; a run goes on there")
+    parser.add_argument("--methods", default=",".join(ALL), help="ours, or anomalib's, with commas")
+    parser.add_argument("--arms", default="plain,roi-at-test", help="ways to use the ROI, with commas")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each method")
+    parser.add_argument("--budget", default="10m", help="time for each training: 90s, 10m, 1.5h")
+    parser.add_argument(
+        "--limit",
+        type=str,
+        help="end a training that does not heed the budget after this; 1.5 times it by default",
+    )
+    parser.add_argument("--size", default="256", help="HEIGHTxWIDTH in pixels, or one number")
+    parser.add_argument("--batch_size", type=int, default=8, help="images per training step")
+    parser.add_argument("--textures", type=Path, help="pictures for DRAEM's defects; made up by default")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where they run")
+    given = parse(parser, arguments)
+    settings = CompareSettings(
+        methods=tuple(given.methods.split(",")),
+        arms=tuple(given.arms.split(",")),
+        budget_seconds=parse_budget(given.budget),
+        limit_seconds=None if given.limit is None else parse_budget(given.limit, "--limit"),
+        **{name: given[name] for name in ("seeds", "size", "batch_size", "textures", "jobs", "engine")},
+    )
+    compare(given.data, given.out, settings, roi=given.roi, columns=given.columns, tell=print)
+    print((given.out / MARKDOWN).read_text(encoding="utf-8"))
+    print(f"The tables and the plot lie in {given.out}.")
+    return 0

@@ -1,0 +1,21 @@
+"""`roinspect demo`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from roinspect.arguments import command_parser, parse
+
+
+def run(arguments: list[str]) -> int:
+    """All of it on a made-up zipper, in a few minutes."""
+    from roinspect.demo import SETTINGS, demo
+
+    parser = command_parser("demo", "[--out FOLDER] [--steps N]")
+    parser.add_argument("--out", type=Path, default=Path("roinspect-demo"), help="a new folder")
+    parser.add_argument("--steps", type=int, default=SETTINGS.steps, help="training steps")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
+    given = parse(parser, arguments)
+    demo(given.out, training=dataclasses.replace(SETTINGS, steps=given.steps), overwrite=given.overwrite)
+    return 0

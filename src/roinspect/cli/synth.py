@@ -1,0 +1,35 @@
+"""`roinspect synth`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from roinspect.arguments import command_parser, parse
+
+
+def run(arguments: list[str]) -> int:
+    """Draw a made-up product to try things on."""
+    parser = command_parser("synth", "zipper|vials OUT [--count N] [--seed S] [--size SIZE]")
+    parser.add_argument("product", choices=("zipper", "vials"), help="what to draw")
+    parser.add_argument("out", type=Path, help="a new folder")
+    parser.add_argument("--count", type=int, default=160, help="number of pictures, at least 20")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
+    parser.add_argument("--size", type=str, default="256", help="HEIGHTxWIDTH in pixels, or one number")
+    parser.add_argument(
+        "--train_defects", type=float, default=0.0, help="share of the defective pictures to train on"
+    )
+    given = parse(parser, arguments)
+
+    from roinspect.data.synthetic import write_dataset
+    from roinspect.pixels import parse_size
+
+    write_dataset(
+        given.product,
+        given.out,
+        count=given.count,
+        seed=given.seed,
+        size_hw=parse_size(given.size),
+        train_defects=given.train_defects,
+    )
+    print(f"{given.count} pictures and their masks lie in {given.out}.")
+    return 0

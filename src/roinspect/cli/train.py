@@ -1,0 +1,89 @@
+"""`roinspect train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from roinspect.arguments import add_data_options, command_parser, nearest, parse
+from roinspect.errors import UserError
+
+PRESETS = ("compact", "paper")
+
+
+def run(arguments: list[str]) -> int:
+    """Photographs and their regions of interest to a model."""
+    from roinspect.methods.method import METHODS, method_class
+
+    method, *rest = arguments or ["--help"]
+    if method in ("-h", "--help"):
+        print(f"usage: roinspect train METHOD DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(METHODS)}")
+        print("roinspect train METHOD --help lists every setting")
+        return 0
+    if method not in METHODS:
+        raise UserError(
+            f"no such method{nearest(method, METHODS)}",
+            where=method,
+            remedy=f"write: roinspect train METHOD DATA ..., with METHOD one of {', '.join(METHODS)}",
+        )
+    settings_class: Any = method_class(method).settings_class
+    from roinspect.training import TrainingSettings, train
+
+    parser = _parser(method, settings_class, TrainingSettings)
+    if not {"-h", "--help"} & set(rest):
+        rest = _preset_first(parser, settings_class, rest)
+    given = parse(parser, rest)
+    for name, where in (("data", "DATA"), ("out", "--out")):
+        if given[name] is None:
+            remedy = f"write: roinspect train {method} DATA --out BUNDLE"
+            raise UserError("is wanted", where=where, remedy=remedy)
+    short = {name: given[name] for name in ("size", "seed") if given[name] is not None}
+    bundle = train(
+        method,
+        given.data,
+        given.out,
+        method_settings=settings_class(**given.method.as_dict()),
+        training=TrainingSettings(**given.training.as_dict() | short),
+        roi=given.roi,
+        columns=given.columns,
+        resume=given.resume,
+        overwrite=given.overwrite,
+    )
+    print(f"The model lies in {given.out}, what happened on the way in {given.out}.run.")
+    print(f"A part is rejected from score {bundle.threshold.value:.4g} on: {bundle.threshold.origin}.")
+    same_roi = "" if given.roi == "auto" else f" --roi {given.roi}"
+    print(f"Next: roinspect evaluate {given.out} {given.data}{same_roi}")
+    return 0
+
+
+def _parser(method: str, settings_class: type, training_class: type) -> ArgumentParser:
+    parser = command_parser(
+        f"train {method}", "DATA --roi SPEC --out BUNDLE [--method.KEY X] [--training.KEY X]"
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_argument("data", type=Path, nargs="?", help="folder of photographs, or a manifest")
+    add_data_options(parser)
+    parser.add_argument("--out", type=Path, help="the bundle to write")
+    parser.add_argument(
+        "--preset", choices=PRESETS, default=PRESETS[0], help="defaults of all method.* settings"
+    )
+    parser.add_argument("--size", type=str, help="short for --training.size: HEIGHTxWIDTH, or one number")
+    parser.add_argument("--seed", type=int, help="short for --training.seed")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    parser.add_class_arguments(settings_class, "method")
+    parser.add_class_arguments(training_class, "training")
+    return parser
+
+
+def _preset_first(parser: ArgumentParser, settings_class: Any, arguments: list[str]) -> list[str]:
+    """Make the preset's values the defaults; returns the arguments in the order to read them in."""
+    # The preset may stand in a YAML file, so everything is read once to find it and once on top of it.
+    words = [word for word in arguments if not word.startswith("--print_config")]
+    values = dataclasses.asdict(settings_class.preset(parse(parser, words).preset))
+    parser.set_defaults({f"method.{name}": value for name, value in values.items()})
+    # Printed before a --config is read, the configuration would be half of it.
+    return words + [word for word in arguments if word not in words]

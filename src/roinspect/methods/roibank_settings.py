@@ -1,0 +1,106 @@
+"""Settings and presets of roibank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from roinspect.errors import UserError
+
+Bank = Literal["neighbours", "gaussian"]
+
+_MOST = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RoiBankSettings:
+    """Settings of roibank; the defaults are the `compact` preset.
+
+    Attributes:
+        backbone: a CNN of timm, or "auto": efficientnet_b0 where its pretrained weights are to be had, else
+            tf_efficientnet_lite0.
+        weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
+            ones.
+        strides: pixels per cell of the levels that are used, finest first; the first is the map's grid.
+        neighbourhood: cells along the square over which a level is averaged, odd; 1 is none.
+        dimensions: of a whitened patch vector.
+        bank: "neighbours" keeps normal patches, "gaussian" only their mean and directions: the smallest
+            model.
+        memory_size: normal patches that are kept.
+        candidates: patches among which they are chosen: a uniform sample of all inside the ROI.
+        reweight: neighbours of PatchCore's re-weighting of the score; 0 is none.
+        roi_head: predict the ROI; false scores the whole image with the memory of the ROI.
+        pasted: share of the images that the ROI head also sees turned, moved and with synthetic defects
+            pasted into the photograph; each costs a pass of the backbone.
+        swapped: share of an image's patches, at most, that are foreign in a step of the ROI head: synthetic
+            defects among the features, which cost nothing. Without either, a defect changes what the head
+            sees and can argue itself out of the ROI.
+        learning_rate: of the ROI head's AdamW, at its peak.
+        rotation: degrees by which those images are turned at most, either way, with their ROI: for few
+            photographs of a product that lies in any way.
+        shift: share of a side by which they are moved at most, likewise.
+        smoothing: deviation of the Gaussian that smooths the map, in cells; 0 is none.
+        feature_memory_gb: room for the features from which whitening and ROI head are learned. Photographs
+            beyond it only give patches to the memory.
+    """
+
+    backbone: str = "auto"
+    weights: str = "auto"
+    strides: tuple[int, ...] = (8, 16)
+    neighbourhood: int = 3
+    dimensions: int = 64
+    bank: Bank = "neighbours"
+    memory_size: int = 4000
+    candidates: int = 65536
+    reweight: int = 0
+    roi_head: bool = True
+    pasted: float = 0.0
+    swapped: float = 0.5
+    learning_rate: float = 0.003
+    rotation: float = 0.0
+    shift: float = 0.0
+    smoothing: float = 1.0
+    feature_memory_gb: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.bank not in get_args(Bank):
+            raise UserError(
+                f"{self.bank!r} is not known", where="method.bank", remedy=f"use {', '.join(get_args(Bank))}"
+            )
+        if not self.strides or sorted(set(self.strides)) != list(self.strides) or self.strides[0] < 1:
+            raise UserError(
+                f"must be different and ascending, not {list(self.strides)}",
+                where="method.strides",
+                remedy="such as [8, 16]",
+            )
+        ranges: dict[str, tuple[float, float]] = {
+            "neighbourhood": (1, 31),
+            "dimensions": (1, 4096),
+            "memory_size": (1, _MOST),
+            "candidates": (1, _MOST),
+            "reweight": (0, 100),
+            "pasted": (0, 1),
+            "swapped": (0, 1),
+            "learning_rate": (0, 10),
+            "rotation": (0, 180),
+            "shift": (0, 1),
+            "smoothing": (0, 32),
+            "feature_memory_gb": (0.001, 1000),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise UserError(
+                    f"must lie in [{low:g}, {high:g}], not {getattr(self, name)}", where=f"method.{name}"
+                )
+        if self.neighbourhood % 2 == 0:
+            raise UserError("must be odd", where="method.neighbourhood", remedy="use 1, 3 or 5")
+        if self.reweight and self.bank == "gaussian":
+            raise UserError("needs a memory", where="method.reweight", remedy="use 0 with bank=gaussian")
+
+    @classmethod
+    def preset(cls, name: Literal["compact", "paper"]) -> RoiBankSettings:
+        """Settings by name: "compact" trains on two CPU cores in seconds, "paper" has PatchCore's sizes."""
+        if name == "compact":
+            return cls()
+        return cls(backbone="wide_resnet50_2", dimensions=256, memory_size=20_000, candidates=400_000)

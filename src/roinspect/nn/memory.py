@@ -1,0 +1,175 @@
+"""What normal patches look like: a memory of examples, or one Gaussian; and how a memory is kept small."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_ABSENT = 1e12
+"""Squared distance to a row that holds no patch: never the nearest, and no infinity in an exported graph."""
+_ROWS_AT_ONCE = 1024
+
+
+class NearestNeighbours(nn.Module):
+    """Distance of every patch to the nearest one in a memory, as products of matrices.
+
+    Args:
+        size: rows of the memory, at most; rows that are not filled are never the nearest.
+        dimensions: of a patch vector.
+        reweight: neighbours of PatchCore's re-weighting; 0 is none.
+
+    Attributes:
+        weight: (size, dimensions), -2 m for each memorised patch m.
+        offset: (size,), its squared length.
+        neighbours: (size, reweight), the rows nearest to each row, itself first.
+
+    Reference:
+        Roth et al., *Towards Total Recall in Industrial Anomaly Detection*, 2022: Eq. 6 and 7.
+    """
+
+    weight: Tensor
+    offset: Tensor
+    neighbours: Tensor
+
+    def __init__(self, size: int, dimensions: int, reweight: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(size, dimensions))
+        self.register_buffer("offset", torch.full((size,), _ABSENT))
+        self.register_buffer("neighbours", torch.zeros(size, reweight, dtype=torch.int64))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, D, h, w) to distances (N, 1, h, w)."""
+        n, _, h, w = patches.shape
+        queries = patches.flatten(2).transpose(1, 2)
+        # |q - m|^2 = |q|^2 + (|m|^2 - 2 q m): a linear layer. By blocks, whose products stay in the cache.
+        blocks = zip(self.weight.split(_ROWS_AT_ONCE), self.offset.split(_ROWS_AT_ONCE), strict=True)
+        nearest = [nn.functional.linear(queries, weight, offset).amin(2) for weight, offset in blocks]
+        squared = queries.square().sum(2) + torch.stack(nearest).amin(0)
+        return squared.clamp_min(0).sqrt().view(n, 1, h, w)
+
+    def certainty(self, patch: Tensor) -> Tensor:
+        """PatchCore's weight of patches (N, D): 1 - softmax of the distances to the neighbours (Eq. 7).
+
+        A patch far from a memory row that has many rows about it is stranger than one far from a lonely row.
+
+        Returns:
+            (N,) in [0, 1].
+        """
+        squared = patch.square().sum(1, keepdim=True) + nn.functional.linear(patch, self.weight, self.offset)
+        rows = self.neighbours[squared.argmin(1)]
+        distances = squared.gather(1, rows).clamp_min(0).sqrt()
+        return 1 - distances.softmax(1)[:, 0]
+
+    @torch.no_grad()
+    def fill(self, patches: Tensor) -> None:
+        """Memorise patches (P, D), in place.
+
+        Raises:
+            ValueError: more than there are rows.
+        """
+        count, reweight = len(patches), self.neighbours.shape[1]
+        if not 0 < count <= len(self.weight):
+            raise ValueError(f"{count} patches for a memory of {len(self.weight)} rows")
+        self.weight.zero_()
+        self.offset.fill_(_ABSENT)
+        self.weight[:count] = -2 * patches
+        self.offset[:count] = patches.square().sum(1)
+        if reweight:
+            order = [
+                torch.cdist(block, patches).topk(min(reweight, count), largest=False).indices
+                for block in patches.split(_ROWS_AT_ONCE)
+            ]
+            nearest = torch.cat(order)
+            # Fewer rows than neighbours: the last one stands for those that are missing.
+            lacking = nearest[:, -1:].expand(-1, reweight - nearest.shape[1])
+            self.neighbours[:count] = torch.cat((nearest, lacking), dim=1)
+
+
+class Gaussian(nn.Module):
+    """Length of whitened patch vectors: Mahalanobis distance to one Gaussian of low rank; nothing is kept.
+
+    Reference:
+        Defard et al., *PaDiM*, 2021, section III-C, with one Gaussian for all places, which also holds for a
+        product that moves.
+    """
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, D, h, w) to distances (N, 1, h, w)."""
+        return patches.square().sum(1, keepdim=True).sqrt()
+
+
+@torch.no_grad()
+def greedy_coreset(patches: Tensor, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Patches that lie close to all others: each next is the farthest from those chosen (k-centre greedy).
+
+    Args:
+        patches: (P, D).
+        count: how many to choose; all where there are no more.
+        generator: chooses the first.
+
+    Returns:
+        (min(count, P),) indices, int64, in the order in which they were chosen.
+
+    Raises:
+        ValueError: a count below 1.
+
+    Reference:
+        Sener and Savarese, *Active Learning for Convolutional Neural Networks: A Core-Set Approach*, 2018; as
+        PatchCore uses it (Alg. 1).
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    if len(patches) <= count:
+        return torch.arange(len(patches), device=patches.device)
+    source = generator.device if generator is not None else patches.device
+    chosen = torch.empty(count, dtype=torch.int64, device=patches.device)
+    chosen[0] = torch.randint(len(patches), (1,), generator=generator, device=source).to(patches.device)
+    squared = patches.square().sum(1)
+    distance = torch.full_like(squared, torch.inf)
+    for place in range(1, count):
+        # Kept on the device: the index is never read here, so a GPU is not held up.
+        last = chosen[place - 1 : place]
+        centre = patches.index_select(0, last)[0]
+        new = torch.addmv(squared, patches, centre, alpha=-2).add_(squared.index_select(0, last))
+        distance = torch.minimum(distance, new, out=distance)
+        distance.index_fill_(0, last, -torch.inf)
+        chosen[place] = distance.argmax()
+    return chosen
+
+
+class Reservoir:
+    """A uniform sample of a stream of patches, in bounded memory (Vitter's algorithm R, by batches).
+
+    Args:
+        size: rows kept.
+        dimensions: of a patch vector.
+        generator: source of randomness, on the CPU.
+
+    Attributes:
+        seen: patches offered so far.
+    """
+
+    def __init__(self, size: int, dimensions: int, *, generator: torch.Generator | None = None) -> None:
+        self._rows = torch.empty(size, dimensions)
+        self._generator = generator
+        self.seen = 0
+
+    @property
+    def patches(self) -> Tensor:
+        """(min(seen, size), D), of those offered."""
+        return self._rows[: self.seen]
+
+    def add(self, patches: Tensor) -> None:
+        """Offer patches (P, D)."""
+        size, count = len(self._rows), len(patches)
+        free = max(0, min(size - self.seen, count))
+        self._rows[self.seen : self.seen + free] = patches[:free].cpu()
+        # The i-th patch of the stream takes one of i places; beyond the last row it is let go.
+        number = torch.arange(self.seen + free, self.seen + count)
+        place = (
+            torch.rand(len(number), generator=self._generator, dtype=torch.float64) * (number + 1)
+        ).long()
+        wanted = (place < size).nonzero()[:, 0]
+        # In NumPy the last of several patches for one place takes it, always.
+        self._rows.numpy()[place[wanted].numpy()] = patches[free + wanted].cpu().float().numpy()
+        self.seen += count

@@ -1,0 +1,85 @@
+"""Predicts the ROI from features, and what it is shown meanwhile so that no defect hides itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from roinspect.nn.coordinates import with_coordinates
+from roinspect.nn.perlin import perlin_noise
+
+_BOUND = 6.0
+"""Whitened features of what was never seen can be huge; none may outvote its surroundings."""
+
+
+def roi_convolutions(inputs: int, *, width: int = 24, dilations: Sequence[int] = (2, 4)) -> nn.Sequential:
+    """Features (N, inputs, h, w) to ROI logits (N, 1, h, w), by 3 x 3 convolutions of these dilations."""
+    layers: list[nn.Module] = []
+    for dilation in dilations:
+        layers += [nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Conv2d(inputs, 1, 1))
+
+
+class RoiHead(nn.Module):
+    """Whitened patch vectors and their places to ROI logits.
+
+    Args:
+        dimensions: of a patch vector.
+        width: channels of its convolutions.
+        dilations: one convolution each. They sum up to the cells that it sees to either side: far enough to
+            tell a place by its surroundings when the place itself is damaged.
+    """
+
+    def __init__(self, dimensions: int, *, width: int = 24, dilations: Sequence[int] = (4, 8)) -> None:
+        super().__init__()
+        self.convolutions = roi_convolutions(dimensions + 2, width=width, dilations=dilations)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, dimensions, h, w) to logits (N, 1, h, w)."""
+        logits: Tensor = self.convolutions(with_coordinates(patches.clamp(-_BOUND, _BOUND)))
+        return logits
+
+
+def swap_patches(patches: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
+    """Put foreign content into whitened patch vectors: synthetic defects that cost no pass of the backbone.
+
+    Perlin-shaped areas are filled, image by image, with patches of another place and image of the batch, or
+    with one random vector and grain; either between half and two and a half times as strong.
+
+    Args:
+        patches: (N, D, h, w), each dimension of about unit variance.
+        share: of an image's area, at most; drawn uniformly from [0, share] for each image. 0 returns the
+            input.
+        generator: source of randomness.
+
+    Returns:
+        (N, D, h, w).
+
+    Raises:
+        ValueError: a share outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must lie in [0, 1], not {share}")
+    if share == 0:
+        return patches
+    n, d, h, w = patches.shape
+    source = generator.device if generator is not None else patches.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=source).to(patches)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=source).to(patches)
+
+    noise = perlin_noise(n, h, w, generator=generator, device=patches.device, min_scale=1, max_scale=5)
+    ranked = noise.flatten(1).sort(descending=True).values
+    last = (share * uniform(n, 1) * (h * w - 1)).long()
+    is_foreign = noise >= ranked.gather(1, last).view(n, 1, 1, 1)
+    rows, columns = (int(torch.randint(side, (1,), generator=generator, device=source)) for side in (h, w))
+    elsewhere = patches.roll((1, rows, columns), (0, 2, 3))
+    random = normal(n, d, 1, 1) + 0.3 * normal(n, d, h, w)
+    content = torch.where(uniform(n, 1, 1, 1) < 0.5, elsewhere, random) * (0.5 + 2 * uniform(n, 1, 1, 1))
+    return torch.where(is_foreign, content, patches)
