@@ -150,7 +150,9 @@ def prepare(
     lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
     records = [record for record in read_records(data, columns=columns) if record.split != "test"]
-    fitted, held_out = hold_out(records, cls.trains_on, training.held_out, training.seed, data)
+    fitted, held_out = hold_out(
+        records, cls.learns_from(method_settings), training.held_out, training.seed, data
+    )
     fitted = attach_roi(fitted, roi, data, columns=columns)
     held_out = attach_roi(held_out, roi, data, columns=columns)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +96,64 @@ def test_borders_are_reflected_not_blackened() -> None:
     image = torch.full((8, 3, 32, 64), 0.7)
     found, masks = random_rotation(image, torch.ones(8, 1, 32, 64), degrees=90)
     assert torch.allclose(found, image, atol=1e-5) and masks.min() == 1
+
+
+@pytest.mark.parametrize("die", [0.0, 1.0])
+def test_a_move_is_by_shares_of_the_sides_and_reflects(die: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, masks = torch.rand(2, 3, 32, 48), (torch.rand(2, 2, 32, 48) > 0.5).float()
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, die))
+    found = random_rotation(image, masks, degrees=0, shift=0.25)
+    sides = ((0, 0), (0, 0), (8, 8), (12, 12))
+    for before, after in zip((image, masks), found, strict=True):
+        wide = np.pad(before.numpy(), sides, mode="symmetric")
+        # As far as can be: all the way up and left, or all the way down and right.
+        ends = {0.0: wide[..., :32, :48], 1.0: wide[..., 16:, 24:]}
+        np.testing.assert_allclose(after.numpy(), ends[die], atol=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    degrees=st.floats(0, 180), shift=st.floats(0.01, 0.5), seed=st.integers(0, 2**32), h=st.integers(16, 48)
+)
+def test_moved_masks_stay_masks_and_move_with_the_image(
+    degrees: float, shift: float, seed: int, h: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    masks = torch.rand(3, 1, 4, 4, generator=random)
+    masks = (torch.nn.functional.interpolate(masks, (h, 40), mode="bilinear") > 0.5).float()
+    image, moved = random_rotation(
+        masks.expand(3, 3, h, 40), masks, degrees=degrees, shift=shift, generator=random
+    )
+    assert image.shape == (3, 3, h, 40) and set(moved.unique().tolist()) <= {0.0, 1.0}
+    assert ((image[:, :1] > 0.5) != moved.bool()).float().mean() < 0.02
+
+
+def test_moves_go_all_ways_up_to_the_most() -> None:
+    h, w, shift = 48, 96, 0.2
+    mask = disc(h, w, 24, 48, 4).expand(300, 1, h, w)
+    random = torch.Generator().manual_seed(0)
+    _, moved = random_rotation(mask.expand(300, 3, h, w), mask, degrees=0, shift=shift, generator=random)
+    by = torch.tensor([centre(one[None]) for one in moved]) - torch.tensor([24.0, 48.0])
+    shares = by / torch.tensor([h, w])
+    again = random_rotation(mask, mask, degrees=0, shift=shift, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again[1], moved)
+    assert shares.abs().max() < shift + 0.02
+    assert shares.amin(0).max() < -0.9 * shift and shares.amax(0).min() > 0.9 * shift
+    assert shares.mean(0).abs().max() < 0.03
+    # Down and right are drawn apart.
+    assert torch.corrcoef(shares.T)[0, 1].abs() < 0.2
+
+
+def test_a_circle_that_turns_and_moves_stays_a_circle() -> None:
+    h, w = 64, 128
+    mask = disc(h, w, 32, 64, 8).expand(20, 1, h, w)
+    random = torch.Generator().manual_seed(1)
+    _, moved = random_rotation(mask.expand(20, 3, h, w), mask, degrees=180, shift=0.1, generator=random)
+    # Mirror images lie further out.
+    for one in moved[..., 36:92]:
+        rows, columns = one[0].nonzero(as_tuple=True)
+        assert abs((rows.max() - rows.min()) - (columns.max() - columns.min())) <= 1
+        assert one.sum().item() == pytest.approx(mask[0].sum().item(), rel=0.05)
 
 
 @settings(deadline=None, max_examples=25)

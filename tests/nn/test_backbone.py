@@ -102,6 +102,48 @@ def test_of_levels_with_one_stride_the_deepest_is_taken() -> None:
     assert Backbone(name, 7).indices[0] == len(timm.create_model(name).feature_info) - 1 > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        *((TINY, strides) for strides in ((8,), (4, 8), (8, 16), (2, 4, 8, 16, 32), (4, 32))),
+        ("test_convnext", (4, 16)),
+        (PACKAGED, (8, 16)),
+    ],
+)
+def test_several_levels_are_the_same_as_each_alone(name: str, strides: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    several = Backbone(name, strides).eval()
+    runs = []
+    several.network.register_forward_pre_hook(lambda *_: runs.append("whole"))
+    first = next(layer for layer in several.network.modules() if isinstance(layer, torch.nn.Conv2d))
+    first.register_forward_hook(lambda *_: runs.append("first layer"))
+    with torch.no_grad():
+        levels = several.levels(image())
+        assert runs == ["first layer"], "one pass serves all levels"
+        torch.testing.assert_close(several(image()), levels[-1])
+    assert [level.shape[1] for level in levels] == several.level_channels
+    assert several.channels == several.level_channels[-1]
+    for stride, level in zip(strides, levels, strict=True):
+        assert level.shape[2:] == (64 // stride, 64 // stride)
+        alone = Backbone(name, stride)
+        own = alone.network.state_dict()
+        alone.network.load_state_dict({key: several.network.state_dict()[key] for key in own})
+        torch.testing.assert_close(features_of(alone), level)
+
+
+def test_without_a_stride_there_is_one_level() -> None:
+    backbone = Backbone(TINY).eval()
+    with torch.no_grad():
+        (level,) = backbone.levels(image())
+        torch.testing.assert_close(backbone(image()), level)
+    assert backbone.level_channels == [backbone.channels] == [level.shape[1]]
+
+
+def test_one_level_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"no features at stride 7.*use one of 2, 4, 8, 16, 32"):
+        Backbone("resnet18", (4, 7, 8))
+
+
 def test_the_networks_own_normalisation_is_inside() -> None:
     for name in (TINY, "tf_efficientnet_lite0"):
         backbone = Backbone(name, 8).eval()

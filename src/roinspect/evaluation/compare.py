@@ -1,6 +1,6 @@
 """Methods compared on equal terms: the same images, the same time to train, the same measures.
 
-    OUT/jobs/METHOD-seedN.json   what one method reached with one seed, or why it reached nothing
+    OUT/jobs/                    what is kept of each job, see `job_files`
     OUT/logs/METHOD-seedN.log    all that it printed
     OUT/compare.csv, compare.md, compare.svg
 
@@ -10,14 +10,15 @@ A job whose file is there is not run again, so a killed comparison goes on where
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from roinspect import __version__
 from roinspect.arguments import nearest
@@ -25,12 +26,19 @@ from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
-from roinspect.evaluation.arms import PLAIN, ROI_AT_TEST, measure, refuse_arms
+from roinspect.evaluation.arms import (
+    PLAIN,
+    ROI_AT_TEST,
+    ROI_PREDICTED,
+    ROI_PROVIDER,
+    measure,
+    refuse_unknown_arms,
+)
 from roinspect.evaluation.compare_table import Outcome, machine, write_tables
 from roinspect.evaluation.contender import Scored
 from roinspect.evaluation.job import Job, records_to_test
+from roinspect.evaluation.job_files import JobFiles
 from roinspect.evaluation.peers import RIVALS, peer_names, refuse_unknown_peer
-from roinspect.evaluation.report import write_whole
 from roinspect.evaluation.schedule import Engine, run_all
 from roinspect.methods.method import METHODS
 from roinspect.pixels import parse_size
@@ -45,7 +53,7 @@ class CompareSettings:
 
     Attributes:
         methods: ours, or anomalib's by name.
-        arms: of `arms.ARMS`.
+        arms: of `arms.ARMS`; with `roi-predicted`, `arms.ROI_PROVIDER` takes part whether named or not.
         seeds: how many trainings of each method, with seeds 0, 1, ...
         budget_seconds: for each training.
         limit_seconds: methods that cannot stop when it is spent, as PatchCore cannot, are ended after this;
@@ -73,7 +81,13 @@ class CompareSettings:
         for name in ("seeds", "batch_size", "jobs"):
             if getattr(self, name) < 1:
                 raise UserError(f"must be at least 1, not {getattr(self, name)}", where=f"--{name}")
-        refuse_arms(self.arms)
+        if self.limit_seconds is not None and self.limit_seconds < self.budget_seconds:
+            raise UserError(
+                f"{self.limit_seconds:g} s would not leave a training its {self.budget_seconds:g} s",
+                where="--limit",
+                remedy="give at least the --budget",
+            )
+        refuse_unknown_arms(self.arms)
         for name in self.methods:
             if name in METHODS:
                 continue
@@ -101,7 +115,8 @@ def compare(
 
     Args:
         data: a folder or a manifest, as `read_records` takes it.
-        out: the folder to write to; jobs that are done there are not run again.
+        out: the folder to write to; jobs that are done there are not run again, but for those whose maps the
+            arm `roi-predicted` needs and has not seen.
         settings: what to compare.
         roi: where the ROI masks are, as `attach_roi` takes it: our methods learn from those of the training
             images, the measures and the arm `roi-at-test` use those of the test images.
@@ -116,6 +131,13 @@ def compare(
             came to an end.
     """
     columns = dict(columns or {})
+    with_predicted_roi = ROI_PREDICTED in settings.arms
+    if with_predicted_roi and roi == "none":
+        raise UserError(
+            "there is no region of interest to learn from",
+            where=f"--arms {ROI_PREDICTED} --roi none",
+            remedy="give its masks with --roi, or leave this arm out",
+        )
     size_hw = parse_size(settings.size)
     records = records_to_test(data, roi, columns)
     everything = read_records(data, columns=columns)
@@ -131,6 +153,7 @@ def compare(
         "threads": threads,
         "textures": str(settings.textures or "made up"),
     }
+    methods = dict.fromkeys((*settings.methods, *([ROI_PROVIDER] if with_predicted_roi else [])))
     jobs = [
         Job(
             method=method,
@@ -147,36 +170,33 @@ def compare(
             limit_seconds=settings.limit_seconds,
         )
         for seed in range(settings.seeds)
-        for method in dict.fromkeys(settings.methods)
+        for method in methods
     ]
-    own_terms = terms
+    own_terms = {}
     if any(job.is_ours for job in jobs):
         # Ours learn from the masks of the training images; others' need none of them.
         learnt = attach_roi(everything, roi, data, columns=columns)
-        own_terms = terms | {"training_roi_sha256": fingerprint(record.roi_path for record in learnt)}
-    terms_of = {job: own_terms if job.is_ours else terms for job in jobs}
-    outcomes = {job: _read(out, job, terms_of[job]) for job in jobs}
-    missing = [job for job in jobs if outcomes[job] is None]
-    if missing:
-        tell(f"{len(jobs) - len(missing)} of {len(jobs)} trainings are done; {_times(settings, missing)}")
-        running = run_all(missing, at_once=settings.jobs, engine=settings.engine)
+        own_terms = {"training_roi_sha256": fingerprint(record.roi_path for record in learnt)}
+    files = JobFiles(out, terms, own_terms, with_predicted_roi)
+    outcomes = {job: files.outcome(job) for job in jobs}
+    if missing := _missing(outcomes, files):
+        tell(_to_do(settings, outcomes, missing))
         try:
-            # Closed, so that what still runs is ended before an error or a Ctrl-C is told.
-            with DecodedCache(records, size_hw) as test, closing(running):
-                for job, scored in running:
-                    outcomes[job] = outcome = _outcome(job, scored, test)
-                    content = {"terms": terms_of[job], "machine": machine(), **dataclasses.asdict(outcome)}
-                    write_whole(_file(out, job), json.dumps(content, indent=1, allow_nan=False) + "\n")
-                    tell(_line(outcome))
+            with DecodedCache(records, size_hw) as test:
+                _run(outcomes, files, test, settings, tell)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{out}: interrupted; the same command goes on there") from None
     found = [outcome for outcome in outcomes.values() if outcome is not None]
-    if all(outcome.error for outcome in found):
+    failed = [outcome for outcome in found if outcome.error]
+    if len(failed) == len(found):
         raise UserError(
             f"none of {len(found)} trainings came to an end (first: {found[0].error})",
             where=out,
             remedy=f"mend the cause, remove {out / 'jobs'} and try again",
         )
+    if failed:
+        names = ", ".join(f"{outcome.method}-seed{outcome.seed}" for outcome in failed)
+        tell(f"Failed: {names}. Without their files in {out / 'jobs'} they are tried again.")
     write_tables(out, found, settings.arms, {"data": str(data), "roi": roi, **terms})
     return found
 
@@ -198,44 +218,76 @@ def parse_budget(text: str, where: str = "--budget") -> float:
     return seconds
 
 
-def _outcome(job: Job, scored: Scored | str, test: DecodedCache) -> Outcome:
+def _missing(outcomes: Mapping[Job, Outcome | None], files: JobFiles) -> list[Job]:
+    """Jobs that were not run, or not yet for the arm `roi-predicted`, whose maps are kept nowhere."""
+    failed = {job.seed for job, outcome in outcomes.items() if _provides(job) and outcome and outcome.error}
+
+    def is_missing(job: Job, outcome: Outcome | None) -> bool:
+        if outcome is None:
+            return True
+        # A method without maps has neither arm.
+        if not files.with_predicted_roi or outcome.error or ROI_AT_TEST not in outcome.arms:
+            return False
+        if _provides(job):
+            return not files.has_roi(job.seed)
+        return ROI_PREDICTED not in outcome.arms and job.seed not in failed
+
+    return [job for job, outcome in outcomes.items() if is_missing(job, outcome)]
+
+
+def _run(
+    outcomes: dict[Job, Outcome | None],
+    files: JobFiles,
+    test: DecodedCache,
+    settings: CompareSettings,
+    tell: Callable[[str], None],
+) -> None:
+    """Run what is missing. Those that predict the ROI come first: nobody's maps wait for it in memory."""
+    has_provider = any(_provides(job) for job in outcomes)
+    for is_turn_of_providers in (True, False):
+        jobs = [job for job in _missing(outcomes, files) if _provides(job) == is_turn_of_providers]
+        if not jobs:
+            continue
+        running = run_all(jobs, at_once=settings.jobs, engine=settings.engine)
+        # Closed, so that what still runs is ended before an error or a Ctrl-C is told.
+        with closing(running):
+            for job, scored in running:
+                if is_turn_of_providers:
+                    predicted = None if isinstance(scored, str) else scored.roi_probability
+                else:
+                    predicted = files.roi(job.seed) if has_provider else None
+                outcomes[job] = outcome = _outcome(job, scored, test, predicted)
+                if is_turn_of_providers:
+                    files.keep_roi(job.seed, None if outcome.error else predicted)
+                files.keep(job, outcome)
+                tell(_line(outcome))
+
+
+def _provides(job: Job) -> bool:
+    return job.method == ROI_PROVIDER
+
+
+def _outcome(
+    job: Job, scored: Scored | str, test: DecodedCache, predicted: NDArray[np.float32] | None
+) -> Outcome:
+    failed = Outcome(job.method, job.seed, machine=machine())
     if isinstance(scored, str):
-        return Outcome(job.method, job.seed, error=scored)
+        return dataclasses.replace(failed, error=scored)
     try:
-        arms = measure(scored, test)
+        arms = measure(scored, test, predicted)
     except UserError as error:
-        return Outcome(job.method, job.seed, error=str(error))
-    return Outcome(job.method, job.seed, arms, dataclasses.asdict(scored.cost), dict(scored.notes))
+        return dataclasses.replace(failed, error=str(error))
+    return dataclasses.replace(
+        failed, arms=arms, cost=dataclasses.asdict(scored.cost), notes=dict(scored.notes)
+    )
 
 
-def _file(out: Path, job: Job) -> Path:
-    return out / "jobs" / f"{job.name}.json"
-
-
-def _read(out: Path, job: Job, terms: Mapping[str, Any]) -> Outcome | None:
-    """What an earlier run found, on the same terms."""
-    file = _file(out, job)
-    if not file.exists():
-        return None
-    try:
-        content = json.loads(file.read_bytes())
-        before = content["terms"]
-        outcome = Outcome(**{field.name: content[field.name] for field in dataclasses.fields(Outcome)})
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError("is damaged", where=file, remedy="remove it; its training will be repeated") from None
-    differing = sorted(name for name in terms if before.get(name) != terms[name])
-    if differing:
-        raise UserError(
-            f"was measured on other terms ({', '.join(differing)})",
-            where=file,
-            remedy="compare on the same terms or choose another --out",
-        )
-    return outcome
-
-
-def _times(settings: CompareSettings, missing: Sequence[Job]) -> str:
+def _to_do(settings: CompareSettings, outcomes: Mapping[Job, Outcome | None], missing: Sequence[Job]) -> str:
     minutes = len(missing) * settings.budget_seconds / settings.jobs / 60
-    return f"{len(missing)} to go, {minutes:.0f} minutes of training"
+    text = f"{len(outcomes) - len(missing)} of {len(outcomes)} trainings are done; "
+    text += f"{len(missing)} to go, {minutes:.0f} minutes of training"
+    again = sum(outcomes[job] is not None for job in missing)
+    return text + (f"; {again} of them again, for the arm {ROI_PREDICTED}" if again else "")
 
 
 def _line(outcome: Outcome) -> str:

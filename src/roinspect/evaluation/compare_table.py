@@ -12,12 +12,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from roinspect.evaluation.arms import PLAIN
+from roinspect.evaluation.arms import ARMS, PLAIN
 from roinspect.evaluation.report import write_whole
 
 MARKDOWN, TABLE, PLOT = "compare.md", "compare.csv", "compare.svg"
+
+LEARNS_FROM = "learns from"
+"""The note that has a column of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Outcome:
         cost: as `Cost`.
         notes: as `Scored`.
         error: one line why there is nothing; "" otherwise.
+        machine: that the comparison ran on, as `machine`.
     """
 
     method: str
@@ -39,6 +43,7 @@ class Outcome:
     cost: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    machine: str = ""
 
 
 class Column(NamedTuple):
@@ -76,12 +81,22 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method in one arm, over its seeds."""
+    """One method in one arm, over its seeds.
+
+    Attributes:
+        method: its name.
+        arm: of `arms.ARMS`.
+        seeds: how many came to an end.
+        spreads: of every column, by name.
+        learns_from: the parts it is trained on, "good" or "good and defective"; "" where all seeds failed.
+        error: why a seed has nothing; "" where all have.
+    """
 
     method: str
     arm: str
     seeds: int
     spreads: Mapping[str, Spread]
+    learns_from: str = ""
     error: str = ""
 
 
@@ -97,7 +112,9 @@ def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Row]:
                 continue
             spreads = {column.name: _spread([o.arms[arm][column.name] for o in done]) for column in MEASURES}
             spreads |= {column.name: _spread([o.cost[column.name] for o in done]) for column in COSTS}
-            found.append(Row(method, arm, len(done), spreads, errors[0] if errors else ""))
+            learns_from = done[0].notes.get(LEARNS_FROM, "").removesuffix(" parts") if done else ""
+            error = errors[0] if errors else ""
+            found.append(Row(method, arm, len(done), spreads, learns_from, error))
     return found
 
 
@@ -127,49 +144,47 @@ def as_csv(shown: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{column.name}{end}" for column in columns for end in ("", "_deviation")]
-    writer.writerow(["method", "arm", "seeds", *names, "error"])
+    writer.writerow(["method", "learns_from", "arm", "seeds", *names, "error"])
     for row in shown:
         values = [value for column in columns for value in row.spreads[column.name]]
         cells = ["" if math.isnan(value) else repr(value) for value in values]
-        writer.writerow([row.method, row.arm, row.seeds, *cells, row.error])
+        writer.writerow([row.method, row.learns_from, row.arm, row.seeds, *cells, row.error])
     return text.getvalue()
 
 
 def as_markdown(shown: Sequence[Row], outcomes: Sequence[Outcome], terms: Mapping[str, Any]) -> str:
     """The table with its best values in bold, and below it what a reader must know of it."""
     columns = (*MEASURES, *COSTS)
-    best = {
-        (arm, column.name): max((column.better * row.spreads[column.name].mean for row in own), default=0.0)
-        for arm in dict.fromkeys(row.arm for row in shown)
-        for column in columns
-        if (own := [r for r in shown if r.arm == arm and not math.isnan(r.spreads[column.name].mean)])
-    }
-    lines = [["method", "arm", *(column.head for column in columns)]]
+    seeds = max((row.seeds for row in shown), default=0)
+    lines = [["method", LEARNS_FROM, "arm", *(column.head for column in columns)]]
     lines.append(["---"] * len(lines[0]))
     for row in shown:
-        cells = []
-        for column in columns:
-            mean, cell = row.spreads[column.name].mean, _cell(row.spreads[column.name], column)
-            is_best = column.better and not math.isnan(mean)
-            is_best = is_best and column.better * mean == best[row.arm, column.name]
-            cells.append(f"**{cell}**" if is_best else cell)
-        lines.append([row.method, row.arm, *cells])
+        rivals = [rival for rival in shown if rival.arm == row.arm]
+        cells = [
+            f"**{cell}**" if _is_best(row, rivals, column) else cell
+            for column in columns
+            for cell in [_cell(row.spreads[column.name], column)]
+        ]
+        method = row.method if row.seeds == seeds else f"{row.method} ({row.seeds} of {seeds} seeds)"
+        lines.append([method, row.learns_from or "–", row.arm, *cells])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    machines = " and ".join(dict.fromkeys(outcome.machine for outcome in outcomes if not outcome.error))
+    arms = "; ".join(f"`{arm}` {ARMS[arm]}" for arm in dict.fromkeys(row.arm for row in shown))
     text = [
         "# Comparison",
         "",
         table,
         "",
-        f"Mean ± deviation over seeds; bold: best of its arm. {machine()}.",
+        f"Mean ± deviation over seeds; bold: best of its arm. Measured on {machines}.",
         "",
         *(f"- {name}: {value}" for name, value in terms.items()),
         "",
-        "Arms: `plain` is the method as it is; `roi-at-test` multiplies the true region of interest into the "
-        "map of each test image, whose highest value is then the score. Measures count what lies inside the "
-        "region, whatever the arm. No threshold plays a part.",
+        f"Arms: {arms}. Measures count what lies inside the region, whatever the arm. No threshold plays a "
+        "part.",
         "",
         "Time: methods that learn step by step stop when the budget is spent. Ours choose their number of "
-        "steps from the time of a few; others are stopped by the clock. Milliseconds are those of the "
+        "steps from the time of a few; others are stopped by the clock. Methods whose training has an end of "
+        "its own, such as roibank, PaDiM and PatchCore, take what that takes. Milliseconds are those of the "
         "network, for one decoded image at a time.",
         "",
         "What the numbers rest on:",
@@ -183,43 +198,51 @@ def plot(shown: Sequence[Row]) -> str:
     """Image AUROC against milliseconds for an image, as SVG: a colour a method, a shape an arm."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    drawn = [row for row in shown if not math.isnan(row.spreads["image_auroc"].mean)]
+    methods = list(dict.fromkeys(row.method for row in drawn))
+    palette = matplotlib.colormaps["tab10" if len(methods) <= 10 else "tab20"]
+    colours = {method: palette(place % palette.N) for place, method in enumerate(methods)}
+    shapes = dict(zip(dict.fromkeys(row.arm for row in drawn), "osD", strict=False))
+    key = [Line2D([], [], color=colour, lw=4, label=method) for method, colour in colours.items()]
+    for arm, shape in shapes.items():
+        key.append(Line2D([], [], color="grey", lw=0, marker=shape, label=arm, fillstyle=_fill(arm)))
+
+    figure = Figure(figsize=(7.5, max(4.5, 0.25 * len(key))), layout="constrained")
     axes = figure.add_subplot()
-    methods = list(dict.fromkeys(row.method for row in shown))
-    shapes = dict(zip(dict.fromkeys(row.arm for row in shown), "osD", strict=False))
-    for row in shown:
+    for row in drawn:
         time, quality = row.spreads["inference_ms"], row.spreads["image_auroc"]
-        if math.isnan(quality.mean) or math.isnan(time.mean):
-            continue
         axes.errorbar(
             time.mean,
             quality.mean,
             yerr=0.0 if math.isnan(quality.deviation) else quality.deviation,
             fmt=shapes[row.arm],
-            color=f"C{methods.index(row.method)}",
-            label=row.method if row.arm == PLAIN else f"{row.method}, {row.arm}",
-            markerfacecolor=None if row.arm == PLAIN else "none",
+            color=colours[row.method],
+            fillstyle=_fill(row.arm),
             capsize=3,
         )
-    times = [row.spreads["inference_ms"].mean for row in shown]
-    known = [math.log10(time) for time in times if time > 0] or [0.0]
+    times = [row.spreads["inference_ms"].mean for row in drawn] or [1.0]
     axes.set_xscale("log")
-    axes.set_xlim(10 ** math.floor(min(known)), 10 ** (math.floor(max(known)) + 1))
+    axes.set_xlim(min(times) / 2, max(times) * 2)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("milliseconds for an image")
     axes.set_ylabel("image AUROC inside the region")
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+    if key:
+        figure.legend(handles=key, loc="outside right upper", fontsize="small", frameon=False)
     text = io.StringIO()
     # Names of elements are random otherwise: the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "roinspect"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
+
+
+def _fill(arm: str) -> Literal["full", "none"]:
+    return "full" if arm == PLAIN else "none"
 
 
 def machine() -> str:
@@ -239,6 +262,14 @@ def _spread(values: Sequence[float | None]) -> Spread:
     )
 
 
+def _is_best(row: Row, rivals: Sequence[Row], column: Column) -> bool:
+    """Whether none is better; where all are alike, none is best."""
+    values = [column.better * rival.spreads[column.name].mean for rival in rivals]
+    known = [value for value in values if not math.isnan(value)]
+    own = column.better * row.spreads[column.name].mean
+    return bool(known) and own == max(known) > min(known)
+
+
 def _cell(spread: Spread, column: Column) -> str:
     mean, deviation = (value * column.scale for value in spread)
     if math.isnan(mean):
@@ -252,9 +283,15 @@ def _notes(outcomes: Sequence[Outcome]) -> list[str]:
     lines = []
     for method in dict.fromkeys(outcome.method for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.method == method]
-        told = {o.seed: o.error or "; ".join(f"{k}: {v}" for k, v in o.notes.items()) for o in own}
+        told = {outcome.seed: _told(outcome) for outcome in own}
         if len(set(told.values())) == 1:
             lines.append(f"- **{method}**: {told[own[0].seed]}")
         else:
             lines += [f"- **{method}**, seed {seed}: {text}" for seed, text in told.items()]
     return lines
+
+
+def _told(outcome: Outcome) -> str:
+    if outcome.error:
+        return outcome.error.removeprefix(f"{outcome.method}: ")
+    return "; ".join(f"{name}: {text}" for name, text in outcome.notes.items() if name != LEARNS_FROM)

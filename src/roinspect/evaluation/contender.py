@@ -28,7 +28,10 @@ SLACK = 1.5
 Predict = Callable[[NDArray[np.uint8]], tuple[float, NDArray[np.float32] | None]]
 """(H, W, 3) uint8 RGB to a score and a map (H, W), or None from methods that give no map."""
 
-_SCORES, _MAPS = "scores.npy", "maps.npy"
+PredictRoi = Callable[[NDArray[np.uint8]], NDArray[np.float32] | None]
+"""(H, W, 3) uint8 RGB to the probability (H, W) of the ROI, or None from methods that predict none."""
+
+_SCORES, _MAPS, _ROI = "scores.npy", "maps.npy", "roi.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,15 @@ class Scored:
         anomaly_map: (N, H, W) at the size asked for; None from methods that give scores only.
         cost: what it took.
         notes: what a reader of the numbers must know, such as where the weights come from.
+        roi_probability: (N, H, W) in [0, 1], the ROI predicted from the bare images; None from methods that
+            predict none.
     """
 
     pred_score: NDArray[np.float32]
     anomaly_map: NDArray[np.float32] | None
     cost: Cost
     notes: Mapping[str, str] = field(default_factory=dict)
+    roi_probability: NDArray[np.float32] | None = None
 
 
 def run_contender(
@@ -121,12 +127,13 @@ def run_contender(
             environment=environment,
             stop=stop,
         )
-        maps = Path(place, _MAPS)
+        maps, roi = Path(place, _MAPS), Path(place, _ROI)
         return Scored(
             pred_score=np.load(Path(place, _SCORES)),
             anomaly_map=np.load(maps) if maps.exists() else None,
             cost=Cost(**answered["cost"]),
             notes=answered["notes"],
+            roi_probability=np.load(roi) if roi.exists() else None,
         )
 
 
@@ -142,6 +149,7 @@ def tested(
     steps: int,
     model_bytes: int,
     notes: Mapping[str, str],
+    predict_roi: PredictRoi | None = None,
 ) -> dict[str, Any]:
     """Score the request's test images one at a time, leave the arrays in its folder, and return the answer.
 
@@ -153,30 +161,33 @@ def tested(
         steps: training steps.
         model_bytes: size of the model.
         notes: as `Scored`.
+        predict_roi: the ROI as the trained model sees it; its time is not counted.
     """
     folder, count = Path(request["folder"]), len(request["test"])
     height, width = request["size_hw"]
     scores = np.zeros(count, np.float32)
-    maps: np.memmap[Any, np.dtype[np.float32]] | None = None
     seconds = list[float]()
     for row, path in enumerate(request["test"]):
         image = resize_image(read_image(path), own_hw)
         start = time.perf_counter()
         scores[row], anomaly_map = predict(image)
         seconds.append(time.perf_counter() - start)
-        if anomaly_map is None:
-            continue
-        if maps is None:
-            # On disk, so that the memory that is measured is the method's.
-            maps = np.lib.format.open_memmap(
-                folder / _MAPS, mode="w+", dtype=np.float32, shape=(count, height, width)
-            )
-        maps[row] = resize_image(anomaly_map, (height, width))
+        roi = None if predict_roi is None else predict_roi(image)
+        for name, found in ((_MAPS, anomaly_map), (_ROI, roi)):
+            if found is not None:
+                _append(folder / name, resize_image(found, (height, width)), count)
     np.save(folder / _SCORES, scores)
-    if maps is not None:
-        maps.flush()
     cost = Cost(train_seconds, steps, 1000 * statistics.median(seconds), model_bytes, _peak_bytes())
     return {"cost": dataclasses.asdict(cost), "notes": dict(notes)}
+
+
+def _append(path: Path, row: NDArray[np.float32], count: int) -> None:
+    """Add one of `count` arrays to a .npy file; mapped, its pages would count as the method's memory."""
+    with path.open("ab") as file:
+        if not file.tell():
+            header = {"descr": "<f4", "fortran_order": False, "shape": (count, *row.shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(row, "<f4").tobytes())
 
 
 def _peak_bytes() -> int | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from roinspect.evaluation.contender import SCORING, TRAINING, tested
 from roinspect.evaluation.isolated import answer
 from roinspect.evaluation.pace import measure_pace
-from roinspect.methods.method import load_graph, method_class, predict
+from roinspect.methods.method import InspectionGraph, load_graph, method_class, predict
 from roinspect.training import TrainingSettings, train
 
 
@@ -32,9 +34,14 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     )
     data, bundle_path = Path(request["data"]), Path(request["folder"], "bundle")
     where = {"roi": request["roi"], "columns": request["columns"]}
-    pace = measure_pace(request["method"], settings, data, training, **where)
-    training = dataclasses.replace(training, epochs=pace.epochs(request["budget_seconds"]))
-    assert training.epochs is not None
+    told = f"{cls.default_steps}, its default, in whole epochs"
+    if cls.fills_budget:
+        pace = measure_pace(request["method"], settings, data, training, **where)
+        training = dataclasses.replace(training, epochs=pace.epochs(request["budget_seconds"]))
+        told = (
+            f"{training.epochs} epochs, chosen from {pace.step_seconds:.3g} s a step "
+            f"and {pace.start_seconds:.3g} s beforehand"
+        )
 
     begin(TRAINING)
     start = time.perf_counter()
@@ -49,22 +56,31 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
         return float(found.pred_score[0]), found.anomaly_map[0]
 
     notes = {
-        "steps": f"{training.epochs} epochs, chosen from {pace.step_seconds:.3g} s a step "
-        f"and {pace.start_seconds:.3g} s beforehand",
+        "steps": told,
         "preset": "compact",
-        "learns from": {"good": "good parts", "all": "good and defective parts"}[cls.trains_on],
+        "learns from": {"good": "good parts", "all": "good and defective parts"}[cls.learns_from(settings)],
     }
     if "backbone" in bundle.method_settings:
         notes["weights"] = f"{bundle.method_settings['backbone']}, pretrained"
+    images = bundle.training["images"]
     return tested(
         one,
         request,
         own_hw=bundle.size_hw,
         train_seconds=train_seconds,
-        steps=training.epochs * pace.steps,
+        steps=bundle.training["epochs_trained"] * (images // min(images, training.batch_size)),
         model_bytes=sum(tensor.nbytes for tensor in graph.state_dict().values()),
         notes=notes,
+        predict_roi=functools.partial(predicted_roi, graph),
     )
+
+
+def predicted_roi(graph: InspectionGraph, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """The ROI's probability (H, W) in a decoded image (H, W, 3); None from a graph that predicts none."""
+    device = next(graph.parameters()).device
+    with torch.inference_mode():
+        found = graph.predict_roi(torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255)
+    return None if found is None else found[0, 0].float().cpu().numpy()
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ class InspectionGraph(nn.Module):
         """The repaired image (N, 3, H, W) in [0, 1], for methods that repair; else None."""
         return None
 
+    def predict_roi(self, image: Tensor) -> Tensor | None:
+        """The probability (N, 1, H, W) of the ROI, for methods that predict it from the image; else None."""
+        return None
+
 
 class Method(lightning.LightningModule):
     """A method in training.
@@ -65,6 +69,7 @@ class Method(lightning.LightningModule):
         settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets.
         map_share: as `Bundle.map_share`.
         default_steps: length of a training where none is asked for.
+        fills_budget: whether more steps are worth more time; a comparison trains others for their default.
     """
 
     name: ClassVar[str]
@@ -72,6 +77,7 @@ class Method(lightning.LightningModule):
     settings_class: ClassVar[type]
     map_share: ClassVar[float | None] = None
     default_steps: ClassVar[int] = 600
+    fills_budget: ClassVar[bool] = True
 
     def __init__(self, settings: Any, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1) -> None:
         super().__init__()
@@ -86,6 +92,11 @@ class Method(lightning.LightningModule):
     @abstractmethod
     def build_graph(cls, settings: Any, size_hw: tuple[int, int]) -> InspectionGraph:
         """The same graph with fresh weights, for loading a bundle."""
+
+    @classmethod
+    def learns_from(cls, settings: Any) -> Literal["good", "all"]:
+        """Which images a training with these settings is given."""
+        return cls.trains_on
 
     @classmethod
     def prepared(cls, settings: Any) -> Any:

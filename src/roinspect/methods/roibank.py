@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,82 +22,29 @@ from torch.optim.lr_scheduler import OneCycleLR
 from roinspect.data.augment import random_rotation
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
-from roinspect.methods.method import InspectionGraph, Method
+from roinspect.methods.method import Method
+from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.memory import Gaussian, NearestNeighbours, Reservoir, greedy_coreset
 from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.perlin import perturb
 from roinspect.nn.roi_head import RoiHead, swap_patches
+from roinspect.nn.weighting import defect_weights
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 _FOR_WHITENING = 100_000
 """Patches inside the ROI from which the directions of the whitening come."""
+_FOR_WEIGHTS = 20_000
+"""Patches of either kind that weigh the directions."""
+_HEAD_STRIDE = 8
+"""Pixels per cell of the ROI head, at least: an ROI has no finer detail that a defect's place depends on."""
+_RASTER = 32
+"""Pixels: the sides of a cropped image are multiples of it, as every stride divides it."""
 _VISIBLE = 0.05
 """Pasted content must change a pixel by this much, or nobody could see it."""
-
-
-class RoiBankGraph(InspectionGraph):
-    """A bare image to distances from what is normal, where it matters.
-
-    Args:
-        features: image to whitened patch vectors.
-        bank: patch vectors to distances.
-        roi_head: patch vectors to ROI logits; None scores all of the image.
-        smoothing: deviation of the Gaussian that smooths the map, in cells.
-    """
-
-    kernel: Tensor
-
-    def __init__(
-        self,
-        features: PatchFeatures,
-        bank: NearestNeighbours | Gaussian,
-        roi_head: RoiHead | None,
-        smoothing: float,
-    ) -> None:
-        super().__init__()
-        self.features, self.bank, self.roi_head = features, bank, roi_head
-        reach = math.ceil(3 * smoothing)
-        offsets = torch.arange(-reach, reach + 1).float()
-        kernel = torch.exp(-0.5 * (offsets / max(smoothing, 1e-6)).square())
-        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both at least 0."""
-        patches = self.features(image)
-        cells = self.bank(patches)
-        if self.roi_head is not None:
-            cells = cells * self.roi_head(patches).sigmoid()
-        cells = self._smoothed(cells)
-        anomaly_map = F.interpolate(cells, image.shape[2:], mode="bilinear", align_corners=False)
-        pred_score = anomaly_map.amax((1, 2, 3))
-        if isinstance(self.bank, NearestNeighbours) and self.bank.neighbours.shape[1]:
-            # PatchCore's weight of the patch that the score comes from; the map keeps its own scale.
-            top = cells.flatten(1).argmax(1)[:, None, None].expand(-1, patches.shape[1], 1)
-            pred_score = pred_score * self.bank.certainty(patches.flatten(2).gather(2, top)[:, :, 0])
-        return pred_score, anomaly_map
-
-    def predict_roi(self, image: Tensor) -> Tensor | None:
-        """(N, 3, H, W) in [0, 1] to the probability that a defect there would matter, (N, 1, H, W)."""
-        if self.roi_head is None:
-            return None
-        cells = self.roi_head(self.features(image)).sigmoid()
-        return F.interpolate(cells, image.shape[2:], mode="bilinear", align_corners=False)
-
-    def _smoothed(self, cells: Tensor) -> Tensor:
-        reach = len(self.kernel) // 2
-        if not reach:
-            return cells
-        # At the border the weights are over what lies inside the image: a Gaussian of zeros around ones.
-        column, row = self.kernel.view(1, 1, -1, 1), self.kernel.view(1, 1, 1, -1)
-        inside = torch.ones_like(cells[:1])
-        for weight, padding in ((column, (reach, 0)), (row, (0, reach))):
-            cells = F.conv2d(cells, weight, padding=padding)
-            inside = F.conv2d(inside, weight, padding=padding)
-        return cells / inside
 
 
 class RoiBank(Method):
@@ -118,6 +64,7 @@ class RoiBank(Method):
     trains_on: ClassVar[Literal["good", "all"]] = "good"
     settings_class: ClassVar[type] = RoiBankSettings
     default_steps: ClassVar[int] = 300
+    fills_budget: ClassVar[bool] = False
 
     def __init__(
         self, settings: RoiBankSettings, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1
@@ -126,8 +73,13 @@ class RoiBank(Method):
         self.graph = self.build_graph(settings, size_hw)
         self.graph.features.requires_grad_(False)
         self.to(memory_format=torch.channels_last)
-        self._patches = self._cells = torch.empty(0)
+        self._seen = _Seen(torch.empty(0), torch.empty(0))
         self.train()
+
+    @classmethod
+    def learns_from(cls, settings: RoiBankSettings) -> Literal["good", "all"]:
+        """Good images only, unless known defects are to be used."""
+        return "all" if settings.known_defects else "good"
 
     @classmethod
     def prepared(cls, settings: RoiBankSettings) -> RoiBankSettings:
@@ -151,7 +103,9 @@ class RoiBank(Method):
         if settings.bank == "neighbours":
             bank = NearestNeighbours(settings.memory_size, dimensions, settings.reweight)
         features = PatchFeatures(backbone, dimensions, settings.neighbourhood)
-        roi_head = RoiHead(dimensions) if settings.roi_head else None
+        roi_head = None
+        if settings.roi_head:
+            roi_head = RoiHead(dimensions, pooling=max(1, _HEAD_STRIDE // settings.strides[0]))
         return RoiBankGraph(features, bank, roi_head, settings.smoothing)
 
     def inspection_graph(self) -> RoiBankGraph:
@@ -162,8 +116,19 @@ class RoiBank(Method):
         """Load the backbone's weights.
 
         Raises:
-            UserError: they are not to be had.
+            UserError: they are not to be had, there is no good image, or none with a known defect where such
+                are to be used.
         """
+        if not (labels == 0).any():
+            raise UserError(
+                "none of the training photographs is good", where="roibank", remedy="see `roinspect check`"
+            )
+        if self.settings.known_defects and not (labels == 1).any():
+            raise UserError(
+                "none of the training photographs has a defect inside the region",
+                where="method.known_defects",
+                remedy="add some to the train split, with masks, or switch it off",
+            )
         if self.settings.weights == "none":
             log.info(f"backbone {self.settings.backbone}: random weights")
             return {}
@@ -197,37 +162,70 @@ class RoiBank(Method):
         data = getattr(self.trainer.train_dataloader, "dataset", None)
         if not isinstance(data, InspectionDataset):
             raise TypeError("roibank is trained on an InspectionDataset")
-        self.fit(data)
+        self.fit(data, is_new=self.global_step == 0)
 
     @torch.no_grad()
-    def fit(self, data: InspectionDataset) -> None:
+    def fit(self, data: InspectionDataset, *, is_new: bool = True) -> None:
         """All that needs passes of the backbone.
 
-        Raises:
-            UserError: no patch lies inside an ROI.
-        """
-        s, features = self.settings, self.graph.features
-        generator = torch.Generator().manual_seed(self.seed)
-        rows = np.linspace(0, len(data) - 1, self._how_many(data)).round().astype(int).tolist()
-        raw, cells = self._gathered(data, rows, None)
-        if self.global_step == 0:
-            self._whiten(raw, cells, generator)
-        kept = [_projected(features, raw)]
-        del raw
-        if self.global_step == 0 and isinstance(self.graph.bank, NearestNeighbours):
-            others = sorted(set(range(len(data))) - set(rows))
-            self._memorise(data, kept[0], cells, others, generator)
-        if s.pasted and s.roi_head:
-            chosen = rows[:: max(1, round(1 / s.pasted))]
-            pasted, pasted_cells = self._gathered(data, chosen, generator)
-            kept.append(_projected(features, pasted))
-            cells = torch.cat((cells, pasted_cells))
-        self._patches, self._cells = torch.cat(kept), cells
+        Args:
+            data: the training images.
+            is_new: False only looks at what the ROI head learns from; the rest is there.
 
-    def _how_many(self, data: InspectionDataset) -> int:
-        """Images whose features fit into the room for them."""
-        one = self.graph.features.stacked(self._image(data[0]))
-        return max(1, min(len(data), int(self.settings.feature_memory_gb * 2**30 / (2 * one.numel()))))
+        Raises:
+            UserError: no patch lies inside an ROI, or none on a known defect.
+        """
+        s, graph = self.settings, self.graph
+        generator = torch.Generator().manual_seed(self.seed)
+        if is_new and s.crop_margin is not None:
+            graph.crop_to(_box(data.cache.roi_masks, s.crop_margin))
+        good = np.flatnonzero(data.cache.labels == 0)
+        places = np.linspace(0, len(good) - 1, self._how_many(data, len(good))).round().astype(int)
+        rows = good[places].tolist()
+        raw, cells = self._gathered(data, rows, None)
+        if is_new:
+            self._whiten(raw, cells, generator)
+            candidates = self._candidates(data, raw, cells, sorted(set(good.tolist()) - set(rows)), generator)
+            if isinstance(graph.bank, NearestNeighbours):
+                self._memorise(candidates, generator)
+            if s.known_defects:
+                self._weigh(data, candidates.patches, generator)
+        if graph.roi_head is None:
+            return
+        seen = [self._shown(raw, cells)]
+        del raw
+        if s.pasted:
+            chosen = rows[:: max(1, round(1 / s.pasted))]
+            seen.append(self._shown(*self._gathered(data, chosen, generator)))
+        self._seen = _Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+
+    def _how_many(self, data: InspectionDataset, count: int) -> int:
+        """Of so many images, those whose features fit into the room for them."""
+        one = self.graph.features.stacked(self._image(data[0])).numel()
+        return max(1, min(count, int(self.settings.feature_memory_gb * 2**30 / (2 * one))))
+
+    def _gathered(
+        self, data: InspectionDataset, rows: Sequence[int], pasting: torch.Generator | None
+    ) -> _Seen:
+        """Raw patches in half precision, and their cells' shares of ROI; with defects pasted in, if asked."""
+        s = self.settings
+        raw = cells = torch.empty(0)
+        done = 0
+        for batch in _batches(data, rows):
+            image, roi_mask = batch.image.to(self.device).float().div_(255), batch.roi_mask.to(self.device)
+            if pasting is not None:
+                image, roi_mask = random_rotation(
+                    image, roi_mask.float(), degrees=s.rotation, shift=s.shift, generator=pasting
+                )
+                image, _ = perturb(image, generator=pasting, clean_share=0.0, visible=_VISIBLE)
+            patches = self.graph.features.stacked(self.graph.cropped(image))
+            if not done:
+                raw = patches.new_empty((len(rows), *patches.shape[1:]), dtype=torch.float16)
+                cells = patches.new_empty((len(rows), 1, *patches.shape[2:]))
+            place = slice(done, done + len(patches))
+            raw[place], cells[place] = patches, self._grid(roi_mask, patches)
+            done += len(patches)
+        return _Seen(raw, cells)
 
     def _whiten(self, raw: Tensor, cells: Tensor, generator: torch.Generator) -> None:
         inside = (cells[:, 0] > 0.5).nonzero()
@@ -239,62 +237,78 @@ class RoiBank(Method):
             )
         order = torch.randperm(len(inside), generator=generator)[:_FOR_WHITENING].to(inside.device)
         image, row, column = inside[order].unbind(1)
-        share = self.graph.features.fit(raw[image, :, row, column].float())
+        graph = self.graph
+        variance, share = graph.features.fit(raw[image, :, row, column].float())
+        # Scaled so that normal patches keep the mean length that whitened vectors have.
+        counts = variance.clamp_min(1e-6).pow(1 - self.settings.whitening)
+        graph.scale.copy_((counts / counts.mean()).sqrt().view_as(graph.scale))
         log.info(
-            f"{len(self.graph.features.weight)} directions hold {share:.0%} of what varies between "
-            f"{len(order):,} normal patches"
+            f"{len(variance)} directions hold {share:.0%} of the variance of {len(order):,} normal patches"
         )
 
-    def _memorise(
+    def _candidates(
         self,
         data: InspectionDataset,
-        kept: Tensor,
+        raw: Tensor,
         cells: Tensor,
         others: Sequence[int],
         generator: torch.Generator,
-    ) -> None:
+    ) -> Reservoir:
+        """A sample of all scaled patches inside the ROI, of the images at hand and of the others."""
+        features, scale = self.graph.features, self.graph.scale
+        found = Reservoir(self.settings.candidates, scale.shape[1], generator=generator)
+        for block, share in zip(raw.split(_AT_ONCE), cells.split(_AT_ONCE), strict=True):
+            found.add(_inside(features.project(block.float()) * scale, share))
+        for batch in _batches(data, others):
+            patches = features(self._image(batch)) * scale
+            found.add(_inside(patches, self._grid(batch.roi_mask, patches)))
+        return found
+
+    def _memorise(self, candidates: Reservoir, generator: torch.Generator) -> None:
         bank = self.graph.bank
         assert isinstance(bank, NearestNeighbours)
-        candidates = Reservoir(self.settings.candidates, kept.shape[1], generator=generator)
-        for first in range(0, len(kept), _AT_ONCE):
-            block = slice(first, first + _AT_ONCE)
-            candidates.add(_inside(kept[block], cells[block]))
-        for batch in _batches(data, others):
-            patches = self.graph.features(self._image(batch))
-            candidates.add(_inside(patches, _grid(batch.roi_mask, patches)))
         patches = candidates.patches.to(self.device)
         chosen = greedy_coreset(patches, len(bank.weight), generator=generator)
         bank.fill(patches[chosen])
         log.info(
-            f"the memory holds {len(chosen):,} of {candidates.seen:,} normal patches inside the ROI "
-            f"({len(patches):,} candidates)"
+            f"the memory holds {len(chosen):,} of {candidates.seen:,} normal patches in the region, "
+            f"chosen from a sample of {len(patches):,}"
         )
 
-    def _gathered(
-        self, data: InspectionDataset, rows: Sequence[int], pasting: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """Raw patches (n, C, h, w) in half precision, and their cells' shares of ROI (n, 1, h, w)."""
-        s = self.settings
-        raw = cells = torch.empty(0)
-        done = 0
-        for batch in _batches(data, rows):
-            image, roi_mask = self._image(batch), batch.roi_mask.to(self.device).float()
-            if pasting is not None:
-                image, roi_mask = random_rotation(
-                    image, roi_mask, degrees=s.rotation, shift=s.shift, generator=pasting
-                )
-                image, _ = perturb(image, generator=pasting, clean_share=0.0, visible=_VISIBLE)
-            patches = self.graph.features.stacked(image)
-            if not done:
-                raw = patches.new_empty((len(rows), *patches.shape[1:]), dtype=torch.float16)
-                cells = patches.new_empty((len(rows), 1, *patches.shape[2:]))
-            place = slice(done, done + len(patches))
-            raw[place], cells[place] = patches, _grid(roi_mask, patches)
-            done += len(patches)
-        return raw, cells
+    def _weigh(self, data: InspectionDataset, normal: Tensor, generator: torch.Generator) -> None:
+        """Let the directions that set known defects apart count more; the memory follows."""
+        graph = self.graph
+        defects = list[Tensor]()
+        for batch in _batches(data, np.flatnonzero(data.cache.labels == 1).tolist()):
+            patches = graph.features(self._image(batch)) * graph.scale
+            # A cell of which a quarter is damaged shows the damage.
+            defects.append(_inside(patches, 2 * self._grid(batch.gt_mask * batch.roi_mask, patches)))
+        defective = torch.cat(defects)
+        if not len(defective):
+            raise UserError(
+                "no known defect fills a quarter of a cell of the features",
+                where="method.known_defects",
+                remedy="use finer method.strides or a larger --size, or switch it off",
+            )
+        order, some = (
+            torch.randperm(len(kind), generator=generator)[:_FOR_WEIGHTS] for kind in (normal, defective)
+        )
+        weights = defect_weights(
+            graph.bank.differences(normal[order].to(self.device)),
+            graph.bank.differences(defective[some]),
+        ).sqrt()
+        graph.scale.mul_(weights.view_as(graph.scale))
+        if isinstance(graph.bank, NearestNeighbours):
+            graph.bank.rescale(weights)
+        log.info(f"{len(defective):,} patches on known defects have weighed the directions")
 
-    def _image(self, batch: Batch) -> Tensor:
-        return batch.image.to(self.device).float().div_(255)
+    def _shown(self, raw: Tensor, cells: Tensor) -> _Seen:
+        """What the ROI head sees of raw patches, and what it is to answer; by blocks, in half precision."""
+        roi_head = self.graph.roi_head
+        assert roi_head is not None
+        project = self.graph.features.project
+        blocks = [roi_head.pooled(project(block.float())) for block in raw.split(_AT_ONCE)]
+        return _Seen(torch.cat([block.half() for block in blocks]), roi_head.pooled(cells))
 
     # -- a step of the ROI head ------------------------------------------------------------------------------
 
@@ -303,15 +317,14 @@ class RoiBank(Method):
 
         The batch only says how many: which images have their features kept does not depend on the loader.
         """
-        roi_head = self.graph.roi_head
+        roi_head, (patches, cells) = self.graph.roi_head, self._seen
         if roi_head is None:
             return None
         random = self.random(self.current_epoch, batch_index)
-        rows = torch.randint(
-            len(self._patches), (len(batch.label),), generator=random, device=random.device
-        ).to(self._patches.device)
-        patches = swap_patches(self._patches[rows].float(), share=self.settings.swapped, generator=random)
-        loss = F.binary_cross_entropy_with_logits(roi_head(patches), self._cells[rows])
+        rows = torch.randint(len(patches), (len(batch.label),), generator=random, device=random.device)
+        rows = rows.to(patches.device)
+        shown = swap_patches(patches[rows].float(), share=self.settings.swapped, generator=random)
+        loss = F.binary_cross_entropy_with_logits(roi_head.on_pooled(shown), cells[rows])
         self.note("train", {"roi_head": loss}, len(batch.label))
         return loss
 
@@ -321,9 +334,27 @@ class RoiBank(Method):
         if roi_head is None:
             return
         patches = self.graph.features(self._image(batch))
-        cells = _grid(batch.roi_mask.float(), patches)
-        loss = F.binary_cross_entropy_with_logits(roi_head(patches), cells)
+        cells = roi_head.pooled(self._grid(batch.roi_mask, patches))
+        loss = F.binary_cross_entropy_with_logits(roi_head.on_pooled(roi_head.pooled(patches)), cells)
         self.note("held-out", {"roi_head": loss}, len(batch.label))
+
+    def _image(self, batch: Batch) -> Tensor:
+        """What the graph looks at, (N, 3, h, w) in [0, 1]."""
+        return self.graph.cropped(batch.image.to(self.device)).float().div_(255)
+
+    def _grid(self, mask: Tensor, patches: Tensor) -> Tensor:
+        """Every cell's share of a mask (N, 1, H, W), or of what the graph looks at of it: (N, 1, h, w)."""
+        looked_at = self.graph.cropped(mask.to(patches.device)).float()
+        return F.adaptive_avg_pool2d(looked_at, (patches.shape[2], patches.shape[3]))
+
+
+class _Seen(NamedTuple):
+    """Patches of n images, and their cells' shares of ROI."""
+
+    patches: Tensor
+    """(n, C, h, w)."""
+    cells: Tensor
+    """(n, 1, h, w) in [0, 1]."""
 
 
 def _batches(data: InspectionDataset, rows: Sequence[int]) -> Iterator[Batch]:
@@ -331,17 +362,21 @@ def _batches(data: InspectionDataset, rows: Sequence[int]) -> Iterator[Batch]:
         yield data.__getitems__(list(rows[first : first + _AT_ONCE]))
 
 
-def _grid(roi_mask: Tensor, patches: Tensor) -> Tensor:
-    """Every cell's share of ROI, (N, 1, h, w) in [0, 1]."""
-    return F.adaptive_avg_pool2d(roi_mask.to(patches.device).float(), (patches.shape[2], patches.shape[3]))
-
-
 def _inside(patches: Tensor, cells: Tensor) -> Tensor:
-    """Patches (P, D) of the cells that lie mostly inside the ROI."""
+    """Patches (P, D) of the cells that lie mostly inside a mask."""
     return patches.permute(0, 2, 3, 1)[cells[:, 0] > 0.5].float()
 
 
-def _projected(features: PatchFeatures, raw: Tensor) -> Tensor:
-    """Raw patches (n, C, h, w) to vectors (n, D, h, w), by blocks, in half precision."""
-    blocks = [F.conv2d(block.float(), features.weight) + features.bias for block in raw.split(_AT_ONCE)]
-    return torch.cat([block.half() for block in blocks])
+def _box(roi_masks: NDArray[np.uint8], margin: int) -> list[int]:
+    """Top, left, bottom, right of all ROIs (N, H, W) with a margin, on a raster that every stride divides."""
+    height, width = roi_masks.shape[1:]
+    somewhere = np.zeros((height, width), bool)
+    for mask in roi_masks:
+        somewhere |= mask > 0
+    low, high = list[int](), list[int]()
+    for axis, side in ((1, height), (0, width)):
+        hit = np.flatnonzero(somewhere.any(axis))
+        first, last = (int(hit[0]) - margin, int(hit[-1]) + 1 + margin) if len(hit) else (0, side)
+        low.append(max(0, first // _RASTER * _RASTER))
+        high.append(min(side, -(-last // _RASTER) * _RASTER))
+    return [*low, *high]

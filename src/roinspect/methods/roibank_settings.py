@@ -24,6 +24,8 @@ class RoiBankSettings:
         strides: pixels per cell of the levels that are used, finest first; the first is the map's grid.
         neighbourhood: cells along the square over which a level is averaged, odd; 1 is none.
         dimensions: of a whitened patch vector.
+        whitening: how far the directions are evened out for distances: 0 keeps their variance among normal
+            patches (each channel scaled to 1), as in PatchCore; 1 is the Mahalanobis distance, as in PaDiM.
         bank: "neighbours" keeps normal patches, "gaussian" only their mean and directions: the smallest
             model.
         memory_size: normal patches that are kept.
@@ -40,17 +42,22 @@ class RoiBankSettings:
             photographs of a product that lies in any way.
         shift: share of a side by which they are moved at most, likewise.
         smoothing: deviation of the Gaussian that smooths the map, in cells; 0 is none.
+        crop_margin: pixels about the box of all training ROIs beyond which an image is not looked at, for a
+            camera that stands still; None looks at all of it.
+        known_defects: let defective training photographs with masks weigh the directions of a distance. They
+            neither enter the memory nor train the ROI head.
         feature_memory_gb: room for the features from which whitening and ROI head are learned. Photographs
             beyond it only give patches to the memory.
     """
 
     backbone: str = "auto"
     weights: str = "auto"
-    strides: tuple[int, ...] = (8, 16)
-    neighbourhood: int = 3
+    strides: tuple[int, ...] = (4, 8)
+    neighbourhood: int = 1
     dimensions: int = 64
+    whitening: float = 0.5
     bank: Bank = "neighbours"
-    memory_size: int = 4000
+    memory_size: int = 2000
     candidates: int = 65536
     reweight: int = 0
     roi_head: bool = True
@@ -60,6 +67,8 @@ class RoiBankSettings:
     rotation: float = 0.0
     shift: float = 0.0
     smoothing: float = 1.0
+    crop_margin: int | None = None
+    known_defects: bool = False
     feature_memory_gb: float = 1.0
 
     def __post_init__(self) -> None:
@@ -77,6 +86,7 @@ class RoiBankSettings:
         ranges: dict[str, tuple[float, float]] = {
             "neighbourhood": (1, 31),
             "dimensions": (1, 4096),
+            "whitening": (0, 1),
             "memory_size": (1, _MOST),
             "candidates": (1, _MOST),
             "reweight": (0, 100),
@@ -93,6 +103,8 @@ class RoiBankSettings:
                 raise UserError(
                     f"must lie in [{low:g}, {high:g}], not {getattr(self, name)}", where=f"method.{name}"
                 )
+        if self.crop_margin is not None and self.crop_margin < 0:
+            raise UserError(f"must be at least 0, not {self.crop_margin}", where="method.crop_margin")
         if self.neighbourhood % 2 == 0:
             raise UserError("must be odd", where="method.neighbourhood", remedy="use 1, 3 or 5")
         if self.reweight and self.bank == "gaussian":

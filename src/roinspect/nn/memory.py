@@ -47,6 +47,21 @@ class NearestNeighbours(nn.Module):
         squared = queries.square().sum(2) + torch.stack(nearest).amin(0)
         return squared.clamp_min(0).sqrt().view(n, 1, h, w)
 
+    def differences(self, patches: Tensor) -> Tensor:
+        """Squared differences of patches (P, D) to their nearest memorised one, by dimension: (P, D)."""
+        found = []
+        for block in patches.split(_ROWS_AT_ONCE):
+            nearest = nn.functional.linear(block, self.weight, self.offset).argmin(1)
+            found.append((block + self.weight[nearest] / 2).square())
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def rescale(self, factors: Tensor) -> None:
+        """Multiply each dimension of what is memorised by a factor (D,), in place."""
+        is_filled = self.offset < _ABSENT
+        self.weight.mul_(factors)
+        self.offset.copy_(torch.where(is_filled, self.weight.square().sum(1) / 4, self.offset))
+
     def certainty(self, patch: Tensor) -> Tensor:
         """PatchCore's weight of patches (N, D): 1 - softmax of the distances to the neighbours (Eq. 7).
 
@@ -96,6 +111,10 @@ class Gaussian(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """(N, D, h, w) to distances (N, 1, h, w)."""
         return patches.square().sum(1, keepdim=True).sqrt()
+
+    def differences(self, patches: Tensor) -> Tensor:
+        """Squared differences of patches (P, D) to the mean, by dimension: (P, D)."""
+        return patches.square()
 
 
 @torch.no_grad()

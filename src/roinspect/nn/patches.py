@@ -53,17 +53,22 @@ class PatchFeatures(nn.Module):
             patches = patches + _on_grid_of(parts[0], part)
         return patches
 
+    def project(self, stacked: Tensor) -> Tensor:
+        """Raw patches (N, C, h, w) to patch vectors (N, dimensions, h, w)."""
+        return F.conv2d(stacked, self.weight) + self.bias
+
     def stacked(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to raw patches (N, C, h, w), before any whitening."""
         levels = self._levels(image)
         return torch.cat([_on_grid_of(levels[0], level) for level in levels], dim=1)
 
     @torch.no_grad()
-    def fit(self, patches: Tensor) -> float:
+    def fit(self, patches: Tensor) -> tuple[Tensor, float]:
         """Choose the directions from normal raw patches (P, C), in place.
 
         Returns:
-            Share of the patches' variance (each channel scaled to 1) that the directions hold, in [0, 1].
+            Variance of the patches along each direction (D,), descending, where each channel is scaled to 1;
+            and the share of all variance that these directions hold, in [0, 1].
         """
         wide = patches.double()
         mean, deviation = wide.mean(0), wide.std(0).clamp_min(1e-12)
@@ -76,7 +81,7 @@ class PatchFeatures(nn.Module):
         weight = (chosen / deviation[:, None] * torch.where(is_sound, kept, torch.inf).rsqrt()).T
         self.weight.copy_(weight[:, :, None, None])
         self.bias.copy_(-(weight @ mean).view(1, -1, 1, 1))
-        return float(kept.sum() / variance.sum())
+        return kept.clamp_min(0).float(), float(kept.sum() / variance.sum())
 
     def _levels(self, image: Tensor) -> list[Tensor]:
         size = self.neighbourhood

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from roinspect.nn.coordinates import with_coordinates
 from roinspect.nn.perlin import perlin_noise
@@ -31,15 +32,28 @@ class RoiHead(nn.Module):
         width: channels of its convolutions.
         dilations: one convolution each. They sum up to the cells that it sees to either side: far enough to
             tell a place by its surroundings when the place itself is damaged.
+        pooling: cells along the square that is averaged before; 1 is none.
     """
 
-    def __init__(self, dimensions: int, *, width: int = 24, dilations: Sequence[int] = (4, 8)) -> None:
+    def __init__(
+        self, dimensions: int, *, width: int = 24, dilations: Sequence[int] = (4, 8), pooling: int = 1
+    ) -> None:
         super().__init__()
+        self.pooling = pooling
         self.convolutions = roi_convolutions(dimensions + 2, width=width, dilations=dilations)
 
     def forward(self, patches: Tensor) -> Tensor:
         """(N, dimensions, h, w) to logits (N, 1, h, w)."""
-        logits: Tensor = self.convolutions(with_coordinates(patches.clamp(-_BOUND, _BOUND)))
+        logits = self.on_pooled(self.pooled(patches))
+        return F.interpolate(logits, patches.shape[2:], mode="bilinear", align_corners=False)
+
+    def pooled(self, patches: Tensor) -> Tensor:
+        """(N, C, h, w) to (N, C, h / pooling, w / pooling), rounded up: what the convolutions see."""
+        return F.avg_pool2d(patches, self.pooling, ceil_mode=True, count_include_pad=False)
+
+    def on_pooled(self, pooled: Tensor) -> Tensor:
+        """(N, dimensions, h, w), pooled, to logits of the same h and w."""
+        logits: Tensor = self.convolutions(with_coordinates(pooled.clamp(-_BOUND, _BOUND)))
         return logits
 
 

@@ -1,0 +1,114 @@
+"""roibank's inspection graph: features once, distances to a memory, gated by the predicted ROI."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from roinspect.methods.method import InspectionGraph
+from roinspect.nn.memory import Gaussian, NearestNeighbours
+from roinspect.nn.patches import PatchFeatures
+from roinspect.nn.roi_head import RoiHead
+
+
+class RoiBankGraph(InspectionGraph):
+    """A bare image to distances from what is normal, where it matters.
+
+    Args:
+        features: image to whitened patch vectors.
+        bank: scaled patch vectors to distances.
+        roi_head: whitened patch vectors to ROI logits; None scores all of the image.
+        smoothing: deviation of the Gaussian that smooths the map, in cells.
+
+    Attributes:
+        scale: (1, D, 1, 1), how much each direction counts in a distance.
+        box: (4,) top, left, bottom, right of what is looked at, in pixels; zeros: all of the image. It is
+            part of the weights, as it comes from the training images.
+    """
+
+    kernel: Tensor
+    scale: Tensor
+    box: Tensor
+
+    def __init__(
+        self,
+        features: PatchFeatures,
+        bank: NearestNeighbours | Gaussian,
+        roi_head: RoiHead | None,
+        smoothing: float,
+    ) -> None:
+        super().__init__()
+        self.features, self.bank, self.roi_head = features, bank, roi_head
+        reach = math.ceil(3 * smoothing)
+        offsets = torch.arange(-reach, reach + 1).float()
+        kernel = torch.exp(-0.5 * (offsets / max(smoothing, 1e-6)).square())
+        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+        self.register_buffer("scale", torch.ones(1, len(features.weight), 1, 1))
+        self.register_buffer("box", torch.zeros(4, dtype=torch.int64))
+        # As numbers, which an exported graph has fixed.
+        self._crop: list[int] = []
+        self.register_load_state_dict_post_hook(_read_box)  # type: ignore[no-untyped-call]
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both at least 0."""
+        patches = self.features(self.cropped(image))
+        scaled = patches * self.scale
+        cells = self.bank(scaled)
+        if self.roi_head is not None:
+            cells = cells * self.roi_head(patches).sigmoid()
+        cells = self._smoothed(cells)
+        anomaly_map = self._enlarged(cells, image)
+        pred_score = anomaly_map.amax((1, 2, 3))
+        if isinstance(self.bank, NearestNeighbours) and self.bank.neighbours.shape[1]:
+            # PatchCore's weight of the patch that the score comes from; the map keeps its own scale.
+            top = cells.flatten(1).argmax(1)[:, None, None].expand(-1, patches.shape[1], 1)
+            pred_score = pred_score * self.bank.certainty(scaled.flatten(2).gather(2, top)[:, :, 0])
+        return pred_score, anomaly_map
+
+    def predict_roi(self, image: Tensor) -> Tensor | None:
+        """(N, 3, H, W) in [0, 1] to the probability that a defect there would matter, (N, 1, H, W)."""
+        if self.roi_head is None:
+            return None
+        return self._enlarged(self.roi_head(self.features(self.cropped(image))).sigmoid(), image)
+
+    def crop_to(self, box: list[int]) -> None:
+        """Look at this part of the image only: top, left, bottom, right, in pixels."""
+        self.box.copy_(torch.tensor(box))
+        self._crop = box
+
+    def cropped(self, image: Tensor) -> Tensor:
+        """What is looked at of images or masks (N, C, H, W)."""
+        if not self._crop:
+            return image
+        top, left, bottom, right = self._crop
+        return image[:, :, top:bottom, left:right]
+
+    def _enlarged(self, cells: Tensor, image: Tensor) -> Tensor:
+        height, width = image.shape[2:]
+        top, left, bottom, right = self._crop or (0, 0, height, width)
+        size_hw = (bottom - top, right - left)
+        looked_at = F.interpolate(cells, size_hw, mode="bilinear", align_corners=False)
+        if not self._crop:
+            return looked_at
+        return F.pad(looked_at, (left, width - right, top, height - bottom))
+
+    def _smoothed(self, cells: Tensor) -> Tensor:
+        reach = len(self.kernel) // 2
+        if not reach:
+            return cells
+        # At the border the weights are over what lies inside the image: a Gaussian of zeros around ones.
+        column, row = self.kernel.view(1, 1, -1, 1), self.kernel.view(1, 1, 1, -1)
+        inside = torch.ones_like(cells[:1])
+        for weight, padding in ((column, (reach, 0)), (row, (0, reach))):
+            cells = F.conv2d(cells, weight, padding=padding)
+            inside = F.conv2d(inside, weight, padding=padding)
+        return cells / inside
+
+
+def _read_box(graph: Any, _: Any) -> None:
+    box = graph.box.tolist()
+    graph._crop = box if any(box) else []
