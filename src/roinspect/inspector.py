@@ -1,24 +1,28 @@
-"""A bare image in, a verdict out: no mask, no training code."""
+"""A bare image in, a verdict out: no mask, no training code, and no torch where the graph was exported."""
 
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.bundle import Bundle
+from roinspect.backends import Engine, Predict, open_engine
+from roinspect.bundle import Bundle, read_bundle
 from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, resize_image
 from roinspect.regions import Region, find_regions
 
-Predict = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""(N, H, W, 3) uint8 RGB to `pred_score` (N,) and `anomaly_map` (N, H, W)."""
+Source: TypeAlias = Path | str | bytes | NDArray[np.uint8]
+"""A file, a whole encoded file as bytes, or pixels (H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class Verdict:
         map_level: the map value from which a region counts as found, as `Bundle.map_level`.
         regions: what was found, in the image's own pixels, highest score first. They come from the map as the
             model gives it: one enlarged or reduced to the image's size may miss its peak.
-        latency_ms: decoding, resizing, network and regions together, in milliseconds.
+        latency_ms: decoding, resizing, network and regions together, in milliseconds. Of a batch's time in
+            the network each image has an equal share.
         error: one line on why there is no verdict, else None.
     """
 
@@ -51,12 +56,28 @@ class Verdict:
     error: str | None = None
 
 
+class _Image(NamedTuple):
+    path: str
+    pixels: NDArray[np.uint8] | None
+    resized: NDArray[np.uint8] | None
+    error: UserError | None
+    latency_ms: float
+
+
+class _Answer(NamedTuple):
+    image: _Image
+    score: float
+    anomaly_map: NDArray[np.float32] | None
+    latency_ms: float
+
+
 class Inspector:
-    """A trained model, ready for images.
+    """A trained model, ready for images; may be used from several threads.
 
     Args:
         bundle: the manifest; its size and threshold are used.
         predict: runs the inspection graph on images of the bundle's size.
+        engine: what runs it, for people.
 
     Example::
 
@@ -64,87 +85,146 @@ class Inspector:
         rejected = inspector.inspect("part.png").is_defect
     """
 
-    def __init__(self, bundle: Bundle, predict: Predict) -> None:
+    def __init__(self, bundle: Bundle, predict: Predict, engine: str = "") -> None:
         self.bundle = bundle
+        self.engine = engine
         self._predict = predict
 
     @classmethod
-    def load(cls, bundle: Path | str) -> Inspector:
+    def load(
+        cls,
+        bundle: Path | str,
+        engine: Engine = "auto",
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] = (),
+    ) -> Inspector:
         """Load a bundle's inspection graph.
 
-        Raises:
-            UserError: the bundle is missing, damaged, or of another version.
-        """
-        from roinspect.methods.method import load_graph, predict
+        Args:
+            bundle: the folder that training wrote.
+            engine: "openvino", "onnxruntime" and "torchscript" run an exported graph, "torch" the weights;
+                "auto" takes OpenVINO, or else ONNX Runtime, where it has a usable export, and else torch.
+            threads: of the network; None leaves it to the engine, which takes all cores.
+            providers: ONNX Runtime's execution providers by name, the preferred one first, such as
+                "TensorrtExecutionProvider", "CUDAExecutionProvider".
 
-        manifest, graph = load_graph(Path(bundle))
-        return cls(manifest, lambda images: predict(graph, images))
+        Raises:
+            UserError: the bundle is missing, damaged or of another version; an export is missing, damaged or
+                of other weights; an engine or a provider is unknown or not installed.
+        """
+        path = Path(bundle)
+        manifest = read_bundle(path)
+        taken, predict = open_engine(path, manifest, engine, threads=threads, providers=providers)
+        return cls(manifest, predict, taken)
 
     @property
     def threshold(self) -> float:
         """The score from which on a part is rejected."""
         return self.bundle.threshold.value
 
-    def inspect(self, image: Path | str | bytes | NDArray[np.uint8]) -> Verdict:
+    def inspect(self, image: Source) -> Verdict:
         """Inspect one image.
-
-        Args:
-            image: a file, a whole encoded file as bytes, or pixels (H, W, 3) uint8 RGB.
 
         Raises:
             UserError: the image cannot be read, or the model's answer is not a number.
         """
-        start = time.perf_counter()
-        pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image)
-        decoding_ms = 1000 * (time.perf_counter() - start)
-        return self._verdict(str(image) if isinstance(image, Path | str) else "", pixels, decoding_ms)
+        (answer,) = self._answer([self._prepare(image)])
+        return self._verdict(answer)
 
-    def inspect_many(self, images: Iterable[Path | str]) -> Iterator[Verdict]:
-        """Inspect files in order; the next ones are decoded meanwhile.
+    def inspect_many(
+        self, images: Iterable[Source], *, batch_size: int = 1, workers: int | None = None
+    ) -> Iterator[Verdict]:
+        """Inspect images, in order; one that cannot be inspected yields a verdict with `error` set.
 
-        A file that cannot be inspected yields a verdict with `error` set, and the rest goes on.
+        Decoding, the network and the search for regions run in threads of their own while the caller uses
+        an earlier verdict. They are a few batches ahead of the caller, however many images there are.
+
+        Args:
+            images: any number of them, asked for in the caller's thread.
+            batch_size: images that the network sees at once; more than one is for GPUs.
+            workers: threads that decode; None is half of the cores.
+
+        Raises:
+            UserError: a number is below 1.
         """
+        workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
+        for name, value in (("batch_size", batch_size), ("workers", workers)):
+            if value < 1:
+                raise UserError(f"must be at least 1, not {value}", where=name)
+        prepared = in_threads(self._prepare, images, workers=workers, ahead=workers + 2 * batch_size)
+        answered = in_threads(self._answer, _batches(prepared, batch_size), workers=1, ahead=2)
+        return in_threads(self._row, chain.from_iterable(answered), workers=1, ahead=2)
 
-        def decode(path: Path | str) -> tuple[str, NDArray[np.uint8] | UserError, float]:
-            start = time.perf_counter()
-            try:
-                pixels: NDArray[np.uint8] | UserError = read_image(path)
-            except UserError as error:
-                pixels = error
-            return str(path), pixels, 1000 * (time.perf_counter() - start)
+    # -- the stages ------------------------------------------------------------------------------------------
 
-        for path, pixels, decoding_ms in in_threads(decode, images, workers=1, ahead=4):
-            try:
-                if isinstance(pixels, UserError):
-                    raise pixels
-                yield self._verdict(path, pixels, decoding_ms)
-            except UserError as error:
-                yield Verdict(path, math.nan, None, self.threshold, decoding_ms, error=str(error))
-
-    def _verdict(self, path: str, pixels: NDArray[np.uint8], decoding_ms: float) -> Verdict:
+    def _prepare(self, image: Source) -> _Image:
+        """Decode and resize, or say why not."""
         start = time.perf_counter()
-        scores, maps = self._predict(resize_image(pixels, self.bundle.size_hw)[None])
-        score = float(scores[0])
+        path = str(image) if isinstance(image, Path | str) else ""
+        try:
+            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image)
+        except UserError as error:
+            return _Image(path, None, None, error, _since(start))
+        return _Image(path, pixels, resize_image(pixels, self.bundle.size_hw), None, _since(start))
+
+    def _answer(self, batch: Sequence[_Image]) -> list[_Answer]:
+        """Run the network on all that could be read."""
+        start = time.perf_counter()
+        read = [image.resized for image in batch if image.resized is not None]
+        answers = iter(zip(*self._predict(np.stack(read)), strict=True) if read else ())
+        share = _since(start) / max(1, len(read))
+        told = []
+        for image in batch:
+            score, anomaly_map = (math.nan, None) if image.resized is None else next(answers)
+            told.append(_Answer(image, float(score), anomaly_map, image.latency_ms + share))
+        return told
+
+    def _verdict(self, answer: _Answer) -> Verdict:
+        start = time.perf_counter()
+        image, score, anomaly_map, latency_ms = answer
+        if image.error is not None:
+            raise image.error
+        assert image.pixels is not None and anomaly_map is not None
         # A comparison with NaN is false: without this check it would pass for a good part.
         if not math.isfinite(score):
             raise UserError(
-                "the model answered NaN or infinity", where=path or "image", remedy="train again, in float32"
+                "the model answered NaN or infinity",
+                where=image.path or "image",
+                remedy="train again, in float32",
             )
-        height, width = pixels.shape[:2]
-        level = self.bundle.map_level(score, maps[0])
-        found = [] if level is None else find_regions(maps[0], level)
-        factors = width / maps.shape[2], height / maps.shape[1]
+        height, width = image.pixels.shape[:2]
+        level = self.bundle.map_level(score, anomaly_map)
+        found = [] if level is None else find_regions(anomaly_map, level)
+        factors = width / anomaly_map.shape[1], height / anomaly_map.shape[0]
         return Verdict(
-            image_path=path,
+            image_path=image.path,
             pred_score=score,
             is_defect=score >= self.threshold,
             threshold=self.threshold,
-            image=pixels,
-            anomaly_map=resize_image(maps[0], (height, width)),
+            image=image.pixels,
+            anomaly_map=resize_image(anomaly_map, (height, width)),
             map_level=level,
             regions=tuple(region.scaled(*factors) for region in found),
-            latency_ms=decoding_ms + 1000 * (time.perf_counter() - start),
+            latency_ms=latency_ms + _since(start),
         )
+
+    def _row(self, answer: _Answer) -> Verdict:
+        """The verdict, or the row that says why there is none."""
+        try:
+            return self._verdict(answer)
+        except UserError as error:
+            path, told = answer.image.path, str(error)
+            return Verdict(path, math.nan, None, self.threshold, answer.latency_ms, error=told)
+
+
+def _batches(images: Iterator[_Image], size: int) -> Iterator[list[_Image]]:
+    while batch := list(islice(images, size)):
+        yield batch
+
+
+def _since(start: float) -> float:
+    return 1000 * (time.perf_counter() - start)
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

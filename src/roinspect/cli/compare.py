@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from roinspect.arguments import add_data_options, command_parser, parse
 
@@ -18,7 +19,7 @@ def run(arguments: list[str]) -> int:
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables; a run goes on there")
     parser.add_argument("--methods", default=",".join(ALL), help="ours, or anomalib's, with commas")
-    parser.add_argument("--arms", default="plain,roi-at-test", help="ways to use the ROI, with commas")
+    parser.add_argument("--arms", default="plain,roi-at-test", help="plain, roi-at-test, roi-predicted")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each method")
     parser.add_argument("--budget", default="10m", help="time for each training: 90s, 10m, 1.5h")
     parser.add_argument(
@@ -29,6 +30,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--size", default="256", help="HEIGHTxWIDTH in pixels, or one number")
     parser.add_argument("--batch_size", type=int, default=8, help="images per training step")
     parser.add_argument("--textures", type=Path, help="pictures for DRAEM's defects; made up by default")
+    parser.add_argument(
+        "--settings",
+        type=dict[str, dict[str, Any]],
+        default={},
+        help="""of methods: --settings.patchcore '{"coreset_sampling_ratio": 0.01}'""",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where they run")
     given = parse(parser, arguments)
@@ -37,7 +44,10 @@ def run(arguments: list[str]) -> int:
         arms=tuple(given.arms.split(",")),
         budget_seconds=parse_budget(given.budget),
         limit_seconds=None if given.limit is None else parse_budget(given.limit, "--limit"),
-        **{name: given[name] for name in ("seeds", "size", "batch_size", "textures", "jobs", "engine")},
+        **{
+            name: given[name]
+            for name in ("seeds", "size", "batch_size", "textures", "settings", "jobs", "engine")
+        },
     )
     compare(given.data, given.out, settings, roi=given.roi, columns=given.columns, tell=print)
     print((given.out / MARKDOWN).read_text(encoding="utf-8"))

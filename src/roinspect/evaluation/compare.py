@@ -14,8 +14,9 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,7 @@ class CompareSettings:
         size: height x width that images are resized to.
         batch_size: images per training step.
         textures: as `run_peer`.
+        settings: of methods by name, other than their `compact` presets or anomalib's defaults.
         jobs: how many at a time; they share the machine's threads.
         engine: as `run_all`.
     """
@@ -73,6 +75,7 @@ class CompareSettings:
     size: str = "256"
     batch_size: int = 8
     textures: Path | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     jobs: int = 1
     engine: Engine = "local"
 
@@ -88,6 +91,8 @@ class CompareSettings:
                 remedy="give at least the --budget",
             )
         refuse_unknown_arms(self.arms)
+        if strangers := sorted(set(self.settings) - set(self.methods)):
+            raise UserError("is not among the --methods", where=f"--settings.{strangers[0]}")
         for name in self.methods:
             if name in METHODS:
                 continue
@@ -168,6 +173,7 @@ def compare(
             columns=columns,
             textures=settings.textures,
             limit_seconds=settings.limit_seconds,
+            settings=settings.settings.get(method, {}),
         )
         for seed in range(settings.seeds)
         for method in methods

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
@@ -36,6 +37,7 @@ class Job:
         columns: the manifest's column names.
         textures: as `run_peer`, like the next one.
         limit_seconds: after which a training that does not heed the budget is ended.
+        settings: of the method, other than its `compact` preset or anomalib's defaults.
     """
 
     method: str
@@ -50,6 +52,7 @@ class Job:
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
     textures: Path | None = None
     limit_seconds: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -98,6 +101,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
             limit_seconds=job.limit_seconds,
             seed=job.seed,
             batch_size=job.batch_size,
+            settings=job.settings,
             textures=job.textures,
             log=job.log,
             environment=environment,
@@ -112,6 +116,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
         "columns": dict(job.columns),
         "seed": job.seed,
         "batch_size": job.batch_size,
+        "settings": dict(job.settings),
         "held_out": HELD_OUT,
     }
     return run_contender(

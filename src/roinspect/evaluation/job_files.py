@@ -62,7 +62,7 @@ class JobFiles:
         except (OSError, ValueError, KeyError, TypeError):
             raise _damaged(file) from None
         terms = self._terms(job, uses_prediction=self.with_predicted_roi and ROI_PREDICTED in outcome.arms)
-        differing = sorted(name for name in terms if before.get(name) != terms[name])
+        differing = sorted(name for name in terms if before.get(name, {}) != terms[name])
         if differing:
             raise UserError(
                 f"was measured on other terms ({', '.join(differing)})",
@@ -128,7 +128,8 @@ class JobFiles:
             ) from error
 
     def _terms(self, job: Job, *, uses_prediction: bool) -> dict[str, Any]:
-        return {**self.terms, **(self.own_terms if job.is_ours or uses_prediction else {})}
+        own = self.own_terms if job.is_ours or uses_prediction else {}
+        return {**self.terms, **own, "settings": dict(job.settings)}
 
     def _file(self, name: str) -> Path:
         return self.out / "jobs" / f"{name}.json"

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from roinspect.errors import UserError
 from roinspect.evaluation.contender import SCORING, TRAINING, tested
 from roinspect.evaluation.isolated import answer
 from roinspect.evaluation.pace import measure_pace
-from roinspect.methods.method import InspectionGraph, load_graph, method_class, predict
+from roinspect.methods.method import InspectionGraph, from_plain, load_graph, method_class, predict
 from roinspect.training import TrainingSettings, train
 
 
@@ -24,7 +25,12 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     """Train and score, as `run_contender` asks for."""
     cls = method_class(request["method"])
     settings_class: Any = cls.settings_class
-    settings = settings_class.preset("compact")
+    preset = dataclasses.asdict(settings_class.preset("compact"))
+    if unknown := sorted(set(request["settings"]) - set(preset)):
+        raise UserError(
+            f"{cls.name} has no such setting", where=", ".join(unknown), remedy=f"it has {', '.join(preset)}"
+        )
+    settings = from_plain(settings_class, preset | request["settings"])
     height, width = request["size_hw"]
     training = TrainingSettings(
         size=f"{height}x{width}",
@@ -57,7 +63,9 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
 
     notes = {
         "steps": told,
-        "preset": "compact",
+        "preset": ", ".join(
+            ["compact", *(f"{name}={value}" for name, value in sorted(request["settings"].items()))]
+        ),
         "learns from": {"good": "good parts", "all": "good and defective parts"}[cls.learns_from(settings)],
     }
     if "backbone" in bundle.method_settings:

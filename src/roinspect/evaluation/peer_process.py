@@ -58,6 +58,10 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     if "dtd_dir" in inspect.signature(cls).parameters:
         build["dtd_dir"], notes["textures"] = textures(request, Path(request["folder"], "textures"))
     lightning.seed_everything(request["seed"], verbose=False)
+    if request["settings"]:
+        notes["settings"] = ", ".join(
+            f"{name}={value}" for name, value in sorted(request["settings"].items())
+        )
     model, notes["weights"] = built(cls, size_hw, build, request["seed"])
 
     begin(TRAINING)
@@ -146,7 +150,7 @@ def built(cls: Any, size_hw: tuple[int, int], settings: Mapping[str, Any], seed:
     try:
         model = cls(pre_processor=cls.configure_pre_processor(size_hw), **parts, **settings)
     except OSError as error:
-        if cls.__name__ not in LITE0 or settings:
+        if cls.__name__ not in LITE0 or {"backbone", "layers", "pre_trained"} & set(settings):
             raise UserError(
                 f"its pretrained weights are not on this machine ({str(error).splitlines()[0][:120]})",
                 where=cls.__name__,
@@ -161,7 +165,7 @@ def built(cls: Any, size_hw: tuple[int, int], settings: Mapping[str, Any], seed:
 
     # The failed attempt has drawn random numbers.
     lightning.seed_everything(seed, verbose=False)
-    theirs = {"backbone": PACKAGED, "pre_trained": False, **LITE0[cls.__name__]}
+    theirs = {"backbone": PACKAGED, "pre_trained": False, **LITE0[cls.__name__], **settings}
     model = cls(pre_processor=_normalisation(size_hw), **parts, **theirs)
     digest = load_lite0(model.model.feature_extractor.feature_extractor)
     default = known["backbone"].default

@@ -1,0 +1,216 @@
+"""Ways to run an inspection graph: each is a function from decoded images to scores and maps."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.bundle import Bundle
+from roinspect.errors import UserError
+from roinspect.exported import Format, graph_file, has_export, read_export
+
+log = logging.getLogger(__name__)
+
+Predict: TypeAlias = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""(N, H, W, 3) uint8 RGB of the bundle's size to `pred_score` (N,) and `anomaly_map` (N, H, W).
+
+May be called from several threads."""
+
+Engine: TypeAlias = Literal["auto", "openvino", "onnxruntime", "torchscript", "torch"]
+
+FORMATS: dict[Engine, Format] = {"openvino": "openvino", "onnxruntime": "onnx", "torchscript": "torchscript"}
+"""What each engine runs; torch runs the weights themselves."""
+
+_NAMES = ("pred_score", "anomaly_map")
+
+
+def open_engine(
+    path: Path,
+    bundle: Bundle,
+    engine: Engine = "auto",
+    *,
+    threads: int | None = None,
+    providers: Sequence[str] = (),
+) -> tuple[Engine, Predict]:
+    """Make a bundle's graph ready to run.
+
+    Args:
+        path: the bundle.
+        bundle: its manifest.
+        engine: "auto" takes an exported graph, in OpenVINO or else in ONNX Runtime, and else torch.
+        threads: for one call; None leaves it to the engine, which takes all cores.
+        providers: ONNX Runtime's execution providers by name, the preferred one first, such as
+            "TensorrtExecutionProvider", "CUDAExecutionProvider"; what they cannot run runs on the CPU.
+
+    Returns:
+        The engine that was taken, and the function that runs it.
+
+    Raises:
+        UserError: no such engine or provider, it is not installed, or there is no usable export.
+    """
+    if engine not in get_args(Engine):
+        choices = ", ".join(get_args(Engine))
+        raise UserError(f"no such engine: {engine}", where="engine", remedy=f"choose one of {choices}")
+    if threads is not None and threads < 1:
+        raise UserError(f"must be at least 1, not {threads}", where="threads")
+    if providers and engine not in ("auto", "onnxruntime"):
+        raise UserError(f"are ONNX Runtime's, not those of {engine}", where="providers")
+    if engine == "auto":
+        return _automatic(path, bundle, threads, providers)
+    return engine, _open(path, bundle, engine, threads, providers)
+
+
+def open_file(
+    file: Path, form: Format, *, threads: int | None = None, providers: Sequence[str] = ()
+) -> Predict:
+    """Make an exported file ready to run, wherever it lies.
+
+    Raises:
+        UserError: what runs it is not installed, or knows no such provider.
+    """
+    if form == "onnx":
+        return _onnxruntime(file, threads, providers)
+    return (_openvino if form == "openvino" else _torchscript)(file, threads)
+
+
+def _automatic(
+    path: Path, bundle: Bundle, threads: int | None, providers: Sequence[str]
+) -> tuple[Engine, Predict]:
+    if providers:
+        return "onnxruntime", _open(path, bundle, "onnxruntime", threads, providers)
+    faults: list[UserError] = []
+    engines: tuple[Engine, ...] = ("openvino", "onnxruntime")
+    for engine in (*(engine for engine in engines if has_export(path, FORMATS[engine])), "torch"):
+        try:
+            found = _open(path, bundle, engine, threads, ())
+        except UserError as error:
+            faults.append(error)
+            continue
+        for fault in faults:
+            log.warning(f"{fault}; {engine} runs in its place")
+        return engine, found
+    if len(faults) > 1:
+        raise faults[0]
+    raise UserError(
+        "holds no exported graph, and torch, which could run its weights, is not installed",
+        where=path,
+        remedy=f"where it was trained, run: roinspect export {path} --to onnx",
+    )
+
+
+def _open(
+    path: Path, bundle: Bundle, engine: Engine, threads: int | None, providers: Sequence[str]
+) -> Predict:
+    if engine == "torch":
+        return _torch(path, threads)
+    form = FORMATS[engine]
+    export = read_export(path, form)
+    if export.precision == "int8" and export.threshold != bundle.threshold.value:
+        log.warning(
+            f"{path / form}: INT8's verdicts were compared at the threshold {export.threshold:.4g}, "
+            f"which now is {bundle.threshold.value:.4g}; export it again to be sure of them"
+        )
+    return open_file(graph_file(path, form), form, threads=threads, providers=providers)
+
+
+def _onnxruntime(file: Path, threads: int | None, providers: Sequence[str]) -> Predict:
+    import onnxruntime
+
+    known = onnxruntime.get_available_providers()
+    missing = [name for name in providers if name not in known]
+    if missing:
+        raise UserError(
+            f"this ONNX Runtime has no {', '.join(missing)}, only {', '.join(known)}",
+            where="providers",
+            remedy="install the build that has it, such as onnxruntime-gpu, in place of onnxruntime",
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    # Threads that wait by counting would keep the cores from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Errors are raised; below them it would write to stderr about what a user cannot change.
+    options.log_severity_level = 4
+    wanted = list(dict.fromkeys((*providers, "CPUExecutionProvider")))
+    session = onnxruntime.InferenceSession(file, options, providers=wanted)
+    # A provider whose libraries are not there is left out without an error.
+    silent = [name for name in providers if name not in session.get_providers()]
+    if silent:
+        raise UserError(
+            f"{', '.join(silent)} could not be started",
+            where="providers",
+            remedy="install its driver and libraries in the versions that ONNX Runtime asks for",
+        )
+
+    def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        pred_score, anomaly_map = session.run(_NAMES, {"image": images})
+        return pred_score, anomaly_map[:, 0]
+
+    return predict
+
+
+def _openvino(file: Path, threads: int | None) -> Predict:
+    try:
+        import openvino
+    except ImportError:
+        raise _not_installed("openvino", "openvino") from None
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    request = openvino.Core().compile_model(file, "CPU", settings).create_infer_request()
+    # One request holds one image's answers at a time.
+    lock = threading.Lock()
+
+    def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with lock:
+            found = request.infer({"image": images}, share_inputs=True)
+            pred_score, anomaly_map = (np.array(found[name]) for name in _NAMES)
+        return pred_score, anomaly_map[:, 0]
+
+    return predict
+
+
+def _torchscript(file: Path, threads: int | None) -> Predict:
+    try:
+        import torch
+    except ImportError:
+        raise _not_installed("torch", "train") from None
+    _set_threads(threads)
+    with warnings.catch_warnings():
+        # TorchScript is deprecated, and says so of every call.
+        warnings.simplefilter("ignore")
+        graph = torch.jit.load(file, map_location="cpu")
+
+    def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.inference_mode():
+            pred_score, anomaly_map = graph(torch.from_numpy(images))
+        return pred_score.numpy(), anomaly_map[:, 0].numpy()
+
+    return predict
+
+
+def _torch(path: Path, threads: int | None) -> Predict:
+    try:
+        from roinspect.methods.method import load_graph, predict
+    except ImportError:
+        raise _not_installed("torch", "train") from None
+    _set_threads(threads)
+    graph = load_graph(path)[1]
+    return lambda images: predict(graph, images)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _not_installed(name: str, extra: str) -> UserError:
+    return UserError(f"{name} is not installed", where="engine", remedy=f'pip install "roinspect[{extra}]"')

@@ -1,0 +1,87 @@
+"""INT8 is kept where no verdict on a held-out part changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from roinspect import Inspector, UserError
+from roinspect.bundle import Bundle, Threshold, read_bundle, replace_threshold
+from roinspect.data.records import read_records
+from roinspect.data.splits import hold_out
+from roinspect.deploy.export import export
+from roinspect.deploy.quantize import CALIBRATION_IMAGES, calibration_split
+from roinspect.exported import Format, graph_file, read_export
+
+
+def silent(line: str) -> None:
+    """Tells nobody."""
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_int8_is_small_and_kept_where_verdicts_agree(
+    to: Format, bundle: Path, zipper: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if to == "openvino":
+        pytest.importorskip("openvino")
+    export(bundle, to, tell=silent)
+    weights = graph_file(bundle, to).with_name("graph.onnx" if to == "onnx" else "graph.bin")
+    size, told = weights.stat().st_size, list[str]()
+    replace_threshold(bundle, Threshold(0.999, "out of reach"))
+    export(bundle, to, int8=zipper, tell=told.append)
+    assert read_export(bundle, to).precision == "int8"
+    assert weights.stat().st_size < 0.6 * size
+    assert told[1].startswith("INT8 on 2 held-out photographs, 0 of them defective: scores differ by")
+    assert "verdicts changed: 0" in told[1]
+
+    Inspector.load(bundle, "onnxruntime" if to == "onnx" else "openvino")
+    assert not caplog.records
+    replace_threshold(bundle, Threshold(0.99, "lower"))
+    with caplog.at_level(logging.WARNING):
+        Inspector.load(bundle, "onnxruntime" if to == "onnx" else "openvino")
+    assert "compared at the threshold 0.999, which now is 0.99" in caplog.text
+
+
+def test_int8_that_changes_a_verdict_is_refused(bundle: Path, zipper: Path) -> None:
+    replace_threshold(bundle, Threshold(0.999, "out of reach"))
+    export(bundle, "onnx", int8=zipper, tell=silent)
+    _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
+    small, exact = (
+        Inspector.load(bundle, engine).inspect(part.image_path).pred_score
+        for engine in ("onnxruntime", "torch")
+    )
+    assert small != pytest.approx(exact, rel=3e-4), "this part cannot tell the two apart"
+    replace_threshold(bundle, Threshold((small + exact) / 2, "between the two"))
+    before, told = graph_file(bundle, "onnx").read_bytes(), list[str]()
+    with pytest.raises(UserError, match="INT8 changes verdicts, and is not kept"):
+        export(bundle, "onnx", int8=zipper, tell=told.append)
+    assert "verdicts changed: " in told[1] and "verdicts changed: 0" not in told[1]
+    assert graph_file(bundle, "onnx").read_bytes() == before
+
+
+def test_ranges_come_from_good_parts_and_verdicts_from_parts_that_were_held_out(zipper: Path) -> None:
+    training = {"held_out": 0.3, "seed": 5}
+    bundle = Bundle("grdnet", {}, (64, 64), Threshold(0.5, ""), training=training)
+    good, held_out = calibration_split(bundle, zipper)
+    records = [record for record in read_records(zipper) if record.split != "test"]
+    _, expected = hold_out(records, "good", 0.3, 5, zipper)
+    assert held_out == expected and not {r.key for r in good} & {r.key for r in held_out}
+    assert all(record.label == 0 and record.split == "train" for record in good)
+
+
+def test_a_few_dozen_spread_over_all_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "train/good").mkdir(parents=True)
+    for number in range(200):
+        (tmp_path / f"train/good/{number:03}.png").touch()
+    bundle = Bundle("grdnet", {}, (64, 64), Threshold(0.5, ""))
+    good, _ = calibration_split(dataclasses.replace(bundle, training={"held_out": 0.1, "seed": 0}), tmp_path)
+    numbers = [int(record.image_path.stem) for record in good]
+    assert len(set(numbers)) == len(numbers) == CALIBRATION_IMAGES
+    assert np.diff(numbers).max() < 10 and numbers[0] < 10 and numbers[-1] > 190

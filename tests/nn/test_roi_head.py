@@ -1,0 +1,189 @@
+"""The ROI head sees far and is not shouted down; foreign patches are few, whole and nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from roinspect.nn.roi_head import RoiHead, swap_patches  # noqa: E402
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=seeded(seed))
+
+
+def is_changed(before: Tensor, after: Tensor) -> Tensor:
+    """(N, D, h, w), twice, to (N, h, w): whether any dimension of a cell differs."""
+    return (before != after).any(1)
+
+
+# -- the head ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dilations", [(1,), (2, 4), (4, 8), (1, 2, 4)], ids=str)
+def test_it_sees_as_far_as_its_dilations_sum_up_to(dilations: tuple[int, ...]) -> None:
+    reach, middle = sum(dilations), sum(dilations) + 2
+    torch.manual_seed(0)
+    head = RoiHead(4, width=8, dilations=dilations)
+    patches = 0.1 * normal(1, 4, 2 * middle + 1, 2 * middle + 1)
+    patches.requires_grad_(True)
+    head(patches)[0, 0, middle, middle].backward()
+    assert patches.grad is not None
+    rows, columns = patches.grad[0].abs().sum(0).nonzero(as_tuple=True)
+    for place in (rows, columns):
+        assert (place.min().item(), place.max().item()) == (middle - reach, middle + reach)
+
+
+@pytest.mark.parametrize("pooling", [1, 2, 4])
+@pytest.mark.parametrize("size_hw", [(1, 1), (3, 40), (7, 5)], ids=str)
+def test_it_has_one_logit_a_cell_on_any_grid(size_hw: tuple[int, int], pooling: int) -> None:
+    torch.manual_seed(0)
+    found = RoiHead(6, pooling=pooling)(normal(3, 6, *size_hw))
+    assert found.shape == (3, 1, *size_hw) and found.isfinite().all()
+
+
+@pytest.mark.parametrize("size_hw", [(6, 8), (7, 5), (1, 3)], ids=str)
+def test_pooling_takes_the_mean_of_what_is_there(size_hw: tuple[int, int]) -> None:
+    patches, (h, w) = normal(2, 3, *size_hw), size_hw
+    found = RoiHead(3, pooling=2).pooled(patches)
+    assert found.shape == (2, 3, (h + 1) // 2, (w + 1) // 2)
+    for row in range(found.shape[2]):
+        for column in range(found.shape[3]):
+            square = patches[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            torch.testing.assert_close(found[:, :, row, column], square.mean((2, 3)))
+    assert torch.equal(RoiHead(3, pooling=1).pooled(patches), patches)
+    # Without pooling, what it learns from is what it answers on.
+    torch.manual_seed(0)
+    head = RoiHead(3)
+    torch.testing.assert_close(head(patches), head.on_pooled(patches))
+
+
+def test_images_of_a_batch_do_not_see_each_other() -> None:
+    torch.manual_seed(0)
+    head, patches = RoiHead(5), normal(4, 5, 9, 11)
+    alone = torch.cat([head(patch[None]) for patch in patches])
+    torch.testing.assert_close(head(patches), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_no_patch_outvotes_its_surroundings() -> None:
+    """However strange a patch is, it counts as no more than a rather strange one."""
+    torch.manual_seed(0)
+    head, patches = RoiHead(5), normal(1, 5, 20, 20)
+    strange, absurd = patches.clone(), patches.clone()
+    strange[..., 8:11, 8:11], absurd[..., 8:11, 8:11] = 10, 1e9
+    assert torch.equal(head(strange), head(absurd))
+
+
+def test_position_alone_can_be_learned() -> None:
+    """A product that looks alike everywhere; only its right half matters."""
+    torch.manual_seed(0)
+    head, roi_mask = RoiHead(4, width=8), torch.zeros(1, 1, 8, 16)
+    roi_mask[..., 9:] = 1
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
+    for step in range(120):
+        loss = F.binary_cross_entropy_with_logits(
+            head(normal(4, 4, 8, 16, seed=step)), roi_mask.expand(4, 1, 8, 16)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = head(normal(8, 4, 8, 16, seed=1000)) > 0
+    assert (found == roi_mask.bool()).float().mean() > 0.95
+
+
+def test_gradients_are_right() -> None:
+    torch.manual_seed(0)
+    head = RoiHead(2, width=3, dilations=(1, 2)).double()
+    patches = normal(1, 2, 4, 5).double().requires_grad_(True)
+    assert torch.autograd.gradcheck(head, (patches,))
+
+
+# -- foreign patches -----------------------------------------------------------------------------------------
+
+
+def test_no_share_changes_nothing() -> None:
+    patches = normal(2, 3, 6, 7)
+    assert swap_patches(patches, share=0) is patches
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(1, 5),
+    d=st.integers(1, 6),
+    h=st.integers(1, 24),
+    w=st.integers(1, 24),
+    share=st.floats(0.01, 1),
+    seed=st.integers(0, 2**32),
+)
+def test_few_are_foreign_and_the_rest_are_untouched(
+    n: int, d: int, h: int, w: int, share: float, seed: int
+) -> None:
+    patches = normal(n, d, h, w, seed=seed)
+    before = patches.clone()
+    found = swap_patches(patches, share=share, generator=seeded(seed))
+    assert found.shape == patches.shape and found.dtype == patches.dtype and found.isfinite().all()
+    assert torch.equal(patches, before), "the input stays as it is"
+    foreign = is_changed(patches, found).sum((1, 2))
+    assert (foreign <= 1 + share * (h * w - 1)).all()
+    assert torch.equal(found, swap_patches(patches, share=share, generator=seeded(seed)))
+
+
+def test_every_image_has_its_own_share_up_to_the_most() -> None:
+    patches, share = normal(400, 2, 12, 16), 0.6
+    foreign = is_changed(patches, swap_patches(patches, share=share, generator=seeded()))
+    shares = foreign.float().mean((1, 2))
+    assert shares.min() > 0 and shares.max() <= share
+    # Uniform: the quartiles lie at quarters.
+    quartiles = shares.quantile(torch.tensor([0.25, 0.5, 0.75]))
+    torch.testing.assert_close(quartiles, share * torch.tensor([0.25, 0.5, 0.75]), atol=0.05, rtol=0)
+
+
+def test_every_cell_is_as_likely_to_be_foreign() -> None:
+    patches = torch.ones(1500, 1, 6, 8)
+    foreign = is_changed(patches, swap_patches(patches, share=0.5, generator=seeded())).float().mean(0)
+    assert foreign.min() > 0.15 and foreign.max() < 0.35
+
+
+def test_another_seed_has_other_patches() -> None:
+    patches = normal(4, 3, 8, 8)
+    one, other = (swap_patches(patches, share=0.5, generator=seeded(seed)) for seed in (1, 2))
+    assert not torch.equal(one, other)
+
+
+def test_foreign_patches_come_from_the_batch_or_from_nowhere() -> None:
+    """Every image is one constant. What a cell got instead is a multiple of one of them, or random."""
+    values = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+    patches = values.view(4, 1, 1, 1).expand(4, 3, 10, 10)
+    kinds = set()
+    for seed in range(20):
+        found = swap_patches(patches, share=0.5, generator=seeded(seed))
+        for index in range(4):
+            foreign = found[index][:, is_changed(patches, found)[index]]
+            if foreign.unique().numel() == 1:
+                strength = (foreign[0, 0] / values[index - 1]).item()
+                assert 0.5 <= strength <= 2.5, "of the image before, stronger or weaker"
+                kinds.add("elsewhere")
+            else:
+                assert foreign.abs().max() < 20
+                kinds.add("random")
+    assert kinds == {"elsewhere", "random"}
+
+
+def test_half_precision_stays_half() -> None:
+    assert swap_patches(normal(2, 3, 8, 8).half(), generator=seeded()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share must lie in"):
+        swap_patches(normal(1, 2, 4, 4), share=share)
