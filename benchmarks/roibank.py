@@ -1,11 +1,378 @@
 """roibank against PatchCore and PaDiM with the same backbone, and what its parts are good for.
 
-    python benchmarks/roibank.py compare     # every set, 3 seeds; goes on where it stopped
+    python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; goes on where it stopped
     python benchmarks/roibank.py ablation    # the ROI head with and without synthetic defects; known defects
     python benchmarks/roibank.py crop        # a graph that looks at the ROI's box only
     python benchmarks/roibank.py cost        # time to fit, time per image and memory beside PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
 
-PatchCore keeps 1 % of its patches (one of its paper's two settings, PatchCore-1%): anomalib's default of 10 %
-takes hours here. Needs ``pip install 'roinspect[peers,weights]'`` and the images in ROINSPECT_DATA.
+PatchCore keeps 1 % of its patches, one of its paper's settings: anomalib's default of 10 % takes hours here.
+Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. A set can be
+named after the verb.
 """
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from machine import machine
+from numpy.typing import NDArray
+
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.records import read_records
+from roinspect.data.roi import attach_roi
+from roinspect.data.splits import hold_out
+from roinspect.data.synthetic import write_dataset
+from roinspect.evaluation.arms import ARMS, PLAIN, ROI_AT_TEST, ROI_PREDICTED, measure
+from roinspect.evaluation.compare import CompareSettings, compare
+from roinspect.evaluation.contender import Cost, Scored
+from roinspect.evaluation.job import HELD_OUT
+from roinspect.evaluation.peers import run_peer
+from roinspect.methods.method import load_graph, predict
+from roinspect.methods.roibank_settings import RoiBankSettings
+from roinspect.pixels import parse_size
+from roinspect.training import TrainingSettings, train
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "roibank"
+DOCS = ROOT / "docs" / "roibank.md"
+IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
+WORK = Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
+SEEDS = 3
+ONE_PERCENT = {"patchcore": {"coreset_sampling_ratio": 0.01}}
+LIMIT = 1800.0
+
+
+class Set(NamedTuple):
+    """Where images are, and at what size they are looked at."""
+
+    title: str
+    data: Path
+    roi: str
+    size: str
+
+
+def zipper() -> Path:
+    """400 drawn zippers: the teeth move and matter, the cloth does not."""
+    out = WORK / "zipper"
+    if not out.is_dir():
+        write_dataset("zipper", out, count=400, seed=7, size_hw=(256, 256))
+    return out
+
+
+BALLSCREW = IMAGES / "ballscrew" / "manifest.csv"
+SETS = {
+    "zipper": Set("synthetic zipper", WORK / "zipper", "auto", "256"),
+    "hazelnut": Set("hazelnut_toy", IMAGES / "hazelnut_toy", "auto", "256"),
+    "right": Set("ball screw, right half of the raceway", BALLSCREW, "column:roi_right_path", "128x320"),
+    "raceway": Set("ball screw, raceway", BALLSCREW, "column:roi_path", "128x320"),
+}
+
+
+def run_compare(names: list[str]) -> None:
+    for name in names:
+        one = SETS[name]
+        settings = CompareSettings(
+            methods=("roibank", "padim", "patchcore"),
+            arms=tuple(ARMS),
+            seeds=SEEDS,
+            size=one.size,
+            limit_seconds=LIMIT,
+            settings=ONE_PERCENT,
+        )
+        compare(one.data, RESULTS / "compare" / name, settings, roi=one.roi, tell=print)
+
+
+# -- parts ---------------------------------------------------------------------------------------------------
+
+COMPACT = RoiBankSettings()
+VARIANTS = {
+    "as it is": COMPACT,
+    "head without synthetic defects": dataclasses.replace(COMPACT, pasted=0.0, swapped=0.0),
+    "head with pasted ones only": dataclasses.replace(COMPACT, pasted=1.0, swapped=0.0),
+    "head with swapped patches only": dataclasses.replace(COMPACT, pasted=0.0),
+    "no head": dataclasses.replace(COMPACT, roi_head=False),
+    "gaussian": dataclasses.replace(COMPACT, bank="gaussian"),
+    "re-weighted, 9 neighbours": dataclasses.replace(COMPACT, reweight=9),
+    "known defects": dataclasses.replace(COMPACT, known_defects=True),
+}
+
+
+def fitted_and_measured(one: Set, settings: RoiBankSettings, seed: int) -> dict[str, Any]:
+    """Train, and measure on the test split: the measures, the defects that the head hides, seconds."""
+    size_hw = parse_size(one.size)
+    test = attach_roi(
+        [record for record in read_records(one.data) if record.split == "test"], one.roi, one.data
+    )
+    with tempfile.TemporaryDirectory() as place, DecodedCache(test, size_hw) as cache:
+        bundle, start = Path(place, "bundle"), time.perf_counter()
+        training = TrainingSettings(size=one.size, seed=seed)
+        train("roibank", one.data, bundle, method_settings=settings, training=training, roi=one.roi)
+        seconds = time.perf_counter() - start
+        _, graph = load_graph(bundle)
+        scores, maps, roi = [], [], []
+        took = []
+        for image in cache.images:
+            start = time.perf_counter()
+            found = predict(graph, image[None])
+            took.append(time.perf_counter() - start)
+            scores.append(found.pred_score)
+            maps.append(found.anomaly_map)
+            batch = torch.from_numpy(image[None]).permute(0, 3, 1, 2).float() / 255
+            with torch.inference_mode():
+                inside = graph.predict_roi(batch)
+            roi.append(np.ones((1, *size_hw), np.float32) if inside is None else inside[:, 0].numpy())
+        model_bytes = sum(tensor.nbytes for tensor in graph.state_dict().values())
+        cost = Cost(seconds, 0, 1000 * statistics.median(took), model_bytes, None)
+        scored = Scored(np.concatenate(scores), np.concatenate(maps), cost)
+        measures = measure(scored, cache)[PLAIN]
+        defects, hidden = count_hidden(np.concatenate(roi), cache)
+    kept = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95", "roi_mass")
+    return {
+        **{name: measures[name] for name in kept},
+        "defective": defects,
+        "hidden": hidden,
+        "fit_seconds": seconds,
+        "inference_ms": cost.inference_ms,
+        "model_mb": model_bytes / 1e6,
+        "scores": scored.pred_score.tolist(),
+    }
+
+
+def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, int]:
+    """Parts with a defect inside the ROI, and those whose defect the head takes for outside on the whole."""
+    marked = (cache.gt_masks > 0) & (cache.roi_masks > 0)
+    rows = np.flatnonzero(cache.labels == 1)
+    hidden = [row for row in rows if marked[row].any() and roi[row][marked[row]].mean() < 0.5]
+    return len(rows), len(hidden)
+
+
+def run_ablation(names: list[str]) -> None:
+    for name in names:
+        one = SETS[name]
+        has_known = any(record.split == "train" and record.label == 1 for record in read_records(one.data))
+        for title, settings in VARIANTS.items():
+            for seed in range(SEEDS):
+                file = RESULTS / "ablation" / f"{name}-{title.replace(' ', '_').replace(',', '')}-{seed}.json"
+                if file.is_file() or (settings.known_defects and not has_known):
+                    continue
+                found = fitted_and_measured(one, settings, seed)
+                del found["scores"]
+                keep(file, {"set": name, "variant": title, "seed": seed, **found})
+                print(f"{name}, {title}, seed {seed}: {found}", flush=True)
+
+
+def run_crop() -> None:
+    """The raceway at full size, looked at whole and within the ROI's box and 32 pixels about it."""
+    one = SETS["raceway"]._replace(size="256x640")
+    found = {
+        title: fitted_and_measured(one, dataclasses.replace(COMPACT, crop_margin=margin), 0)
+        for title, margin in (("whole image", None), ("ROI's box and 32 px", 32))
+    }
+    whole, cropped = (np.array(result.pop("scores")) for result in found.values())
+    labels = [record.label for record in read_records(one.data) if record.split == "test"]
+    good = np.array(labels) == 0
+    # Equal verdicts at equal rates: each at the score that rejects the same number of good parts.
+    agree = {}
+    for rate in (0.01, 0.05):
+        verdicts = [
+            scores >= np.quantile(scores[good], 1 - rate, method="higher") for scores in (whole, cropped)
+        ]
+        agree[f"{rate:.0%} of good parts rejected"] = float((verdicts[0] == verdicts[1]).mean())
+    keep(RESULTS / "crop.json", {**found, "verdicts that agree": agree})
+
+
+def run_cost() -> None:
+    """268 good images of 256 x 640, all of them fitted, on all cores; PatchCore keeps 1 % or is ended."""
+    rows: dict[str, Any] = {}
+    for size in ("256x640", "128x320"):
+        one = SETS["raceway"]._replace(size=size)
+        records = read_records(one.data)
+        test = attach_roi([record for record in records if record.split == "test"][:40], one.roi, one.data)
+        seen = [record for record in records if record.split != "test"]
+        fitted, _ = hold_out(seen, "good", HELD_OUT, 0, one.data)
+        with tempfile.TemporaryDirectory() as place:
+            settings = CompareSettings(
+                methods=("roibank",), arms=(PLAIN,), seeds=1, size=size, limit_seconds=LIMIT
+            )
+            (outcome,) = compare(one.data, Path(place), settings, roi=one.roi)
+            rows[f"roibank, {size}"] = dict(outcome.cost)
+            print(rows, flush=True)
+            try:
+                scored = run_peer(
+                    "patchcore",
+                    fitted,
+                    test,
+                    parse_size(size),
+                    log=Path(place, "log"),
+                    limit_seconds=LIMIT,
+                    settings=ONE_PERCENT["patchcore"],
+                )
+                rows[f"patchcore 1 %, {size}"] = dataclasses.asdict(scored.cost)
+            except Exception as error:
+                rows[f"patchcore 1 %, {size}"] = {"error": str(error)}
+        print(rows, flush=True)
+        keep(RESULTS / "cost.json", {"rows": rows, "images": len(fitted)})
+
+
+def keep(file: Path, content: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**content, "machine": machine()}, indent=1) + "\n")
+
+
+# -- tables --------------------------------------------------------------------------------------------------
+
+
+def compare_table(name: str) -> str:
+    jobs = [
+        json.loads(file.read_text()) for file in sorted((RESULTS / "compare" / name / "jobs").glob("*.json"))
+    ]
+    rows = []
+    for arm in (PLAIN, ROI_PREDICTED, ROI_AT_TEST):
+        for method in ("roibank", "patchcore", "padim"):
+            found = [job for job in jobs if job["method"] == method and arm in job["arms"]]
+            if not found or (method == "roibank" and arm == ROI_PREDICTED):
+                continue
+            measures = [job["arms"][arm] for job in found]
+            rows.append(
+                [
+                    f"{method}, {arm}" if method != "roibank" or arm != PLAIN else "**roibank**",
+                    *(shown([m[k] for m in measures]) for k in ("image_auroc", "pixel_auroc", "aupro")),
+                    shown([m["outside_alarm_rate_at_recall95"] for m in measures]),
+                    f"{statistics.mean(job['cost']['train_seconds'] for job in found):.0f}",
+                    f"{statistics.mean(job['cost']['inference_ms'] for job in found):.0f}",
+                    f"{statistics.mean(job['cost']['peak_bytes'] for job in found) / 1e6:,.0f}",
+                    str(len(found)),
+                ]
+            )
+    heads = ["method, arm", "image AUROC", "pixel AUROC", "AUPRO", "outside alarms at 95 % recall"]
+    heads += ["fit, s", "ms per image", "peak memory, MB", "seeds"]
+    machines = sorted({job["machine"] for job in jobs})
+    return f"{markdown(heads, rows)}\n\n{'; '.join(machines)}; {SETS[name].size} pixels, one thread"
+
+
+def ablation_table() -> str:
+    found = [json.loads(file.read_text()) for file in sorted((RESULTS / "ablation").glob("*.json"))]
+    rows = []
+    for name in SETS:
+        for title in VARIANTS:
+            seeds = [one for one in found if one["set"] == name and one["variant"] == title]
+            if seeds:
+                hidden, defective = (sum(one[key] for one in seeds) for key in ("hidden", "defective"))
+                rows.append(
+                    [
+                        SETS[name].title,
+                        title,
+                        *(shown([one[k] for one in seeds]) for k in ("image_auroc", "pixel_auroc")),
+                        shown([one["outside_alarm_rate_at_recall95"] for one in seeds]),
+                        f"{hidden} of {defective}",
+                        f"{statistics.mean(one['model_mb'] for one in seeds):.1f}",
+                        str(len(seeds)),
+                    ]
+                )
+    heads = ["set", "variant", "image AUROC", "pixel AUROC", "outside alarms at 95 % recall"]
+    heads += ["defects taken for outside", "model, MB", "seeds"]
+    return f"{markdown(heads, rows)}\n\n{found[-1]['machine']}"
+
+
+def crop_table() -> str:
+    found = json.loads((RESULTS / "crop.json").read_text())
+    agree = found.pop("verdicts that agree")
+    on = found.pop("machine")
+    rows = [
+        [
+            title,
+            *(f"{one[k]:.3f}" for k in ("image_auroc", "pixel_auroc")),
+            *(f"{one[k]:.0f}" for k in ("fit_seconds", "inference_ms")),
+        ]
+        for title, one in found.items()
+    ]
+    table = markdown(["looked at", "image AUROC", "pixel AUROC", "fit, s", "ms per image"], rows)
+    words = ", ".join(f"{share:.1%} where {rate} each" for rate, share in agree.items())
+    return f"{table}\n\nVerdicts that agree: {words}. {on}"
+
+
+def cost_table() -> str:
+    found = json.loads((RESULTS / "cost.json").read_text())
+    rows = []
+    for name, cost in found["rows"].items():
+        if "error" in cost:
+            rows.append([name, cost["error"], "–", "–"])
+            continue
+        values = (
+            f"{cost['train_seconds']:.0f}",
+            f"{cost['inference_ms']:.0f}",
+            f"{cost['peak_bytes'] / 1e6:,.0f}",
+        )
+        rows.append([name, *values])
+    return f"{markdown(['', 'fit, s', 'ms per image', 'peak memory, MB'], rows)}\n\n{found['machine']}"
+
+
+def shown(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    if len(known) == 1:
+        return f"{known[0]:.3f}"
+    return f"{statistics.mean(known):.3f} ± {statistics.stdev(known):.3f}"
+
+
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_tables() -> None:
+    """Put each table between its markers in the docs."""
+    text = DOCS.read_text()
+    tables: dict[str, Callable[[], str]] = {f"compare-{name}": partial(compare_table, name) for name in SETS}
+    tables |= {"ablation": ablation_table, "crop": crop_table, "cost": cost_table}
+    for name, table in tables.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        try:
+            content = table()
+        except (FileNotFoundError, IndexError):
+            print(f"{name}: not measured yet")
+            continue
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
+    DOCS.write_text(text)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("verb", nargs="?", choices=("compare", "ablation", "crop", "cost"))
+    parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
+    parser.add_argument("--tables", action="store_true")
+    given = parser.parse_args()
+    chosen = given.sets or list(SETS)
+    if given.verb in ("compare", "ablation") and "zipper" in chosen:
+        zipper()
+    if given.verb == "compare":
+        run_compare(chosen)
+    elif given.verb == "ablation":
+        run_ablation(given.sets or ["zipper", "right"])
+    elif given.verb == "crop":
+        run_crop()
+    elif given.verb == "cost":
+        run_cost()
+    if given.tables:
+        write_tables()

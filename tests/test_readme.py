@@ -16,10 +16,13 @@ from roinspect.cli import main
 from roinspect.methods.ceod_settings import CeodSettings
 
 ROOT = Path(__file__).resolve().parent.parent
+ROIBANK = (ROOT / "docs/roibank.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CEOD = (ROOT / "docs/ceod.md").read_text(encoding="utf-8")
 TINY_CEOD = ("--size", "64", "--training.batch_size", "4", "--method.backbone", "customnet")
-"""Options of a training that takes a moment and needs no weights."""
+TINY_ROIBANK = ("--size", "64", "--training.batch_size", "4", "--method.weights", "none")
+TINY_ROIBANK += ("--method.backbone", "tf_efficientnet_lite0", "--method.memory_size", "100")
+"""Options of trainings that take a moment and need no weights."""
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -43,7 +46,7 @@ PYTHON = [block for language, block in blocks(README) if language == "python"]
 
 def test_the_readme_shows_the_main_path() -> None:
     assert [command[0] for command in COMMANDS] == ["check", "train", "train", "evaluate", "predict"]
-    assert [command[1] for command in COMMANDS if command[0] == "train"] == ["grdnet", "ceod"]
+    assert [command[1] for command in COMMANDS if command[0] == "train"] == ["parts", "ceod"]
     assert len(PYTHON) == 3
 
 
@@ -61,13 +64,25 @@ def test_commands_and_code_work_as_shown(
         words = [word for pattern in command for word in _expanded(pattern)]
         if words[0] == "train":
             size = words.index("--size")
-            words = [*words[:size], *words[size + 2 :], *(tiny if words[1] == "grdnet" else TINY_CEOD)]
+            words = [*words[:size], *words[size + 2 :], *(TINY_CEOD if words[1] == "ceod" else TINY_ROIBANK)]
             words += ["--training.steps", "2"]
         assert main(words) == 0, " ".join(command)
     assert Path("model.evaluation/report.html").is_file()
     assert list(Path("seen").rglob("*.png")) and list(Path("maps").rglob("*.png"))
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_worked_example_of_roibank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line in shell_lines(ROIBANK):
+        verb, *words = shlex.split(line)[1:]
+        if verb == "synth":
+            words += ["--count", "40", "--size", "64"]
+        if verb == "train":
+            words += [*TINY_ROIBANK, "--training.steps", "2"]
+        assert main([verb, *words]) == 0, line
+    assert Path("fixed.evaluation/report.html").is_file()
 
 
 def test_the_worked_example_of_ceod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

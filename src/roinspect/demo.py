@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,12 +17,12 @@ from roinspect.evaluation.evaluate import REPORT, evaluate
 from roinspect.evaluation.overlay import overlay
 from roinspect.evaluation.wording import verdict_sentences
 from roinspect.inspector import Inspector
-from roinspect.methods.grdnet import GrdNet
+from roinspect.methods.method import DEFAULT, method_class
 from roinspect.pixels import write_image
 from roinspect.training import TrainingSettings, train
 
 COUNT, SIZE_HW, SEED = 160, (256, 256), 0
-SETTINGS = TrainingSettings(size="128", steps=500, batch_size=4)
+SETTINGS = TrainingSettings(size="256")
 SHOWN = "scratch_inside"
 """Category of the image that is inspected at the end."""
 
@@ -59,9 +60,10 @@ def demo(
     write_dataset("zipper", data, count=count, seed=SEED, size_hw=size_hw)
     say(f"   {count} photographs, in {escape(str(data))}; white in roi/ is where to look")
 
-    say(f"[bold]2[/]  Training on the good ones: {training.steps} steps at {training.size} pixels")
-    settings = GrdNet.settings_class.preset("compact")  # type: ignore[attr-defined]
-    bundle = train(GrdNet.name, data, model, method_settings=settings, training=training)
+    say(f"[bold]2[/]  Training {DEFAULT} on the good ones, at {training.size} pixels")
+    settings_class: Any = method_class(DEFAULT).settings_class
+    settings = settings_class.preset("compact")
+    bundle = train(DEFAULT, data, model, method_settings=settings, training=training)
     say(f"   the model lies in {escape(str(model))}")
 
     say("[bold]3[/]  A threshold from good parts that training has not seen")

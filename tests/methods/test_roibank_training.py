@@ -23,6 +23,7 @@ from roinspect.cli import main  # noqa: E402
 from roinspect.data.dataset import DecodedCache  # noqa: E402
 from roinspect.data.loader import Batch, InspectionDataset  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
+from roinspect.errors import UserError  # noqa: E402
 from roinspect.methods.method import load_graph, predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank, RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
@@ -212,7 +213,9 @@ def test_a_crop_holds_every_roi_and_its_margin(margin: int, box: list[int], stri
 
 def test_known_defects_count_more_and_are_never_remembered(cache: DecodedCache) -> None:
     data = InspectionDataset(cache)
-    plain, informed = (fitted(data, known_defects=known, neighbourhood=1) for known in (False, True))
+    plain, informed = (
+        fitted(data, known_defects=known, neighbourhood=1, bank="gaussian") for known in (False, True)
+    )
     assert cache.labels.sum() == 5
     damage = F.adaptive_avg_pool2d(torch.tensor(cache.gt_masks).float(), 8)[:, None] > 0.25
     inside, ratios = inside_of(data, 8), []
@@ -220,6 +223,8 @@ def test_known_defects_count_more_and_are_never_remembered(cache: DecodedCache) 
         distance = distances_of(method, data)
         ratios.append((distance[damage & inside].mean() / distance[inside & ~damage].mean()).item())
     assert ratios[1] > 1.1 * ratios[0]
+    most = int(inside[cache.labels == 0].sum())
+    assert rows_filled(fitted(data, memory_size=most + 50)) == most
 
 
 @pytest.mark.xfail(
@@ -296,6 +301,16 @@ def test_a_bundle_answers_as_what_was_trained(
 
 
 MOVED: dict[str, Any] = {"strides": (4, 8), "shift": 0.1}
+
+
+def test_defects_are_trained_on_only_where_they_are_wanted(parts: Path, tmp_path: Path) -> None:
+    """Of 22 photographs 12 are good, ten have a defect, and of either kind some are held out."""
+    for known, images in ((False, 11), (True, 20)):
+        out = trained(parts, tmp_path / f"{known}", QUICK, known_defects=known, memory_size=40)
+        bundle, graph = load_graph(out)
+        assert bundle.training["images"] == images
+        assert np.isfinite(bundle.threshold.value)
+        assert (graph.scale.unique().numel() > 1) == known
 
 
 @pytest.fixture(scope="module")
@@ -381,6 +396,24 @@ def test_no_defect_argues_itself_out_of_the_roi(strips: Path, tmp_path: Path) ->
 
 
 # -- what cannot be ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "labels", "words"),
+    [
+        (False, [1, 1], "roibank: none of the training photographs is good"),
+        (True, [0, 0, -1], "method.known_defects: none of the training photographs has a defect inside"),
+    ],
+)
+def test_photographs_that_cannot_be_learned_from(known: bool, labels: list[int], words: str) -> None:
+    method = RoiBank(dataclasses.replace(TINY, known_defects=known), (64, 64))
+    with pytest.raises(UserError, match=words):
+        method.begin(np.array(labels))
+
+
+def test_a_known_defect_smaller_than_a_cell_is_one_line(cache: DecodedCache) -> None:
+    with pytest.raises(UserError, match=r"method\.known_defects: no known defect fills a quarter of a cell"):
+        fitted(InspectionDataset(cache), known_defects=True, strides=(32,))
 
 
 def test_a_roi_smaller_than_a_cell_is_one_line(

@@ -52,20 +52,32 @@ def test_it_has_one_logit_a_cell_on_any_grid(size_hw: tuple[int, int], pooling: 
     assert found.shape == (3, 1, *size_hw) and found.isfinite().all()
 
 
-@pytest.mark.parametrize("size_hw", [(6, 8), (7, 5), (1, 3)], ids=str)
-def test_pooling_takes_the_mean_of_what_is_there(size_hw: tuple[int, int]) -> None:
-    patches, (h, w) = normal(2, 3, *size_hw), size_hw
-    found = RoiHead(3, pooling=2).pooled(patches)
-    assert found.shape == (2, 3, (h + 1) // 2, (w + 1) // 2)
-    for row in range(found.shape[2]):
-        for column in range(found.shape[3]):
-            square = patches[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-            torch.testing.assert_close(found[:, :, row, column], square.mean((2, 3)))
-    assert torch.equal(RoiHead(3, pooling=1).pooled(patches), patches)
-    # Without pooling, what it learns from is what it answers on.
+def test_a_coarse_grid_sees_farther() -> None:
+    patches, places = 0.1 * normal(1, 4, 65, 65), {}
+    for pooling in (1, 4):
+        torch.manual_seed(0)
+        head, seen = RoiHead(4, width=8, dilations=(1, 2), pooling=pooling), patches.clone().requires_grad_()
+        head(seen)[0, 0, 32, 32].backward()
+        assert seen.grad is not None
+        places[pooling] = seen.grad[0].abs().sum(0).nonzero()
+    # Sideways, by about four times as much.
+    near, far = ((found - 32).abs().max().item() for found in places.values())
+    assert near == 3 and 10 <= far <= 20
+
+
+def test_the_border_of_an_roi_may_be_finer_than_the_coarse_grid() -> None:
     torch.manual_seed(0)
-    head = RoiHead(3)
-    torch.testing.assert_close(head(patches), head.on_pooled(patches))
+    head = RoiHead(4, width=8, pooling=4)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
+    for step in range(150):
+        patches = normal(4, 4, 16, 16, seed=step)
+        # Salt and pepper: neither place nor surroundings tell.
+        loss = F.binary_cross_entropy_with_logits(head(patches), (patches[:, :1] > 0).float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    patches = normal(8, 4, 16, 16, seed=1000)
+    assert ((head(patches) > 0) == (patches[:, :1] > 0)).float().mean() > 0.9
 
 
 def test_images_of_a_batch_do_not_see_each_other() -> None:

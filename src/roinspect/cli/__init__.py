@@ -19,7 +19,9 @@ VERBS = {
     "train": "photographs and their regions of interest to a model",
     "evaluate": "measure a model, and write a report",
     "calibrate": "choose a model's threshold anew",
-    "predict": "inspect images: one line of JSON each",
+    "export": "write a model for PCs without torch",
+    "predict": "inspect images: a line of JSON each, or a table",
+    "watch": "inspect images as a camera writes them",
     "compare": "measure methods, ours and others', on equal terms",
     "check": "look through the photographs before training",
     "synth": "draw a made-up product to try things on",
@@ -28,8 +30,21 @@ VERBS = {
 
 EXTRAS = {
     "train": frozenset(
-        {"jinja2", "lightning", "matplotlib", "safetensors", "tensorboard", "timm", "torch", "torchmetrics"}
+        {
+            "jinja2",
+            "lightning",
+            "matplotlib",
+            "onnx",
+            "onnxscript",
+            "safetensors",
+            "tensorboard",
+            "timm",
+            "torch",
+            "torchmetrics",
+        }
     ),
+    "openvino": frozenset({"openvino"}),
+    "scale": frozenset({"pyarrow", "ray"}),
 }
 """Top-level modules that the PC on the line does without, by the extra that brings them."""
 

@@ -16,13 +16,15 @@ PRESETS = ("compact", "paper")
 
 def run(arguments: list[str]) -> int:
     """Photographs and their regions of interest to a model."""
-    from roinspect.methods.method import METHODS, method_class
+    from roinspect.methods.method import DEFAULT, METHODS, method_class
 
     method, *rest = arguments or ["--help"]
     if method in ("-h", "--help"):
-        print(f"usage: roinspect train METHOD DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(METHODS)}")
-        print("roinspect train METHOD --help lists every setting")
+        print(f"usage: roinspect train [METHOD] DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(METHODS)};")
+        print(f"{DEFAULT} where none is named. roinspect train METHOD --help lists every setting")
         return 0
+    if method not in METHODS and (method.startswith("-") or Path(method).exists()):
+        method, rest = DEFAULT, arguments
     if method not in METHODS:
         raise UserError(
             f"no such method{nearest(method, METHODS)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Generator, Sequence
@@ -59,7 +60,7 @@ def _on_ray(jobs: Sequence[Job]) -> Generator[tuple[Job, Scored | str], None, No
         ) from None
     # Ray reports its use to its makers where nobody says no.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(log_to_driver=False, logging_level="ERROR")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
         waiting = {
             ray.remote(attempt).options(num_cpus=job.threads, max_retries=0).remote(job): job for job in jobs

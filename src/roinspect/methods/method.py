@@ -25,6 +25,9 @@ METHODS: dict[str, str] = {
 }
 """Where each method lives; imported when it is used."""
 
+DEFAULT = "roibank"
+"""The method that is meant where none is named."""
+
 
 class Prediction(NamedTuple):
     """Scores and maps of N images; higher = more anomalous."""

@@ -40,7 +40,7 @@ _FOR_WHITENING = 100_000
 _FOR_WEIGHTS = 20_000
 """Patches of either kind that weigh the directions."""
 _HEAD_STRIDE = 8
-"""Pixels per cell of the ROI head, at least: an ROI has no finer detail that a defect's place depends on."""
+"""Pixels per cell of the ROI head's coarse grid, at least."""
 _RASTER = 32
 """Pixels: the sides of a cropped image are multiples of it, as every stride divides it."""
 _VISIBLE = 0.05
@@ -200,9 +200,9 @@ class RoiBank(Method):
         self._seen = _Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
 
     def _how_many(self, data: InspectionDataset, count: int) -> int:
-        """Of so many images, those whose features fit into the room for them."""
+        """Of so many images, those whose features fit into the room for them, raw and whitened."""
         one = self.graph.features.stacked(self._image(data[0])).numel()
-        return max(1, min(count, int(self.settings.feature_memory_gb * 2**30 / (2 * one))))
+        return max(1, min(count, int(self.settings.feature_memory_gb * 2**30 / (4 * one))))
 
     def _gathered(
         self, data: InspectionDataset, rows: Sequence[int], pasting: torch.Generator | None
@@ -304,11 +304,8 @@ class RoiBank(Method):
 
     def _shown(self, raw: Tensor, cells: Tensor) -> _Seen:
         """What the ROI head sees of raw patches, and what it is to answer; by blocks, in half precision."""
-        roi_head = self.graph.roi_head
-        assert roi_head is not None
         project = self.graph.features.project
-        blocks = [roi_head.pooled(project(block.float())) for block in raw.split(_AT_ONCE)]
-        return _Seen(torch.cat([block.half() for block in blocks]), roi_head.pooled(cells))
+        return _Seen(torch.cat([project(block.float()).half() for block in raw.split(_AT_ONCE)]), cells)
 
     # -- a step of the ROI head ------------------------------------------------------------------------------
 
@@ -324,7 +321,7 @@ class RoiBank(Method):
         rows = torch.randint(len(patches), (len(batch.label),), generator=random, device=random.device)
         rows = rows.to(patches.device)
         shown = swap_patches(patches[rows].float(), share=self.settings.swapped, generator=random)
-        loss = F.binary_cross_entropy_with_logits(roi_head.on_pooled(shown), cells[rows])
+        loss = F.binary_cross_entropy_with_logits(roi_head(shown), cells[rows])
         self.note("train", {"roi_head": loss}, len(batch.label))
         return loss
 
@@ -334,8 +331,7 @@ class RoiBank(Method):
         if roi_head is None:
             return
         patches = self.graph.features(self._image(batch))
-        cells = roi_head.pooled(self._grid(batch.roi_mask, patches))
-        loss = F.binary_cross_entropy_with_logits(roi_head.on_pooled(roi_head.pooled(patches)), cells)
+        loss = F.binary_cross_entropy_with_logits(roi_head(patches), self._grid(batch.roi_mask, patches))
         self.note("held-out", {"roi_head": loss}, len(batch.label))
 
     def _image(self, batch: Batch) -> Tensor:

@@ -11,49 +11,52 @@ from torch.nn import functional as F
 from roinspect.nn.coordinates import with_coordinates
 from roinspect.nn.perlin import perlin_noise
 
+_NEAR = 8
 _BOUND = 6.0
 """Whitened features of what was never seen can be huge; none may outvote its surroundings."""
 
 
-def roi_convolutions(inputs: int, *, width: int = 24, dilations: Sequence[int] = (2, 4)) -> nn.Sequential:
-    """Features (N, inputs, h, w) to ROI logits (N, 1, h, w), by 3 x 3 convolutions of these dilations."""
+def roi_convolutions(
+    inputs: int, *, width: int = 24, dilations: Sequence[int] = (2, 4), outputs: int = 1
+) -> nn.Sequential:
+    """Features (N, inputs, h, w) to (N, outputs, h, w), by 3 x 3 convolutions of these dilations."""
     layers: list[nn.Module] = []
     for dilation in dilations:
         layers += [nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
         inputs = width
-    return nn.Sequential(*layers, nn.Conv2d(inputs, 1, 1))
+    return nn.Sequential(*layers, nn.Conv2d(inputs, outputs, 1))
 
 
 class RoiHead(nn.Module):
     """Whitened patch vectors and their places to ROI logits.
 
+    Where a place lies is seen from afar, on a coarse grid; where the ROI ends, from the patch itself.
+
     Args:
         dimensions: of a patch vector.
-        width: channels of its convolutions.
-        dilations: one convolution each. They sum up to the cells that it sees to either side: far enough to
-            tell a place by its surroundings when the place itself is damaged.
-        pooling: cells along the square that is averaged before; 1 is none.
+        pooling: cells of the patches along a cell of the coarse grid; 1 makes both grids the same.
+        width: channels of the convolutions on the coarse grid.
+        dilations: one convolution each. They sum up to the coarse cells that it sees to either side:
+            far enough to tell a place by its surroundings when the place itself is damaged.
     """
 
     def __init__(
-        self, dimensions: int, *, width: int = 24, dilations: Sequence[int] = (4, 8), pooling: int = 1
+        self, dimensions: int, *, pooling: int = 1, width: int = 24, dilations: Sequence[int] = (4, 8)
     ) -> None:
         super().__init__()
         self.pooling = pooling
-        self.convolutions = roi_convolutions(dimensions + 2, width=width, dilations=dilations)
+        self.afar = roi_convolutions(dimensions + 2, width=width, dilations=dilations, outputs=_NEAR)
+        self.near = nn.Conv2d(dimensions, _NEAR, 1)
+        self.last = nn.Conv2d(_NEAR, 1, 1)
 
     def forward(self, patches: Tensor) -> Tensor:
         """(N, dimensions, h, w) to logits (N, 1, h, w)."""
-        logits = self.on_pooled(self.pooled(patches))
-        return F.interpolate(logits, patches.shape[2:], mode="bilinear", align_corners=False)
-
-    def pooled(self, patches: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, C, h / pooling, w / pooling), rounded up: what the convolutions see."""
-        return F.avg_pool2d(patches, self.pooling, ceil_mode=True, count_include_pad=False)
-
-    def on_pooled(self, pooled: Tensor) -> Tensor:
-        """(N, dimensions, h, w), pooled, to logits of the same h and w."""
-        logits: Tensor = self.convolutions(with_coordinates(pooled.clamp(-_BOUND, _BOUND)))
+        bounded = patches.clamp(-_BOUND, _BOUND)
+        # At the border the mean is over what lies inside the image.
+        coarse = F.avg_pool2d(bounded, self.pooling, ceil_mode=True, count_include_pad=False)
+        afar = self.afar(with_coordinates(coarse))
+        afar = F.interpolate(afar, patches.shape[2:], mode="bilinear", align_corners=False)
+        logits: Tensor = self.last(F.relu(afar + self.near(bounded)))
         return logits
 
 
@@ -94,6 +97,7 @@ def swap_patches(patches: Tensor, *, share: float = 0.5, generator: torch.Genera
     is_foreign = noise >= ranked.gather(1, last).view(n, 1, 1, 1)
     rows, columns = (int(torch.randint(side, (1,), generator=generator, device=source)) for side in (h, w))
     elsewhere = patches.roll((1, rows, columns), (0, 2, 3))
-    random = normal(n, d, 1, 1) + 0.3 * normal(n, d, h, w)
+    # One field of grain serves the batch: numbers for all of it would cost more than the rest of a step.
+    random = normal(n, d, 1, 1) + 0.3 * normal(1, d, h, w)
     content = torch.where(uniform(n, 1, 1, 1) < 0.5, elsewhere, random) * (0.5 + 2 * uniform(n, 1, 1, 1))
     return torch.where(is_foreign, content, patches)

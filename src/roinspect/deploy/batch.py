@@ -1,0 +1,155 @@
+"""Many images to one table that has exactly one row for each of them, however often the run is killed.
+
+Rows go to `OUT.unfinished.jsonl` beside the table as they come; the same command goes on from there. The table
+is written from it at the end, whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from roinspect.bundle import read_bundle
+from roinspect.deploy.journal import Journal
+from roinspect.deploy.pictures import Pictures, free_name
+from roinspect.deploy.progress import Progress
+from roinspect.deploy.rows import verdict_row
+from roinspect.deploy.tables import Row, refuse_table, write_table
+from roinspect.errors import UserError
+from roinspect.exported import made_from
+from roinspect.inspector import Inspector
+
+Rows: TypeAlias = Generator[dict[str, Any], None, None]
+
+Inspect: TypeAlias = Callable[[Mapping[str, str]], Rows]
+"""Image paths, each with the name of its pictures, to one row for each, in any order."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a table holds.
+
+    Attributes:
+        images: rows.
+        defective: rejected images.
+        errors: images that could not be inspected.
+    """
+
+    images: int = 0
+    defective: int = 0
+    errors: int = 0
+
+    def count(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Pass rows on, counted."""
+        for row in rows:
+            self.images += 1
+            self.defective += bool(row.get("is_defect"))
+            self.errors += "error" in row
+            yield row
+
+
+def predictions(inspector: Inspector, names: Mapping[str, str], pictures: Pictures) -> Rows:
+    """Inspect files, in order.
+
+    Args:
+        inspector: the model.
+        names: image paths, each with the name of its pictures.
+        pictures: which ones are written.
+
+    Yields:
+        Values for JSON, as `verdict_row` and `Pictures.write` make them.
+
+    Raises:
+        UserError: a picture cannot be written.
+    """
+    for verdict in inspector.inspect_many(names):
+        yield verdict_row(verdict) | pictures.write(verdict, names[verdict.image_path])
+
+
+def named(listed: Mapping[str, str], taken: set[str]) -> dict[str, str]:
+    """Give every image's pictures a name of their own."""
+    return {path: free_name(name, taken) for path, name in listed.items()}
+
+
+def terms_of(bundle: Path, pictures: Pictures) -> dict[str, Any]:
+    """What all rows of a table must have in common."""
+    manifest = read_bundle(bundle)
+    return {
+        "model": made_from(bundle),
+        "threshold": manifest.threshold.value,
+        "overlays": str(pictures.overlays or ""),
+        "maps": str(pictures.maps or ""),
+    }
+
+
+def inspect_to_table(
+    listed: Mapping[str, str],
+    out: Path,
+    inspect: Inspect,
+    terms: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    overwrite: bool = False,
+) -> Tally:
+    """Inspect what has no row yet, then write the table, in the order of the images.
+
+    Rows of images that are listed no more stay, at the end.
+
+    Args:
+        listed: as `list_images` gives it.
+        out: the table; its suffix chooses the format.
+        inspect: makes the rows.
+        terms: of `terms_of`; rows made on other terms are refused.
+        pictures: which ones `inspect` writes.
+        overwrite: replace a table that is there, and drop an unfinished one on other terms.
+
+    Raises:
+        UserError: the table is there, an unfinished one was begun on other terms, another run writes it, or
+            the disk refuses.
+    """
+    refuse_table(out)
+    unfinished = out.with_name(f"{out.name}.unfinished.jsonl")
+    if out.exists() and not unfinished.exists() and not overwrite:
+        raise UserError(
+            "is there already", where=out, remedy="choose another --out, or replace it with --overwrite"
+        )
+    head = json.loads(json.dumps({"terms": terms}))
+    heads: list[dict[str, Any]] = []
+    places: dict[str, int] = {}
+    taken: set[str] = set()
+
+    def replay(place: int, row: dict[str, Any]) -> None:
+        if not heads:
+            heads.append(row)
+        elif heads == [head]:
+            places[row["image_path"]] = place
+            taken.update(pictures.names_in(row))
+
+    with Journal(unfinished, replay) as journal:
+        if heads and heads != [head]:
+            if not overwrite:
+                raise UserError(
+                    "was begun with another model, threshold or folder of pictures",
+                    where=unfinished,
+                    remedy="choose another --out, or drop it with --overwrite",
+                )
+            journal.clear()
+        if heads != [head]:
+            journal.add(head)
+        remaining = named({path: name for path, name in listed.items() if path not in places}, taken)
+        progress = Progress(len(places) + len(remaining), len(places))
+        with closing(inspect(remaining)) as rows:
+            for row in rows:
+                places[row["image_path"]] = journal.add(row)
+                progress.step(is_error="error" in row)
+        progress.end()
+        journal.sync()
+        order = [*(places.pop(path) for path in listed), *places.values()]
+        tally = Tally()
+        write_table(out, tally.count(map(journal.at, order)))
+    unfinished.unlink()
+    return tally

@@ -1,0 +1,220 @@
+"""Receivers of results: a folder, a web address or an MQTT topic, each named by a word."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from roinspect.errors import UserError
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+WEBHOOK_TOKEN = "ROINSPECT_WEBHOOK_TOKEN"
+"""Environment variable: sent to webhooks as `Authorization: Bearer`."""
+
+_SECONDS = 10.0
+
+
+class Away(Exception):
+    """The receiver cannot be reached, or asks to be left alone; try again later."""
+
+
+class Refused(Exception):
+    """The receiver will not have this result, however often it is sent."""
+
+
+class Sink(Protocol):
+    """Where results go. Used from one thread."""
+
+    def deliver(self, key: str, body: bytes) -> None:
+        """Hand over one result, and return when the receiver has it.
+
+        Args:
+            key: the result's id: the same when it is handed over once more.
+            body: JSON.
+
+        Raises:
+            Away: try again.
+            Refused: do not.
+        """
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+def open_sink(target: str) -> Sink:
+    """A receiver from a word: ``folder:PATH``, ``http(s)://...``, or ``mqtt(s)://[USER:PASSWORD@]HOST[:PORT]/TOPIC``.
+
+    Connects to nothing yet: a receiver may be away.
+
+    Raises:
+        UserError: it is none of these, or MQTT is wanted and paho-mqtt is not installed.
+    """
+    if target.startswith("folder:") and target != "folder:":
+        return FolderSink(Path(target.removeprefix("folder:")))
+    try:
+        address = urlsplit(target)
+        known, _ = bool(address.hostname), address.port
+    except ValueError:
+        known, address = False, SplitResult("", "", "", "", "")
+    if known and address.scheme in ("http", "https"):
+        return WebhookSink(target)
+    if known and address.scheme in ("mqtt", "mqtts") and address.path.strip("/"):
+        return MqttSink(address)
+    raise UserError(
+        "is no receiver of results",
+        where=sink_name(target),
+        remedy="write folder:PATH, https://HOST/PATH or mqtt://HOST/TOPIC",
+    )
+
+
+def sink_name(target: str) -> str:
+    """A name for logs, metrics and the spool: it tells no password, and two targets have two names."""
+    scheme = target.partition(":")[0] if ":" in target else "sink"
+    scheme = scheme if scheme.isalnum() and len(scheme) < 10 else "sink"
+    return f"{scheme}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+
+
+class FolderSink:
+    """Writes `ID.json` into a folder, whole or not at all; the same result twice is one file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def deliver(self, key: str, body: bytes) -> None:
+        """As `Sink.deliver`."""
+        partial = self._folder / f".{key}.part"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as opened:
+                opened.write(body)
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.replace(partial, self._folder / f"{key}.json")
+        except OSError as error:
+            raise Away(f"{self._folder}: {error.strerror or error}") from None
+
+    def close(self) -> None:
+        """As `Sink.close`."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> None:
+        """A redirected POST becomes a GET without its body: that delivers nothing."""
+
+
+class WebhookSink:
+    """POSTs each result as JSON, with its id as `Idempotency-Key`.
+
+    Delivered is what is answered 2xx, or 409: the receiver has it already. 408, 425, 429 and 5xx are tried
+    again; any other answer is a refusal.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._headers = {"Content-Type": "application/json"}
+        if token := os.environ.get(WEBHOOK_TOKEN):
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def deliver(self, key: str, body: bytes) -> None:
+        """As `Sink.deliver`."""
+        headers = self._headers | {"Idempotency-Key": key}
+        try:
+            request = urllib.request.Request(self._address, body, headers, method="POST")
+            with self._opener.open(request, timeout=_SECONDS) as answer:
+                answer.read(65536)
+        except urllib.error.HTTPError as error:
+            with error:
+                told = f"{self._address} answers {error.code}"
+            if error.code == 409:
+                return
+            if error.code in (408, 425, 429) or error.code >= 500:
+                raise Away(told) from None
+            raise Refused(told) from None
+        except (OSError, HTTPException) as error:
+            raise Away(f"{self._address}: {error}") from None
+
+    def close(self) -> None:
+        """As `Sink.close`."""
+
+
+class MqttSink:
+    """Publishes each result with QoS 1, and waits until the broker has it.
+
+    Args:
+        address: scheme mqtts stands for TLS; the ports are 1883 and 8883 unless it names one.
+
+    Raises:
+        UserError: paho-mqtt is not installed.
+    """
+
+    def __init__(self, address: SplitResult) -> None:
+        try:
+            import paho.mqtt.client  # noqa: F401
+        except ImportError:
+            raise UserError(
+                "paho-mqtt is not installed", where="mqtt", remedy='pip install "roinspect[serve]"'
+            ) from None
+        self._address, self._client = address, None
+        self._topic = unquote(address.path.strip("/"))
+        if "#" in self._topic or "+" in self._topic:
+            raise UserError("a topic to publish to has no wildcards", where=self._topic)
+
+    _client: Client | None
+
+    def deliver(self, key: str, body: bytes) -> None:
+        """As `Sink.deliver`; the id is in the body."""
+        try:
+            self._client = self._client or self._connect()
+            told = self._client.publish(self._topic, body, qos=1)
+            told.wait_for_publish(_SECONDS)
+            if not told.is_published():
+                raise Away(f"{self._where}: the broker does not acknowledge")
+        except (OSError, ValueError, RuntimeError) as error:
+            self.close()
+            raise Away(f"{self._where}: {error}") from None
+        except Away:
+            # A new session: this one would send what it still holds a second time.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """As `Sink.close`."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.disconnect()
+            client.loop_stop()
+
+    @property
+    def _where(self) -> str:
+        return f"mqtt://{self._address.hostname}/{self._topic}"
+
+    def _connect(self) -> Client:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        is_secret = self._address.scheme == "mqtts"
+        client = Client(CallbackAPIVersion.VERSION2)
+        if self._address.username:
+            client.username_pw_set(unquote(self._address.username), unquote(self._address.password or ""))
+        if is_secret:
+            client.tls_set()
+        client.connect(self._address.hostname or "", self._address.port or (8883 if is_secret else 1883))
+        client.loop_start()
+        return client

@@ -1,0 +1,129 @@
+"""Rows of verdicts as one table: Parquet, CSV or JSON lines, written whole or not at all, row by row."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from roinspect.errors import UserError
+
+Row: TypeAlias = Mapping[str, Any]
+
+COLUMNS = (
+    "image_path",
+    "pred_score",
+    "is_defect",
+    "threshold",
+    "regions",
+    "overlay",
+    "map",
+    "map_factor",
+    "error",
+)
+"""Of Parquet and CSV; what a row has not is null, or an empty field."""
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+_GROUP = 4096
+"""Rows that are in memory at a time, and a row group of Parquet."""
+
+
+def refuse_table(path: Path) -> None:
+    """Say before any work is done that a table cannot be written.
+
+    Raises:
+        UserError: the suffix is none of `SUFFIXES`, it is a folder, or pyarrow is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        raise UserError(
+            "is no table's name", where=f"--out {path}", remedy=f"let it end in {', '.join(SUFFIXES)}"
+        )
+    if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UserError(
+            "Parquet needs pyarrow, which is not installed",
+            where=f"--out {path}",
+            remedy='run: pip install "roinspect[scale]", or write .csv or .jsonl',
+        )
+
+
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows, as `verdict_row` makes them, in the format of the suffix.
+
+    In CSV, `regions` is JSON text and truth is `true` or `false`. A table that is there is replaced.
+
+    Raises:
+        UserError: as `refuse_table`, or the disk refuses.
+    """
+    refuse_table(path)
+    write = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_lines}[path.suffix.lower()]
+    # The same name each time: what a kill left of it is written over.
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial, rows)
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot be written ({error.strerror or error})",
+            where=path,
+            remedy="choose a folder that can be written to and has room",
+        ) from None
+
+
+def _write_lines(file: Path, rows: Iterable[Row]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        opened.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _write_csv(file: Path, rows: Iterable[Row]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(COLUMNS)
+        writer.writerows([_field(row.get(name)) for name in COLUMNS] for row in rows)
+
+
+def _field(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, bool | list) else value
+
+
+def _write_parquet(file: Path, rows: Iterable[Row]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    number, text = pyarrow.float64(), pyarrow.string()
+    region = pyarrow.struct(
+        [
+            ("polygon_xy", pyarrow.list_(pyarrow.list_(number))),
+            ("box_xyxy", pyarrow.list_(number)),
+            ("area", number),
+            ("score", number),
+        ]
+    )
+    types = {
+        "pred_score": number,
+        "is_defect": pyarrow.bool_(),
+        "threshold": number,
+        "regions": pyarrow.list_(region),
+        "map_factor": number,
+    }
+    schema = pyarrow.schema([(name, types.get(name, text)) for name in COLUMNS])
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for group in _groups(rows):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    remaining = iter(rows)
+    while group := list(islice(remaining, _GROUP)):
+        yield group
