@@ -24,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +32,14 @@ import numpy as np
 import torch
 from machine import machine
 from numpy.typing import NDArray
+from tables import markdown, outcomes, outcomes_table, put, shown
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
 from roinspect.data.synthetic import write_dataset
-from roinspect.evaluation.arms import ARMS, PLAIN, ROI_AT_TEST, ROI_PREDICTED, measure
+from roinspect.evaluation.arms import ARMS, PLAIN, measure
 from roinspect.evaluation.compare import CompareSettings, compare
 from roinspect.evaluation.contender import Cost, Scored
 from roinspect.evaluation.job import HELD_OUT
@@ -162,18 +164,17 @@ def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, in
 
 
 def run_ablation(names: list[str]) -> None:
-    for name in names:
+    for seed, name in product(range(SEEDS), names):
         one = SETS[name]
         has_known = any(record.split == "train" and record.label == 1 for record in read_records(one.data))
         for title, settings in VARIANTS.items():
-            for seed in range(SEEDS):
-                file = RESULTS / "ablation" / f"{name}-{title.replace(' ', '_').replace(',', '')}-{seed}.json"
-                if file.is_file() or (settings.known_defects and not has_known):
-                    continue
-                found = fitted_and_measured(one, settings, seed)
-                del found["scores"]
-                keep(file, {"set": name, "variant": title, "seed": seed, **found})
-                print(f"{name}, {title}, seed {seed}: {found}", flush=True)
+            file = RESULTS / "ablation" / f"{name}-{title.replace(' ', '_').replace(',', '')}-{seed}.json"
+            if file.is_file() or (settings.known_defects and not has_known):
+                continue
+            found = fitted_and_measured(one, settings, seed)
+            del found["scores"]
+            keep(file, {"set": name, "variant": title, "seed": seed, **found})
+            print(f"{name}, {title}, seed {seed}: {found}", flush=True)
 
 
 def run_crop() -> None:
@@ -238,31 +239,7 @@ def keep(file: Path, content: dict[str, Any]) -> None:
 
 
 def compare_table(name: str) -> str:
-    jobs = [
-        json.loads(file.read_text()) for file in sorted((RESULTS / "compare" / name / "jobs").glob("*.json"))
-    ]
-    rows = []
-    for arm in (PLAIN, ROI_PREDICTED, ROI_AT_TEST):
-        for method in ("roibank", "patchcore", "padim"):
-            found = [job for job in jobs if job["method"] == method and arm in job["arms"]]
-            if not found or (method == "roibank" and arm == ROI_PREDICTED):
-                continue
-            measures = [job["arms"][arm] for job in found]
-            rows.append(
-                [
-                    f"{method}, {arm}" if method != "roibank" or arm != PLAIN else "**roibank**",
-                    *(shown([m[k] for m in measures]) for k in ("image_auroc", "pixel_auroc", "aupro")),
-                    shown([m["outside_alarm_rate_at_recall95"] for m in measures]),
-                    f"{statistics.mean(job['cost']['train_seconds'] for job in found):.0f}",
-                    f"{statistics.mean(job['cost']['inference_ms'] for job in found):.0f}",
-                    f"{statistics.mean(job['cost']['peak_bytes'] for job in found) / 1e6:,.0f}",
-                    str(len(found)),
-                ]
-            )
-    heads = ["method, arm", "image AUROC", "pixel AUROC", "AUPRO", "outside alarms at 95 % recall"]
-    heads += ["fit, s", "ms per image", "peak memory, MB", "seeds"]
-    machines = sorted({job["machine"] for job in jobs})
-    return f"{markdown(heads, rows)}\n\n{'; '.join(machines)}; {SETS[name].size} pixels, one thread"
+    return outcomes_table(outcomes(RESULTS / "compare" / name), tuple(ARMS))
 
 
 def ablation_table() -> str:
@@ -322,35 +299,9 @@ def cost_table() -> str:
     return f"{markdown(['', 'fit, s', 'ms per image', 'peak memory, MB'], rows)}\n\n{found['machine']}"
 
 
-def shown(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "–"
-    if len(known) == 1:
-        return f"{known[0]:.3f}"
-    return f"{statistics.mean(known):.3f} ± {statistics.stdev(known):.3f}"
-
-
-def markdown(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def write_tables() -> None:
-    """Put each table between its markers in the docs."""
-    text = DOCS.read_text()
     tables: dict[str, Callable[[], str]] = {f"compare-{name}": partial(compare_table, name) for name in SETS}
-    tables |= {"ablation": ablation_table, "crop": crop_table, "cost": cost_table}
-    for name, table in tables.items():
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        try:
-            content = table()
-        except (FileNotFoundError, IndexError):
-            print(f"{name}: not measured yet")
-            continue
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
-    DOCS.write_text(text)
+    put(DOCS, tables | {"ablation": ablation_table, "crop": crop_table, "cost": cost_table})
 
 
 if __name__ == "__main__":
