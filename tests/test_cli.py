@@ -222,7 +222,10 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "absent"),
     [
         ("['--help']", "torch cv2 numpy jsonargparse"),
-        *((f"['{verb}', '--help']", "torch onnxruntime") for verb in ("evaluate", "calibrate", "predict")),
+        *(
+            (f"['{verb}', '--help']", "torch onnxruntime")
+            for verb in ("evaluate", "calibrate", "export", "predict", "watch")
+        ),
         *((f"['{verb}', '--help']", "torch cv2") for verb in ("check", "synth")),
     ],
 )
@@ -243,13 +246,21 @@ def test_python_m_is_the_same_command() -> None:
     assert done.returncode == 0 and done.stdout == f"roinspect {__version__}\n"
 
 
-@pytest.mark.parametrize("verb", ["'train', 'grdnet', '.', '--out', 'x'", "'predict', 'b', 'i'", "'demo'"])
+@pytest.mark.parametrize(
+    "verb", ["'train', 'grdnet', '.', '--out', 'x'", "'export', 'b', '--to', 'onnx'", "'demo'"]
+)
 def test_without_torch_the_remedy_is_told(verb: str) -> None:
     done = python(
         f"import sys; sys.modules['torch'] = None\nimport roinspect.cli as c; sys.exit(c.main([{verb}]))"
     )
     assert done.returncode == 2 and 'pip install "roinspect[train]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_predict_does_without_torch() -> None:
+    program = "import sys; sys.modules['torch'] = None\nfrom roinspect.cli import main; "
+    done = python(f"{program}sys.exit(main(['predict', 'b', 'i']))")
+    assert done.returncode == 2 and done.stderr.startswith("roinspect: b/bundle.json: ")
 
 
 def test_an_interruption(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

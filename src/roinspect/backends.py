@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 import warnings
@@ -87,22 +88,31 @@ def _automatic(
         return "onnxruntime", _open(path, bundle, "onnxruntime", threads, providers)
     faults: list[UserError] = []
     engines: tuple[Engine, ...] = ("openvino", "onnxruntime")
-    for engine in (*(engine for engine in engines if has_export(path, FORMATS[engine])), "torch"):
+    for engine in (engine for engine in engines if has_export(path, FORMATS[engine])):
         try:
             found = _open(path, bundle, engine, threads, ())
         except UserError as error:
             faults.append(error)
             continue
-        for fault in faults:
-            log.warning(f"{fault}; {engine} runs in its place")
+        _tell(faults, engine)
         return engine, found
-    if len(faults) > 1:
+    if importlib.util.find_spec("torch") is not None:
+        # A fault of the weights themselves is told as it is.
+        found = _open(path, bundle, "torch", threads, ())
+        _tell(faults, "torch")
+        return "torch", found
+    if faults:
         raise faults[0]
     raise UserError(
         "holds no exported graph, and torch, which could run its weights, is not installed",
         where=path,
         remedy=f"where it was trained, run: roinspect export {path} --to onnx",
     )
+
+
+def _tell(faults: Sequence[UserError], engine: Engine) -> None:
+    for fault in faults:
+        log.warning(f"{fault}; {engine} runs in its place")
 
 
 def _open(

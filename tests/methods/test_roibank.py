@@ -180,21 +180,26 @@ def test_smoothing_keeps_level_ground_and_lowers_peaks(smoothing: float) -> None
     torch.testing.assert_close(level, torch.full_like(level, 0.5 * math.sqrt(TINY.dimensions)))
 
 
-def test_a_weighted_score_is_the_top_times_its_certainty() -> None:
-    graph, plain, images = built(reweight=4), built(), photos(6, seed=1)
+def test_a_weighted_score_is_the_top_times_the_certainty_of_its_patch() -> None:
+    graph, images = built(reweight=4, smoothing=0.0), photos(6, seed=1)
+    graph.scale.copy_(torch.rand(graph.scale.shape, generator=seeded()) + 0.5)
+    assert isinstance(graph.bank, NearestNeighbours) and graph.roi_head is not None
+    patches = graph.features(images)
+    scaled = patches * graph.scale
+    strange = (graph.bank(scaled) * graph.roi_head(patches).sigmoid()).flatten(1).argmax(1)
+    expected = graph.bank.certainty(scaled.flatten(2)[torch.arange(6), :, strange])
     score, anomaly_map = graph(images)
-    torch.testing.assert_close(anomaly_map, plain(images)[1])
-    weight = score / anomaly_map.amax((1, 2, 3))
-    # Three of four neighbours lie at least as far from a patch as the nearest.
-    assert (weight >= 0.75 - 1e-5).all() and (weight < 1).all()
-    assert weight.unique().numel() > 1
+    torch.testing.assert_close(score / anomaly_map.amax((1, 2, 3)), expected)
+    assert expected.unique().numel() > 1
+    unweighted = built(smoothing=0.0)
+    unweighted.scale.copy_(graph.scale)
+    assert torch.equal(anomaly_map, unweighted(images)[1]), "the map keeps its own scale"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a row's one neighbour is itself: its certainty, and every score, is 0"
-)
-def test_one_neighbour_does_not_silence_the_score() -> None:
-    assert built(reweight=1)(photos(2, seed=1))[0].min() > 0
+def test_one_neighbour_would_silence_the_score() -> None:
+    """A row's one neighbour is itself: its certainty would always be 0."""
+    with pytest.raises(UserError, match=r"method\.reweight: one neighbour is the patch itself"):
+        RoiBankSettings(reweight=1)
 
 
 @pytest.fixture(scope="module")

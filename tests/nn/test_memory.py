@@ -131,7 +131,6 @@ def test_rescaling_is_filling_with_scaled_patches() -> None:
     torch.testing.assert_close(bank(patches), fresh(patches), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="neighbours stay those of the scale before")
 def test_rescaling_finds_neighbours_anew() -> None:
     kept, factors = normal(40, 6), torch.tensor([10, 1, 1, 0.1, 0.1, 0.1])
     bank, fresh = filled(kept, reweight=4), filled(kept * factors, reweight=4)
@@ -308,7 +307,7 @@ def test_in_whatever_batches_as_many_are_seen(batches: list[int], seed: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("batches", "size"), [([20], 5), ([2, 9, 1, 8], 5), ([7, 13], 3), ([1] * 20, 1), ([1, 3, 16], 1)], ids=str
+    ("batches", "size"), [([20], 5), ([2, 9, 1, 8], 5), ([7, 13], 3), ([1] * 6, 1), ([3, 1, 2], 2)], ids=str
 )
 def test_every_patch_of_the_stream_is_as_likely_to_stay(batches: list[int], size: int) -> None:
     runs, stream = 600, sum(batches)
@@ -316,9 +315,10 @@ def test_every_patch_of_the_stream_is_as_likely_to_stay(batches: list[int], size
     for seed in range(runs):
         kept[sample_of(batches, size, seed).patches[:, 0].long().numpy()] += 1
     share = size / stream
-    chi_square = ((kept - runs * share) ** 2 / (runs * share * (1 - share))).sum() * (stream - 1) / stream
-    # 19 degrees of freedom: 50 is passed once in 8,000 fair samples.
-    assert kept.sum() == runs * size and chi_square < 50
+    freedom = stream - 1
+    chi_square = ((kept - runs * share) ** 2 / (runs * share * (1 - share))).sum() * freedom / stream
+    # Six deviations: passed once in some thousand fair samples.
+    assert kept.sum() == runs * size and chi_square < freedom + 6 * np.sqrt(2 * freedom)
 
 
 def test_half_precision_is_taken_too() -> None:

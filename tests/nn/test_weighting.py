@@ -52,7 +52,6 @@ def test_the_unit_of_distances_does_not_matter(unit: float) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="0 / 0")
 def test_normal_patches_that_are_all_memorised_leave_numbers() -> None:
     assert defect_weights(torch.zeros(20, 3), squared(5, 3, 0)).isfinite().all()
 

@@ -22,6 +22,7 @@ VERBS = {
     "export": "write a model for PCs without torch",
     "predict": "inspect images: a line of JSON each, or a table",
     "watch": "inspect images as a camera writes them",
+    "serve": "answer over HTTP, for several models at once",
     "compare": "measure methods, ours and others', on equal terms",
     "check": "look through the photographs before training",
     "synth": "draw a made-up product to try things on",
@@ -45,6 +46,7 @@ EXTRAS = {
     ),
     "openvino": frozenset({"openvino"}),
     "scale": frozenset({"pyarrow", "ray"}),
+    "serve": frozenset({"fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn"}),
 }
 """Top-level modules that the PC on the line does without, by the extra that brings them."""
 

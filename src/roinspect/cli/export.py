@@ -9,7 +9,9 @@ from roinspect.arguments import command_parser, parse
 
 def run(arguments: list[str]) -> int:
     """Write a model for ONNX Runtime, OpenVINO or LibTorch."""
-    parser = command_parser("export", "BUNDLE --to onnx|openvino|torchscript [--int8 DATA] [--images FILE...]")
+    parser = command_parser(
+        "export", "BUNDLE --to onnx|openvino|torchscript [--int8 DATA] [--images FILE...]"
+    )
     parser.add_argument("bundle", type=Path, help="folder that training wrote; the export lies in it")
     parser.add_argument(
         "--to", choices=("onnx", "openvino", "torchscript"), required=True, help="what is written"
@@ -29,9 +31,7 @@ def run(arguments: list[str]) -> int:
     from roinspect.deploy.export import export
 
     images = [
-        image
-        for path in given.images
-        for image in ((find_images(path) if path.is_dir() else None) or [path])
+        image for path in given.images for image in ((find_images(path) if path.is_dir() else None) or [path])
     ]
     file = export(given.bundle, given.to, int8=given.int8, images=images, columns=given.columns)
     print(f"The exported model is {file}; it runs wherever the bundle {given.bundle} is copied.")

@@ -20,7 +20,9 @@ def run(arguments: list[str]) -> int:
 
     method, *rest = arguments or ["--help"]
     if method in ("-h", "--help"):
-        print(f"usage: roinspect train [METHOD] DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(METHODS)};")
+        print(
+            f"usage: roinspect train [METHOD] DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(METHODS)};"
+        )
         print(f"{DEFAULT} where none is named. roinspect train METHOD --help lists every setting")
         return 0
     if method not in METHODS and (method.startswith("-") or Path(method).exists()):

@@ -182,7 +182,7 @@ def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[s
     root = manifest.parent
     records: list[Record] = []
     seen: dict[str, int] = {}
-    for line, row in _rows(manifest, columns):
+    for line, row in manifest_rows(manifest, columns):
         where = f"{manifest}, line {line}"
         if not row["image_path"]:
             raise UserError("no image path", where=where, remedy="fill it in or remove the line")
@@ -190,7 +190,7 @@ def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[s
         if split not in SPLITS:
             raise UserError(f"unknown split {split!r}", where=where, remedy="use train, val or test")
         label = row.get("label", "")
-        image = _path(root, row["image_path"])
+        image = manifest_path(root, row["image_path"])
         key = _key(root, image)
         if key in seen:
             raise UserError(
@@ -203,8 +203,8 @@ def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[s
                 split=SPLITS[split],
                 label=None if not label else int(label.lower() not in good),
                 category=label,
-                mask_path=_path(root, row["mask_path"]) if row.get("mask_path") else None,
-                roi_path=_path(root, row["roi_path"]) if row.get("roi_path") else None,
+                mask_path=manifest_path(root, row["mask_path"]) if row.get("mask_path") else None,
+                roi_path=manifest_path(root, row["roi_path"]) if row.get("roi_path") else None,
                 group=row.get("group", ""),
                 key=key,
             )
@@ -213,7 +213,7 @@ def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[s
     return records
 
 
-def _rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and the known columns, by our names, of every row of the manifest."""
     if unknown := sorted(set(columns) - set(COLUMNS)):
         raise UserError(
@@ -257,7 +257,8 @@ def _rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dic
         raise UserError(f"is no CSV ({error})", where=manifest, remedy="save it as UTF-8 CSV") from None
 
 
-def _path(root: Path, text: str) -> Path:
+def manifest_path(root: Path, text: str) -> Path:
+    """The path that a manifest names, whichever way its slashes lean, from the folder it counts from."""
     return Path(os.path.normpath(root / text.replace("\\", "/")))
 
 

@@ -1,7 +1,7 @@
 """Many images to one table that has exactly one row for each of them, however often the run is killed.
 
-Rows go to `OUT.unfinished.jsonl` beside the table as they come; the same command goes on from there. The table
-is written from it at the end, whole.
+Rows go to `OUT.unfinished.jsonl` beside the table as they come; the same command goes on from there. The
+table is written from it at the end, whole.
 """
 
 from __future__ import annotations

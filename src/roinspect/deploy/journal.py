@@ -1,4 +1,4 @@
-"""Rows that outlive a kill: one JSON object a line, appended; a last line that was cut short does not count."""
+"""Rows that outlive a kill: one JSON object a line, appended; a last line cut short does not count."""
 
 from __future__ import annotations
 
@@ -64,17 +64,19 @@ class Journal:
             self._file.seek(place)
             self._file.write(line)
             self._file.flush()
-            self._end += len(line)
-            self._unsafe += 1
-            if self._unsafe >= ROWS_AT_RISK or time.monotonic() - self._safe_at >= SECONDS_AT_RISK:
-                self.sync()
         except OSError as error:
             raise _refused(self.path, error) from None
+        self._end += len(line)
+        self._unsafe += 1
+        if self._unsafe >= ROWS_AT_RISK or time.monotonic() - self._safe_at >= SECONDS_AT_RISK:
+            self.sync()
         return place
 
     def at(self, place: int) -> dict[str, Any]:
         """The row at a place."""
-        self._file.seek(place)
+        # Looking elsewhere throws away what was read ahead.
+        if self._file.tell() != place:
+            self._file.seek(place)
         return dict(json.loads(self._file.readline()))
 
     def clear(self) -> None:
@@ -83,9 +85,16 @@ class Journal:
         self._end = 0
 
     def sync(self) -> None:
-        """Bring to the disk what was added."""
+        """Bring to the disk what was added.
+
+        Raises:
+            UserError: the disk refuses.
+        """
         if self._unsafe:
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise _refused(self.path, error) from None
         self._unsafe, self._safe_at = 0, time.monotonic()
 
     def close(self) -> None:
@@ -93,7 +102,9 @@ class Journal:
         try:
             self.sync()
         finally:
-            self._file.close()
+            # What could not be written was told when it was added.
+            with suppress(OSError):
+                self._file.close()
 
     def _lock(self) -> None:
         # Windows has no fcntl. A network share that knows no locks must not keep anyone from working.
@@ -104,7 +115,9 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
-                    "another run is writing it", where=self.path, remedy="wait for it, or choose another --out"
+                    "another run is writing it",
+                    where=self.path,
+                    remedy="wait for it, or choose another --out",
                 ) from None
             except OSError:
                 pass

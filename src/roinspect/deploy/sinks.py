@@ -22,11 +22,11 @@ WEBHOOK_TOKEN = "ROINSPECT_WEBHOOK_TOKEN"
 _SECONDS = 10.0
 
 
-class Away(Exception):
+class ReceiverAwayError(Exception):
     """The receiver cannot be reached, or asks to be left alone; try again later."""
 
 
-class Refused(Exception):
+class ResultRefusedError(Exception):
     """The receiver will not have this result, however often it is sent."""
 
 
@@ -41,8 +41,8 @@ class Sink(Protocol):
             body: JSON.
 
         Raises:
-            Away: try again.
-            Refused: do not.
+            ReceiverAwayError: try again.
+            ResultRefusedError: do not.
         """
 
     def close(self) -> None:
@@ -66,7 +66,12 @@ def open_sink(target: str) -> Sink:
         known, address = False, SplitResult("", "", "", "", "")
     if known and address.scheme in ("http", "https"):
         return WebhookSink(target)
-    if known and address.scheme in ("mqtt", "mqtts") and address.path.strip("/"):
+    if (
+        known
+        and address.scheme in ("mqtt", "mqtts")
+        and address.path.strip("/")
+        and not set("#+") & set(target)
+    ):
         return MqttSink(address)
     raise UserError(
         "is no receiver of results",
@@ -99,7 +104,7 @@ class FolderSink:
                 os.fsync(opened.fileno())
             os.replace(partial, self._folder / f"{key}.json")
         except OSError as error:
-            raise Away(f"{self._folder}: {error.strerror or error}") from None
+            raise ReceiverAwayError(f"{self._folder}: {error.strerror or error}") from None
 
     def close(self) -> None:
         """As `Sink.close`."""
@@ -126,7 +131,9 @@ class WebhookSink:
     """
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self._address, parts = address, urlsplit(address)
+        # Without user, password and query: these may be secret.
+        self._where = f"{parts.scheme}://{parts.hostname}{parts.path}"
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._headers = {"Content-Type": "application/json"}
         if token := os.environ.get(WEBHOOK_TOKEN):
@@ -141,14 +148,14 @@ class WebhookSink:
                 answer.read(65536)
         except urllib.error.HTTPError as error:
             with error:
-                told = f"{self._address} answers {error.code}"
+                told = f"{self._where} answers {error.code}"
             if error.code == 409:
                 return
             if error.code in (408, 425, 429) or error.code >= 500:
-                raise Away(told) from None
-            raise Refused(told) from None
+                raise ReceiverAwayError(told) from None
+            raise ResultRefusedError(told) from None
         except (OSError, HTTPException) as error:
-            raise Away(f"{self._address}: {error}") from None
+            raise ReceiverAwayError(f"{self._where}: {error}") from None
 
     def close(self) -> None:
         """As `Sink.close`."""
@@ -171,12 +178,9 @@ class MqttSink:
             raise UserError(
                 "paho-mqtt is not installed", where="mqtt", remedy='pip install "roinspect[serve]"'
             ) from None
-        self._address, self._client = address, None
+        self._address = address
+        self._client: Client | None = None
         self._topic = unquote(address.path.strip("/"))
-        if "#" in self._topic or "+" in self._topic:
-            raise UserError("a topic to publish to has no wildcards", where=self._topic)
-
-    _client: Client | None
 
     def deliver(self, key: str, body: bytes) -> None:
         """As `Sink.deliver`; the id is in the body."""
@@ -185,11 +189,11 @@ class MqttSink:
             told = self._client.publish(self._topic, body, qos=1)
             told.wait_for_publish(_SECONDS)
             if not told.is_published():
-                raise Away(f"{self._where}: the broker does not acknowledge")
+                raise ReceiverAwayError(f"{self._where}: the broker does not acknowledge")
         except (OSError, ValueError, RuntimeError) as error:
             self.close()
-            raise Away(f"{self._where}: {error}") from None
-        except Away:
+            raise ReceiverAwayError(f"{self._where}: {error}") from None
+        except ReceiverAwayError:
             # A new session: this one would send what it still holds a second time.
             self.close()
             raise

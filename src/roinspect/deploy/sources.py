@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from roinspect.data.records import _path, _rows, find_images
+from roinspect.data.records import find_images, manifest_path, manifest_rows
 from roinspect.errors import UserError
 
 
@@ -37,12 +37,14 @@ def list_images(
             has_csv = True
             images, root = _named_in(path, columns or {}), path.parent
         elif path.is_dir():
-            images, root = (image for image in find_images(path) if not passed_over(image)), path
+            inside = [image for image in find_images(path) if not passed_over(image)]
+            # A folder without any gets a row that says so.
+            images, root = iter(inside or [path]), path
         else:
             images, root = iter((path,)), path.parent
         for image in images:
             place = image.relative_to(root) if image.is_relative_to(root) else Path(image.name)
-            found.setdefault(str(image), place.with_suffix("").as_posix())
+            found.setdefault(str(image), (place.parent / place.stem).as_posix())
     if columns and not has_csv:
         raise UserError("are a CSV's, and none is given", where="--columns", remedy="drop them")
     if not found:
@@ -55,9 +57,9 @@ def list_images(
 
 
 def _named_in(file: Path, columns: Mapping[str, str]) -> Iterator[Path]:
-    for line, row in _rows(file, columns):
+    for line, row in manifest_rows(file, columns):
         if not row["image_path"]:
             raise UserError(
                 "no image path", where=f"{file}, line {line}", remedy="fill it in or remove the line"
             )
-        yield _path(file.parent, row["image_path"])
+        yield manifest_path(file.parent, row["image_path"])

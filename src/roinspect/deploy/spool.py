@@ -1,7 +1,7 @@
 """Results on disk until their receiver has them: a file each, in order, through crashes and absences.
 
-    SPOOL/NANOSECONDS-ID.json  waits
-    SPOOL/refused/             the receiver will not have it; for people to look at
+SPOOL/NANOSECONDS-ID.json  waits
+SPOOL/refused/             the receiver will not have it; for people to look at
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from roinspect.deploy.sinks import Away, Refused, Sink
+from roinspect.deploy.sinks import ResultRefusedError, Sink
 from roinspect.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,8 @@ class Spool:
                         return
                     self._deliver(file)
                     wait = self._first_wait
-            except (Away, OSError) as error:
+            except Exception as error:
+                # Away, the disk, or a fault in a sink: whatever it is, what comes later must not be lost.
                 log.warning(f"results wait: {error}", extra={"fields": {"spooled": self._pending}})
                 self._stop.wait(wait)
                 wait = min(2 * wait, _LONGEST_WAIT_S)
@@ -117,7 +118,7 @@ class Spool:
         key = file.stem.partition("-")[2]
         try:
             self._sink.deliver(key, file.read_bytes())
-        except Refused as error:
+        except ResultRefusedError as error:
             # One that nobody takes must not stand in the others' way.
             log.error(f"a result is refused: {error}", extra={"fields": {"id": key}})
             (self._folder / "refused").mkdir(exist_ok=True)

@@ -195,8 +195,10 @@ class RoiBank(Method):
         seen = [self._shown(raw, cells)]
         del raw
         if s.pasted:
-            chosen = rows[:: max(1, round(1 / s.pasted))]
-            seen.append(self._shown(*self._gathered(data, chosen, generator)))
+            spread = np.linspace(0, len(rows) - 1, max(1, round(s.pasted * len(rows)))).round().astype(int)
+            # Of its own seed: a resumed run has drawn no other numbers, and must paste the same.
+            pasting = torch.Generator().manual_seed(self.seed + 1)
+            seen.append(self._shown(*self._gathered(data, [rows[place] for place in spread], pasting)))
         self._seen = _Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
 
     def _how_many(self, data: InspectionDataset, count: int) -> int:

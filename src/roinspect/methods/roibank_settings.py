@@ -30,7 +30,8 @@ class RoiBankSettings:
             model.
         memory_size: normal patches that are kept.
         candidates: patches among which they are chosen: a uniform sample of all inside the ROI.
-        reweight: neighbours of PatchCore's re-weighting of the score; 0 is none.
+        reweight: neighbours of PatchCore's re-weighting of the score, the nearest patch itself among them; 0
+            is none.
         roi_head: predict the ROI; false scores the whole image with the memory of the ROI.
         pasted: share of the images that the ROI head also sees turned, moved and with synthetic defects
             pasted into the photograph; each costs a pass of the backbone.
@@ -107,6 +108,12 @@ class RoiBankSettings:
             raise UserError(f"must be at least 0, not {self.crop_margin}", where="method.crop_margin")
         if self.neighbourhood % 2 == 0:
             raise UserError("must be odd", where="method.neighbourhood", remedy="use 1, 3 or 5")
+        if self.reweight == 1:
+            raise UserError(
+                "one neighbour is the patch itself, and weighs nothing",
+                where="method.reweight",
+                remedy="use 0, or at least 2",
+            )
         if self.reweight and self.bank == "gaussian":
             raise UserError("needs a memory", where="method.reweight", remedy="use 0 with bank=gaussian")
 

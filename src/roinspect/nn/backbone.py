@@ -62,7 +62,10 @@ class Backbone(nn.Module):
         if stride is not None:
             levels = _levels(network)
             wanted = [stride] if isinstance(stride, int) else stride
-            self.indices = [_index(name, levels, one) for one in wanted]
+            self.indices = [
+                _index(name, levels, one, "stride" if isinstance(stride, int) else "strides")
+                for one in wanted
+            ]
             self.level_channels = [levels[index][1] for index in self.indices]
             network.prune_intermediate_layers(self.indices, prune_head=True)
         self.channels = self.level_channels[-1]
@@ -101,14 +104,14 @@ class Backbone(nn.Module):
         return [features]
 
 
-def _index(name: str, levels: list[tuple[int, int]], stride: int) -> int:
+def _index(name: str, levels: list[tuple[int, int]], stride: int, setting: str) -> int:
     # Where several levels share a stride the deepest knows most.
     fitting = [index for index, (reduction, _) in enumerate(levels) if reduction == stride]
     if not fitting:
         strides = sorted({reduction for reduction, _ in levels})
         raise UserError(
             f"{name} has no features at stride {stride}",
-            where="method.stride",
+            where=f"method.{setting}",
             remedy=f"use one of {', '.join(map(str, strides))}",
         )
     return fitting[-1]

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 _ABSENT = 1e12
 """Squared distance to a row that holds no patch: never the nearest, and no infinity in an exported graph."""
 _ROWS_AT_ONCE = 1024
+_SAME = 1e-5
+"""Squared distance, as a share of the squared length, that rounding makes of none at all."""
 
 
 class NearestNeighbours(nn.Module):
@@ -48,19 +50,27 @@ class NearestNeighbours(nn.Module):
         return squared.clamp_min(0).sqrt().view(n, 1, h, w)
 
     def differences(self, patches: Tensor) -> Tensor:
-        """Squared differences of patches (P, D) to their nearest memorised one, by dimension: (P, D)."""
+        """Squared differences of patches (P, D) to their nearest memorised one, by dimension: (P, D).
+
+        A patch that is memorised itself is compared with the next one: it says nothing about others.
+        """
         found = []
         for block in patches.split(_ROWS_AT_ONCE):
-            nearest = nn.functional.linear(block, self.weight, self.offset).argmin(1)
-            found.append((block + self.weight[nearest] / 2).square())
+            length = block.square().sum(1, keepdim=True)
+            squared = length + nn.functional.linear(block, self.weight, self.offset)
+            nearest = squared.topk(min(2, len(self.weight)), dim=1, largest=False)
+            is_itself = nearest.values[:, :1] <= _SAME * length
+            row = torch.where(is_itself, nearest.indices[:, -1:], nearest.indices[:, :1])[:, 0]
+            is_filled = self.offset[row, None] < _ABSENT
+            found.append(torch.where(is_filled, block + self.weight[row] / 2, 0).square())
         return torch.cat(found)
 
     @torch.no_grad()
     def rescale(self, factors: Tensor) -> None:
         """Multiply each dimension of what is memorised by a factor (D,), in place."""
         is_filled = self.offset < _ABSENT
-        self.weight.mul_(factors)
-        self.offset.copy_(torch.where(is_filled, self.weight.square().sum(1) / 4, self.offset))
+        # Which ones are neighbours depends on the scale.
+        self.fill(self.weight[is_filled] / -2 * factors)
 
     def certainty(self, patch: Tensor) -> Tensor:
         """PatchCore's weight of patches (N, D): 1 - softmax of the distances to the neighbours (Eq. 7).

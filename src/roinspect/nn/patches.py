@@ -71,7 +71,10 @@ class PatchFeatures(nn.Module):
             and the share of all variance that these directions hold, in [0, 1].
         """
         wide = patches.double()
-        mean, deviation = wide.mean(0), wide.std(0).clamp_min(1e-12)
+        mean, deviation = wide.mean(0), wide.std(0, correction=min(1, len(wide) - 1))
+        # A channel that never varies has its rounding errors as deviation, which must not be blown up.
+        varies = deviation > _SMALLEST_SHARE * wide.abs().amax(0)
+        deviation = torch.where(varies, deviation, torch.inf)
         scaled = (wide - mean) / deviation
         variance, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
         # Ascending; the last ones are wanted.

@@ -30,7 +30,10 @@ def defect_weights(normal: Tensor, defective: Tensor) -> Tensor:
     """
     if not len(normal) or not len(defective):
         raise ValueError("weights need normal and defective patches")
-    unit = normal.sum(1).mean().clamp_min(1e-12)
+    unit = normal.sum(1).mean()
+    if unit <= 0:
+        # Normal patches that do not differ at all say nothing of how they do.
+        return torch.ones_like(normal[0])
     normal, defective = normal / unit, defective / unit
     logarithm = torch.zeros(normal.shape[1], device=normal.device, requires_grad=True)
     steepness, level = (torch.ones((), device=normal.device, requires_grad=True) for _ in range(2))

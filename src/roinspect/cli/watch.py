@@ -1,0 +1,79 @@
+"""`roinspect watch`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from roinspect.arguments import command_parser, parse
+
+
+def run(arguments: list[str]) -> int:
+    """Inspect images as a camera writes them."""
+    parser = command_parser("watch", "FOLDER BUNDLE --out RESULTS.jsonl [--overlays FOLDER] [--maps FOLDER]")
+    parser.add_argument("folder", type=Path, help="where images come; folders in it count")
+    parser.add_argument("bundle", type=Path, help="folder that training wrote")
+    parser.add_argument(
+        "--out", type=Path, required=True, help=".jsonl file to append to; what has a row there is done"
+    )
+    parser.add_argument("--overlays", type=Path, help="folder for pictures of what was found")
+    parser.add_argument(
+        "--maps", type=Path, help="folder for the anomaly maps, 16-bit grey PNG: map = grey * map_factor"
+    )
+    parser.add_argument("--interval", type=float, default=0.5, help="seconds from one look to the next")
+    parser.add_argument(
+        "--patience", type=float, default=60.0, help="seconds until an unreadable file is reported"
+    )
+    given = parse(parser, arguments)
+
+    from roinspect.deploy.pictures import Pictures
+    from roinspect.deploy.watch import Watch, WatchSettings
+    from roinspect.inspector import Inspector
+
+    watch = Watch(
+        given.folder,
+        Inspector.load(given.bundle),
+        given.out,
+        Pictures(given.overlays, given.maps),
+        WatchSettings(given.interval, given.patience),
+        tell=_tell,
+    )
+    _tell(f"{given.folder} is watched; results go to {given.out}. Ctrl-C ends it.")
+    count = 0
+    with _Interruption() as interruption:
+        for row in watch.run(interruption.was_asked):
+            count += 1
+            if "error" in row:
+                _tell(row["error"])
+            elif row["is_defect"]:
+                _tell(f"{row['image_path']}: rejected, score {row['pred_score']:.4g}")
+    _tell(f"{count:,} images were inspected.")
+    return 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Interruption:
+    """Ctrl-C, or a service manager's SIGTERM, lets the image at hand be finished; a second one does not."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def was_asked(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> _Interruption:
+        self._before = {name: signal.signal(name, self._ask) for name in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        self.__exit__()

@@ -1,0 +1,85 @@
+"""A request's body, read whole into memory within its limits; nothing of it touches the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import NamedTuple
+
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+
+class Form(NamedTuple):
+    """An image and the fields that came with it."""
+
+    image: bytes
+    fields: Mapping[str, str]
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 1 << 62
+    """Starlette would write files from one megabyte on to a temporary folder."""
+
+
+async def read_body(request: Request, limit: int, until: float) -> bytes:
+    """Read a body.
+
+    Args:
+        request: its body is not read yet.
+        limit: in bytes.
+        until: time of the event loop's clock.
+
+    Raises:
+        HTTPException: 413 as soon as it is too large, 408 when it is late, 400 when its sender has gone, 415
+            where it is compressed.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise HTTPException(415, "a compressed body is not accepted; send it as it is")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise HTTPException(413, _too_large(limit))
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout_at(until):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise HTTPException(413, _too_large(limit))
+                chunks.append(chunk)
+    except TimeoutError:
+        raise HTTPException(408, "the body did not arrive in time") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the body broke off") from None
+    return b"".join(chunks)
+
+
+async def parse_form(request: Request, body: bytes) -> Form:
+    """The image in a body: a multipart form's only file, or else the whole body.
+
+    Raises:
+        HTTPException: 422, the form is broken, or has no file or several.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return Form(body, {})
+    try:
+        form = await _InMemory(request.headers, _once(body), max_files=1, max_fields=8).parse()
+    except (MultiPartException, FormParserError, UnicodeError) as error:
+        raise HTTPException(422, f"the multipart form is broken: {error}") from None
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if len(files) != 1:
+        raise HTTPException(422, "the multipart form holds no file; send the image as its file")
+    fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    return Form(await files[0].read(), fields)
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
+
+
+def _too_large(limit: int) -> str:
+    return f"the body is larger than the {limit / 1e6:g} MB allowed"

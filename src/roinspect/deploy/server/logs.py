@@ -1,0 +1,44 @@
+"""Logs as one JSON object a line, for machines that collect them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+_LOGGERS = ("roinspect", "uvicorn")
+
+
+class JsonFormatter(logging.Formatter):
+    """`time`, `level`, `event`, what the caller gave as ``extra={"fields": {...}}``, and a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+@contextmanager
+def json_logs() -> Iterator[None]:
+    """The program's own logs and the web server's as JSON on stderr, in place of any other form."""
+    shown = logging.StreamHandler()
+    shown.setFormatter(JsonFormatter())
+    former = {name: logging.getLogger(name).handlers[:] for name in _LOGGERS}
+    for name in _LOGGERS:
+        logging.getLogger(name).handlers[:] = [shown]
+    logging.getLogger("uvicorn").setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for name, handlers in former.items():
+            logging.getLogger(name).handlers[:] = handlers

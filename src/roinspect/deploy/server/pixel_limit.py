@@ -1,0 +1,117 @@
+"""How many pixels an image file claims to hold: one of a few kilobytes may unpack to gigabytes."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from roinspect.containers import identify
+from roinspect.errors import UserError
+
+# In JPEG's compressed data, 0xFF before 0x00 is a plain byte, before D0-D7 a restart, before 0xFF padding.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_WIDTHS, _HEIGHTS = (256, 322), (257, 323)
+"""TIFF's tags of the image's and of its tiles' sides: a decoder makes room for either."""
+
+
+def check_pixels(data: bytes, limit: int) -> None:
+    """Refuse an image that claims more pixels than allowed, or hides how many it has. Decodes nothing.
+
+    What is no image at all passes: the decoder refuses it.
+
+    Raises:
+        UserError: too many pixels, or no telling how many.
+    """
+    container = identify(data)
+    if container is None or not container.whole:
+        return
+    claimed = claimed_pixels(data, container.kind)
+    if claimed is None:
+        raise UserError(f"the {container.kind} file does not tell its size", where="image bytes")
+    if claimed > limit:
+        raise UserError(
+            f"{claimed / 1e6:.0f} megapixels, more than the {limit / 1e6:.0f} allowed",
+            where="image bytes",
+            remedy="send a smaller image, or raise the server's --max_megapixels",
+        )
+
+
+def claimed_pixels(data: bytes, kind: str) -> int | None:
+    """The most pixels that any header in the file claims; None where none can be read."""
+    try:
+        return _READERS[kind](data)
+    except struct.error:
+        return None
+
+
+def _png(data: bytes) -> int:
+    width, height = struct.unpack_from(">II", data, 16)
+    return int(width * height)
+
+
+def _jpeg(data: bytes) -> int | None:
+    # Every frame counts, wherever it stands: a decoder takes the first, and a liar may add others. Bytes that
+    # only look like a frame, in a comment or a thumbnail, must not count: so segments are walked.
+    most, position = 0, 2
+    while match := _JPEG_MARKER.search(data, position):
+        marker, position = data[match.end() - 1], match.end()
+        if marker in (0x01, 0xD8, 0xD9):
+            continue
+        (length,) = struct.unpack_from(">H", data, position)
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, position + 3)
+            most = max(most, height * width)
+        position += length
+    return most or None
+
+
+def _bmp(data: bytes) -> int:
+    (header,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
+    return abs(int(width) * int(height))
+
+
+def _webp(data: bytes) -> int | None:
+    most, position = 0, 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        start = position + 8
+        if kind == b"VP8X":
+            low = struct.unpack_from("<HBHB", data, start + 4)
+            sides = low[0] + (low[1] << 16) + 1, low[2] + (low[3] << 16) + 1
+        elif kind == b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, start + 1)
+            sides = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        elif kind == b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, start + 6)
+            sides = width & 0x3FFF, height & 0x3FFF
+        else:
+            sides = (0, 0)
+        if kind.startswith(b"VP8"):
+            most = max(most, sides[0] * sides[1])
+        position = start + length + length % 2
+    return most or None
+
+
+def _tiff(data: bytes) -> int | None:
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    # Offset of the first directory, its number of entries, and an entry's tag, type and value.
+    offset, count, entry = ("8xQ", "Q", "HH8x8s") if is_big else ("4xI", "H", "HH4x4s")
+    (directory,) = struct.unpack_from(f"{order}{offset}", data)
+    (entries,) = struct.unpack_from(f"{order}{count}", data, directory)
+    start, size = directory + struct.calcsize(f"={count}"), struct.calcsize(f"={entry}")
+    widths: list[int] = []
+    heights: list[int] = []
+    for number in range(entries):
+        tag, form, value = struct.unpack_from(f"{order}{entry}", data, start + number * size)
+        if tag in _WIDTHS or tag in _HEIGHTS:
+            code = {3: "H", 4: "I", 16: "Q"}.get(form)
+            if code is None or (code == "Q" and not is_big):
+                return None
+            (widths if tag in _WIDTHS else heights).append(struct.unpack_from(f"{order}{code}", value)[0])
+    return max(widths) * max(heights) if widths and heights else None
+
+
+_READERS = {"PNG": _png, "JPEG": _jpeg, "BMP": _bmp, "WebP": _webp, "TIFF": _tiff}

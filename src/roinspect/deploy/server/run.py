@@ -1,0 +1,77 @@
+"""The server as a process: it starts with every model warm, and stops when every request is answered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from roinspect.backends import Engine
+from roinspect.deploy.server.app import create_app
+from roinspect.deploy.server.logs import json_logs
+from roinspect.deploy.server.models import Model
+from roinspect.deploy.server.service import Service
+from roinspect.deploy.server.settings import ServeSettings
+from roinspect.deploy.sinks import open_sink, sink_name
+from roinspect.deploy.spool import Spool
+from roinspect.inspector import Inspector
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def serve(
+    bundles: Mapping[str, Path],
+    settings: ServeSettings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key: str = "",
+    results: Sequence[str] = (),
+    spool: Path = Path("roinspect-spool"),
+    engine: Engine = "auto",
+    threads: int | None = None,
+    providers: Sequence[str] = (),
+) -> None:
+    """Serve models until the process is told to stop.
+
+    Args:
+        bundles: by name.
+        settings: the limits.
+        host: address to listen on.
+        port: 0 takes a free one, which the log tells.
+        api_key: "" asks for none.
+        results: receivers, as `open_sink` takes them.
+        spool: folder for what is not delivered yet.
+        engine: as `Inspector.load`.
+        threads: as `Inspector.load`.
+        providers: as `Inspector.load`.
+
+    Raises:
+        UserError: a bundle, a receiver or the spool is of no use.
+    """
+    with json_logs():
+        if not api_key and host not in LOOPBACK:
+            log.warning(f"anybody who reaches {host} may ask: there is no API key")
+        load = partial(Inspector.load, engine=engine, threads=threads, providers=providers)
+        models = {name: Model(name, path, load) for name, path in bundles.items()}
+        sinks = {sink_name(target): open_sink(target) for target in dict.fromkeys(results)}
+        spools = {name: Spool(spool / name, sink) for name, sink in sinks.items()}
+        for name, model in models.items():
+            told = {"model": name, "engine": model.loaded.inspector.engine, "version": model.loaded.version}
+            log.info("model loaded", extra={"fields": told})
+        app = create_app(Service(models, settings, spools), api_key=api_key)
+        # Nothing accepted is dropped: each request ends within its deadline, in the body or in the queue.
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=round(settings.deadline_s) + 5,
+        )

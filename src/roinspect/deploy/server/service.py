@@ -1,0 +1,142 @@
+"""What stands behind the routes: models, their queues, receivers of results, and a limit on requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from starlette.exceptions import HTTPException
+
+from roinspect.deploy.server.line import Line, Work
+from roinspect.deploy.server.metrics import Metrics
+from roinspect.deploy.server.models import Loaded, Model
+from roinspect.deploy.server.settings import ServeSettings
+from roinspect.deploy.spool import Spool
+from roinspect.errors import UserError
+from roinspect.inspector import Source, Verdict
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+
+class Service:
+    """Inspects images by a model's name, within limits.
+
+    Args:
+        models: by name, at least one.
+        settings: the limits.
+        spools: where results go, by name.
+    """
+
+    def __init__(
+        self, models: Mapping[str, Model], settings: ServeSettings, spools: Mapping[str, Spool] | None = None
+    ) -> None:
+        self.models, self.settings, self.spools = models, settings, spools or {}
+        self.metrics = Metrics()
+        self._in_flight = 0
+        self._stop = threading.Event()
+        self._lines: dict[str, Line] = {}
+        self._watcher = threading.Thread(target=self._watch, name="roinspect-reload", daemon=True)
+
+    def open(self) -> None:
+        """Start the threads."""
+        for name, model in self.models.items():
+            self._lines[name] = Line(model, self.settings, self._observer(name))
+        self.metrics.watch(self._lines, self.spools)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Answer what waits, and stop; results that cannot be delivered now stay in their spools."""
+        self._stop.set()
+        for line in self._lines.values():
+            line.close()
+        for spool in self.spools.values():
+            spool.close()
+        self._watcher.join()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model can answer."""
+        return bool(self._lines) and all(line.is_alive for line in self._lines.values())
+
+    def model(self, name: str | None) -> Model:
+        """A model by name; None is the only one.
+
+        Raises:
+            HTTPException: 404 for an unknown name, 422 where one is wanted.
+        """
+        if name is None:
+            if len(self.models) > 1:
+                raise HTTPException(422, f"name a model, one of {', '.join(self.models)}")
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise HTTPException(404, f"no such model; there is {', '.join(self.models)}")
+        return self.models[name]
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """A place among the requests that are worked on.
+
+        Raises:
+            HTTPException: 429, all are taken.
+        """
+        if self._in_flight >= self.settings.queue:
+            raise HTTPException(429, "too many requests at once; try again", {"Retry-After": "1"})
+        self._in_flight += 1
+        self.metrics.in_flight.set(self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self.metrics.in_flight.set(self._in_flight)
+
+    async def inspect(
+        self,
+        model: Model,
+        images: Sequence[Source],
+        until: float,
+        finish: Callable[[Loaded, list[Verdict]], Answer],
+    ) -> Answer:
+        """Inspect images in the model's threads.
+
+        Args:
+            model: one of ours.
+            images: of one request.
+            until: time of the event loop's clock.
+            finish: makes the answer, in the thread that inspected.
+
+        Raises:
+            HTTPException: 504, the time is over.
+        """
+        answer = self._lines[model.name].submit(Work(images, finish))
+        try:
+            async with asyncio.timeout_at(until):
+                found: Answer = await asyncio.wrap_future(answer)
+        except TimeoutError:
+            raise HTTPException(504, "there was no verdict in time") from None
+        return found
+
+    def _observer(self, name: str) -> Callable[[int, float], None]:
+        images, seconds = self.metrics.batch_images.labels(name), self.metrics.batch_seconds.labels(name)
+
+        def observe(count: int, taken: float) -> None:
+            images.observe(count)
+            seconds.observe(taken)
+
+        return observe
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.settings.poll_s):
+            for name, model in self.models.items():
+                try:
+                    if model.refresh():
+                        self.metrics.reloads.labels(name, "loaded").inc()
+                        told = {"model": name, "model_version": model.loaded.version}
+                        log.info("model loaded", extra={"fields": told})
+                except UserError as error:
+                    self.metrics.reloads.labels(name, "failed").inc()
+                    log.error(f"the former model goes on: {error}", extra={"fields": {"model": name}})

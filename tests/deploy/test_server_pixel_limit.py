@@ -1,0 +1,70 @@
+"""What a header claims is what the decoder would make room for."""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roinspect.deploy.server.pixel_limit import check_pixels, claimed_pixels
+from roinspect.errors import UserError
+
+KINDS = {".png": "PNG", ".jpg": "JPEG", ".bmp": "BMP", ".webp": "WebP", ".tif": "TIFF"}
+
+
+def encoded(suffix: str, size_hw: tuple[int, int], *options: int) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 255, (*size_hw, 3), np.uint8)
+    return cv2.imencode(suffix, pixels, options)[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+@given(st.tuples(st.integers(1, 90), st.integers(1, 90)))
+def test_the_claim_is_the_size(suffix: str, size_hw: tuple[int, int]) -> None:
+    assert claimed_pixels(encoded(suffix, size_hw), KINDS[suffix]) == size_hw[0] * size_hw[1]
+
+
+def test_lossless_webp_and_a_large_one() -> None:
+    quality = (cv2.IMWRITE_WEBP_QUALITY, 101)
+    assert claimed_pixels(encoded(".webp", (30, 41), *quality), "WebP") == 30 * 41
+    # An extended header's canvas: 24 bits a side.
+    canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff\xff\x00\x0f\x00\x00"
+    assert claimed_pixels(b"RIFF\x16\0\0\0WEBP" + canvas, "WebP") == 65536 * 16
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_one_pixel_decides(suffix: str) -> None:
+    data = encoded(suffix, (30, 40))
+    check_pixels(data, 1200)
+    with pytest.raises(UserError, match="megapixels, more than"):
+        check_pixels(data, 1199)
+
+
+def test_a_second_small_frame_hides_nothing() -> None:
+    data = encoded(".jpg", (300, 400))
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 1, 1, 3) + bytes(9)
+    with pytest.raises(UserError, match="megapixels"):
+        check_pixels(data[:-2] + frame + data[-2:], 1000)
+
+
+def test_tiles_count_as_well() -> None:
+    entries = [(256, 4, 10), (257, 4, 10), (322, 4, 60000), (323, 4, 60000)]
+    packed = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed
+    assert claimed_pixels(data, "TIFF") == 60000**2
+    big = b"".join(struct.pack(">HHQQ", tag, 16, 1, value) for tag, _, value in entries[:2])
+    data = b"MM\0+\0\x08\0\0" + struct.pack(">QQ", 16, 2) + big
+    assert claimed_pixels(data, "TIFF") == 100
+
+
+def test_a_size_that_is_hidden_is_refused() -> None:
+    with pytest.raises(UserError, match="does not tell its size"):
+        check_pixels(b"II*\0" + bytes(20), 1000)
+
+
+@given(st.sampled_from(sorted(KINDS.values())), st.binary(max_size=200))
+def test_no_header_breaks_it(kind: str, data: bytes) -> None:
+    assert (claimed_pixels(data, kind) or 0) >= 0
