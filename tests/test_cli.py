@@ -498,3 +498,14 @@ def test_a_model_that_is_there_is_not_overwritten(
     assert (bundle / "weights.safetensors").read_bytes() == before
     assert run(*again, "--overwrite") == 0
     assert (bundle / "weights.safetensors").read_bytes() != before
+
+
+def test_train_takes_the_default_method_where_none_is_named(
+    zipper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--size", "64", "--training.steps", "2", "--method.weights", "none")
+    options += ("--method.backbone", "tf_efficientnet_lite0", "--method.memory_size", "50")
+    assert run("train", zipper, "--out", tmp_path / "model", *options) == 0
+    assert json.loads((tmp_path / "model" / "bundle.json").read_text())["method"] == "roibank"
+    assert run("train", "grdnett", zipper, "--out", tmp_path / "other") == 2
+    assert "no such method" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,23 @@ def test_a_killed_comparison_goes_on_where_it_stopped(
     # Arms and seeds fewer or more, the trainings that are there serve again.
     again = made_up()
     assert compare(zipper, tmp_path, FAST) == found and not again.asked
+
+
+def test_a_methods_settings_are_terms_of_its_own_jobs_only(
+    zipper: Path, made_up: Callable[[], Any], tmp_path: Path
+) -> None:
+    both = dataclasses.replace(FAST, methods=("ceod", "grdnet"), seeds=1)
+    made_up()
+    compare(zipper, tmp_path, both)
+    changed = dataclasses.replace(both, settings={"grdnet": {"width": 8}})
+    with pytest.raises(UserError, match=r"grdnet-seed0\.json: was measured on other terms \(settings\)"):
+        compare(zipper, tmp_path, changed)
+    (tmp_path / "jobs" / "grdnet-seed0.json").unlink()
+    again = made_up()
+    compare(zipper, tmp_path, changed)
+    assert again.asked == ["grdnet-seed0"]
+    with pytest.raises(UserError, match=r"--settings\.draem: is not among the --methods"):
+        CompareSettings(methods=("grdnet",), settings={"draem": {}})
 
 
 def test_what_failed_is_a_row_and_the_rest_goes_on(
