@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import logging
 import threading
 import warnings
@@ -96,8 +96,8 @@ def _automatic(
             continue
         _tell(faults, engine)
         return engine, found
-    if importlib.util.find_spec("torch") is not None:
-        # A fault of the weights themselves is told as it is.
+    # Without torch it is told what is wrong with the exports; a fault of the weights themselves as it is.
+    with contextlib.suppress(_NotInstalledError):
         found = _open(path, bundle, "torch", threads, ())
         _tell(faults, "torch")
         return "torch", found
@@ -222,5 +222,10 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _not_installed(name: str, extra: str) -> UserError:
-    return UserError(f"{name} is not installed", where="engine", remedy=f'pip install "roinspect[{extra}]"')
+class _NotInstalledError(UserError):
+    """The packages of an engine are missing."""
+
+
+def _not_installed(name: str, extra: str) -> _NotInstalledError:
+    remedy = f'pip install "roinspect[{extra}]"'
+    return _NotInstalledError(f"{name} is not installed", where="engine", remedy=remedy)

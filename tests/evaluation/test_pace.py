@@ -38,6 +38,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
         "columns": {},
         "seed": 0,
         "batch_size": 4,
+        "settings": {"memory_size": 100},
         "held_out": 0.15,
         "test": [str(record.image_path) for record in test_set.records],
         "size_hw": (64, 64),
@@ -50,6 +51,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
     # Two steps an epoch: 10 of the 12 good parts, in batches of 4.
     assert answer["cost"]["steps"] == 42 and answer["notes"]["steps"] == "41, its default, in whole epochs"
     assert answer["notes"]["learns from"] == "good parts"
+    assert answer["notes"]["preset"] == "compact, memory_size=100"
     # It also tells where it looked, from the bare images.
     roi, maps = np.load(tmp_path / "roi.npy"), np.load(tmp_path / "maps.npy")
     assert roi.shape == maps.shape == test_set.roi_masks.shape and roi.dtype == np.float32
