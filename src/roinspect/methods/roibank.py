@@ -183,6 +183,12 @@ class RoiBank(Method):
         places = np.linspace(0, len(good) - 1, self._how_many(data, len(good))).round().astype(int)
         rows = good[places].tolist()
         raw, cells = self._gathered(data, rows, None)
+        # Raw and whitened features lie side by side for a moment.
+        features, sample = 2 * raw.numel() * raw.element_size(), 4 * s.candidates * graph.scale.numel()
+        log.info(
+            f"memory: {features / 2**20:,.0f} MB for features of {len(rows):,} of {len(good):,} photographs, "
+            f"{sample / 2**20:,.0f} MB for candidates"
+        )
         if is_new:
             self._whiten(raw, cells, generator)
             candidates = self._candidates(data, raw, cells, sorted(set(good.tolist()) - set(rows)), generator)
