@@ -178,8 +178,8 @@ def run_ablation(names: list[str]) -> None:
 
 
 def run_crop() -> None:
-    """The raceway at full size, looked at whole and within the ROI's box and 32 pixels about it."""
-    one = SETS["raceway"]._replace(size="256x640")
+    """The raceway, looked at whole and within the ROI's box and 32 pixels about it."""
+    one = SETS["raceway"]
     found = {
         title: fitted_and_measured(one, dataclasses.replace(COMPACT, crop_margin=margin), 0)
         for title, margin in (("whole image", None), ("ROI's box and 32 px", 32))
