@@ -11,7 +11,7 @@ SOURCES := src tests $(wildcard benchmarks)
 .PHONY: help demo test lint format venv clean
 
 help:
-	@echo "make demo    a synthetic product, from photographs to a verdict (about 4 minutes on 2 cores)"
+	@echo "make demo    a synthetic product, from photographs to a verdict (half a minute on 2 cores, and the install)"
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  put the code in order"
