@@ -6,7 +6,8 @@
     python benchmarks/roibank.py cost        # time to fit, time per image and memory beside PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
 
-PatchCore keeps 1 % of its patches, one of its paper's settings: anomalib's default of 10 % takes hours here.
+PatchCore keeps 1 % of its patches, one of its paper's settings: anomalib's default of 10 % takes ten times as
+long.
 Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. A set can be
 named after the verb.
 """
