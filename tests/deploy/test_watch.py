@@ -61,7 +61,8 @@ class Camera:
         assert not self._thread.is_alive()
 
     def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.read_bytes().splitlines()]
+        # What follows the last line's end is still being written.
+        return [json.loads(line) for line in self.out.read_bytes().split(b"\n")[:-1]]
 
     def wait_for(self, count: int) -> list[dict[str, Any]]:
         until = time.monotonic() + 20

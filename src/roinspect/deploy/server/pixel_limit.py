@@ -41,7 +41,7 @@ def claimed_pixels(data: bytes, kind: str) -> int | None:
     """The most pixels that any header in the file claims; None where none can be read."""
     try:
         return _READERS[kind](data)
-    except struct.error:
+    except (struct.error, OverflowError):  # A place beyond the file's end, or beyond what an address can be.
         return None
 
 
