@@ -23,7 +23,8 @@ def add_data_options(parser: ArgumentParser) -> None:
         "--roi",
         type=str,
         default="auto",
-        help="regions of interest: folder, mask, column:NAME, none, or auto (the manifest's, else DATA/roi)",
+        help="regions of interest: folder, mask, annotation file (polygons.json#LABEL takes one label), "
+        "column:NAME, segmenter:BUNDLE, none, or auto (the manifest's, else DATA/roi)",
     )
     parser.add_argument(
         "--columns",

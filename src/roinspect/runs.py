@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from roinspect.data.drawn import MaskSource
 from roinspect.errors import UserError
 
 
@@ -49,14 +50,28 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
     return None
 
 
-def fingerprint(paths: Iterable[Path | None]) -> str:
-    """SHA-256 over the files' contents, in order; "none" without files."""
-    known = [path for path in paths if path is not None]
+def refuse_differences(firsts: Mapping[str, Any], own: Mapping[str, Any], *, rank: int) -> None:
+    """Raise a UserError where this process is about to train something else than the first one is."""
+    if firsts != own:
+        raise UserError(
+            f"not the same as in the first process: {', '.join(sorted(_differences(firsts, own)))}",
+            where=f"process {rank}",
+            remedy="give all machines the same command, photographs, masks and version of roinspect",
+        )
+
+
+def fingerprint(sources: Iterable[MaskSource | None]) -> str:
+    """SHA-256 over the contents of files and drawings, in order; "none" without any."""
+    known = [source for source in sources if source is not None]
     if not known:
         return "none"
     # One mask may serve every image; it is read once.
-    digests = {path: hashlib.sha256(path.read_bytes()).digest() for path in dict.fromkeys(known)}
-    return hashlib.sha256(b"".join(digests[path] for path in known)).hexdigest()
+    digests = {source: hashlib.sha256(_content(source)).digest() for source in dict.fromkeys(known)}
+    return hashlib.sha256(b"".join(digests[source] for source in known)).hexdigest()
+
+
+def _content(source: MaskSource) -> bytes:
+    return source.read_bytes() if isinstance(source, Path) else source.content()
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

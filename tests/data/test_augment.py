@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from roinspect.data.augment import random_light, random_rotation  # noqa: E402
+from roinspect.data.augment import random_light, random_rotation, random_tint  # noqa: E402
 
 Turn = tuple[torch.Tensor, torch.Tensor]
 
@@ -179,3 +179,40 @@ def test_light_differs_between_images_and_shape_is_kept() -> None:
     assert len({round(value, 6) for value in found.mean((1, 2, 3)).tolist()}) == 4
     # Affine in the pixel's value, so the order of grey values within an image is kept.
     assert torch.equal(found[0].flatten().argsort(), image[0].flatten().argsort())
+
+
+@settings(deadline=None, max_examples=25)
+@given(zoom=st.floats(0, 0.9), mirror=st.booleans(), seed=st.integers(0, 2**32))
+def test_scaled_and_mirrored_masks_move_with_the_image(zoom: float, mirror: bool, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    masks = torch.rand(3, 1, 4, 4, generator=random)
+    masks = (torch.nn.functional.interpolate(masks, (32, 40), mode="bilinear") > 0.5).float()
+    image, moved = random_rotation(
+        masks.expand(3, 3, 32, 40), masks, degrees=30, shift=0.1, zoom=zoom, mirror=mirror, generator=random
+    )
+    assert set(moved.unique().tolist()) <= {0, 1}
+    # Only at a border do they differ, where the image is blended and the mask is not.
+    assert ((image[:, :1] > 0.5).float() != moved).float().mean() < 0.02
+
+
+def test_a_mirror_alone_flips_either_way() -> None:
+    random = torch.Generator().manual_seed(0)
+    image, masks = torch.rand(32, 3, 8, 12), (torch.rand(32, 1, 8, 12) > 0.5).float()
+    found, found_masks = random_rotation(image, masks, degrees=0, mirror=True, generator=random)
+    seen = set()
+    for one, mask, before, mask_before in zip(found, found_masks, image, masks, strict=True):
+        ways = {
+            dims: torch.allclose(one, before.flip(dims), atol=1e-5)
+            and torch.equal(mask, mask_before.flip(dims))
+            for dims in ((), (1,), (2,), (1, 2))
+        }
+        assert sum(ways.values()) == 1
+        seen |= {dims for dims, fits in ways.items() if fits}
+    assert len(seen) == 4
+
+
+def test_each_colour_changes_by_itself_and_stays_in_range() -> None:
+    image = torch.full((16, 3, 4, 4), 0.5)
+    found = random_tint(image, amount=0.2, generator=torch.Generator().manual_seed(0))
+    assert found.min() >= 0.4 and found.max() <= 0.6 and (found.std((2, 3)) == 0).all()
+    assert (found[:, 0] != found[:, 1]).all() and random_tint(image, amount=0) is image

@@ -16,11 +16,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from roinspect.data.drawn import DrawnMask, MaskSource, read_source
 from roinspect.data.records import Record
 from roinspect.data.roi import ReadMask, defect_place, label_in_roi, load_roi, refuse_other_size
 from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
-from roinspect.pixels import read_image, read_mask, resize_image, resize_mask
+from roinspect.pixels import read_image, resize_image, resize_mask
 
 UNKNOWN_LABEL = -1
 SamplePlace: TypeAlias = Literal["none", "inside", "outside", "both", "unknown"]
@@ -55,7 +56,7 @@ class Loaded:
 
 
 def load_sample(
-    record: Record, size_hw: tuple[int, int] | None, *, min_pixels: int = 1, read: ReadMask = read_mask
+    record: Record, size_hw: tuple[int, int] | None, *, min_pixels: int = 1, read: ReadMask = read_source
 ) -> Sample:
     """Decode a record and resize it.
 
@@ -67,7 +68,7 @@ def load_sample(
         record: the record.
         size_hw: height and width of the sample; None keeps the image's own.
         min_pixels: defective pixels inside the ROI, at the stored size, that make a defect.
-        read: reads a mask file.
+        read: reads a mask.
 
     Raises:
         UserError: a file cannot be read, a mask is of another size than its image, or the ROI marks nothing.
@@ -80,7 +81,7 @@ def load_sample(
         label = UNKNOWN_LABEL if record.label is None else record.label
         place: SamplePlace = "unknown" if label else "none"
     else:
-        gt_mask = read(record.mask_path)
+        gt_mask = read(record.mask_path, native_hw)
         refuse_other_size(record, record.mask_path, gt_mask.shape, native_hw)
         label = 0 if record.label == 0 else label_in_roi(gt_mask, roi_mask, min_pixels=min_pixels)
         place = defect_place(gt_mask, roi_mask)
@@ -98,21 +99,23 @@ class SharedMasks:
     """Reads masks, from any thread; those that serve several records are decoded once and kept."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        uses = Counter(path for r in records for path in (r.mask_path, r.roi_path) if path is not None)
-        self._locks = {path: threading.Lock() for path, count in uses.items() if count > 1}
-        self._kept: dict[Path, NDArray[np.uint8] | UserError] = {}
+        uses = Counter(source for r in records for source in (r.mask_path, r.roi_path) if source is not None)
+        self._locks = {source: threading.Lock() for source, count in uses.items() if count > 1}
+        self._kept: dict[tuple[MaskSource, tuple[int, int] | None], NDArray[np.uint8] | UserError] = {}
 
-    def __call__(self, path: Path) -> NDArray[np.uint8]:
-        """The mask, (H, W) uint8 in {0, 1}, not to be written to; raises as `read_mask`."""
-        if path not in self._locks:
-            return read_mask(path)
-        with self._locks[path]:
-            if path not in self._kept:
+    def __call__(self, source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """The mask, (H, W) uint8 in {0, 1}, not to be written to; raises as `read_source`."""
+        if source not in self._locks:
+            return read_source(source, size_hw)
+        # A file has its own size; a drawing takes that of each image.
+        wanted = source, size_hw if isinstance(source, DrawnMask) else None
+        with self._locks[source]:
+            if wanted not in self._kept:
                 try:
-                    self._kept[path] = read_mask(path)
+                    self._kept[wanted] = read_source(source, size_hw)
                 except UserError as error:
-                    self._kept[path] = error
-        kept = self._kept[path]
+                    self._kept[wanted] = error
+        kept = self._kept[wanted]
         if isinstance(kept, UserError):
             raise kept
         return kept

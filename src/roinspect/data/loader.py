@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
 from roinspect.data.dataset import DecodedCache
 
@@ -71,11 +71,19 @@ class EpochSampler(Sampler[int]):
     """A permutation that depends on the seed and the epoch alone, so a resumed run sees the same order.
 
     Lightning calls `set_epoch` before each epoch.
+
+    Args:
+        length: of what is permuted.
+        seed: of the order.
+        share: which of how many processes this is. Each takes every n-th sample of the same permutation, so
+            their batches together are those of one process with n times the batch. What does not divide is
+            left out, others in each epoch.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
+    def __init__(self, length: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
         self.length = length
         self.seed = seed
+        self.share = share
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -83,10 +91,12 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return self.length // self.share[1]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist())
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        rank, count = self.share
+        return iter(order[rank : len(self) * count : count].tolist())
 
 
 def train_loader(
@@ -94,6 +104,7 @@ def train_loader(
     batch_size: int,
     seed: int,
     *,
+    share: tuple[int, int] = (0, 1),
     shuffle: bool = True,
     drop_last: bool | None = None,
 ) -> DataLoader[Batch]:
@@ -103,14 +114,22 @@ def train_loader(
         dataset: the decoded samples.
         batch_size: samples per batch; more than there are gives one batch of all.
         seed: of the order.
-        shuffle: False keeps the cache's order.
+        share: which of how many processes this is.
+        shuffle: False keeps the cache's order. So that all processes get as many samples, the first ones then
+            come again at the end.
         drop_last: leave out a last, smaller batch; None does so where the order is shuffled, as other samples
             are then left out in each epoch.
     """
+    rank, count = share
+    sampler: EpochSampler | DistributedSampler[Batch] | None = None
+    if shuffle:
+        sampler = EpochSampler(len(dataset), seed, share)
+    elif count > 1:
+        sampler = DistributedSampler(dataset, count, rank, shuffle=False)
     return DataLoader(
         dataset,
-        batch_size=min(batch_size, len(dataset)),
-        sampler=EpochSampler(len(dataset), seed) if shuffle else None,
+        batch_size=min(batch_size, len(dataset if sampler is None else sampler)),
+        sampler=sampler,
         drop_last=shuffle if drop_last is None else drop_last,
         collate_fn=_as_it_is,
     )

@@ -7,9 +7,11 @@ import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from roinspect.data.drawn import DrawnMask, MaskSource, drawn_in_file, is_annotation, split_labels
+from roinspect.data.walk import find_files
 from roinspect.errors import UserError
 from roinspect.pixels import IMAGE_SUFFIXES
 
@@ -28,8 +30,8 @@ class Record:
         split: "train", "val" or "test".
         label: 0 good, 1 defective, None unknown, as the folder or the manifest says (before the ROI rule).
         category: folder name or label text, "" where there is none.
-        mask_path: ground truth mask of the defect, None where there is none.
-        roi_path: mask of the region of interest, None where all of the image is inspected.
+        mask_path: ground truth mask of the defect, a file or drawn in one; None where there is none.
+        roi_path: mask of the region of interest likewise, None where all of the image is inspected.
         group: what near-duplicates share (a position, a part), "" where not given.
         key: unique name: image path relative to the data root, with forward slashes.
     """
@@ -38,8 +40,8 @@ class Record:
     split: str
     label: int | None
     category: str
-    mask_path: Path | None = None
-    roi_path: Path | None = None
+    mask_path: MaskSource | None = None
+    roi_path: MaskSource | None = None
     group: str = ""
     key: str = ""
 
@@ -55,12 +57,13 @@ def read_records(
     The layout is found by itself, in this order:
 
     1. a CSV file, or a folder with `manifest.csv`: columns image_path, split, label, mask_path, roi_path,
-       group, of which only the first must be there; paths are absolute or relative to the CSV's folder;
+       group, of which only the first must be there; paths are absolute or relative to the CSV's folder. A
+       mask may be an annotation file, with the labels that count: defects.json#scratch,dent;
     2. an MVTec tree: `train/CATEGORY/`, `test/CATEGORY/`, `val/CATEGORY/`;
     3. plain folders: `CATEGORY/`, all of them in the train split.
 
     In 2 and 3 a defect's mask lies in `ground_truth/` or `masks/`, under `CATEGORY/` or `SPLIT/CATEGORY/`,
-    and is named like the image with or without `_mask`.
+    and is named like the image with or without `_mask`: an image file, or a LabelMe file (.json).
 
     Args:
         data: folder or CSV file.
@@ -68,7 +71,8 @@ def read_records(
         good: category or label names, whatever their case, that mean good; "0" always does.
 
     Raises:
-        UserError: nothing there, no image found, a file or column missing, or a mask that fits two images.
+        UserError: nothing there, no image found, a file or column missing, a mask that fits two images, or an
+            annotation file that cannot be read or leaves an image out.
     """
     data = Path(data)
     names = frozenset(name.lower() for name in good) | {"0"}
@@ -94,15 +98,7 @@ def read_records(
 
 def find_images(folder: Path) -> list[Path]:
     """Every image below a folder, sorted; hidden files and folders are passed over."""
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(place, name)
-            for name in files
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found)
+    return find_files(folder, IMAGE_SUFFIXES)
 
 
 def _from_folders(root: Path, good: frozenset[str]) -> list[Record]:
@@ -143,19 +139,20 @@ def _loose_images(folder: Path) -> list[Path]:
     )
 
 
-def _index_masks(root: Path) -> dict[str, list[Path]]:
-    """Mask files by their path below the mask folder, without suffix and without `_mask`."""
-    masks: dict[str, list[Path]] = defaultdict(list)
+def _index_masks(root: Path) -> dict[str, list[MaskSource]]:
+    """Masks by their path below the mask folder, without suffix and without `_mask`."""
+    masks: dict[str, list[MaskSource]] = defaultdict(list)
     for name in MASK_FOLDERS:
-        for mask in find_images(root / name):
-            key = mask.relative_to(root / name).with_suffix("").as_posix()
+        for path in find_files(root / name, IMAGE_SUFFIXES | {".json"}):
+            key = path.relative_to(root / name).with_suffix("").as_posix()
+            mask = DrawnMask(path) if is_annotation(path) else path
             masks[key].append(mask)
             if key.endswith("_mask"):
                 masks[key.removesuffix("_mask")].append(mask)
     return masks
 
 
-def _mask_of(key: str, masks: Mapping[str, list[Path]], *, has_split: bool) -> Path | None:
+def _mask_of(key: str, masks: Mapping[str, list[MaskSource]], *, has_split: bool) -> MaskSource | None:
     stem = PurePosixPath(key).with_suffix("").as_posix()
     places = (stem, stem.split("/", 1)[1]) if has_split else (stem,)
     found = [mask for place in places for mask in masks.get(place, ())]
@@ -203,14 +200,46 @@ def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[s
                 split=SPLITS[split],
                 label=None if not label else int(label.lower() not in good),
                 category=label,
-                mask_path=manifest_path(root, row["mask_path"]) if row.get("mask_path") else None,
-                roi_path=manifest_path(root, row["roi_path"]) if row.get("roi_path") else None,
+                mask_path=_mask_source(root, row["mask_path"]) if row.get("mask_path") else None,
+                roi_path=_mask_source(root, row["roi_path"]) if row.get("roi_path") else None,
                 group=row.get("group", ""),
                 key=key,
             )
         )
     _refuse_missing_files(manifest, records)
-    return records
+    return _with_drawings(records)
+
+
+def _mask_source(root: Path, text: str) -> MaskSource:
+    """What a manifest names as a mask; which image of an annotation file is meant is left open."""
+    path, labels = split_labels(str(manifest_path(root, text)))
+    return DrawnMask(Path(path), None, labels) if is_annotation(Path(path)) else manifest_path(root, text)
+
+
+def _with_drawings(records: list[Record]) -> list[Record]:
+    """Settle which image of its annotation file each record means.
+
+    Raises:
+        UserError: a file cannot be read, or does not annotate a record that names it.
+    """
+    keys = [record.key for record in records]
+    drawn: dict[MaskSource, dict[str, DrawnMask]] = {}
+
+    def settle(record: Record, source: MaskSource | None) -> MaskSource | None:
+        if not isinstance(source, DrawnMask):
+            return source
+        if source not in drawn:
+            named = [r.key for r in records if source in (r.mask_path, r.roi_path)]
+            drawn[source] = drawn_in_file(source.path, source.labels, named, lambda: keys, empty=True)
+        if record.key not in drawn[source]:
+            raise UserError(
+                f"does not annotate {record.key}",
+                where=source.path,
+                remedy="annotate it, or empty its field in the manifest",
+            )
+        return drawn[source][record.key]
+
+    return [replace(r, mask_path=settle(r, r.mask_path), roi_path=settle(r, r.roi_path)) for r in records]
 
 
 def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -273,7 +302,8 @@ def _key(root: Path, image: Path) -> str:
 
 def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
     named = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
-    missing = [path for path in dict.fromkeys(named) if not path.is_file()]
+    files = dict.fromkeys(path.path if isinstance(path, DrawnMask) else path for path in named)
+    missing = [path for path in files if not path.is_file()]
     if missing:
         raise UserError(
             f"names {len(missing)} files that are not there: {', '.join(map(str, missing[:3]))}",

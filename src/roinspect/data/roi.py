@@ -14,12 +14,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from roinspect.data.drawn import (
+    MaskSource,
+    drawn_in_file,
+    drawn_in_folder,
+    is_annotation,
+    read_source,
+    split_labels,
+)
 from roinspect.data.records import Record, find_images, read_records
 from roinspect.errors import UserError
-from roinspect.pixels import IMAGE_SUFFIXES, read_mask
+from roinspect.pixels import IMAGE_SUFFIXES
 
 Place = Literal["none", "inside", "outside", "both"]
-ReadMask = Callable[[Path], NDArray[np.uint8]]
+ReadMask = Callable[[MaskSource, tuple[int, int]], NDArray[np.uint8]]
 
 
 def label_in_roi(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8], *, min_pixels: int = 1) -> int:
@@ -88,49 +96,82 @@ def attach_roi(
         records: as `read_records` returns them, or a part of them: only these need a mask.
         roi: "none": all of each image is inspected. "auto": the manifest's roi_path, else the tree DATA/roi.
             "column:NAME": that column of the manifest. A folder: a tree that mirrors the images' keys, with
-            any image suffix. An image file: one mask for all.
+            any image suffix, or annotation files of the images, or both. An image file: one mask for all.
+            An annotation file (LabelMe, COCO, CVAT, Label Studio, YOLO): what is drawn on each image, found
+            by the image's key or a file name that only one has; a file that annotates one image serves all.
+            FILE#LABEL,LABEL or FOLDER#LABEL,LABEL: of what is drawn, only these labels.
         data: what `read_records` read.
         columns: what `read_records` was given.
 
     Raises:
         UserError: no ROI is found and none was not asked for, or some image has none.
     """
+    found, source = find_roi(records, roi, data, columns=columns)
+    missing = [record for record in found if record.roi_path is None]
+    if missing and roi != "none":
+        raise UserError(
+            f"no ROI mask in {source} ({len(missing)} of {len(records)} images have none)",
+            where=missing[0].key or missing[0].image_path,
+            remedy="add the masks, or pass --roi none to inspect all of every image",
+        )
+    return found
+
+
+def find_roi(
+    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
+) -> tuple[list[Record], str]:
+    """As `attach_roi`, but an image without a mask is left without.
+
+    Returns:
+        The records, and where the masks were looked for, in words.
+
+    Raises:
+        UserError: no source of ROIs is found and none was not asked for.
+    """
     data = Path(data)
+
+    def every() -> list[str]:
+        return [record.key for record in read_records(data, columns=columns)]
+
     if roi == "none":
-        return [replace(record, roi_path=None) for record in records]
+        return [replace(record, roi_path=None) for record in records], roi
     if roi == "auto":
         if any(record.roi_path for record in records):
-            return _complete(list(records), "the manifest's roi_path")
+            return list(records), "the manifest's roi_path"
         tree = (data if data.is_dir() else data.parent) / "roi"
         if not tree.is_dir():
             raise UserError(
                 "no region of interest given", where=data, remedy="pass --roi FOLDER or --roi none"
             )
-        return _mirrored(records, tree)
+        return _mirrored(records, tree, None, every), str(tree)
     if roi.startswith("column:"):
         name = roi.removeprefix("column:")
         reread = read_records(data, columns={**(columns or {}), "roi_path": name})
         roi_paths = {record.key: record.roi_path for record in reread}
-        return _complete([replace(r, roi_path=roi_paths.get(r.key)) for r in records], f"column {name}")
-    path = Path(roi)
+        return [replace(r, roi_path=roi_paths.get(r.key)) for r in records], f"column {name}"
+    name, labels = split_labels(roi)
+    path = Path(name)
     if path.is_dir():
-        return _mirrored(records, path)
+        return _mirrored(records, path, labels, every), roi
+    if path.is_file() and is_annotation(path):
+        drawn = drawn_in_file(path, labels, [record.key for record in records], every, empty=False)
+        return [replace(record, roi_path=drawn.get(record.key)) for record in records], roi
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return [replace(record, roi_path=path) for record in records]
+        return [replace(record, roi_path=path) for record in records], str(path)
     raise UserError(
         "no such folder or mask",
         where=f"--roi {roi}",
-        remedy="give a folder, a mask file, column:NAME, auto or none",
+        remedy="give a folder, a mask file, an annotation file, column:NAME, auto or none",
     )
 
 
-def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_mask) -> NDArray[np.uint8]:
+def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_source) -> NDArray[np.uint8]:
     """The ROI mask of a record, all ones where it has no `roi_path`.
 
     Args:
         record: the record.
         size_hw: height and width of its image.
-        read: reads a mask file.
+        read: reads a mask.
 
     Returns:
         (H, W), uint8 in {0, 1}, of the image's size.
@@ -140,14 +181,16 @@ def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_
     """
     if record.roi_path is None:
         return np.ones(size_hw, np.uint8)
-    roi_mask = read(record.roi_path)
+    roi_mask = read(record.roi_path, size_hw)
     refuse_other_size(record, record.roi_path, roi_mask.shape, size_hw)
     if not roi_mask.any():
         raise UserError("the ROI marks nothing", where=record.roi_path, remedy="draw it, or pass --roi none")
     return roi_mask
 
 
-def refuse_other_size(record: Record, mask: Path, mask_hw: tuple[int, ...], size_hw: tuple[int, int]) -> None:
+def refuse_other_size(
+    record: Record, mask: MaskSource, mask_hw: tuple[int, ...], size_hw: tuple[int, int]
+) -> None:
     """Raise the UserError for a mask that is not of its image's size."""
     if mask_hw != size_hw:
         raise UserError(
@@ -158,27 +201,22 @@ def refuse_other_size(record: Record, mask: Path, mask_hw: tuple[int, ...], size
         )
 
 
-def _mirrored(records: Sequence[Record], tree: Path) -> list[Record]:
-    masks: dict[str, list[Path]] = defaultdict(list)
+def _mirrored(
+    records: Sequence[Record], tree: Path, labels: frozenset[str] | None, every: Callable[[], list[str]]
+) -> list[Record]:
+    drawn = drawn_in_folder(tree, labels, [record.key for record in records], every)
+    masks: dict[str, list[MaskSource]] = defaultdict(list)
     for mask in find_images(tree):
         masks[mask.relative_to(tree).with_suffix("").as_posix()].append(mask)
     attached: list[Record] = []
     for record in records:
-        found = masks.get(PurePosixPath(record.key).with_suffix("").as_posix(), [])
+        stem = PurePosixPath(record.key).with_suffix("").as_posix()
+        # Where the drawings lie beside the photographs, those are no masks.
+        found = [mask for mask in masks.get(stem, ()) if mask != record.image_path]
+        found += [drawn[record.key]] if record.key in drawn else []
         if len(found) > 1:
             raise UserError(
                 f"fits {record.key} as well as {found[1]} does", where=found[0], remedy="keep one of them"
             )
         attached.append(replace(record, roi_path=found[0] if found else None))
-    return _complete(attached, str(tree))
-
-
-def _complete(records: list[Record], source: str) -> list[Record]:
-    missing = [record for record in records if record.roi_path is None]
-    if missing:
-        raise UserError(
-            f"no ROI mask in {source} ({len(missing)} of {len(records)} images have none)",
-            where=missing[0].key or missing[0].image_path,
-            remedy="add the masks, or pass --roi none to inspect all of every image",
-        )
-    return records
+    return attached

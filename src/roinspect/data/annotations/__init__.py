@@ -1,0 +1,151 @@
+"""Read what annotation tools write: LabelMe, COCO, CVAT for images, Label Studio and YOLO segmentation.
+
+Each format is a file here with `read` and `write`, plain functions between its text and the values of
+`roinspect.data.polygons`. A file's format is told by its content.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from roinspect.data.annotations import coco, cvat, label_studio, labelme, yolo
+from roinspect.data.annotations.document import read_json
+from roinspect.data.polygons import Annotations, Drawing
+from roinspect.data.walk import find_files
+from roinspect.errors import UserError
+
+log = logging.getLogger(__name__)
+
+ANNOTATION_SUFFIXES = frozenset({".json", ".xml", ".txt"})
+MAX_BYTES = 256 << 20
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read(path: Path | str) -> Annotations:
+    """The drawings of an annotation file, or of all annotation files below a folder.
+
+    Raises:
+        UserError: a file cannot be read, is damaged or does not hold what its format says, a single file is
+            of no known format, or an image is annotated twice.
+    """
+    path = Path(path)
+    read_files = dict(read_files_below(path)) if path.is_dir() else {path: read_file(path)}
+    drawings = [drawing for found in read_files.values() for drawing in found.images]
+    passed_over = {kind for found in read_files.values() for kind in found.passed_over}
+    _refuse_twice(drawings, path)
+    return Annotations(tuple(drawings), tuple(sorted(passed_over)))
+
+
+def read_files_below(folder: Path) -> Iterator[tuple[Path, Annotations]]:
+    """Each annotation file below a folder, sorted, and what it holds; files of other kinds are left out.
+
+    Raises:
+        UserError: as `read`.
+    """
+    for path in find_files(folder, ANNOTATION_SUFFIXES):
+        if path.name == yolo.CLASSES:
+            continue
+        place = path.parent.relative_to(folder).as_posix()
+        found = _read(path, "" if place == "." else place)
+        if found is not None:
+            yield path, found
+
+
+def read_file(path: Path) -> Annotations:
+    """The drawings of one file.
+
+    Raises:
+        UserError: as `read`.
+    """
+    found = _read(path, "")
+    if found is None:
+        raise UserError(
+            "holds no annotations of a known format",
+            where=path,
+            remedy="export LabelMe, COCO, CVAT for images 1.1, Label Studio JSON or YOLO segmentation",
+        )
+    return found
+
+
+def _read(path: Path, folder: str) -> Annotations | None:
+    try:
+        state = path.stat()
+        if state.st_size > MAX_BYTES:
+            raise UserError(
+                f"is larger than {MAX_BYTES >> 20} MiB", where=path, remedy="export it in several files"
+            )
+        # A file that was written anew, as by a drawing program that is open beside, is read anew.
+        return _parsed(path, folder, state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot be read ({reason})", where=path, remedy="check the path and its rights"
+        ) from None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, folder: str, _mtime_ns: int, _size: int) -> Annotations | None:
+    found = parse(path.read_bytes(), path, folder)
+    if found is not None:
+        _refuse_twice(found.images, path)
+        if found.passed_over:
+            log.warning(
+                "%s: left out what encloses nothing or is not known: %s", path, ", ".join(found.passed_over)
+            )
+    return found
+
+
+def parse(data: bytes, path: Path, folder: str = "") -> Annotations | None:
+    """The drawings in the bytes of a file; None where they are of no known format.
+
+    Args:
+        data: the file's content.
+        path: the file, for errors and, in YOLO's case, as the name of its image.
+        folder: its place in a folder that is read as a whole: LabelMe and YOLO count image names from there.
+
+    Raises:
+        UserError: as `read`.
+    """
+    file = str(path)
+    head = data[:256].replace(b"\0", b"")
+    for mark in _MARKS:
+        head = head.removeprefix(mark)
+    head = head.lstrip()
+    if head.startswith(b"<"):
+        return cvat.read(data, file)
+    if head.startswith((b"{", b"[")):
+        document = read_json(data, file)
+        fields = document.value.keys() if isinstance(document.value, dict) else frozenset[str]()
+        if "shapes" in fields:
+            return labelme.read(document, folder)
+        if {"images", "annotations"} <= fields:
+            return coco.read(document)
+        if label_studio.holds_tasks(document):
+            return label_studio.read(document)
+        return None
+    if path.suffix.lower() != ".txt":
+        raise UserError(
+            "is neither JSON nor XML" if data.strip() else "is empty", where=path, remedy="export it again"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if not yolo.looks_like_lines(text):
+        return None
+    name = (PurePosixPath(folder) / path.stem).as_posix()
+    return yolo.read(text, name, file, yolo.class_names(path.parent))
+
+
+def _refuse_twice(drawings: list[Drawing] | tuple[Drawing, ...], path: Path) -> None:
+    seen: set[str] = set()
+    for drawing in drawings:
+        if drawing.name in seen:
+            raise UserError(
+                f"{drawing.name} is annotated twice", where=path, remedy="keep one annotation of each image"
+            )
+        seen.add(drawing.name)

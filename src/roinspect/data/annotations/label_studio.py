@@ -1,0 +1,239 @@
+"""Label Studio's JSON and JSON-MIN: polygons, rectangles, ellipses in percent of the image, and brushes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from roinspect.data import rle
+from roinspect.data.annotations import brush
+from roinspect.data.annotations.document import Node, known_size, to_json
+from roinspect.data.polygons import (
+    Annotations,
+    Drawing,
+    Painted,
+    Polygon,
+    Ring,
+    Shape,
+    bridged,
+    ellipse,
+    rectangle,
+    turned,
+)
+from roinspect.pixels import IMAGE_SUFFIXES
+
+Reader: TypeAlias = Callable[[str, Node, tuple[int, int]], Shape]
+
+LOCAL = "/data/local-files/?d="
+_UPLOADED = re.compile(r".*/upload/(?:\d+/)?[0-9a-f]{8}-(.+)")
+
+
+def holds_tasks(document: Node) -> bool:
+    """Whether a JSON document looks like Label Studio's: tasks with results, or in short form."""
+    first = document.value[0] if isinstance(document.value, list) and document.value else document.value
+    return isinstance(first, dict) and ({"data", "annotations"} <= first.keys() or _names_image(first))
+
+
+def read(document: Node) -> Annotations:
+    """The drawings of a Label Studio file.
+
+    Raises:
+        UserError: the file does not hold what Label Studio writes, an image was turned while it was drawn on,
+            or two people's work on one image is not merged.
+    """
+    drawings: list[Drawing] = []
+    passed_over: set[str] = set()
+    for task in document.entries() if isinstance(document.value, list) else [document]:
+        size_hw: tuple[int, int] | None = None
+        shapes: list[Shape] = []
+        for result in _results(task):
+            value = result.maybe("value") or result
+            read_value = _reader(value)
+            if read_value is None:
+                passed_over.add(_kind(result))
+                continue
+            drawn_hw = _size(result)
+            if size_hw not in (None, drawn_hw):
+                raise result.fault(f"is drawn at {drawn_hw}, others of its image at {size_hw}")
+            size_hw = drawn_hw
+            shapes += [read_value(label, value, drawn_hw) for label in _labels(value)]
+        drawings.append(Drawing(_image(task), size_hw, tuple(shapes)))
+    return Annotations(tuple(drawings), tuple(sorted(passed_over)))
+
+
+def _results(task: Node) -> Iterator[Node]:
+    """The drawn things of a task, whichever of both forms it has."""
+    annotations = task.maybe("annotations")
+    if annotations is None:
+        for name in task.value:
+            found = task.maybe(name)
+            if found is not None and isinstance(found.value, list):
+                yield from (entry for entry in found.entries() if isinstance(entry.value, dict))
+        return
+    kept = []
+    for entry in annotations.entries():
+        cancelled = entry.maybe("was_cancelled")
+        if cancelled is None or cancelled.value is not True:
+            kept.append(entry)
+    if len(kept) > 1:
+        raise annotations.fault(f"are {len(kept)} of one image", "keep one annotation per task")
+    for entry in kept:
+        yield from entry.at("result").entries()
+
+
+def _size(result: Node) -> tuple[int, int]:
+    turn = result.maybe("image_rotation")
+    if turn is not None and turn.number():
+        raise turn.fault("is not 0", "draw on the image as it lies")
+    return result.size_hw("original_height", "original_width")
+
+
+def _labels(value: Node) -> list[str]:
+    """A shape may bear several labels; one without any bears the empty one."""
+    for name in value.value:
+        found = value.maybe(name)
+        if isinstance(name, str) and name.endswith("labels") and found is not None:
+            return [label.text() for label in found.entries()] or [""]
+    return [""]
+
+
+def _kind(result: Node) -> str:
+    kind = result.maybe("type")
+    return kind.text() if kind else "an unknown shape"
+
+
+class _Percent:
+    """Reads what is given in percent of the image's width and height."""
+
+    def __init__(self, value: Node, size_hw: tuple[int, int]) -> None:
+        self._value = value
+        self._down, self._across = size_hw[0] / 100, size_hw[1] / 100
+
+    def x(self, name: str) -> float:
+        return self._value.at(name).number() * self._across
+
+    def y(self, name: str) -> float:
+        return self._value.at(name).number() * self._down
+
+    def points(self) -> Ring:
+        points = self._value.at("points")
+        return points.ring([(x * self._across, y * self._down) for x, y in points.points()])
+
+    def degrees(self) -> float:
+        turn = self._value.maybe("rotation")
+        return turn.number() if turn else 0.0
+
+
+def _polygon(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
+    return Polygon(label, (_Percent(value, size_hw).points(),))
+
+
+def _rectangle(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
+    percent = _Percent(value, size_hw)
+    x, y = percent.x("x"), percent.y("y")
+    ring = rectangle(x, y, x + percent.x("width"), y + percent.y("height"))
+    return Polygon(label, (turned(ring, (x, y), percent.degrees()),))
+
+
+def _ellipse(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
+    percent = _Percent(value, size_hw)
+    x, y, across, down = percent.x("x"), percent.y("y"), percent.x("radiusX"), percent.y("radiusY")
+    return Polygon(label, (ellipse(x, y, across, down, percent.degrees()),))
+
+
+def _brush(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
+    runs = value.at("rle")
+    try:
+        return Painted(label, rle.encode(brush.decode(bytes(runs.counts()), size_hw)))
+    except ValueError as error:
+        raise runs.fault(f"is no brush ({error})") from None
+
+
+_READERS: tuple[tuple[frozenset[str], Reader], ...] = (
+    (frozenset({"rle"}), _brush),
+    (frozenset({"points"}), _polygon),
+    (frozenset({"radiusX", "radiusY"}), _ellipse),
+    (frozenset({"x", "y", "width", "height"}), _rectangle),
+)
+
+
+def _reader(value: Node) -> Reader | None:
+    """How to read a value, by the fields it has; None where it encloses nothing."""
+    if not isinstance(value.value, dict):
+        raise value.fault("is no object with fields")
+    return next((read_value for names, read_value in _READERS if names <= value.value.keys()), None)
+
+
+def _names_image(fields: dict[str, Any]) -> bool:
+    return any(
+        isinstance(value, str) and PurePosixPath(_path(value)).suffix.lower() in IMAGE_SUFFIXES
+        for value in fields.values()
+    )
+
+
+def _image(task: Node) -> str:
+    """The name of a task's image: its field `image`, or the first that looks like one."""
+    data = task.maybe("data") or task
+    if data.maybe("image") is None and isinstance(data.value, dict):
+        for name, value in data.value.items():
+            if isinstance(value, str) and _names_image({name: value}):
+                return Node(_path(value), data.file, f"{data.way}.{name}").image_name()
+    image = data.at("image")
+    return Node(_path(image.text()), image.file, image.way).image_name()
+
+
+def _path(address: str) -> str:
+    """The path in what Label Studio calls an image: an upload, a file of a local storage, a URL or a path."""
+    if "://" not in address and not address.startswith("/data/"):
+        return address
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address
+    if local := parse_qs(parts.query).get("d"):
+        return local[0]
+    path = unquote(parts.path)
+    uploaded = _UPLOADED.fullmatch(path)
+    return uploaded[1] if uploaded else path
+
+
+def write(annotations: Annotations) -> str:
+    """The text of a file to import as tasks, whose images lie in a local storage.
+
+    Raises:
+        UserError: the size of an image is not known.
+    """
+    tasks = []
+    for drawing in annotations.images:
+        # A task without shapes tells no size, so none is needed.
+        size_hw = known_size(drawing) if drawing.shapes else (1, 1)
+        result = [_result(shape, size_hw, place) for place, shape in enumerate(drawing.shapes)]
+        image = LOCAL + quote(drawing.name)
+        tasks.append({"data": {"image": image}, "annotations": [{"result": result}]})
+    return to_json(tasks)
+
+
+def _result(shape: Shape, size_hw: tuple[int, int], place: int) -> dict[str, object]:
+    height, width = size_hw
+    value: dict[str, object]
+    if isinstance(shape, Polygon):
+        kind = "polygonlabels"
+        points = [[100 * x / width, 100 * y / height] for x, y in bridged(shape)]
+        value = {"points": points, "closed": True}
+    else:
+        kind = "brushlabels"
+        runs = brush.encode(rle.decode(shape.counts, size_hw))
+        value = {"format": "rle", "rle": list(runs)}
+    return {
+        "id": f"shape{place}",
+        "type": kind,
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {**value, kind: [shape.label]},
+    }

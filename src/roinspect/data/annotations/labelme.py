@@ -1,0 +1,121 @@
+"""LabelMe 5 JSON: one file an image; polygons, rectangles, circles and masks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from pathlib import PurePosixPath
+
+import cv2
+
+from roinspect.containers import identify
+from roinspect.data import rle
+from roinspect.data.annotations.document import Node, known_size, to_json
+from roinspect.data.polygons import Annotations, Drawing, Painted, Polygon, Shape, bridged, ellipse, rectangle
+from roinspect.errors import UserError
+from roinspect.pixels import read_mask
+
+VERSION = "5.4.1"
+ENCLOSING = frozenset({"polygon", "rectangle", "oriented_rectangle", "circle", "mask"})
+
+
+def read(document: Node, folder: str = "") -> Annotations:
+    """The drawing of a LabelMe file.
+
+    Args:
+        document: the file's JSON.
+        folder: the file's place in the folder that is read; its imagePath counts from there.
+
+    Raises:
+        UserError: the file does not hold what LabelMe writes.
+    """
+    size_hw = document.size_hw("imageHeight", "imageWidth")
+    shapes: list[Shape] = []
+    passed_over: set[str] = set()
+    for entry in document.at("shapes").entries():
+        kind = entry.maybe("shape_type")
+        name = kind.text() if kind else "polygon"
+        if name in ENCLOSING:
+            shapes.append(_shape(entry, name, size_hw))
+        else:
+            passed_over.add(name)
+    image = document.at("imagePath").image_name(folder)
+    return Annotations((Drawing(image, size_hw, tuple(shapes)),), tuple(sorted(passed_over)))
+
+
+def _shape(entry: Node, kind: str, size_hw: tuple[int, int]) -> Shape:
+    label = entry.at("label").text()
+    points = entry.at("points").points()
+    if kind in ("polygon", "oriented_rectangle"):
+        return Polygon(label, (entry.ring(points),))
+    if kind == "rectangle" and len(points) == 4:
+        return Polygon(label, (entry.ring(points),))
+    if len(points) != 2:
+        raise entry.fault(f"is a {kind} of {len(points)} points instead of 2")
+    (x0, y0), (x1, y1) = points
+    if kind == "rectangle":
+        return Polygon(label, (rectangle(x0, y0, x1, y1),))
+    if kind == "circle":
+        radius = math.hypot(x1 - x0, y1 - y0)
+        return Polygon(label, (ellipse(x0, y0, radius, radius),))
+    return Painted(label, _painted(entry.at("mask"), points, size_hw))
+
+
+def _painted(mask: Node, corners: list[tuple[float, float]], size_hw: tuple[int, int]) -> tuple[int, ...]:
+    """Run lengths of a PNG in base64 that fills the rectangle between two pixels, both of them included."""
+    (left, top), (right, bottom) = ((round(x), round(y)) for x, y in corners)
+    part_hw = bottom - top + 1, right - left + 1
+    try:
+        data = base64.b64decode(mask.text(), validate=True)
+        container = identify(data)
+        # Its own account of its size comes first: a small file may unpack to a huge picture.
+        if container is None or container.kind != "PNG" or container.size_hw != part_hw:
+            raise mask.fault(f"is no PNG of {part_hw[0]}x{part_hw[1]} pixels, as its points say")
+        part = read_mask(data)
+    except (binascii.Error, ValueError):
+        raise mask.fault("is no base64") from None
+    except UserError as error:
+        raise error if error.where == mask.file else mask.fault(error.what) from None
+    return rle.encode_part(part, top, left, size_hw)
+
+
+def write(drawing: Drawing) -> str:
+    """The text of a LabelMe file that is to lie beside its image.
+
+    Raises:
+        UserError: the size of the image is not known.
+    """
+    height, width = size_hw = known_size(drawing)
+    document: dict[str, object] = {
+        "version": VERSION,
+        "flags": {},
+        "shapes": [_entry(shape, size_hw) for shape in drawing.shapes],
+        "imagePath": PurePosixPath(drawing.name).name,
+        "imageData": None,
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+    return to_json(document)
+
+
+def _entry(shape: Shape, size_hw: tuple[int, int]) -> dict[str, object]:
+    mask = None
+    if isinstance(shape, Polygon):
+        points = [list(point) for point in bridged(shape)]
+    else:
+        part, top, left = rle.decode_part(shape.counts, size_hw)
+        points = [
+            [float(left), float(top)],
+            [float(left + part.shape[1] - 1), float(top + part.shape[0] - 1)],
+        ]
+        mask = base64.b64encode(cv2.imencode(".png", part * 255)[1].tobytes()).decode("ascii")
+    return {
+        "label": shape.label,
+        "points": points,
+        "group_id": None,
+        "description": "",
+        "shape_type": "polygon" if isinstance(shape, Polygon) else "mask",
+        "flags": {},
+        "mask": mask,
+    }

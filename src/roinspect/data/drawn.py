@@ -1,0 +1,278 @@
+"""Masks that are drawn in an annotation file: which drawing belongs to which image, and its pixels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.data.annotations import ANNOTATION_SUFFIXES, read_file, read_files_below
+from roinspect.data.polygons import Drawing, Painted, chosen, rasterise
+from roinspect.errors import UserError
+from roinspect.pixels import IMAGE_SUFFIXES, read_mask
+
+_MOST_SCALED = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnMask:
+    """A mask in an annotation file; the file is read when its pixels are wanted, and kept for the next one.
+
+    Attributes:
+        path: the file.
+        image: the image's name in the file; None for the only one there is.
+        labels: the labels that count; None takes all.
+    """
+
+    path: Path
+    image: str | None = None
+    labels: frozenset[str] | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.image is None else f"{self.path} ({self.image})"
+
+    def drawing(self) -> Drawing:
+        """What is drawn on the image.
+
+        Raises:
+            UserError: the file cannot be read, or has no such image, or has several where one is expected.
+        """
+        found = read_file(self.path).images
+        if self.image is None:
+            if len(found) != 1:
+                raise UserError(
+                    f"annotates {len(found)} images where one is expected",
+                    where=self.path,
+                    remedy="give a file of this image alone",
+                )
+            return found[0]
+        for drawing in found:
+            if drawing.name == self.image:
+                return drawing
+        raise UserError(f"no longer annotates {self.image}", where=self.path, remedy="begin anew")
+
+    def pixels(self, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """The mask of an image of a given size: (H, W), uint8 in {0, 1}.
+
+        Raises:
+            UserError: as `drawing`, or the image was of another aspect when it was drawn on.
+        """
+        drawing = self.drawing()
+        height, width = drawing.size_hw or size_hw
+        has_paint = any(isinstance(shape, Painted) for shape in drawing.shapes)
+        if has_paint and (height, width) != size_hw and height * width > _MOST_SCALED:
+            raise UserError(
+                f"is painted on {height}x{width} pixels, too many to be scaled to {size_hw[0]}x{size_hw[1]}",
+                where=self,
+                remedy="draw it at the image's size",
+            )
+        try:
+            return rasterise(drawing, size_hw, self.labels)
+        except ValueError:
+            raise UserError(
+                f"was drawn on {height}x{width} pixels (height x width), which is of another aspect than the "
+                f"image's {size_hw[0]}x{size_hw[1]}",
+                where=self,
+                remedy="draw it on an image of this kind",
+            ) from None
+
+    def content(self) -> bytes:
+        """What the mask depends on, for fingerprints: size and shapes, not the rest of the file.
+
+        Raises:
+            UserError: as `drawing`.
+        """
+        drawing = self.drawing()
+        return repr((drawing.size_hw, chosen(drawing, self.labels))).encode()
+
+
+MaskSource: TypeAlias = Path | DrawnMask
+Keys: TypeAlias = Callable[[], Collection[str]]
+
+
+def read_source(source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """The mask of a source: a mask file as it is, a drawing at its image's size.
+
+    Args:
+        source: a mask file or a drawing.
+        size_hw: height and width of the image.
+
+    Returns:
+        (H, W), uint8 in {0, 1}; of a file at the file's own size.
+
+    Raises:
+        UserError: it cannot be read, or was drawn on an image of another aspect.
+    """
+    return read_mask(source) if isinstance(source, Path) else source.pixels(size_hw)
+
+
+def split_labels(text: str) -> tuple[str, frozenset[str] | None]:
+    """The path and the labels of PATH#LABEL or PATH#LABEL,LABEL; labels are None where there are none.
+
+    A file that is called like the whole text is taken for it.
+
+    Example:
+        >>> split_labels("polygons.json#teeth")
+        ('polygons.json', frozenset({'teeth'}))
+    """
+    path, hash_mark, labels = text.rpartition("#")
+    if not hash_mark or not path or Path(text).exists():
+        return text, None
+    return path, frozenset(label.strip() for label in labels.split(","))
+
+
+def is_annotation(path: Path) -> bool:
+    """Whether a file's suffix is one of the annotation formats'."""
+    return path.suffix.lower() in ANNOTATION_SUFFIXES
+
+
+def drawn_in_file(
+    path: Path, labels: frozenset[str] | None, keys: Collection[str], every: Keys, *, empty: bool
+) -> dict[str, DrawnMask]:
+    """Which drawing of a file belongs to which image.
+
+    A file that annotates one image serves all that are asked for.
+
+    Args:
+        path: the annotation file.
+        labels: the labels that count; None takes all.
+        keys: the images' keys.
+        every: gives the keys of all images of the data set, so that a file name of several is found out.
+        empty: whether an image on which nothing is drawn has a mask, an empty one.
+
+    Returns:
+        By key; images without a drawing are left out.
+
+    Raises:
+        UserError: the file cannot be read, has none of the labels, or a name in it fits several images.
+    """
+    found = read_file(path)
+    refuse_unknown_labels(found.labels, labels, path)
+    if len(found.images) == 1:
+        return dict.fromkeys(keys, DrawnMask(path, None, labels))
+    names = [drawing.name for drawing in found.images if empty or chosen(drawing, labels)]
+    matched = match(names, keys, every, where=path)
+    return {key: DrawnMask(path, name, labels) for key, name in matched.items()}
+
+
+def drawn_in_folder(
+    folder: Path, labels: frozenset[str] | None, keys: Collection[str], every: Keys
+) -> dict[str, DrawnMask]:
+    """Which drawing in the annotation files below a folder belongs to which image that it names.
+
+    Args, Returns, Raises: as `drawn_in_file`; an image on which nothing is drawn has no mask.
+    """
+    masks: dict[str, DrawnMask] = {}
+    known: set[str] = set()
+    for path, found in read_files_below(folder):
+        known.update(found.labels)
+        for drawing in found.images:
+            if drawing.name in masks:
+                raise UserError(
+                    f"annotates {drawing.name} as {masks[drawing.name].path} does",
+                    where=path,
+                    remedy="keep one annotation of each image",
+                )
+            if chosen(drawing, labels):
+                name = drawing.name if len(found.images) > 1 else None
+                masks[drawing.name] = DrawnMask(path, name, labels)
+    if labels is not None:
+        refuse_unknown_labels(sorted(known), labels, folder)
+    return {key: masks[name] for key, name in match(masks, keys, every, where=folder).items()}
+
+
+def match(names: Iterable[str], keys: Collection[str], every: Keys, *, where: object) -> dict[str, str]:
+    """Which name in an annotation file means which image.
+
+    A name means the image whose key it is, suffixes of image files aside. Otherwise one of both must end in
+    the other, folder by folder, and no other image or name may fit as well.
+
+    Args:
+        names: the file's names for its images.
+        keys: keys of the images to match.
+        every: gives the keys of all images of the data set.
+        where: the file, for errors.
+
+    Returns:
+        Name by key; images that no name fits are left out.
+
+    Raises:
+        UserError: a name fits several images, or an image fits several names.
+
+    Example:
+        >>> keys = ["train/a.jpg", "train/b.jpg"]
+        >>> match(["a.png", "C/x/train/b.png"], keys, lambda: keys, where="")
+        {'train/a.jpg': 'a.png', 'train/b.jpg': 'C/x/train/b.png'}
+    """
+    names_by_end = _by_end(names)
+    exact: dict[str, str] = {}
+    undecided: dict[str, list[str]] = {}
+    for key in keys:
+        fitting = _fitting(key, names_by_end)
+        same = [name for name in fitting if _parts(name) == _parts(key)]
+        if same:
+            exact[key] = _only(same, key, where)
+        elif fitting:
+            undecided[key] = fitting
+    everything = list(dict.fromkeys((*keys, *every()))) if undecided else []
+    keys_by_end, owned = _by_end(everything), {_parts(key) for key in everything}
+    loose: dict[str, str] = {}
+    for key, fitting in undecided.items():
+        # A name that is another image's key means that image.
+        if free := [name for name in fitting if _parts(name) not in owned]:
+            loose[key] = _only(free, key, where)
+    for name in dict.fromkeys(loose.values()):
+        others = _fitting(name, keys_by_end)
+        if len(others) > 1:
+            raise UserError(
+                f"{name} fits {others[0]} as well as {others[1]}",
+                where=where,
+                remedy="name the images with their folders, as seen from the data's folder",
+            )
+    return exact | loose
+
+
+def _only(names: list[str], key: str, where: object) -> str:
+    if len(names) > 1:
+        raise UserError(
+            f"{key} fits {names[0]} as well as {names[1]}", where=where, remedy="keep one of them"
+        )
+    return names[0]
+
+
+def _by_end(paths: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        found[_parts(path)[-1]].append(path)
+    return found
+
+
+def _fitting(path: str, others_by_end: Mapping[str, list[str]]) -> list[str]:
+    """Those of the others that end in the path, or that the path ends in, folder by folder."""
+    parts = _parts(path)
+    found = []
+    for other in others_by_end.get(parts[-1], ()):
+        shorter = min(len(parts), len(_parts(other)))
+        if _parts(other)[-shorter:] == parts[-shorter:]:
+            found.append(other)
+    return found
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    path = PurePosixPath(name)
+    return (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).parts
+
+
+def refuse_unknown_labels(known: list[str], labels: frozenset[str] | None, path: Path) -> None:
+    """Raise the UserError for a label that nobody drew."""
+    if unknown := sorted((labels or frozenset()) - set(known)):
+        raise UserError(
+            f"has no label {unknown[0]!r}",
+            where=path,
+            remedy=f"it has {', '.join(map(repr, known)) or 'none'}",
+        )

@@ -1,0 +1,89 @@
+"""YOLO segmentation: one text file an image, fractions, and classes by number or name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roinspect.data.annotations import read
+from roinspect.data.polygons import rasterise
+from roinspect.errors import UserError
+
+LINES = "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n\n2 0.75 0.75 0.5 0.5\n"
+EXPORT = """path: ../zipper
+train: images/train
+val: images/val
+names:
+  0: teeth
+  1: tape
+  2: slider
+"""
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    folder = tmp_path / "labels/train"
+    folder.mkdir(parents=True)
+    (folder / "000.txt").write_text(LINES)
+    (folder / "001.txt").write_text("")
+    return tmp_path / "labels"
+
+
+def test_a_folder_of_text_files(labels: Path) -> None:
+    one, other = read(labels).images
+    assert (one.name, other.name) == ("train/000", "train/001") and other.shapes == ()
+    assert one.size_hw is None and [shape.label for shape in one.shapes] == ["0", "2"]
+    teeth, box = (rasterise(one, (20, 40), {label}) for label in ("0", "2"))
+    assert teeth.sum() == 8 * 16 and teeth[2:10, 4:20].all()
+    assert box.sum() == 10 * 20 and box[10:, 20:].all()
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("data.yaml", EXPORT),
+        ("data.yaml", "names: [teeth, tape, slider]"),
+        ("labels/classes.txt", "teeth\ntape\nslider\n"),
+        ("labels/train/classes.txt", "\ufeffteeth\r\ntape\r\nslider\r\n"),
+    ],
+)
+def test_classes_have_names(labels: Path, place: str, text: str) -> None:
+    (labels.parent / place).write_text(text, encoding="utf-8")
+    assert read(labels).labels == ["slider", "teeth"]
+    assert read(labels / "train/000.txt").labels == ["slider", "teeth"]
+
+
+@pytest.mark.parametrize(
+    "text", ["names: 3", "names: {x: y}", "a: [", "[" * 700, "- 1", "names: {0: [1]}", "\0"]
+)
+def test_broken_names_are_one_line(labels: Path, text: str) -> None:
+    (labels.parent / "data.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read(labels)
+    assert caught.value.where == str(labels.parent / "data.yaml")
+
+
+def test_other_texts_are_left_alone(labels: Path) -> None:
+    (labels / "README.txt").write_text("Drawn by Anna.\n1 2 3\n")
+    (labels / "latin.txt").write_bytes("Maß".encode("latin-1"))
+    assert len(read(labels).images) == 2
+    with pytest.raises(UserError, match="known format"):
+        read(labels / "README.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("1 0.1 0.2 0.3 0.4 0.5", "line 2 has an x without a y"),
+        ("1 0.1 0.2", "line 2 is not a class and points"),
+        ("teeth 0.1 0.2 0.3 0.4", "line 2 is not a class and points"),
+        ("1 10 20 300 400 500 600", "pixels, not fractions"),
+        ("1 0.1 0.2 0.3 0.4 0.5 e", "no finite number"),
+        ("1 0.1 0.2 0.3 0.4 0.5 1e999", "no finite number"),
+    ],
+)
+def test_traps_are_one_line(labels: Path, line: str, fault: str) -> None:
+    (labels / "train/000.txt").write_text(f"0 0.1 0.1 0.5 0.1 0.5 0.5\n{line}\n")
+    with pytest.raises(UserError, match=fault):
+        read(labels)
