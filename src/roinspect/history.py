@@ -51,10 +51,14 @@ class History(Callback):
 
     def on_train_end(self, *_: Any) -> None:
         """Take the bar away."""
-        self._bar.stop()
+        self.stop()
 
     def on_exception(self, *_: Any) -> None:
         """Take the bar away, so that the message stands alone."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away, from any thread."""
         self._bar.stop()
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,19 +14,22 @@ _REMARKS = (
     r".*does not have many workers",
     r".*GPU available but not used",
     r".*module\(s\) in eval mode at the start of training",
+    r".*`broadcast_buffers` is deprecated",
 )
 
 
 @contextmanager
 def without_remarks() -> Iterator[None]:
     """Keep Lightning from remarking on what is meant to be so; its other warnings stay."""
-    chatter = logging.getLogger("lightning.pytorch")
-    level = chatter.level
-    chatter.setLevel(logging.WARNING)
+    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in chatter]
+    for logger in chatter:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for remark in _REMARKS:
                 warnings.filterwarnings("ignore", remark)
             yield
     finally:
-        chatter.setLevel(level)
+        for logger, level in zip(chatter, levels, strict=True):
+            logger.setLevel(level)

@@ -13,26 +13,22 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, Subset
 
 from roinspect import __version__
 from roinspect.bundle import Bundle, photograph_digest, refuse_existing, save_bundle
-from roinspect.calibration import choose_threshold
-from roinspect.checkpoint import WholeCheckpoints
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset, train_loader
 from roinspect.data.records import Record, read_records
-from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
+from roinspect.fitting import fit, held_out_scores
 from roinspect.history import History
-from roinspect.methods.method import Method, method_class, predict
+from roinspect.methods.method import Method, method_class
 from roinspect.pixels import parse_size
-from roinspect.remarks import without_remarks
-from roinspect.runs import fingerprint, prepare_run
+from roinspect.predicted_roi import with_drawn_roi, with_roi
+from roinspect.processes import Processes, joined
+from roinspect.runs import fingerprint, prepare_run, refuse_differences
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +46,14 @@ class TrainingSettings:
         held_out: share of the good training images kept for the threshold, where there is no val split.
         false_reject: share of good parts that may be rejected, which sets the threshold.
         min_defect_pixels: defective pixels inside the ROI that make a part defective.
-        memory_gb: decoded images are kept in memory up to this much, else in a file.
+        memory_gb: decoded images are kept in memory up to this much, else in a file; for each device.
         accelerator: "auto", "cpu", "gpu": as Lightning takes it.
-        devices: how many, or "auto".
-        strategy: "auto", "ddp": as Lightning takes it.
+        devices: how many of each machine, as Lightning takes it; "auto" is as many as torchrun or SLURM has
+            started processes for, else one.
+        strategy: "ddp" trains on several devices, each with its share of the images; "auto" likewise where
+            there are several.
         precision: "32-true", "bf16-mixed", "16-mixed": as Lightning takes it.
-        threads: CPU threads; None is all cores.
+        threads: CPU threads of each device; None is all cores, shared out.
     """
 
     size: str = "256"
@@ -84,6 +82,10 @@ class TrainingSettings:
                 raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"must lie in [0, 2**32), not {self.seed}", where="training.seed")
+        if self.strategy not in ("auto", "ddp"):
+            raise UserError(
+                f"{self.strategy!r} is not known", where="training.strategy", remedy="use auto or ddp"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,9 @@ class Preparation:
         held_out: records that the threshold comes from, likewise.
         model: the method with fresh weights, its settings and its number of epochs.
         training: how to train; `steps` or `epochs` is given.
-        batch_size: images per step, no more than there are.
+        batch_size: images per step and process, no more than there are.
         steps_per_epoch: of whole batches.
+        processes: that share the images.
     """
 
     fitted: list[Record]
@@ -105,19 +108,31 @@ class Preparation:
     training: TrainingSettings
     batch_size: int
     steps_per_epoch: int
+    processes: Processes
 
     def decode(self, records: Sequence[Record]) -> DecodedCache:
         """The records' pixels; to be closed."""
-        return DecodedCache(
+        cache = DecodedCache(
             records,
             self.model.size_hw,
             memory_bytes=int(self.training.memory_gb * 2**30),
             min_pixels=self.training.min_defect_pixels,
         )
+        self.processes.farewell(cache.close)
+        return cache
 
     def batches(self, fitted: DecodedCache) -> DataLoader[Batch]:
-        """Training batches, in an order that depends on the seed and the epoch alone."""
-        return train_loader(InspectionDataset(fitted), self.batch_size, self.training.seed)
+        """This process's training batches, in an order that depends on the seed and the epoch alone."""
+        share = (self.processes.rank, self.processes.count)
+        return train_loader(InspectionDataset(fitted), self.batch_size, self.training.seed, share=share)
+
+    def checks(self, held_out: DecodedCache) -> DataLoader[Batch]:
+        """This process's batches for the held-out losses: of parts that the method learns from."""
+        labels = held_out.labels
+        fitting = labels == 0 if self.model.trains_on == "good" else labels >= 0
+        checked = Subset(InspectionDataset(held_out), np.flatnonzero(fitting).tolist())
+        share = (self.processes.rank, self.processes.count)
+        return train_loader(checked, self.batch_size, self.training.seed, share=share, shuffle=False)
 
 
 def prepare(
@@ -128,6 +143,7 @@ def prepare(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    processes: Processes | None = None,
 ) -> Preparation:
     """Settle what a training is of, and build the model; no image is decoded yet.
 
@@ -140,31 +156,43 @@ def prepare(
         training: how to train.
         roi: where the ROI masks are.
         columns: the manifest's column names.
+        processes: that train together; None is this one alone.
 
     Raises:
         UserError: the data or a setting does not allow it.
     """
+    processes = processes or Processes()
     size_hw = parse_size(training.size)
     if training.threads:
         torch.set_num_threads(training.threads)
     lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
     records = [record for record in read_records(data, columns=columns) if record.split != "test"]
-    fitted, held_out = hold_out(
-        records, cls.learns_from(method_settings), training.held_out, training.seed, data
-    )
-    fitted = attach_roi(fitted, roi, data, columns=columns)
-    held_out = attach_roi(held_out, roi, data, columns=columns)
+    kind = cls.learns_from(method_settings)
+    if kind == "roi":
+        records = with_drawn_roi(records, roi, data, columns=columns)
+        fitted, held_out = hold_out(records, "all", training.held_out, training.seed, data)
+    else:
+        fitted, held_out = hold_out(records, kind, training.held_out, training.seed, data)
+        fitted = with_roi(fitted, roi, data, columns=columns)
+        held_out = with_roi(held_out, roi, data, columns=columns)
 
-    batch_size = min(training.batch_size, len(fitted))
-    steps_per_epoch = len(fitted) // batch_size
+    share = len(fitted) // processes.count
+    if not share:
+        raise UserError(
+            f"{len(fitted)} training images cannot be shared among {processes.count} processes",
+            where="training.devices",
+            remedy="use fewer",
+        )
+    batch_size = min(training.batch_size, share)
+    steps_per_epoch = share // batch_size
     steps = training.steps or cls.default_steps
     epochs = training.epochs or math.ceil(steps / steps_per_epoch)
     if not training.epochs:
         training = dataclasses.replace(training, steps=steps)
     # Built before anything is decoded: a setting that cannot be is said at once.
     model = cls(cls.prepared(method_settings), size_hw, seed=training.seed, epochs=epochs)
-    return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch)
+    return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch, processes)
 
 
 def train(
@@ -189,7 +217,7 @@ def train(
         out: the bundle to write.
         method_settings: of the method's settings class.
         training: how to train.
-        roi: where the ROI masks are, as `attach_roi` takes it.
+        roi: where the ROI masks are, as `with_roi` takes it.
         columns: the manifest's column names.
         resume: go on from the last checkpoint of a run with the same settings.
         overwrite: replace a bundle that is there.
@@ -200,109 +228,72 @@ def train(
     Raises:
         UserError: the data, a setting or the disk does not allow it.
     """
-    refuse_existing(out, overwrite=overwrite)
-    ready = prepare(method, data, method_settings, training, roi=roi, columns=columns)
-    fitted, held_out, batch_size = ready.fitted, ready.held_out, ready.batch_size
-    model, training = ready.model, ready.training
-    settings = {
-        "method": dataclasses.asdict(model.settings),
-        "training": dataclasses.asdict(training)
-        | {
-            "roi": roi,
-            "epochs_trained": model.epochs,
-            "images": len(fitted),
-            "held_out_images": len(held_out),
-        },
-    }
-    # In an order of their own: another seed holds out other images, but the data are the same.
-    used = sorted((*fitted, *held_out), key=lambda record: record.key)
-    fingerprints = {
-        "data": fingerprint(record.image_path for record in used),
-        "roi": fingerprint(record.roi_path for record in used),
-    }
-    trained_on = [photograph_digest(record.image_path) for record in fitted]
-    run = out.with_name(out.name + ".run")
-    checkpoint = prepare_run(run, {"name": method, **settings, **fingerprints}, resume=resume)
-
-    with ready.decode(fitted) as cache, ready.decode(held_out) as kept:
-        batches = ready.batches(cache)
-        loaded = model.begin(cache.labels)
-        # Held-out losses are those of the parts that the method learns from.
-        fitting = kept.labels == 0 if model.trains_on == "good" else kept.labels >= 0
-        checked = Subset(InspectionDataset(kept), np.flatnonzero(fitting).tolist())
-        checks = train_loader(checked, batch_size, training.seed, shuffle=False)
-        # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
-        every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
-        history = History(model.epochs)
-        try:
-            with without_remarks():
-                trainer = make_trainer(training, run, model.epochs, every, history)
-                trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:
-            # Lightning takes a Ctrl-C and leaves with a code of its own.
-            raise KeyboardInterrupt(f"{run}: interrupted; continue with --resume") from None
-        except OSError as error:
-            raise UserError(
-                f"the run cannot be saved ({error.strerror or error})",
-                where=run,
-                remedy="free space, then continue with --resume",
-            ) from error
-        graph = model.inspection_graph().eval()
-        rows = range(0, len(kept), batch_size)
-        scores = np.concatenate([predict(graph, kept.images[i : i + batch_size]).pred_score for i in rows])
-        if not np.isfinite(scores).all():
-            raise UserError(
-                "the trained network's scores are no finite numbers",
-                where=out,
-                remedy="train anew with a lower method.learning_rate",
-            )
-        groups = [record.group for record in held_out]
-        threshold = choose_threshold(scores, kept.labels, groups, training.false_reject)
-
-    if threshold.warning:
-        log.warning(threshold.warning)
-    bundle = Bundle(
-        method=method,
-        method_settings=settings["method"],
-        size_hw=model.size_hw,
-        threshold=threshold,
-        training=settings["training"],
-        history=history.curves,
-        fingerprints={**fingerprints, **loaded},
-        roinspect_version=__version__,
-        map_share=model.map_share,
-    )
-    save_bundle(out, bundle, graph.state_dict(), trained_on=trained_on, overwrite=overwrite)
-    (run / "last.ckpt").unlink(missing_ok=True)
-    return bundle
-
-
-def make_trainer(
-    training: TrainingSettings, run: Path, epochs: int, every: int, history: History
-) -> lightning.Trainer:
-    """Lightning's trainer, with a checkpoint and held-out losses every `every` epochs."""
-    saver = ModelCheckpoint(
-        run, filename="last", every_n_epochs=every, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    try:
-        return lightning.Trainer(
-            max_epochs=epochs,
-            accelerator=training.accelerator,
-            devices=training.devices,
-            strategy=training.strategy,
-            precision=training.precision,  # type: ignore[arg-type]  # Lightning refuses what it does not know
-            callbacks=[history, saver],
-            plugins=[WholeCheckpoints()],
-            logger=TensorBoardLogger(run, name="", version="tensorboard"),
-            check_val_every_n_epoch=every,
-            log_every_n_steps=10,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+    with joined(training.accelerator, training.devices, training.strategy) as processes:
+        # Only the first process writes, so only it may look: another one could find what it has written.
+        processes.first(lambda: refuse_existing(out, overwrite=overwrite))
+        ready = prepare(
+            method, data, method_settings, training, roi=roi, columns=columns, processes=processes
         )
-    except (ValueError, MisconfigurationException) as error:
-        raise UserError(
-            str(error).rstrip("."),
-            where="training.accelerator, devices, strategy or precision",
-            remedy="leave them at their defaults, or see Lightning's Trainer",
-        ) from None
+        model = ready.model
+        settings = {
+            "method": dataclasses.asdict(model.settings),
+            "training": dataclasses.asdict(ready.training)
+            | {
+                "roi": roi,
+                "epochs_trained": model.epochs,
+                "images": len(ready.fitted),
+                "held_out_images": len(ready.held_out),
+                "processes": processes.count,
+            },
+        }
+        # In an order of their own: another seed holds out other images, but the data are the same.
+        used = sorted((*ready.fitted, *ready.held_out), key=lambda record: record.key)
+        fingerprints = {
+            "data": fingerprint(record.image_path for record in used),
+            "roi": fingerprint(record.roi_path for record in used),
+        }
+        note = {"name": method, **settings, **fingerprints}
+        refuse_differences(processes.first(lambda: note), note, rank=processes.rank)
+        run = out.with_name(out.name + ".run")
+        checkpoint = processes.first(lambda: prepare_run(run, note, resume=resume))
+        history = History(model.epochs)
+        processes.farewell(history.stop)
+        with ready.decode(ready.fitted) as cache, ready.decode(ready.held_out) as kept:
+            loaded = model.begin(cache.labels)
+            batches, checks = ready.batches(cache), ready.checks(kept)
+            # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
+            every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
+            fit(
+                model,
+                batches,
+                checks,
+                processes,
+                run,
+                precision=training.precision,
+                every=every,
+                history=history,
+                checkpoint=checkpoint,
+            )
+            if processes.rank == 0:
+                scores = held_out_scores(model, kept, ready.batch_size, out)
+                groups = [record.group for record in ready.held_out]
+                threshold, metrics = model.judge(scores, kept, groups, training.false_reject)
+                if threshold.warning:
+                    log.warning(threshold.warning)
+                bundle = Bundle(
+                    method=method,
+                    method_settings=settings["method"],
+                    size_hw=model.size_hw,
+                    threshold=threshold,
+                    training=settings["training"],
+                    history=history.curves,
+                    metrics=metrics,
+                    fingerprints={**fingerprints, **loaded},
+                    roinspect_version=__version__,
+                    map_share=model.map_share,
+                )
+                trained_on = [photograph_digest(record.image_path) for record in ready.fitted]
+                weights = model.inspection_graph().state_dict()
+                save_bundle(out, bundle, weights, trained_on=trained_on, overwrite=overwrite)
+                (run / "last.ckpt").unlink(missing_ok=True)
+    return bundle

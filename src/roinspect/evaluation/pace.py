@@ -72,7 +72,8 @@ def measure_pace(
             max_epochs=math.ceil((WARM_UP + TIMED) / ready.steps_per_epoch),
             limit_train_batches=min(WARM_UP + TIMED, ready.steps_per_epoch),
             accelerator=training.accelerator,
-            devices=training.devices,
+            # As `compare` trains; with the default each process would run the whole command again.
+            devices=1,
             precision=training.precision,  # type: ignore[arg-type]  # as `training.make_trainer`
             callbacks=[clock],
             logger=False,

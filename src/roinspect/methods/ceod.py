@@ -29,6 +29,7 @@ from roinspect.nn.ceod import ceod_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
 from roinspect.nn.gradcam import grad_cam
+from roinspect.processes import share_buffers
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +191,8 @@ class Ceod(Method):
             rows = np.linspace(0, len(data) - 1, min(len(data), _STANDARD)).astype(int).tolist()
             known = self._kept
             self.classifier.standardise(self.features(data, rows) if known is None else known[rows])
+            # Another kind of device rounds otherwise.
+            share_buffers(self.classifier)
         s = self.settings
         if self._kept is not None or not self.is_frozen or s.rotation or s.light:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,15 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from roinspect.bundle import Bundle, read_bundle, read_weights
+from roinspect.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_weights
+from roinspect.calibration import choose_threshold
+from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
+from roinspect.processes import lowest
 
 METHODS: dict[str, str] = {
     "ceod": "roinspect.methods.ceod:Ceod",
     "grdnet": "roinspect.methods.grdnet:GrdNet",
     "roibank": "roinspect.methods.roibank:RoiBank",
+    SEGMENTER: "roinspect.methods.segmenter:Segmenter",
 }
 """Where each method lives; imported when it is used."""
+
+INSPECTING = tuple(name for name in METHODS if name != SEGMENTER)
+"""Those that tell defective parts from good ones."""
 
 DEFAULT = "roibank"
 """The method that is meant where none is named."""
@@ -68,7 +75,7 @@ class Method(lightning.LightningModule):
 
     Attributes:
         name: as in `roinspect train NAME`.
-        trains_on: "good" images only, or "all".
+        trains_on: "good" images only, "all", or those with a drawn "roi", whatever their label.
         settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets.
         map_share: as `Bundle.map_share`.
         default_steps: length of a training where none is asked for.
@@ -76,7 +83,7 @@ class Method(lightning.LightningModule):
     """
 
     name: ClassVar[str]
-    trains_on: ClassVar[Literal["good", "all"]]
+    trains_on: ClassVar[Literal["good", "all", "roi"]]
     settings_class: ClassVar[type]
     map_share: ClassVar[float | None] = None
     default_steps: ClassVar[int] = 600
@@ -97,7 +104,7 @@ class Method(lightning.LightningModule):
         """The same graph with fresh weights, for loading a bundle."""
 
     @classmethod
-    def learns_from(cls, settings: Any) -> Literal["good", "all"]:
+    def learns_from(cls, settings: Any) -> Literal["good", "all", "roi"]:
         """Which images a training with these settings is given."""
         return cls.trains_on
 
@@ -117,6 +124,22 @@ class Method(lightning.LightningModule):
         """
         return {}
 
+    def judge(
+        self, scores: NDArray[np.float32], kept: DecodedCache, groups: Sequence[str], false_reject: float
+    ) -> tuple[Threshold, Mapping[str, Any]]:
+        """What held-out images say of the trained graph.
+
+        Args:
+            scores: (N,), finite, of the held-out images.
+            kept: these images, decoded.
+            groups: N names of what near-duplicates share, "" for none.
+            false_reject: target share of good parts rejected, in [0, 1).
+
+        Returns:
+            The threshold, and measures for the bundle.
+        """
+        return choose_threshold(scores, kept.labels, groups, false_reject), {}
+
     def random(self, epoch: int, batch_index: int) -> torch.Generator:
         """Randomness of one step, from (seed, epoch, step, process) alone; epoch -1 is validation."""
         key = (self.seed, epoch + 1, batch_index, self.global_rank)
@@ -129,15 +152,17 @@ class Method(lightning.LightningModule):
         for name, loss in noted.items():
             # Gathered on the device; one look at the end of the epoch does not hold up the steps.
             self._finite[name] = self._finite.get(name, loss.new_ones((), dtype=torch.bool)) & loss.isfinite()
-        self.log_dict(noted, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=stage != "train")
+        self.log_dict(noted, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         """Stop before a checkpoint where a loss was not a number.
 
         Raises:
-            UserError: a loss was NaN or infinite in this epoch.
+            UserError: a loss was NaN or infinite in this epoch, in any process.
         """
-        broken = [name for name, is_finite in self._finite.items() if not bool(is_finite)]
+        names = list(self._finite)
+        is_finite = lowest([self._finite[name].float() for name in names])
+        broken = [name for name, everywhere in zip(names, is_finite, strict=True) if not everywhere]
         if broken:
             raise UserError(
                 f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",

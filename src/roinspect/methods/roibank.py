@@ -31,6 +31,7 @@ from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.perlin import perturb
 from roinspect.nn.roi_head import RoiHead, swap_patches
 from roinspect.nn.weighting import defect_weights
+from roinspect.processes import here, share_buffers
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +169,10 @@ class RoiBank(Method):
     def fit(self, data: InspectionDataset, *, is_new: bool = True) -> None:
         """All that needs passes of the backbone.
 
+        Of several processes the first one learns the whitening and fills the memory, from all images: both
+        are what one process alone makes of them, and the others are given them. For the ROI head each has a
+        share of the images.
+
         Args:
             data: the training images.
             is_new: False only looks at what the ROI head learns from; the rest is there.
@@ -182,22 +187,28 @@ class RoiBank(Method):
         good = np.flatnonzero(data.cache.labels == 0)
         places = np.linspace(0, len(good) - 1, self._how_many(data, len(good))).round().astype(int)
         rows = good[places].tolist()
-        raw, cells = self._gathered(data, rows, None)
+        rank, count = here()
+        share = slice(rank % len(rows), None, count)
+        makes_memory = is_new and rank == 0
+        raw, cells = self._gathered(data, rows if makes_memory else rows[share], None)
         # Raw and whitened features lie side by side for a moment.
         features, sample = 2 * raw.numel() * raw.element_size(), 4 * s.candidates * graph.scale.numel()
         log.info(
             f"memory: {features / 2**20:,.0f} MB for features of {len(rows):,} of {len(good):,} photographs, "
             f"{sample / 2**20:,.0f} MB for candidates"
         )
-        if is_new:
+        if makes_memory:
             self._whiten(raw, cells, generator)
             candidates = self._candidates(data, raw, cells, sorted(set(good.tolist()) - set(rows)), generator)
             if isinstance(graph.bank, NearestNeighbours):
                 self._memorise(candidates, generator)
             if s.known_defects:
                 self._weigh(data, candidates.patches, generator)
+            raw, cells = raw[share], cells[share]
+        share_buffers(graph)
         if graph.roi_head is None:
             return
+        rows = rows[share]
         seen = [self._shown(raw, cells)]
         del raw
         if s.pasted:
