@@ -144,9 +144,45 @@ def test_large_compressed_and_odd_bodies_are_refused(make_client: Callable[..., 
     for headers in ({"Content-Type": "multipart/form-data"}, {"X-Part-Id": "x" * 201}):
         answer = client.post("/inspect", content=png(1), headers=headers)
         assert answer.status_code == 422 and set(answer.json()) == {"error"}
-    two = client.post("/inspect", files=[("image", png(1)), ("image", png(2))])
-    none = client.post("/inspect", files={"image": (None, "text")})
-    assert two.status_code == none.status_code == 422
+
+
+def test_a_form_holds_a_file_and_known_fields_once(client: TestClient) -> None:
+    image = ("image", ("a.png", png(1)))
+    for files in (
+        [image, image],
+        [("image", (None, "text"))],
+        [image, ("part", (None, "7"))],
+        [image, ("part_id", (None, "7")), ("part_id", (None, "8"))],
+    ):
+        answer = client.post("/inspect", files=files)
+        assert answer.status_code == 422 and set(answer.json()) == {"error"}
+    # The form's part id stands for the header's, which has to be right nevertheless.
+    both = client.post("/inspect", files=[image, ("part_id", (None, "7"))], headers={"X-Part-Id": "8"})
+    assert both.json()["part_id"] == "7"
+    both = client.post("/inspect", files=[image, ("part_id", (None, "7"))], headers={"X-Part-Id": "x" * 201})
+    assert both.status_code == 422
+
+
+@pytest.mark.parametrize("length", ["", "-1", "0", "1e3", "\xb2", "9" * 5000, "0" * 19 + "1" + "9" * 5000])
+def test_a_length_that_is_none_is_told(client: TestClient, length: str) -> None:
+    headers = {b"Inference-Header-Content-Length": length.encode("latin-1")}
+    answer = client.post("/v2/models/a/infer", content=b"{}", headers=headers)
+    assert answer.status_code == 422 and "Content-Length" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "outputs", [None, "", 0, False, {}, "pred_score", [None], [{"name": ["pred_score"]}]]
+)
+def test_outputs_are_a_list_of_names(client: TestClient, outputs: Any) -> None:
+    tensor = {
+        "name": "image",
+        "datatype": "UINT8",
+        "shape": [1, *SIZE, 3],
+        "data": [0] * (SIZE[0] * SIZE[1] * 3),
+    }
+    answer = client.post("/v2/models/a/infer", json={"inputs": [tensor], "outputs": outputs})
+    assert answer.status_code == 422 and answer.json()["error"].startswith("outputs: ")
+    assert client.post("/v2/models/a/infer", json={"inputs": [tensor], "outputs": []}).status_code == 200
 
 
 class Held:

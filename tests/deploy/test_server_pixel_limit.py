@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roinspect.containers import identify
 from roinspect.deploy.server.pixel_limit import check_pixels, claimed_pixels
 from roinspect.errors import UserError
 
@@ -63,6 +65,32 @@ def test_tiles_count_as_well() -> None:
 def test_a_size_that_is_hidden_is_refused() -> None:
     with pytest.raises(UserError, match="does not tell its size"):
         check_pixels(b"II*\0" + bytes(20), 1000)
+
+
+CHUNK = struct.pack(">I", 0) + b"tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
+HOSTILE = {
+    ".png": (33, CHUNK),
+    ".jpg": (2, b"\xff\x01"),
+    ".webp": (12, b"XXXX\0\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("suffix", HOSTILE)
+def test_a_file_of_a_hundred_thousand_parts_is_damaged(suffix: str) -> None:
+    data, (place, part) = encoded(suffix, (30, 40)), HOSTILE[suffix]
+    for count, is_whole in ((4000, True), (100_000, False)):
+        hostile = bytearray(data[:place] + part * count + data[place:])
+        if suffix == ".webp":
+            struct.pack_into("<I", hostile, 4, len(hostile) - 8)
+        found = identify(bytes(hostile))
+        assert found is not None and found.whole == is_whole
+
+
+def test_what_follows_the_end_is_not_walked() -> None:
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 60000, 60000, 3) + bytes(9)
+    assert claimed_pixels(encoded(".jpg", (30, 40)) + frame, "JPEG") == 1200
+    extended = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff" * 6
+    assert claimed_pixels(encoded(".webp", (30, 40)) + extended, "WebP") == 1200
 
 
 @given(st.sampled_from(sorted(KINDS.values())), st.binary(max_size=200))

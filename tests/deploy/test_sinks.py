@@ -94,14 +94,22 @@ def test_what_a_former_process_left_is_delivered(tmp_path: Path) -> None:
     for row in rows(5):
         former.put(row)
     former.close(wait_s=0)
-    (tmp_path / "cut-short.part").write_text("{")
+    (tmp_path / ".cut-short.json.part").write_text("{")
     with receiver(port, lambda key: 200) as taken:
         spool = Spool(tmp_path, WebhookSink(target), first_wait_s=0.05)
         spool.put(rows(1, start=5)[0])
         wait_for(lambda: spool.pending == 0)
         spool.close()
     assert [body for _, body in taken] == rows(6)
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_one_server_to_a_spool(tmp_path: Path) -> None:
+    former = Spool(tmp_path, FolderSink(tmp_path / "out"))
+    with pytest.raises(UserError, match="another --spool"):
+        Spool(tmp_path, FolderSink(tmp_path / "out"))
+    former.close()
+    Spool(tmp_path, FolderSink(tmp_path / "out")).close()
 
 
 def test_a_receiver_s_answers_are_heeded(tmp_path: Path) -> None:

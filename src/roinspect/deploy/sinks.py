@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from roinspect.deploy.durable import write_durably
 from roinspect.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,14 +96,10 @@ class FolderSink:
 
     def deliver(self, key: str, body: bytes) -> None:
         """As `Sink.deliver`."""
-        partial = self._folder / f".{key}.part"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as opened:
-                opened.write(body)
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.replace(partial, self._folder / f"{key}.json")
+            # The spool lets go of it next: from then on this is the only one.
+            write_durably(self._folder / f"{key}.json", body)
         except OSError as error:
             raise ReceiverAwayError(f"{self._folder}: {error.strerror or error}") from None
 

@@ -2,6 +2,7 @@
 
 SPOOL/NANOSECONDS-ID.json  waits
 SPOOL/refused/             the receiver will not have it; for people to look at
+SPOOL/.lock                held by the process whose spool it is
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from roinspect.deploy.durable import lock, write_durably
 from roinspect.deploy.sinks import ResultRefusedError, Sink
 from roinspect.errors import UserError
 
@@ -35,7 +37,7 @@ class Spool:
         first_wait_s: seconds until the second try; doubled with each further one, up to 30.
 
     Raises:
-        UserError: the folder cannot be made or read.
+        UserError: the folder cannot be made or read, or is another process's.
     """
 
     def __init__(self, folder: Path, sink: Sink, *, first_wait_s: float = 1.0) -> None:
@@ -44,7 +46,11 @@ class Spool:
         self._news, self._stop = threading.Event(), threading.Event()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for rest in folder.glob("*.part"):
+            self._held = (folder / ".lock").open("ab")
+            if not lock(self._held):
+                self._held.close()
+                raise UserError("another server has it", where=folder, remedy="choose another --spool")
+            for rest in folder.glob(".*.part"):
                 rest.unlink(missing_ok=True)
             self._pending = len(self._waiting())
             self._refused = sum(1 for _ in (folder / "refused").glob("*.json"))
@@ -73,14 +79,8 @@ class Spool:
             UserError: the disk refuses.
         """
         file = self._folder / f"{time.time_ns():020}-{row['id']}.json"
-        partial = file.with_suffix(".part")
         try:
-            with partial.open("wb") as opened:
-                opened.write(json.dumps(row).encode())
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.replace(partial, file)
-            _sync_folder(self._folder)
+            write_durably(file, json.dumps(row).encode())
         except OSError as error:
             raise _cannot(self._folder, error) from None
         self._count(pending=1)
@@ -95,6 +95,7 @@ class Spool:
         self._news.set()
         self._thread.join(timeout=15)
         self._sink.close()
+        self._held.close()
 
     def _deliver_all(self) -> None:
         wait = self._first_wait
@@ -135,16 +136,6 @@ class Spool:
         with self._lock:
             self._pending += pending
             self._refused += refused
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last; Windows has no such call and needs none."""
-    if os.name == "posix":
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
 
 
 def _cannot(folder: Path, error: OSError) -> UserError:

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from roinspect import __version__
 from roinspect.deploy.rows import verdict_row
 from roinspect.deploy.server import openapi
-from roinspect.deploy.server.access import ApiKey
+from roinspect.deploy.server.access import OPEN, ApiKey
 from roinspect.deploy.server.body import parse_form, read_body
 from roinspect.deploy.server.counted import Counted
 from roinspect.deploy.server.models import Loaded, Model
@@ -63,6 +63,8 @@ def create_app(service: Service, *, api_key: str = "") -> FastAPI:
         """Counters in Prometheus's text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    # FastAPI describes the routes once, and keeps it.
+    openapi.complete(app.openapi(), list(service.models), OPEN if api_key else None)
     return app
 
 
@@ -82,7 +84,8 @@ def _add_inspection(app: FastAPI, service: Service) -> None:
             body = await read_body(request, service.settings.max_body, until)
             form = await parse_form(request, body)
             asked = service.model(form.fields.get("model", model))
-            part_id = _part_id(form.fields.get("part_id", request.headers.get("x-part-id", "")))
+            part_id = _part_id(request.headers.get("x-part-id", ""))
+            part_id = _part_id(form.fields.get("part_id", part_id))
 
             def finish(loaded: Loaded, verdicts: list[Verdict]) -> dict[str, Any]:
                 return _conclude(service, asked, loaded, verdicts[0], part_id, overlay)

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+_FIELDS = ("model", "part_id")
+
 
 class Form(NamedTuple):
     """An image and the fields that came with it."""
@@ -62,18 +64,21 @@ async def parse_form(request: Request, body: bytes) -> Form:
     """The image in a body: a multipart form's only file, or else the whole body.
 
     Raises:
-        HTTPException: 422, the form is broken, or has no file or several.
+        HTTPException: 422, the form is broken, has no file or several, or a field that is not known.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return Form(body, {})
     try:
-        form = await _InMemory(request.headers, _once(body), max_files=1, max_fields=8).parse()
+        form = await _InMemory(request.headers, _once(body), max_files=1, max_fields=len(_FIELDS)).parse()
     except (MultiPartException, FormParserError, UnicodeError) as error:
         raise HTTPException(422, f"the multipart form is broken: {error}") from None
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if len(files) != 1:
         raise HTTPException(422, "the multipart form holds no file; send the image as its file")
-    fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    given = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    fields = dict(given)
+    if len(fields) < len(given) or not fields.keys() <= set(_FIELDS):
+        raise HTTPException(422, f"beside its file the form may hold {' and '.join(_FIELDS)}, once")
     return Form(await files[0].read(), fields)
 
 

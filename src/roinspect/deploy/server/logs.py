@@ -33,12 +33,17 @@ def json_logs() -> Iterator[None]:
     """The program's own logs and the web server's as JSON on stderr, in place of any other form."""
     shown = logging.StreamHandler()
     shown.setFormatter(JsonFormatter())
-    former = {name: logging.getLogger(name).handlers[:] for name in _LOGGERS}
+    former = {
+        name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in _LOGGERS
+    }
     for name in _LOGGERS:
         logging.getLogger(name).handlers[:] = [shown]
+        # An engine may have given the root a handler, which would write every line once more, as text.
+        logging.getLogger(name).propagate = False
     logging.getLogger("uvicorn").setLevel(logging.INFO)
     try:
         yield
     finally:
-        for name, handlers in former.items():
+        for name, (handlers, propagate) in former.items():
             logging.getLogger(name).handlers[:] = handlers
+            logging.getLogger(name).propagate = propagate

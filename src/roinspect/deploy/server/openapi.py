@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from typing import Any
+
+from roinspect.deploy.server.protocol import OUTPUTS
 
 _ERROR = {
     "content": {
@@ -11,13 +14,41 @@ _ERROR = {
         }
     }
 }
+_KEY = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+
+
+def complete(described: dict[str, Any], names: Sequence[str], open_routes: Container[str] | None) -> None:
+    """Add to an OpenAPI document what is known once the server starts.
+
+    Args:
+        described: FastAPI's account of the routes; changed in place.
+        names: of the models.
+        open_routes: those that need no API key; None where none does.
+    """
+    known = {"type": "string", "enum": list(names)}
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] in ("name", "model"):
+                    parameter["schema"] = known
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                if "model" in content["schema"].get("properties", {}):
+                    content["schema"]["properties"]["model"] = known
+            if open_routes is not None and path not in open_routes:
+                operation["security"] = [{name: []} for name in _KEY]
+                operation["responses"]["401"] = {"description": "no or a wrong API key", **_ERROR}
+    if open_routes is not None:
+        described["components"] = {"securitySchemes": _KEY}
 
 
 def _refusals(**reasons: str) -> dict[int | str, dict[str, Any]]:
     return {int(status[1:]): {"description": reason, **_ERROR} for status, reason in reasons.items()}
 
 
-NO_MODEL = _refusals(_404="no such model")
+NO_MODEL = _refusals(_404="no such model", _422="no such request")
 _BUSY = _refusals(
     _400="the body broke off",
     _408="the body is late",
@@ -29,6 +60,9 @@ _BUSY = _refusals(
     _503="the result cannot be kept",
     _504="no verdict in time",
 )
+_BUSY[429]["headers"] = {
+    "Retry-After": {"required": True, "description": "seconds", "schema": {"type": "integer", "minimum": 1}}
+}
 _NUMBER = {"type": "number"}
 VERDICT: dict[int | str, dict[str, Any]] = (
     NO_MODEL
@@ -79,7 +113,7 @@ IMAGE_BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/octet-stream": _BINARY,
-            "image/*": _BINARY,
+            **{f"image/{kind}": _BINARY for kind in ("png", "jpeg", "tiff", "bmp", "webp")},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -89,10 +123,37 @@ IMAGE_BODY: dict[str, Any] = {
                         "part_id": {"type": "string", "maxLength": 200},
                     },
                     "required": ["image"],
+                    "additionalProperties": False,
                 }
             },
         },
     },
+}
+_PARAMETERS = {"type": "object"}
+_TENSOR = {
+    "type": "object",
+    "properties": {
+        "name": {"const": "image"},
+        "datatype": {"const": "UINT8"},
+        "shape": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1},
+            "minItems": 4,
+            "maxItems": 4,
+            "description": "images, height and width of the model, 3",
+        },
+        "data": {"type": "array", "description": "whole numbers from 0 to 255, nested or not"},
+        "parameters": {
+            "type": "object",
+            "properties": {"binary_data_size": {"type": "integer", "minimum": 0}},
+        },
+    },
+    "required": ["name", "datatype", "shape"],
+}
+_OUTPUT = {
+    "type": "object",
+    "properties": {"name": {"enum": list(OUTPUTS)}, "parameters": _PARAMETERS},
+    "required": ["name"],
 }
 INFER_BODY: dict[str, Any] = {
     "requestBody": {
@@ -102,15 +163,10 @@ INFER_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "id": {"type": "string"},
-                        "inputs": {
-                            "type": "array",
-                            "items": {"type": "object"},
-                            "minItems": 1,
-                            "maxItems": 1,
-                        },
-                        "outputs": {"type": "array", "items": {"type": "object"}},
-                        "parameters": {"type": "object"},
+                        "id": {"type": "string", "maxLength": 200},
+                        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1, "maxItems": 1},
+                        "outputs": {"type": "array", "items": _OUTPUT},
+                        "parameters": _PARAMETERS,
                     },
                     "required": ["inputs"],
                 }

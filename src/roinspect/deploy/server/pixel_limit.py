@@ -13,6 +13,8 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WIDTHS, _HEIGHTS = (256, 322), (257, 323)
 """TIFF's tags of the image's and of its tiles' sides: a decoder makes room for either."""
+_MOST_ENTRIES = 65535
+"""In a directory; a BigTIFF may claim 64 bits of them."""
 
 
 def check_pixels(data: bytes, limit: int) -> None:
@@ -51,12 +53,14 @@ def _png(data: bytes) -> int:
 
 
 def _jpeg(data: bytes) -> int | None:
-    # Every frame counts, wherever it stands: a decoder takes the first, and a liar may add others. Bytes that
-    # only look like a frame, in a comment or a thumbnail, must not count: so segments are walked.
+    # Every frame up to the end counts: a decoder takes the first, and a liar may add others. Bytes that only
+    # look like a frame, in a comment, a thumbnail or behind the end, must not count: so segments are walked.
     most, position = 0, 2
     while match := _JPEG_MARKER.search(data, position):
         marker, position = data[match.end() - 1], match.end()
-        if marker in (0x01, 0xD8, 0xD9):
+        if marker == 0xD9:
+            break
+        if marker in (0x01, 0xD8):
             continue
         (length,) = struct.unpack_from(">H", data, position)
         if marker in _JPEG_FRAMES:
@@ -73,8 +77,9 @@ def _bmp(data: bytes) -> int:
 
 
 def _webp(data: bytes) -> int | None:
+    end = 8 + struct.unpack_from("<I", data, 4)[0]
     most, position = 0, 12
-    while position + 8 <= len(data):
+    while position + 8 <= min(end, len(data)):
         kind, length = struct.unpack_from("<4sI", data, position)
         start = position + 8
         if kind == b"VP8X":
@@ -101,6 +106,8 @@ def _tiff(data: bytes) -> int | None:
     offset, count, entry = ("8xQ", "Q", "HH8x8s") if is_big else ("4xI", "H", "HH4x4s")
     (directory,) = struct.unpack_from(f"{order}{offset}", data)
     (entries,) = struct.unpack_from(f"{order}{count}", data, directory)
+    if entries > _MOST_ENTRIES:
+        return None
     start, size = directory + struct.calcsize(f"={count}"), struct.calcsize(f"={entry}")
     widths: list[int] = []
     heights: list[int] = []

@@ -11,6 +11,7 @@ import uvicorn
 
 from roinspect.backends import Engine
 from roinspect.deploy.server.app import create_app
+from roinspect.deploy.server.connections import IDLE_S, guarded
 from roinspect.deploy.server.logs import json_logs
 from roinspect.deploy.server.models import Model
 from roinspect.deploy.server.service import Service
@@ -70,6 +71,9 @@ def serve(
             app,
             host=host,
             port=port,
+            http=guarded(settings),
+            ws="none",
+            timeout_keep_alive=round(IDLE_S),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from roinspect.deploy.server.line import Line, Work
 from roinspect.deploy.server.metrics import Metrics
 from roinspect.deploy.server.models import Loaded, Model
+from roinspect.deploy.server.pace import Pace
 from roinspect.deploy.server.settings import ServeSettings
 from roinspect.deploy.spool import Spool
 from roinspect.errors import UserError
@@ -37,7 +38,7 @@ class Service:
     ) -> None:
         self.models, self.settings, self.spools = models, settings, spools or {}
         self.metrics = Metrics()
-        self._in_flight = 0
+        self._pace = Pace(settings.deadline_s)
         self._stop = threading.Event()
         self._lines: dict[str, Line] = {}
         self._watcher = threading.Thread(target=self._watch, name="roinspect-reload", daemon=True)
@@ -84,15 +85,16 @@ class Service:
         Raises:
             HTTPException: 429, all are taken.
         """
-        if self._in_flight >= self.settings.queue:
-            raise HTTPException(429, "too many requests at once; try again", {"Retry-After": "1"})
-        self._in_flight += 1
-        self.metrics.in_flight.set(self._in_flight)
+        if self._pace.inside >= self.settings.queue:
+            wait = {"Retry-After": str(self._pace.wait_s())}
+            raise HTTPException(429, "too many requests at once; try again", wait)
+        self._pace.enter()
+        self.metrics.in_flight.set(self._pace.inside)
         try:
             yield
         finally:
-            self._in_flight -= 1
-            self.metrics.in_flight.set(self._in_flight)
+            self._pace.leave()
+            self.metrics.in_flight.set(self._pace.inside)
 
     async def inspect(
         self,

@@ -1,0 +1,109 @@
+"""What the proofs have found, as Markdown for the docs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tables import markdown
+
+
+def tables(results: Path) -> dict[str, Callable[[], str]]:
+    """Text by marker; each raises FileNotFoundError where nothing is measured."""
+
+    def told(name: str, shown: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
+        def table() -> str:
+            found = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+            if not found.get("is_over", True):
+                raise FileNotFoundError
+            where = [
+                found["model"],
+                *([f"schemathesis {found['schemathesis']}"] if "schemathesis" in found else []),
+            ]
+            return f"{shown(found)}\n\n{', '.join(where)}; {found['machine']}."
+
+        return table
+
+    every = {"soak": _soak, "quiet": _quiet, "kill": _kill, "schema": _schema, "fuzz": _fuzz}
+    return {name: told(name, shown) for name, shown in every.items()}
+
+
+def _soak(found: dict[str, Any]) -> str:
+    kinds: dict[str, list[str]] = {}
+    for key, count in found["answers"].items():
+        kind, _, status = key.rpartition(" ")
+        kinds.setdefault(kind, []).append(f"{count:,} x {status}")
+    measures = [
+        (
+            "duration, senders",
+            f"{found['seconds'] / 60:.0f} minutes, {found['senders']} and {found['slow_senders']} slow ones",
+        ),
+        ("queue, deadline", f"{found['queue']}, {found['deadline_s']} s"),
+        *((f"answers: {kind}", ", ".join(answers)) for kind, answers in kinds.items()),
+        ("lost answers, wrong answers", f"{found['lost']}, {found['wrong']}"),
+        ("results told, missing at the receiver", f"{found['results_told']:,}, {found['results_missing']}"),
+        ("good verdicts per second", str(found["good_per_second"])),
+        (
+            "latency p50, p99, longest",
+            f"{found['p50_ms']:,}, {found['p99_ms']:,}, {found['slowest_ms']:,} ms",
+        ),
+        ("memory", ", ".join(f"{value:.0f} MB at {at}" for at, value in found["memory_mb"].items())),
+        ("highest memory", f"{found['memory_peak_mb']:.0f} MB"),
+        ("`Retry-After`", _range([int(second) for second in found["retry_after_s"]], "s")),
+        ("tracebacks in the log", str(found["tracebacks"])),
+    ]
+    return markdown(("", ""), measures)
+
+
+def _quiet(found: dict[str, Any]) -> str:
+    good, refused = found["answers"]["good 200"], found["answers"]["good 429"]
+    return (
+        f"{found['seconds'] / 60:.0f} minutes, {good:,} good verdicts ({refused:,} x 429), "
+        f"{found['good_per_second']} a second; p50 {found['p50_ms']:,}, p99 {found['p99_ms']:,}, "
+        f"longest {found['slowest_ms']:,} ms; {found['lost']} lost, {found['wrong']} wrong."
+    )
+
+
+def _kill(found: dict[str, Any]) -> str:
+    spooled = found["spooled_at_a_kill"]
+    return markdown(
+        ("", ""),
+        [
+            ("kills; absences of the receiver", f"{found['kills']}; {found['receiver_absences']}"),
+            ("results in the spool at a kill", _range([spooled["least"], spooled["most"]], "")),
+            ("told, delivered", f"{found['told']:,}, {found['delivered']:,}"),
+            ("lost", str(found["lost"])),
+            ("delivered twice, under the same id", str(found["delivered_twice"])),
+            ("delivered, but killed before the sender was told", str(found["delivered_untold"])),
+            ("changed, or left in the spool", str(found["changed"] + found["left_in_spool"])),
+        ],
+    )
+
+
+def _schema(found: dict[str, Any]) -> str:
+    verdict = "nothing" if found["finds_nothing"] else "faults"
+    examples = f"{found['examples_per_operation']} examples of each operation"
+    return f"{found['requests']:,} requests, {examples}: it finds {verdict}."
+
+
+def _fuzz(found: dict[str, Any]) -> str:
+    statuses = sorted({status for told in found["statuses"].values() for status in told})
+    rows = [
+        (kind, *(f"{told.get(status, 0):,}" for status in statuses))
+        for kind, told in found["statuses"].items()
+    ]
+    told = (
+        f"{found['bodies']:,} bodies: {found['faults']} faults, the slowest answer after "
+        f"{found['slowest_s']:.2f} s, {found['tracebacks']} tracebacks. Memory: "
+        + ", ".join(f"{value:.0f} MB after {int(number):,}" for number, value in found["memory_mb"].items())
+        + "."
+    )
+    return f"{markdown(('sent', *statuses), rows)}\n\n{told}"
+
+
+def _range(values: list[int], unit: str) -> str:
+    if not values:
+        return "–"
+    return f"{min(values)} to {max(values)} {unit}".strip()
