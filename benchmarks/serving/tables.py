@@ -26,7 +26,7 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
 
         return table
 
-    every = {"soak": _soak, "quiet": _quiet, "kill": _kill, "schema": _schema, "fuzz": _fuzz}
+    every = {"soak": _soak, "kill": _kill, "schema": _schema, "fuzz": _fuzz}
     return {name: told(name, shown) for name, shown in every.items()}
 
 
@@ -55,15 +55,6 @@ def _soak(found: dict[str, Any]) -> str:
         ("tracebacks in the log", str(found["tracebacks"])),
     ]
     return markdown(("", ""), measures)
-
-
-def _quiet(found: dict[str, Any]) -> str:
-    good, refused = found["answers"]["good 200"], found["answers"]["good 429"]
-    return (
-        f"{found['seconds'] / 60:.0f} minutes, {good:,} good verdicts ({refused:,} x 429), "
-        f"{found['good_per_second']} a second; p50 {found['p50_ms']:,}, p99 {found['p99_ms']:,}, "
-        f"longest {found['slowest_ms']:,} ms; {found['lost']} lost, {found['wrong']} wrong."
-    )
 
 
 def _kill(found: dict[str, Any]) -> str:
