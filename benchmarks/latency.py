@@ -1,0 +1,223 @@
+"""From a photograph's bytes to a verdict: how long, how many a second, how soon; beside anomalib's.
+
+    python benchmarks/latency.py models [256]     # trains ours shortly, exports all; goes on where it stopped
+    python benchmarks/latency.py ours 256x640     # every method and engine
+    python benchmarks/latency.py rivals 256       # OpenVINO, beside anomalib's DRAEM, PaDiM and PatchCore
+    python benchmarks/latency.py startup          # import, load and first verdict, in fresh processes
+    python benchmarks/latency.py --tables         # puts the results into docs/speed.md
+
+Within a run all are measured in turns, so that what slows the machine slows all alike; nothing else should
+run meanwhile. Needs ``pip install 'roinspect[train,openvino,weights,peers]'`` and the ball screw's
+photographs in ROINSPECT_DATA; models are kept in ROINSPECT_WORK.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import latency_tables
+import numpy as np
+from cost import convolution, flops, timed
+from latency_models import METHODS, ROOT, SIZES, WORK, Contender, make, own, photographs, rival
+from machine import machine
+
+from roinspect.pixels import read_image
+
+Rates: TypeAlias = dict[int, list[tuple[float, float]]]
+
+RESULTS = ROOT / "benchmarks" / "results" / "latency"
+SINGLE_S, MANY_S, NETWORK_S = 1.5, 1.0, 0.5
+LONGEST_S = 10.0
+"""A batch that takes longer is not tried."""
+PROCESSES = 10
+STARTUP = """
+import sys, time
+from roinspect import Inspector
+body = open(sys.argv[3], "rb").read()
+verdict = Inspector.load(sys.argv[1], sys.argv[2]).inspect(body)
+print(time.time(), verdict.is_defect, "torch" in sys.modules)
+"""
+
+
+class Measured:
+    """What came of one contender, over all rounds."""
+
+    def __init__(self, contender: Contender, bodies: Sequence[bytes], size: str) -> None:
+        self.contender, self.bodies, self.size = contender, bodies, size
+        self.singles: list[float] = []
+        # By batch size, in images/s, each with the machine's rate about then in GFLOP/s.
+        self.many: Rates = {}
+        self.network: Rates = {}
+        contender.one(bodies[0])
+
+    def round(self, peak: float) -> None:
+        """One turn; `peak` is the machine's rate around it, in GFLOP/s."""
+        one, many, network = self.contender.one, self.contender.many, self.contender.network
+        taken = _until(SINGLE_S, one, self.bodies)
+        self.singles += taken
+        expected = statistics.median(taken)
+        for batch in self.contender.batches:
+            if batch > 1 and batch * expected > LONGEST_S:
+                continue
+            count = batch * max(1, round(MANY_S / expected / batch))
+            bodies = list(islice(cycle(self.bodies), count))
+            rate = count / timed(partial(many, bodies, batch))
+            self.many.setdefault(batch, []).append((rate, peak))
+            if network is not None:
+                images = np.stack([read_image(body) for body in bodies[:batch]])
+                times = _until(NETWORK_S, network, [images])
+                rate = batch / statistics.median(times)
+                self.network.setdefault(batch, []).append((rate, peak))
+
+    def result(self) -> dict[str, Any]:
+        """What the result file keeps."""
+        gflop = self.contender.terms["gflop"]
+        found = {
+            **self.contender.terms,
+            "size": self.size,
+            "single_ms_median": 1000 * statistics.median(self.singles),
+            "single_ms_p99": 1000 * float(np.quantile(self.singles, 0.99)),
+            "singles": len(self.singles),
+            "images_per_second": _medians(self.many),
+            "share_of_peak": _share(gflop, self.many),
+        }
+        if self.network:
+            found["network_images_per_second"] = _medians(self.network)
+            found["network_share_of_peak"] = _share(gflop, self.network)
+        return found
+
+
+def _until(seconds: float, work: Callable[[Any], object], on: Sequence[Any]) -> list[float]:
+    """Seconds of every call, one after the other until so many are over; at least two."""
+    taken: list[float] = []
+    for one in cycle(on):
+        taken.append(timed(partial(work, one)))
+        if sum(taken) >= seconds and len(taken) >= 2:
+            break
+    return taken
+
+
+def _medians(rates: Rates) -> dict[int, float]:
+    return {batch: statistics.median(rate for rate, _ in of) for batch, of in rates.items()}
+
+
+def _share(gflop: float, rates: Rates) -> float:
+    """The best batch size's share of the machine's rate, as the median of the rounds' ratios."""
+    return max(statistics.median(gflop * rate / peak for rate, peak in of) for of in rates.values())
+
+
+def in_turns(file: Path, contenders: Sequence[Contender], size: str, seconds: float) -> None:
+    """Rounds over all contenders while time is left, and at least two; the file is written after each."""
+    began, bodies = time.monotonic(), photographs(size)
+    conv = convolution()
+    conv_gflop = flops(conv) / 1e9
+    every = [Measured(contender, bodies, size) for contender in contenders]
+    peaks: list[float] = []
+    lasted, rounds = 0.0, 0
+    while rounds < 2 or time.monotonic() - began + lasted < seconds:
+        start = time.monotonic()
+        for one in every:
+            peak = conv_gflop / statistics.median(timed(conv) for _ in range(5))
+            peaks.append(peak)
+            one.round(peak)
+        rounds, lasted = rounds + 1, time.monotonic() - start
+        print(f"round {rounds}: {lasted:.0f} s", flush=True)
+        write(
+            file,
+            {
+                "rounds": rounds,
+                "convolution_gflop_per_second": statistics.median(peaks),
+                "contenders": [one.result() for one in every],
+            },
+        )
+
+
+def measure_ours(size: str, seconds: float) -> None:
+    ways = [("torch", "float32")]
+    ways += [(engine, kind) for engine in ("onnxruntime", "openvino") for kind in ("float32", "int8")]
+    found = [own(name, size, engine, kind) for name in METHODS for engine, kind in ways]
+    in_turns(RESULTS / f"ours-{size}.json", [one for one in found if one], size, seconds)
+
+
+def measure_rivals(size: str, seconds: float) -> None:
+    found = [own(name, size, "openvino") for name in METHODS]
+    # OpenVINO chooses bfloat16 by itself where the processor has it; ours ask for float32.
+    found += [rival(name, size, kind) for name in ("draem", "padim", "patchcore") for kind in (None, "f32")]
+    found += [rival("patchcore-pair", size)]
+    in_turns(RESULTS / f"rivals-{size}.json", [one for one in found if one], size, seconds)
+
+
+def measure_startup() -> None:
+    """Wall time from the start of a process to its first verdict, in turns."""
+    ways = [
+        (name, size, engine) for name in METHODS for size in SIZES for engine in ("onnxruntime", "openvino")
+    ]
+    taken: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {size: Path(scratch) / f"{size}.jpg" for size in SIZES}
+        for size, file in files.items():
+            file.write_bytes(photographs(size)[0])
+        for _ in range(PROCESSES):
+            for name, size, engine in ways:
+                words = [sys.executable, "-c", STARTUP, WORK / f"{name}-{size}", engine, files[size]]
+                start = time.time()
+                told = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+                assert told[2] == "False", "torch was imported"
+                taken[name, size, engine].append(float(told[0]) - start)
+    rows = [
+        {
+            "method": name,
+            "size": size,
+            "engine": engine,
+            "median_s": statistics.median(times),
+            "slowest_s": max(times),
+            "processes": len(times),
+        }
+        for (name, size, engine), times in taken.items()
+    ]
+    write(RESULTS / "startup.json", {"starts": rows})
+
+
+def write(file: Path, found: dict[str, Any]) -> None:
+    packages = ("onnxruntime", "openvino", "anomalib", "numpy", "opencv-python-headless")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"machine": machine(), "versions": versions, **found}, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("models", "ours", "rivals", "startup"), nargs="?")
+    parser.add_argument("size", choices=SIZES, nargs="?", help="one size; both where none is named")
+    parser.add_argument("--seconds", type=float, default=400, help="of one size's rounds")
+    parser.add_argument("--tables", action="store_true", help="only write the tables into the docs")
+    given = parser.parse_args()
+    for size in [given.size] if given.size else SIZES:
+        if given.what == "models":
+            make(size)
+        elif given.what == "ours":
+            measure_ours(size, given.seconds)
+        elif given.what == "rivals":
+            measure_rivals(size, given.seconds)
+    if given.what == "startup":
+        measure_startup()
+    if given.tables:
+        latency_tables.write(RESULTS, ROOT / "docs" / "speed.md")
+
+
+if __name__ == "__main__":
+    main()

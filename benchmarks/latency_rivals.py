@@ -1,0 +1,105 @@
+"""anomalib's models as its users deploy them: exported by anomalib, run by its OpenVINOInferencer.
+
+Neither pretrained weights nor what was fitted changes how long a network takes. So weights are random, and
+what fitting would have filled (PaDiM's Gaussians, PatchCore's memory) holds random numbers in the same
+shapes; all else is anomalib's default, its post-processing included.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cost import flops
+
+RIVALS = ("draem", "padim", "patchcore", "patchcore-pair")
+"""PatchCore's export takes the two images that it was traced with, and no other number: "patchcore-pair".
+Asked for a fixed shape, it is traced with one: "patchcore"."""
+PHOTOGRAPHS = 200
+"""Good parts that PatchCore's memory stands for; its default keeps a tenth of their patches."""
+
+
+class Rival:
+    """An exported model behind anomalib's inferencer.
+
+    Args:
+        folder: where `build` has put it.
+        precision: as OpenVINO's INFERENCE_PRECISION_HINT; None leaves it to OpenVINO, as anomalib does.
+
+    Attributes:
+        precision: that is used.
+    """
+
+    def __init__(self, folder: Path, precision: str | None = None) -> None:
+        from anomalib.deploy import OpenVINOInferencer
+
+        # It makes its cache wherever it is started.
+        before = Path.cwd()
+        os.chdir(folder)
+        try:
+            config = {"INFERENCE_PRECISION_HINT": precision} if precision else None
+            file = folder / "weights" / "openvino" / "model.xml"
+            self._inferencer = OpenVINOInferencer(file, device="CPU", config=config)
+        finally:
+            os.chdir(before)
+        hint = self._inferencer.model.get_property("INFERENCE_PRECISION_HINT")
+        self.precision = {"f32": "float32", "bf16": "bfloat16"}[hint.get_type_name()]
+
+    def __call__(self, bodies: Sequence[bytes]) -> None:
+        """Photographs' bytes to verdicts, in one batch."""
+        from PIL import Image
+
+        images = [Image.open(io.BytesIO(body)).convert("RGB") for body in bodies]
+        if len(images) == 1:
+            labels = self._inferencer.predict(images[0]).pred_label
+        else:
+            labels = self._inferencer.predict(np.stack([np.asarray(image) for image in images])).pred_label
+        assert labels is not None and labels.size == len(bodies)
+
+
+def build(name: str, size_hw: tuple[int, int], folder: Path) -> float:
+    """Export one of anomalib's models below a folder; returns the GFLOP of one image."""
+    model = _fitted(name.removesuffix("-pair"), size_hw, folder)
+    # As after a validation: without thresholds it would give no verdict.
+    values = {"_{}_threshold": 0.5, "{}_min": 0.0, "{}_max": 1.0}
+    for place in ("image", "pixel"):
+        for buffer, value in values.items():
+            getattr(model.post_processor, buffer.format(place)).fill_(value)
+    model.eval()
+    with torch.inference_mode():
+        count = flops(lambda: model(torch.rand(1, 3, *size_hw)))
+    is_fixed = name == "patchcore"
+    model.to_openvino(folder, input_size=size_hw, onnx_kwargs={"dynamic_axes": {}} if is_fixed else {})
+    return count / 1e9
+
+
+def _fitted(name: str, size_hw: tuple[int, int], folder: Path) -> Any:
+    from anomalib.models import Draem, Padim, Patchcore
+
+    from roinspect.evaluation.peer_textures import write_textures
+
+    torch.manual_seed(0)
+    pixels, parts = size_hw[0] * size_hw[1], {"evaluator": False, "visualizer": False}
+    if name == "draem":
+        # It asks for textures before it is trained, and would fetch them.
+        write_textures(folder / "textures")
+        return Draem(
+            dtd_dir=folder / "textures", pre_processor=Draem.configure_pre_processor(size_hw), **parts
+        )
+    if name == "padim":
+        padim = Padim(pre_trained=False, pre_processor=Padim.configure_pre_processor(size_hw), **parts)
+        places, channels = pixels // 16, padim.model.n_features
+        padim.model.gaussian.mean = torch.randn(channels, places)
+        padim.model.gaussian.inv_covariance = torch.eye(channels).repeat(places, 1, 1)
+        return padim
+    patchcore = Patchcore(
+        pre_trained=False, pre_processor=Patchcore.configure_pre_processor(size_hw), **parts
+    )
+    width = sum(patchcore.model.feature_extractor.out_dims)
+    patchcore.model.memory_bank = torch.rand(PHOTOGRAPHS * (pixels // 64) // 10, width)
+    return patchcore
