@@ -5,15 +5,16 @@ PYTEST_ARGS ?= -n 2
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := src tests $(wildcard benchmarks)
+SOURCES := src tests docs/hooks $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format venv clean
+.PHONY: help demo test lint docs format venv clean
 
 help:
 	@echo "make demo    a synthetic product, from photographs to a verdict (half a minute on 2 cores, and the install)"
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    the pages of docs/ as a site, in site/; a warning is an error"
 	@echo "make format  put the code in order"
 	@echo "make venv    only install, for development"
 	@echo "make clean   remove .venv and caches"
@@ -29,6 +30,9 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+
+docs: $(VENV)/.stamp-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(VENV)/.stamp-dev
 	$(BIN)/ruff check --fix $(SOURCES)
@@ -51,5 +55,5 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ import pytest
 
 from roinspect import __version__, cli
 from roinspect.bundle import SCHEMA_VERSION, Threshold, read_bundle, read_weights, save_bundle
-from roinspect.cli import VERBS, main
+from roinspect.cli import VERBS, main, roi
 from roinspect.pixels import image_size, read_image, write_image
 
 DATA = Path(os.environ.get("ROINSPECT_DATA", Path(__file__).parents[1] / "../shared/data"))
@@ -238,7 +238,8 @@ def test_help_loads_nothing_heavy(arguments: str, absent: str) -> None:
 
 
 def test_a_verb_is_one_file_and_one_row() -> None:
-    assert {module.name for module in pkgutil.iter_modules(cli.__path__)} == set(VERBS)
+    files = {module.name for module in pkgutil.iter_modules(cli.__path__)}
+    assert files == {*VERBS, *(f"roi_{name}" for name in roi.VERBS)}
 
 
 def test_python_m_is_the_same_command() -> None:

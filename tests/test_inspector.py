@@ -153,7 +153,8 @@ def test_the_network_sees_batches_without_what_could_not_be_read(images: list[Pa
     assert seen == [2, 2] and [row.is_defect for row in rows].count(None) == 5
 
 
-def test_any_number_of_images_fits_into_memory() -> None:
+@pytest.mark.parametrize("streams", [1, 3])
+def test_any_number_of_images_fits_into_memory(streams: int) -> None:
     given = 0
 
     def camera() -> Iterator[NDArray[np.uint8]]:
@@ -162,9 +163,11 @@ def test_any_number_of_images_fits_into_memory() -> None:
             yield np.full((*SIZE, 3), given, np.uint8)
 
     used = 0
-    for used, verdict in enumerate(inspector().inspect_many(camera(), batch_size=4, workers=2), 1):
+    several = Inspector(inspector().bundle, brightness, streams=streams)
+    for used, verdict in enumerate(several.inspect_many(camera(), batch_size=4, workers=2), 1):
         assert verdict.pred_score == pytest.approx(used / 255)
-        assert given - used <= 2 + 5 * 4 + 2
+        # Decoded, in the network or on the way to the caller.
+        assert given - used <= 2 + (2 * streams + 3) * 4 + 2
     assert used == 200
 
 
@@ -183,6 +186,20 @@ def test_decoding_the_network_and_the_caller_work_at_the_same_time(monkeypatch: 
         time.sleep(0.02)
     # One after the other is 1.8 s, the slowest alone 0.6 s.
     assert time.perf_counter() - start < 1.2
+
+
+def test_streams_run_side_by_side_and_keep_the_order() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def meeting(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        both.wait()
+        return brightness(batch)
+
+    given = [np.full((*SIZE, 3), value, np.uint8) for value in range(40)]
+    pair = Inspector(inspector().bundle, meeting, streams=2)
+    for batch_size in (1, 4):
+        verdicts = pair.inspect_many(given, batch_size=batch_size)
+        assert [verdict.pred_score for verdict in verdicts] == pytest.approx([v / 255 for v in range(40)])
 
 
 def test_a_caller_that_leaves_early_leaves_no_thread() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
+import os
+import queue
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def open_engine(
     engine: Engine = "auto",
     *,
     threads: int | None = None,
+    streams: int = 1,
     providers: Sequence[str] = (),
 ) -> tuple[Engine, Predict]:
     """Make a bundle's graph ready to run.
@@ -46,7 +48,9 @@ def open_engine(
         path: the bundle.
         bundle: its manifest.
         engine: "auto" takes an exported graph, in OpenVINO or else in ONNX Runtime, and else torch.
-        threads: for one call; None leaves it to the engine, which takes all cores.
+        threads: for one call; None leaves it to the engine, which takes all cores, or an equal share of them
+            with several streams.
+        streams: calls that run side by side when they come from several threads.
         providers: ONNX Runtime's execution providers by name, the preferred one first, such as
             "TensorrtExecutionProvider", "CUDAExecutionProvider"; what they cannot run runs on the CPU.
 
@@ -59,38 +63,46 @@ def open_engine(
     if engine not in get_args(Engine):
         choices = ", ".join(get_args(Engine))
         raise UserError(f"no such engine: {engine}", where="engine", remedy=f"choose one of {choices}")
-    if threads is not None and threads < 1:
-        raise UserError(f"must be at least 1, not {threads}", where="threads")
+    for name, value in (("threads", threads), ("streams", streams)):
+        if value is not None and value < 1:
+            raise UserError(f"must be at least 1, not {value}", where=name)
+    if threads is None and streams > 1:
+        threads = max(1, (os.cpu_count() or 1) // streams)
     if providers and engine not in ("auto", "onnxruntime"):
         raise UserError(f"are ONNX Runtime's, not those of {engine}", where="providers")
     if engine == "auto":
-        return _automatic(path, bundle, threads, providers)
-    return engine, _open(path, bundle, engine, threads, providers)
+        return _automatic(path, bundle, threads, streams, providers)
+    return engine, _open(path, bundle, engine, threads, streams, providers)
 
 
 def open_file(
-    file: Path, form: Format, *, threads: int | None = None, providers: Sequence[str] = ()
+    file: Path,
+    form: Format,
+    *,
+    threads: int | None = None,
+    streams: int = 1,
+    providers: Sequence[str] = (),
 ) -> Predict:
-    """Make an exported file ready to run, wherever it lies.
+    """Make an exported file ready to run, wherever it lies; arguments as of `open_engine`.
 
     Raises:
         UserError: what runs it is not installed, or knows no such provider.
     """
     if form == "onnx":
         return _onnxruntime(file, threads, providers)
-    return (_openvino if form == "openvino" else _torchscript)(file, threads)
+    return _openvino(file, threads, streams) if form == "openvino" else _torchscript(file, threads)
 
 
 def _automatic(
-    path: Path, bundle: Bundle, threads: int | None, providers: Sequence[str]
+    path: Path, bundle: Bundle, threads: int | None, streams: int, providers: Sequence[str]
 ) -> tuple[Engine, Predict]:
     if providers:
-        return "onnxruntime", _open(path, bundle, "onnxruntime", threads, providers)
+        return "onnxruntime", _open(path, bundle, "onnxruntime", threads, streams, providers)
     faults: list[UserError] = []
     engines: tuple[Engine, ...] = ("openvino", "onnxruntime")
     for engine in (engine for engine in engines if has_export(path, FORMATS[engine])):
         try:
-            found = _open(path, bundle, engine, threads, ())
+            found = _open(path, bundle, engine, threads, streams, ())
         except UserError as error:
             faults.append(error)
             continue
@@ -98,7 +110,7 @@ def _automatic(
         return engine, found
     # Without torch it is told what is wrong with the exports; a fault of the weights themselves as it is.
     with contextlib.suppress(_NotInstalledError):
-        found = _open(path, bundle, "torch", threads, ())
+        found = _open(path, bundle, "torch", threads, streams, ())
         _tell(faults, "torch")
         return "torch", found
     if faults:
@@ -116,7 +128,12 @@ def _tell(faults: Sequence[UserError], engine: Engine) -> None:
 
 
 def _open(
-    path: Path, bundle: Bundle, engine: Engine, threads: int | None, providers: Sequence[str]
+    path: Path,
+    bundle: Bundle,
+    engine: Engine,
+    threads: int | None,
+    streams: int,
+    providers: Sequence[str],
 ) -> Predict:
     if engine == "torch":
         return _torch(path, threads)
@@ -127,7 +144,8 @@ def _open(
             f"{path / form}: INT8's verdicts were compared at the threshold {export.threshold:.4g}, "
             f"which now is {bundle.threshold.value:.4g}; export it again to be sure of them"
         )
-    return open_file(graph_file(path, form), form, threads=threads, providers=providers)
+    file = graph_file(path, form)
+    return open_file(file, form, threads=threads, streams=streams, providers=providers)
 
 
 def _onnxruntime(file: Path, threads: int | None, providers: Sequence[str]) -> Predict:
@@ -165,22 +183,31 @@ def _onnxruntime(file: Path, threads: int | None, providers: Sequence[str]) -> P
     return predict
 
 
-def _openvino(file: Path, threads: int | None) -> Predict:
+def _openvino(file: Path, threads: int | None, streams: int) -> Predict:
     try:
         import openvino
     except ImportError:
         raise _not_installed("openvino", "openvino") from None
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": streams,
+    }
     if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    request = openvino.Core().compile_model(file, "CPU", settings).create_infer_request()
-    # One request holds one image's answers at a time.
-    lock = threading.Lock()
+        settings["INFERENCE_NUM_THREADS"] = threads * streams
+    model = openvino.Core().compile_model(file, "CPU", settings)
+    # One request holds one call's answers at a time.
+    free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for _ in range(streams):
+        free.put(model.create_infer_request())
 
     def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        with lock:
+        request = free.get()
+        try:
             found = request.infer({"image": images}, share_inputs=True)
             pred_score, anomaly_map = (np.array(found[name]) for name in _NAMES)
+        finally:
+            free.put(request)
         return pred_score, anomaly_map[:, 0]
 
     return predict

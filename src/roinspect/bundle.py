@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 2
+SEGMENTER = "segmenter"
+"""The method that predicts regions of interest, and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
 
 
@@ -192,6 +194,16 @@ def read_bundle(path: Path) -> Bundle:
         UserError: there is no bundle, it has another schema version, or it was changed since it was written.
     """
     return _bundle(path, _manifest(path))
+
+
+def refuse_segmenter(bundle: Bundle, path: Path) -> None:
+    """Raise a UserError where the bundle predicts regions of interest and a verdict is wanted."""
+    if bundle.method == SEGMENTER:
+        raise UserError(
+            "is a segmenter: it finds regions of interest, no defects",
+            where=path,
+            remedy=f"use: roinspect roi predict {path} DATA --out ROI_FOLDER, or --roi segmenter:{path}",
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.backends import Engine, Predict, open_engine
-from roinspect.bundle import Bundle, read_bundle
+from roinspect.bundle import Bundle, read_bundle, refuse_segmenter
 from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, resize_image
@@ -78,6 +78,7 @@ class Inspector:
         bundle: the manifest; its size and threshold are used.
         predict: runs the inspection graph on images of the bundle's size.
         engine: what runs it, for people.
+        streams: calls of it that run side by side.
 
     Example::
 
@@ -85,10 +86,11 @@ class Inspector:
         rejected = inspector.inspect("part.png").is_defect
     """
 
-    def __init__(self, bundle: Bundle, predict: Predict, engine: str = "") -> None:
+    def __init__(self, bundle: Bundle, predict: Predict, engine: str = "", streams: int = 1) -> None:
         self.bundle = bundle
         self.engine = engine
         self._predict = predict
+        self._streams = streams
 
     @classmethod
     def load(
@@ -97,6 +99,7 @@ class Inspector:
         engine: Engine = "auto",
         *,
         threads: int | None = None,
+        streams: int = 1,
         providers: Sequence[str] = (),
     ) -> Inspector:
         """Load a bundle's inspection graph.
@@ -105,18 +108,24 @@ class Inspector:
             bundle: the folder that training wrote.
             engine: "openvino", "onnxruntime" and "torchscript" run an exported graph, "torch" the weights;
                 "auto" takes OpenVINO, or else ONNX Runtime, where it has a usable export, and else torch.
-            threads: of the network; None leaves it to the engine, which takes all cores.
+            threads: of the network for one image or batch; None leaves it to the engine, which takes all
+                cores, or an equal share of them with several streams.
+            streams: images or batches that the network is busy with side by side in `inspect_many`. As many
+                as there are cores gives the most images a second; 1 the shortest wait for a single one.
             providers: ONNX Runtime's execution providers by name, the preferred one first, such as
                 "TensorrtExecutionProvider", "CUDAExecutionProvider".
 
         Raises:
-            UserError: the bundle is missing, damaged or of another version; an export is missing, damaged or
-                of other weights; an engine or a provider is unknown or not installed.
+            UserError: the bundle is missing, damaged, of another version or a segmenter's; an export is
+                missing, damaged or of other weights; an engine or a provider is unknown or not installed.
         """
         path = Path(bundle)
         manifest = read_bundle(path)
-        taken, predict = open_engine(path, manifest, engine, threads=threads, providers=providers)
-        return cls(manifest, predict, taken)
+        refuse_segmenter(manifest, path)
+        taken, predict = open_engine(
+            path, manifest, engine, threads=threads, streams=streams, providers=providers
+        )
+        return cls(manifest, predict, taken, streams)
 
     @property
     def threshold(self) -> float:
@@ -143,17 +152,20 @@ class Inspector:
         Args:
             images: any number of them, asked for in the caller's thread.
             batch_size: images that the network sees at once; more than one is for GPUs.
-            workers: threads that decode; None is half of the cores.
+            workers: threads that decode; None is half of the cores, but no fewer than there are streams.
 
         Raises:
             UserError: a number is below 1.
         """
-        workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
+        streams = self._streams
+        workers = max(streams, (os.cpu_count() or 1) // 2) if workers is None else workers
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise UserError(f"must be at least 1, not {value}", where=name)
-        prepared = in_threads(self._prepare, images, workers=workers, ahead=workers + 2 * batch_size)
-        answered = in_threads(self._answer, _batches(prepared, batch_size), workers=1, ahead=2)
+        ahead = workers + (streams + 1) * batch_size
+        prepared = in_threads(self._prepare, images, workers=workers, ahead=ahead)
+        batches = _batches(prepared, batch_size)
+        answered = in_threads(self._answer, batches, workers=streams, ahead=streams + 1)
         return in_threads(self._row, chain.from_iterable(answered), workers=1, ahead=2)
 
     # -- the stages ------------------------------------------------------------------------------------------

@@ -18,13 +18,14 @@ from roinspect.bundle import (
     photograph_digest,
     read_bundle,
     read_trained_on,
+    refuse_segmenter,
     replace_threshold,
 )
 from roinspect.calibration import best_f1_threshold, false_reject_threshold
 from roinspect.data.dataset import UNKNOWN_LABEL, stream
 from roinspect.data.records import Record, read_records
-from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
+from roinspect.predicted_roi import with_roi
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def recalibrate(
         way: how to choose.
         split: "val" or "train"; None takes all that is left where photographs were trained on, so what
             training held out; else the val split where there is one, else the train split.
-        roi: where the ROI masks are, as `attach_roi` takes it; used for defective parts with a mask.
+        roi: where the ROI masks are, as `with_roi` takes it; used for defective parts with a mask.
         columns: the manifest's column names.
         batch_size: photographs per pass through the network.
 
@@ -124,6 +125,7 @@ def recalibrate(
         UserError: the bundle or the data cannot be used, or the data have not the parts that are needed.
     """
     bundle = read_bundle(path)
+    refuse_segmenter(bundle, path)
     scored = None
     if data is not None:
         trained_on = read_trained_on(path)
@@ -133,7 +135,7 @@ def recalibrate(
             )
         records = _held_out(trained_on, data, split, columns)
         if way.best_f1:
-            records = attach_roi(records, roi, data, columns=columns)
+            records = with_roi(records, roi, data, columns=columns)
         else:
             records = [record for record in records if record.label == 0]
         if not records:

@@ -116,6 +116,7 @@ def test_what_is_not_exported_says_how_to(bundle: Path) -> None:
     [
         ({"engine": "tensorrt"}, "no such engine: tensorrt; choose one of auto, openvino"),
         ({"threads": 0}, "threads: must be at least 1"),
+        ({"streams": 0}, "streams: must be at least 1"),
         ({"engine": "openvino", "providers": ["CUDAExecutionProvider"]}, "providers: are ONNX Runtime's"),
         ({"providers": ["NoSuchProvider"]}, "has no NoSuchProvider, only .*CPUExecutionProvider"),
         ({"engine": "onnxruntime", "providers": ["CPUExecutionProvider", "TpuProvider"]}, "no TpuProvider,"),
@@ -147,12 +148,15 @@ def test_the_cpu_may_be_named(bundle: Path) -> None:
     assert inspector.engine == "onnxruntime" and np.isfinite(inspector.inspect(PIXELS).pred_score)
 
 
+@pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("engine", [*FORMATS, "torch"])
-def test_threads_may_share_an_inspector(kept: Path, engine: Engine) -> None:
-    inspector = Inspector.load(kept, engine, threads=1)
+def test_threads_may_share_an_inspector(kept: Path, engine: Engine, streams: int) -> None:
+    inspector = Inspector.load(kept, engine, threads=1, streams=streams)
     rng = np.random.default_rng(1)
     images = [rng.integers(0, 40 * number + 20, (64, 96, 3)).astype(np.uint8) for number in range(5)] * 4
     alone = [inspector.inspect(image).pred_score for image in images]
     with ThreadPoolExecutor(4) as pool:
         together = [verdict.pred_score for verdict in pool.map(inspector.inspect, images)]
     assert together == pytest.approx(alone, rel=1e-5)
+    in_turn = [verdict.pred_score for verdict in inspector.inspect_many(images)]
+    assert in_turn == pytest.approx(alone, rel=1e-5)

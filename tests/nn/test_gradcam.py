@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -298,3 +300,18 @@ def test_what_does_not_fit_is_refused() -> None:
         grad_cam(features, logits, 1, against=2)
     with pytest.raises(ValueError, match="target must be"):
         linear_cam(features, head.linear, 1, against=-1)
+
+
+def test_an_empty_map_stays_empty_when_exported(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+
+    class Cam(nn.Module):
+        def forward(self, features: Tensor) -> Tensor:
+            return weighted_cam(features, torch.ones(3))
+
+    file = tmp_path / "cam.onnx"
+    torch.onnx.export(Cam().eval(), (torch.ones(1, 3, 2, 2),), file, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(file)
+    (heat,) = session.run(None, {"features": -torch.ones(1, 3, 2, 2).numpy()})
+    assert (heat == 0).all()

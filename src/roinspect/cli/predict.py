@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,8 @@ def _lines(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
     from roinspect.deploy.batch import Tally, named, predictions
     from roinspect.inspector import Inspector
 
-    tally = Tally()
-    for row in tally.count(predictions(Inspector.load(given.bundle), named(listed, set()), pictures)):
+    tally, inspector = Tally(), Inspector.load(given.bundle, streams=os.cpu_count() or 1)
+    for row in tally.count(predictions(inspector, named(listed, set()), pictures)):
         print(json.dumps(row), flush=True)
     return tally
 
@@ -92,7 +93,8 @@ def _table(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
 
         inspect = partial(predictions_on_ray, given.bundle, pictures=pictures, workers=given.workers)
     else:
-        inspect = partial(predictions, Inspector.load(given.bundle), pictures=pictures)
+        inspector = Inspector.load(given.bundle, streams=os.cpu_count() or 1)
+        inspect = partial(predictions, inspector, pictures=pictures)
     terms = terms_of(given.bundle, pictures)
     try:
         return inspect_to_table(listed, given.out, inspect, terms, pictures, overwrite=given.overwrite)

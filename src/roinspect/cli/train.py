@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from roinspect.arguments import add_data_options, command_parser, nearest, parse
+from roinspect.bundle import SEGMENTER
 from roinspect.errors import UserError
 
 PRESETS = ("compact", "paper")
@@ -57,6 +58,14 @@ def run(arguments: list[str]) -> int:
         overwrite=given.overwrite,
     )
     print(f"The model lies in {given.out}, what happened on the way in {given.out}.run.")
+    if bundle.method == SEGMENTER:
+        found = bundle.metrics
+        print(
+            f"On {found['held_out_images']} held-out photographs its regions and the drawn ones have an IoU "
+            f"of {found['held_out_iou']:.3f} on average, {found['held_out_lowest_iou']:.3f} at the least."
+        )
+        print(f"Next: roinspect roi predict {given.out} {given.data} --out ROI_FOLDER")
+        return 0
     print(f"A part is rejected from score {bundle.threshold.value:.4g} on: {bundle.threshold.origin}.")
     same_roi = "" if given.roi == "auto" else f" --roi {given.roi}"
     print(f"Next: roinspect evaluate {given.out} {given.data}{same_roi}")

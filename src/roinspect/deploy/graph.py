@@ -100,7 +100,7 @@ def write_openvino(onnx_file: Path, file: Path) -> None:
 def write_torchscript(graph: InspectionGraph, size_hw: tuple[int, int], file: Path) -> None:
     """Write a graph as TorchScript, for `torch.jit.load` and LibTorch."""
     example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
-    with _quiet(), _rounded_sizes(), torch.no_grad():
+    with _quiet(), torch.no_grad():
         traced = torch.jit.trace(FromPixels(graph).eval(), (example,), check_trace=False)
         torch.jit.save(torch.jit.freeze(traced), file)
 
@@ -125,16 +125,6 @@ def _keep_axes(model: Any) -> None:
             image, axes = node.input_values()
             dropped = ops.squeeze(reduce(image, axes, True), axes)
             node.output(0).replace(dropped.output(0))
-
-
-@contextmanager
-def _rounded_sizes() -> Iterator[None]:
-    """While torch traces, a size is a tensor, which Python cannot round without this."""
-    torch.Tensor.__round__ = lambda size: round(size.item())  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del torch.Tensor.__round__  # type: ignore[attr-defined]
 
 
 @contextmanager

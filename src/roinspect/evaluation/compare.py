@@ -25,7 +25,6 @@ from roinspect import __version__
 from roinspect.arguments import nearest
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records
-from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.evaluation.arms import (
     PLAIN,
@@ -41,11 +40,12 @@ from roinspect.evaluation.job import Job, records_to_test
 from roinspect.evaluation.job_files import JobFiles
 from roinspect.evaluation.peers import RIVALS, peer_names, refuse_unknown_peer
 from roinspect.evaluation.schedule import Engine, run_all
-from roinspect.methods.method import METHODS
+from roinspect.methods.method import INSPECTING, METHODS
 from roinspect.pixels import parse_size
+from roinspect.predicted_roi import with_roi
 from roinspect.runs import fingerprint
 
-ALL = (*METHODS, *RIVALS)
+ALL = (*INSPECTING, *RIVALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,17 @@ class CompareSettings:
         if strangers := sorted(set(self.settings) - set(self.methods)):
             raise UserError("is not among the --methods", where=f"--settings.{strangers[0]}")
         for name in self.methods:
-            if name in METHODS:
+            if name in INSPECTING:
                 continue
+            if name in METHODS:
+                raise UserError(
+                    "finds regions of interest, no defects",
+                    where=name,
+                    remedy=f"compare {', '.join(INSPECTING)}; it serves as --roi segmenter:BUNDLE",
+                )
             if not peer_names() and name not in RIVALS:
-                near = nearest(name, METHODS)
-                remedy = f'use {", ".join(METHODS)}, or for others run: pip install "roinspect[peers]"'
+                near = nearest(name, INSPECTING)
+                remedy = f'use {", ".join(INSPECTING)}, or for others run: pip install "roinspect[peers]"'
                 raise UserError(f"no such method{near}", where=name, remedy=remedy)
             refuse_unknown_peer(name)
 
@@ -123,7 +129,7 @@ def compare(
         out: the folder to write to; jobs that are done there are not run again, but for those whose maps the
             arm `roi-predicted` needs and has not seen.
         settings: what to compare.
-        roi: where the ROI masks are, as `attach_roi` takes it: our methods learn from those of the training
+        roi: where the ROI masks are, as `with_roi` takes it: our methods learn from those of the training
             images, the measures and the arm `roi-at-test` use those of the test images.
         columns: the manifest's column names.
         tell: is given a line as each job ends.
@@ -181,7 +187,7 @@ def compare(
     own_terms = {}
     if any(job.is_ours for job in jobs):
         # Ours learn from the masks of the training images; others' need none of them.
-        learnt = attach_roi(everything, roi, data, columns=columns)
+        learnt = with_roi(everything, roi, data, columns=columns)
         own_terms = {"training_roi_sha256": fingerprint(record.roi_path for record in learnt)}
     files = JobFiles(out, terms, own_terms, with_predicted_roi)
     outcomes = {job: files.outcome(job) for job in jobs}

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect import __version__
-from roinspect.bundle import Bundle
+from roinspect.bundle import Bundle, refuse_segmenter
 from roinspect.data.dataset import UNKNOWN_LABEL, Loaded, Sample, stream
 from roinspect.data.records import read_records
-from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.evaluation.examples import choose, load_examples
 from roinspect.evaluation.metrics import RoiMetrics
@@ -26,6 +25,7 @@ from roinspect.evaluation.report import ModelReport, ReportContent, write_report
 from roinspect.evaluation.values import MetricValues
 from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.pixels import resize_image, resize_mask
+from roinspect.predicted_roi import with_roi
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def evaluate_models(
         bundle_paths: one bundle, or two.
         data: a folder or a manifest, as `read_records` takes it.
         out: the folder to write to; files of an earlier evaluation are replaced.
-        roi: where the ROI masks are, as `attach_roi` takes it; used for the measures, never by a model.
+        roi: where the ROI masks are, as `with_roi` takes it; used for the measures, never by a model.
         columns: the manifest's column names.
         split: "train", "val" or "test".
         batch_size: photographs per pass through a network.
@@ -140,7 +140,7 @@ def evaluate_models(
             where=data,
             remedy="add some, or name another split; `roinspect check` lists what there is",
         )
-    records = attach_roi(records, roi, data, columns=columns)
+    records = with_roi(records, roi, data, columns=columns)
 
     parts, start = list[Part](), time.perf_counter()
     min_pixels = int(models[0].bundle.training.get("min_defect_pixels", 1))
@@ -209,7 +209,10 @@ def _load(bundle_paths: Sequence[Path]) -> list[Model]:
     names = [path.resolve().name for path in bundle_paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in bundle_paths]
-    return [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
+    models = [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
+    for model in models:
+        refuse_segmenter(model.bundle, model.path)
+    return models
 
 
 def _inspected(batch: Sequence[Loaded], models: Sequence[Model]) -> list[Part]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.data.records import Record, read_records
-from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
 from roinspect.evaluation.contender import Scored, run_contender
 from roinspect.evaluation.peers import run_peer
 from roinspect.methods.method import METHODS
+from roinspect.predicted_roi import absolute_roi, with_roi
 
 HELD_OUT = 0.15
 """Share of the good training images that no method trains on: ours set their thresholds with them."""
@@ -33,7 +33,7 @@ class Job:
         budget_seconds: time for training.
         threads: CPU threads.
         log: file for all that is printed.
-        roi: where the ROI masks are, as `attach_roi` takes it.
+        roi: where the ROI masks are, as `with_roi` takes it.
         columns: the manifest's column names.
         textures: as `run_peer`, like the next one.
         limit_seconds: after which a training that does not heed the budget is ended.
@@ -76,7 +76,7 @@ def records_to_test(data: Path, roi: str, columns: Mapping[str, str]) -> list[Re
         raise UserError(
             "no photographs in the test split", where=data, remedy="add some; see `roinspect check`"
         )
-    return attach_roi(records, roi, data, columns=columns)
+    return with_roi(records, roi, data, columns=columns)
 
 
 def run(job: Job, stop: threading.Event | None = None) -> Scored:
@@ -107,12 +107,11 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
             environment=environment,
             stop=stop,
         )
-    # A folder or a mask of its own is meant from here; the process stands elsewhere.
-    is_path = job.roi not in ("auto", "none") and not job.roi.startswith("column:")
     request = {
         "method": job.method,
         "data": str(job.data.resolve()),
-        "roi": str(Path(job.roi).resolve()) if is_path else job.roi,
+        # What is meant from here; the process stands elsewhere.
+        "roi": absolute_roi(job.roi),
         "columns": dict(job.columns),
         "seed": job.seed,
         "batch_size": job.batch_size,

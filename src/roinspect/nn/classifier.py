@@ -126,8 +126,10 @@ class Classifier(nn.Module):
     def _pool(self, features: Tensor, roi_logits: Tensor | None) -> Tensor:
         """(N, C, h, w) to (N, C): the mean over the cells with the most evidence, the ROI's own first."""
         cells = features.flatten(2)
-        count = max(1, round(self.pooling * cells.shape[2]))
-        if count >= cells.shape[2]:
+        # While torch traces, a size is a tensor, which Python cannot round.
+        every = int(cells.shape[2])
+        count = max(1, round(self.pooling * every))
+        if count >= every:
             return cells.mean(2)
         weights = head_weights(self.linear, DEFECT, against=self.against, norm=self.norm).detach()
         evidence = torch.einsum("ncp,c->np", cells.detach().float(), weights)

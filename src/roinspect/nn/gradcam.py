@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 SMALLEST = 1e-8
-"""Added to the maximum that a heatmap is divided by, so that an empty one stays empty."""
+"""The least that a heatmap is divided by, so that an empty one stays empty."""
 
 
 def grad_cam(
@@ -151,7 +151,8 @@ def weighted_cam(features: Tensor, weights: Tensor) -> Tensor:
         # Not `len`, which would fix the batch's size in an exported graph.
         weights = weights.to(features.dtype).expand(features.shape[0], -1)
         heat = torch.einsum("nchw,nc->nhw", features, weights).unsqueeze(1).relu()
-        return heat / (heat.amax((1, 2, 3), keepdim=True) + SMALLEST)
+        # Not added: the ONNX exporter takes so small a summand for 0, and an empty heatmap would be 0/0.
+        return heat / heat.amax((1, 2, 3), keepdim=True).clamp_min(SMALLEST)
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -1,0 +1,156 @@
+"""What every export of every method answers to files of many kinds, beside the trained network itself.
+
+    python benchmarks/parity.py             # trains what is missing, exports, compares: minutes
+    python benchmarks/parity.py --tables    # puts the result into docs/deploy.md
+
+Sixty of the ball screw's test photographs are cut to odd sizes and written as colour and grey PNG, 16-bit
+grey PNG, PNG with alpha, and JPEG that EXIF turns. The network in torch is given what `read_image` makes of a
+file, the export the file's bytes through `Inspector`. Needs ``pip install 'roinspect[dev]'`` and the images
+in ROINSPECT_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from machine import machine
+from models import DATA, MODELS, photographs, trained
+from numpy.typing import NDArray
+from tables import markdown, put
+
+from roinspect import Inspector, UserError
+from roinspect.deploy.export import export
+from roinspect.exported import Format
+from roinspect.methods.method import load_graph, predict
+from roinspect.pixels import read_image, resize_image
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "parity.json"
+DOCS = ROOT / "docs" / "deploy.md"
+COUNT = 60
+
+EXPORTS: dict[str, tuple[Format, bool, Any]] = {
+    "ONNX": ("onnx", False, "onnxruntime"),
+    "OpenVINO": ("openvino", False, "openvino"),
+    "TorchScript": ("torchscript", False, "torchscript"),
+    "ONNX INT8": ("onnx", True, "onnxruntime"),
+    "OpenVINO INT8": ("openvino", True, "openvino"),
+}
+"""The format, whether in INT8, and the engine."""
+
+_TURNED = b"Exif\0\0" + struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, 6) + bytes(4)
+"""An EXIF block that says: turn me by a quarter."""
+
+
+def encoded(suffix: str, pixels: NDArray[Any]) -> bytes:
+    return bytes(cv2.imencode(suffix, pixels)[1])
+
+
+def files() -> Iterator[bytes]:
+    """One photograph after the other, cut to an odd size and written in one of five ways."""
+    random, found = np.random.default_rng(0), photographs("test")
+    for number, place in enumerate(np.linspace(0, len(found) - 1, COUNT).astype(int)):
+        image = read_image(found[place])[..., ::-1]
+        image = image[
+            : image.shape[0] - 2 * random.integers(8) - 1, : image.shape[1] - 2 * random.integers(8) - 1
+        ]
+        grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY)
+        fine = random.integers(0, 257, grey.shape)
+        veil = np.full(grey.shape, 128 + number, np.uint8)
+        jpeg = encoded(".jpg", np.rot90(image))
+        yield (
+            encoded(".png", image),
+            encoded(".png", grey),
+            encoded(".png", np.minimum(grey.astype(np.uint32) * 257 + fine, 65535).astype(np.uint16)),
+            encoded(".png", np.dstack((image, veil))),
+            jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(_TURNED) + 2) + _TURNED + jpeg[2:],
+        )[number % 5]
+
+
+def compared(bundle: Path, engine: Any, given: Sequence[bytes], answers: Sequence[Any]) -> dict[str, Any]:
+    inspector = Inspector.load(bundle, engine)
+    least = 0.01 * inspector.threshold
+    scores, maps, changed, rejected = list[float](), list[float](), 0, 0
+    for data, (score, anomaly_map) in zip(given, answers, strict=True):
+        verdict = inspector.inspect(data)
+        assert verdict.anomaly_map is not None and verdict.anomaly_map.shape == anomaly_map.shape
+        scores.append(abs(verdict.pred_score - score) / max(abs(score), least))
+        highest = max(float(np.abs(anomaly_map).max()), least)
+        maps.append(float(np.abs(verdict.anomaly_map - anomaly_map).max()) / highest)
+        changed += verdict.is_defect != (score >= inspector.threshold)
+        rejected += score >= inspector.threshold
+    return {"score": max(scores), "map": max(maps), "changed": changed, "rejected": int(rejected)}
+
+
+def measure(name: str, given: Sequence[bytes]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = Path(shutil.copytree(trained(name), Path(scratch) / "bundle"))
+        manifest, graph = load_graph(bundle)
+        answers = []
+        for data in given:
+            image = read_image(data)
+            (score,), (anomaly_map,) = predict(graph, resize_image(image, manifest.size_hw)[None])
+            answers.append((float(score), resize_image(anomaly_map, image.shape[:2])))
+        for title, (to, is_int8, engine) in EXPORTS.items():
+            told = list[str]()
+            try:
+                export(bundle, to, int8=DATA if is_int8 else None, tell=told.append)
+            except UserError:
+                found[title] = {"refused": told[-1]}
+            else:
+                found[title] = compared(bundle, engine, given, answers)
+            print(name, title, found[title], flush=True)
+    return found
+
+
+def table() -> str:
+    kept = json.loads(RESULT.read_text(encoding="utf-8"))
+    rows = []
+    for name, found in kept["models"].items():
+        for title, one in found.items():
+            if "refused" in one:
+                # As `roinspect export` says it.
+                cells = [
+                    "–",
+                    "–",
+                    f"refused, {one['refused'].split('changed: ')[1].split('.')[0]} of those held out",
+                ]
+            else:
+                cells = [f"{one['score']:.1e}", f"{one['map']:.1e}", str(one["changed"])]
+            rows.append([name, title, *cells])
+    heads = ["model", "export", "score, largest difference", "map, largest difference", "verdicts changed"]
+    return f"{markdown(heads, rows)}\n\n{COUNT} photographs for each; {kept['machine']}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", help=", ".join(MODELS))
+    parser.add_argument("--tables", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.tables:
+        put(DOCS, {"parity": table})
+        return
+    given = list(files())
+    kept = json.loads(RESULT.read_text(encoding="utf-8")) if arguments.models and RESULT.exists() else {}
+    models = dict(kept.get("models", {}))
+    for name in arguments.models or MODELS:
+        models[name] = measure(name, given)
+        RESULT.write_text(
+            json.dumps({"machine": machine(), "models": models}, indent=1) + "\n", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""`roinspect doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roinspect.arguments import command_parser, parse
+
+if TYPE_CHECKING:
+    from roinspect.doctor import Diagnosis
+
+
+def run(arguments: list[str]) -> int:
+    """Say what is installed, what is missing for each verb, and how to get it."""
+    parser = command_parser("doctor", "[--json]")
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of the tables")
+    given = parse(parser, arguments)
+
+    from roinspect.cli import EXTRAS, VERBS
+    from roinspect.doctor import Needs, diagnose
+
+    train, openvino = Needs(("train",)), "OpenVINO exports"
+    needs = dict.fromkeys(VERBS, Needs()) | {
+        "train": train,
+        "evaluate": train,
+        "calibrate": train,
+        "demo": train,
+        "export": Needs(("train",), {"openvino": "--to openvino"}),
+        "predict": Needs((), {"openvino": openvino, "scale": "Parquet, --engine ray"}),
+        "watch": Needs((), {"openvino": openvino}),
+        "serve": Needs(("serve",), {"openvino": openvino}),
+        "roi": Needs((), {"openvino": openvino, "train": "segmenters without an export"}),
+        "studio": Needs(("studio", "train")),
+        "compare": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--engine ray"}),
+    }
+    found = diagnose(needs, EXTRAS)
+    if given.json:
+        import dataclasses
+        import json
+
+        print(json.dumps(dataclasses.asdict(found), indent=1))
+    else:
+        _show(found)
+    return 1 if found.faults else 0
+
+
+def _show(found: Diagnosis) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    machine = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _machine(found):
+        machine.add_row(f"[bold]{name}", value)
+    verbs = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("verb", "", "what is missing"):
+        verbs.add_column(heading)
+    for state in found.verbs:
+        lacks = [f"[red]{', '.join(state.missing)}"] if state.missing else []
+        lacks += [f"[dim]{extra}: for {use}" for extra, use in state.optional.items()]
+        verbs.add_row(state.verb, "[green]runs" if state.runs else "[red]does not run", "\n".join(lacks))
+    console.print(machine, "", verbs, sep="\n")
+    for line in (*found.faults, *found.remarks):
+        console.print(f"\n{line}", markup=False, soft_wrap=True)
+    if found.install:
+        console.print(f"\nTo have all of it: {found.install}", markup=False, soft_wrap=True)
+
+
+def _machine(found: Diagnosis) -> list[tuple[str, str]]:
+    versions = found.packages
+    built_for = f"CUDA {found.torch_cuda}" if found.torch_cuda else "CPUs"
+    torch = f"{versions['torch']}, for {built_for}" if versions["torch"] else "not installed"
+    weights = [f"{name}: {'here' if is_here else 'not here'}" for name, is_here in found.weights.items()]
+    return [
+        ("roinspect", f"{found.roinspect}, Python {found.python}, {found.platform}"),
+        ("CPU cores", str(found.cores)),
+        ("GPUs", ", ".join(found.gpus) or "none that nvidia-smi tells of"),
+        ("torch", torch),
+        ("ONNX Runtime", f"{versions['onnxruntime']}: {', '.join(found.onnxruntime_providers)}"),
+        ("OpenVINO", f"{versions['openvino'] or 'not installed'} {', '.join(found.openvino_devices)}"),
+        ("weights", ", ".join(weights)),
+    ]

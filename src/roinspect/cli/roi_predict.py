@@ -1,0 +1,69 @@
+"""`roinspect roi predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from roinspect.arguments import command_parser, parse
+from roinspect.errors import UserError
+
+
+def run(arguments: list[str]) -> int:
+    """Masks for photographs that have none, by a trained segmenter."""
+    parser = command_parser("roi predict", "SEGMENTER DATA --out ROI_FOLDER [--certain X]")
+    parser.add_argument("segmenter", type=Path, help="folder that `roinspect train segmenter` wrote")
+    parser.add_argument("data", type=Path, help="folder of photographs, sorted or not, or a manifest")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the masks, such as DATA/roi; what is drawn there stays, an ended run goes on",
+    )
+    parser.add_argument(
+        "--certain",
+        type=float,
+        help="masks of a lower confidence are worth a look; by default 0.9 of the lowest held-out one",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="predict masks anew that another segmenter made there and nobody changed",
+    )
+    parser.add_argument("--columns", type=dict[str, str], default={}, help="the manifest's own column names")
+    given = parse(parser, arguments)
+    if given.certain is not None and not 0 <= given.certain <= 1:
+        raise UserError(f"must lie in [0, 1], not {given.certain:g}", where="--certain")
+
+    from roinspect.deploy.roi_prediction import SHEET, TABLE, predict_rois
+
+    try:
+        tree = predict_rois(
+            given.segmenter,
+            given.data,
+            given.out,
+            columns=given.columns,
+            certain=given.certain,
+            overwrite=given.overwrite,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
+    failed = [row for row in tree.rows if row.origin == "none"]
+    if len(failed) == len(tree.rows):
+        raise UserError(
+            f"no mask came of {len(failed)} photographs (first: {failed[0].error})",
+            where=given.data,
+            remedy="check the paths, and the segmenter's held-out IoU",
+        )
+    print(
+        f"Of {len(tree.rows):,} photographs {tree.count('predicted'):,} have a predicted mask and "
+        f"{tree.count('drawn'):,} a drawn one; {len(failed):,} have none."
+    )
+    if failed:
+        print(f"Without: {failed[0].key}: {failed[0].error}; all are in {given.out / TABLE}.")
+    if tree.count("predicted"):
+        print(
+            f"{tree.unsure:,} masks have a confidence below {tree.certain:.3f}; look at "
+            f"{given.out / SHEET}, and draw anew what is wrong: a drawn mask stays."
+        )
+    print(f"Use them: roinspect train {given.data} --roi {given.out} --out BUNDLE")
+    return 0

@@ -1,0 +1,24 @@
+"""`roinspect studio`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from roinspect.arguments import command_parser, parse
+
+
+def run(arguments: list[str]) -> int:
+    """From photographs to a running inspection in the browser."""
+    parser = command_parser("studio", "[FOLDER] [--port PORT] [--host HOST]")
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of photographs to open")
+    parser.add_argument(
+        "--host", type=str, default="127.0.0.1", help="address; others than this machine need the token"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="0 takes a free one")
+    given = parse(parser, arguments)
+
+    from roinspect.deploy.studio.app import serve
+
+    serve(given.folder, host=given.host, port=given.port, token=os.environ.get("ROINSPECT_STUDIO_TOKEN", ""))
+    return 0

@@ -1,0 +1,73 @@
+"""What came of the photographs in a camera's folder."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from roinspect.bundle import read_bundle
+from roinspect.deploy.studio.inspectors import draw
+from roinspect.deploy.studio.jobs import Job
+from roinspect.deploy.studio.shell import card, cards, note, plain, verdict_badge
+from roinspect.deploy.studio.thumbnails import data_uri, unreadable_uri
+from roinspect.errors import UserError
+from roinspect.pixels import read_image
+
+LATEST = 12
+
+
+def camera(job: Job) -> str:
+    """What came of the camera's photographs, the latest first."""
+    state = job.state()
+    results = Path(job.commands[0][job.commands[0].index("--out") + 1])
+    model = Path(job.commands[0][2])
+    rows = deque[dict[str, Any]](maxlen=LATEST)
+    count = rejected = 0
+    try:
+        with results.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    rows.append(json.loads(line))
+                    count, rejected = count + 1, rejected + bool(rows[-1].get("is_defect"))
+    except OSError:
+        pass
+    head = {
+        "running": note(f"Following {job.commands[0][1]} with {job.subject}; you may close this page."),
+        "failed": note(job.fault(), "problem"),
+    }.get(state, note("Not following any more."))
+    figures = (
+        f'<div class="tally"><div><b>{count:,}</b>inspected</div><div><b>{rejected:,}</b>rejected</div></div>'
+    )
+    return plain(head, figures, cards((_row(row, model) for row in reversed(rows)), large=True))
+
+
+def _row(row: dict[str, Any], model: Path) -> str:
+    path = str(row.get("image_path", ""))
+    if "error" in row:
+        told = verdict_badge(None) + f"<span class='name'>{escape(row['error'])}</span>"
+        return card(unreadable_uri(), Path(path).name, told)
+    words = verdict_badge(bool(row["is_defect"])) + f" {row['pred_score']:.3g}"
+    picture = _picture(path, row.get("mtime_ns"), str(row.get("map")), float(row.get("map_factor", 0)), model)
+    return card(picture, Path(path).name, words)
+
+
+@lru_cache(maxsize=4 * LATEST)
+def _picture(path: str, changed: object, map_path: str, factor: float, model: Path) -> str:
+    """The photograph with the heat that was found in it, as far as both are still there."""
+    try:
+        image = read_image(path)
+        grey = cv2.imread(map_path, cv2.IMREAD_UNCHANGED)
+        if grey is None:
+            return data_uri(image, 420)
+        heat = grey.astype(np.float32) * factor
+        level = read_bundle(model).map_level(float(heat.max()), heat)
+        return data_uri(draw(image, heat, level), 420)
+    except UserError:
+        return unreadable_uri()

@@ -1,0 +1,114 @@
+"""Who may come in, and what a page may load: nothing that is not the studio's own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "roinspect_studio"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# Gradio compiles its components' templates in the browser, which needs unsafe-eval.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+
+_ASK = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>roinspect studio</title>
+<body style="font:1.1rem system-ui;max-width:32rem;margin:3rem auto;padding:0 1rem">
+<h1>roinspect studio</h1><p>%s</p><form method="get">
+<label>Token<br><input name="token" type="password" autofocus style="font:inherit;width:100%%;padding:.5rem">
+</label><p><button style="font:inherit;padding:.5rem 1.2rem">Open</button></p></form>
+<p>The token stands in the window where the studio was started.</p></body></html>"""
+
+
+class Guard:
+    """Lets requests through that may come in, and forbids the browser to load anything from elsewhere.
+
+    Without a token only this machine is served, under its own names: a page on the internet that lets its own
+    name lead to this machine gets no answer. Requests that change something must come from the studio's page.
+
+    Args:
+        app: what answers.
+        token: asked for once per browser, which then keeps a cookie; "" asks for none.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._token and _name(host) not in LOOPBACK:
+            return PlainTextResponse(f"{host}: this studio serves its own machine only\n", 403)
+        origin = headers.get("origin")
+        if scope["method"] not in _SAFE and origin is not None and urlsplit(origin).netloc != host:
+            return PlainTextResponse("the request comes from another site\n", 403)
+        if not self._token or self._is_known(_cookie(headers)):
+            return None
+        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in asked if name == "token"), None)
+        if given is not None and self._is_known(given):
+            # Taken out of the address: it would stay in the history and go along when the address is copied.
+            rest = urlencode([pair for pair in asked if pair[0] != "token"])
+            answer = RedirectResponse("?" + rest if rest else scope["path"], 303)
+            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+            return answer
+        told = "This studio asks for a token." if given is None else "That token is not the right one."
+        return HTMLResponse(_ASK % told, 401, {"Cache-Control": "no-store"})
+
+    def _is_known(self, given: str) -> bool:
+        # Digests are of one length: a comparison of the tokens themselves would tell theirs.
+        return hmac.compare_digest(_digest(given), _digest(self._token))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""

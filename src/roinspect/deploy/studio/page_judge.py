@@ -1,0 +1,193 @@
+"""Page 4: what the model says about photographs whose label is known, and where to draw the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from roinspect.bundle import Threshold, read_bundle, replace_threshold
+from roinspect.deploy.studio import results
+from roinspect.deploy.studio.adding import move
+from roinspect.deploy.studio.jobs import latest, start
+from roinspect.deploy.studio.judging import counts, one_of, wall
+from roinspect.deploy.studio.models import evaluation_path, model_path, names
+from roinspect.deploy.studio.project import Projects
+from roinspect.deploy.studio.shell import SELECT, as_note, begin, chosen_key, html, note, opened, plain, told
+from roinspect.deploy.studio.store import read_json
+from roinspect.deploy.studio.training import judge_command
+
+TICK_S = 1.5
+WHICH = [
+    ("all, highest score first", "all"),
+    ("wrong verdicts", "wrong"),
+    ("rejected", "rejected"),
+    ("passed", "passed"),
+]
+
+
+def judge_page(blocks: Any, projects: Projects) -> None:
+    """Build the page."""
+    page = begin(blocks, projects, "/judge")
+    html(
+        plain(
+            "<h2>Judge</h2><p>Move the line until too few good parts are rejected and no bad one passes.</p>"
+        )
+    )
+    with gr.Row(equal_height=True):
+        model = gr.Dropdown(
+            [], label="Model", scale=3, interactive=True, filterable=False, elem_id="judged-model"
+        )
+        again = gr.Button("Judge the test photographs", scale=1)
+    said = html()
+    threshold = gr.Slider(
+        0,
+        1,
+        value=0.5,
+        label="Rejected from this score on",
+        interactive=True,
+        buttons=[],
+        elem_id="threshold",
+    )
+    tally = html(elem_id="tally")
+    keep = gr.Button("Keep this threshold", variant="primary")
+    kept = html()
+    which = gr.Radio(WHICH, value="all", label="Show")
+    at = gr.Number(0, visible=False)
+    photographs = html(js_on_load=SELECT, elem_id="results")
+    with gr.Row():
+        back = gr.Button("‹ Higher scores", size="sm")
+        on = gr.Button("Lower scores ›", size="sm")
+    key = gr.Textbox(visible=False)
+    with gr.Column(visible=False) as detail:
+        shown = html(elem_id="result")
+        wrong = gr.Button("This verdict is wrong")
+        with gr.Row():
+            label = gr.Radio([("good", 0), ("defective", 1)], value=0, label="The part is")
+            kind = gr.Textbox(label="Kind of defect", placeholder="scratch")
+            split = gr.Radio(
+                [("train with it", "train"), ("test with it", "test")], value="train", label="From now on"
+            )
+        add = gr.Button("Add it to the data so")
+        added = html()
+    timer = gr.Timer(TICK_S, active=False)
+    view = [page.project, model, threshold, which, at]
+    live = [tally, photographs, at]
+
+    def show(id: str) -> tuple[Any, ...]:
+        project = projects.get(id) if id else projects.current
+        found = names(project) if project else []
+        picked = found[0] if found else None
+        missing = as_note(lambda: str(model_path(projects.shown(), picked)) and "")
+        if missing or project is None:
+            return (gr.Dropdown(found, value=picked), missing, *_nothing())
+        return (gr.Dropdown(found, value=picked), *load(project.id, picked))
+
+    def load(id: str, name: str | None) -> tuple[Any, ...]:
+        project = opened(page, id)
+        path = model_path(project, name)
+        value = read_bundle(path).threshold.value
+        job = latest(project, "judge")
+        if job is not None and job.subject == name and job.state() == "running":
+            return (plain(note(f"Judging, {job.seconds():.0f} s so far ...")), *_nothing(is_waiting=True))
+        if job is not None and job.subject == name and job.state() == "failed":
+            return (plain(note(job.fault(), "problem")), *_nothing())
+        missing = as_note(lambda: str(results.read_results(path)) and "")
+        if missing:
+            return (missing, *_nothing())
+        found = results.read_results(path)
+        low, high, step = results.slider_range(found, value)
+        slider = gr.Slider(low, high, value=value, step=step, interactive=True)
+        return (
+            about(path),
+            slider,
+            *counts_and_wall(project.id, name, value, "all", 0),
+            gr.Timer(active=False),
+        )
+
+    def counts_and_wall(id: str, name: str | None, value: float, only: Any, place: float) -> tuple[Any, ...]:
+        project = opened(page, id)
+        found = results.read_results(model_path(project, name))
+        cards, place = wall(project, found, value, only, int(place))
+        return counts(found, value), cards, place
+
+    def first(id: str, name: str | None, value: float, only: Any) -> tuple[Any, ...]:
+        return counts_and_wall(id, name, value, only, 0)
+
+    def back_one(id: str, name: str | None, value: float, only: Any, place: float) -> tuple[Any, ...]:
+        return counts_and_wall(id, name, value, only, place - 1)
+
+    def on_one(id: str, name: str | None, value: float, only: Any, place: float) -> tuple[Any, ...]:
+        return counts_and_wall(id, name, value, only, place + 1)
+
+    def judge(id: str, name: str | None) -> tuple[Any, ...]:
+        project = opened(page, id)
+        path = model_path(project, name)
+        start(project, "judge", path.name, [judge_command(project, path.name, project.roi())])
+        return load(id, name)
+
+    def keep_it(id: str, name: str | None, value: float) -> str:
+        path = model_path(opened(page, id), name)
+        replace_threshold(path, Threshold(value, "set by hand in the studio"))
+        return plain(note(f"Kept: {path.name} rejects from {value:.4g} on.", link=("Run it", "/run")))
+
+    def pick(id: str, name: str | None, value: float, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
+        project, picked = opened(page, id), chosen_key(event)
+        yield gr.Column(visible=True), plain(note(f"Looking at {picked} ...")), picked, 0, "", ""
+        words, result = one_of(project, model_path(project, name), picked, value)
+        truth, said_kind = max(0, result.label), result.category if result.label == 1 else ""
+        yield gr.Column(visible=True), words, picked, truth, said_kind, ""
+
+    def mark(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
+        project = opened(page, id)
+        path = model_path(project, name)
+        _, result = one_of(project, path, picked, value)
+        results.mark_wrong(path, result, value)
+        words, marked = one_of(project, path, picked, value)
+        return words, max(0, marked.label), ""
+
+    def put(id: str, picked: str, truth: int, said_kind: str, to: str) -> str:
+        project = opened(page, id)
+        new = move(project, picked, label=int(truth), kind=said_kind or "", split=to)
+        word = "good" if int(truth) == 0 else "defective"
+        return plain(
+            note(
+                f"{new} is now {word}, to {to} with. Train again to learn from it.", link=("Train", "/train")
+            )
+        )
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    whole = [said, threshold, *live, timer]
+    blocks.load(told(show), page.project, [model, *whole], **quiet)
+    model.input(told(load), [page.project, model], whole, **quiet)
+    again.click(told(judge), [page.project, model], whole, **quiet)
+    timer.tick(told(load), [page.project, model], whole, **quiet)
+    threshold.input(told(first), view[:4], live, trigger_mode="always_last", **quiet)
+    which.input(told(first), view[:4], live, **quiet)
+    back.click(told(back_one), view, live, **quiet)
+    on.click(told(on_one), view, live, **quiet)
+    keep.click(told(keep_it), [page.project, model, threshold], kept, **quiet)
+    photographs.select(
+        told(pick), [page.project, model, threshold], [detail, shown, key, label, kind, added], **quiet
+    ).success(js="() => document.getElementById('result').scrollIntoView({ behavior: 'smooth' })")
+    wrong.click(told(mark), [page.project, model, threshold, key], [shown, label, added], **quiet).success(
+        told(counts_and_wall), view, live, **quiet
+    )
+    add.click(told(put), [page.project, key, label, kind, split], added, **quiet)
+
+
+def about(model: Path) -> str:
+    """The threshold and where it comes from, and what the results are worth."""
+    threshold = read_bundle(model).threshold
+    parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
+    measured = read_json(evaluation_path(model) / "metrics.json")
+    if isinstance(measured, dict) and measured.get("split") == "train":
+        told_ = "There are no test photographs. These were trained on, so the result flatters the model."
+        parts.append(note(told_, "warning"))
+    return plain(*parts)
+
+
+def _nothing(*, is_waiting: bool = False) -> tuple[Any, ...]:
+    return gr.Slider(interactive=False), "", "", 0, gr.Timer(active=is_waiting)

@@ -1,0 +1,213 @@
+"""Page 5: inspect new photographs, follow a camera's folder, and take the model along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from roinspect.deploy.studio.adding import add
+from roinspect.deploy.studio.camera import camera as camera_words
+from roinspect.deploy.studio.inspectors import inspector, picture
+from roinspect.deploy.studio.jobs import Job, latest, start
+from roinspect.deploy.studio.models import model_path, names
+from roinspect.deploy.studio.project import Project, Projects
+from roinspect.deploy.studio.shell import (
+    SELECT,
+    as_note,
+    begin,
+    card,
+    cards,
+    chosen_key,
+    html,
+    note,
+    opened,
+    plain,
+    told,
+    verdict_badge,
+)
+from roinspect.deploy.studio.thumbnails import data_uri, unreadable_uri
+from roinspect.errors import UserError
+from roinspect.exported import has_export
+from roinspect.inspector import Verdict
+
+TICK_S = 2.0
+MOST_SHOWN = 60
+LATEST = 12
+
+
+def run_page(blocks: Any, projects: Projects) -> None:
+    """Build the page."""
+    page = begin(blocks, projects, "/run")
+    html(plain("<h2>Run</h2>"))
+    model = gr.Dropdown([], label="Model", interactive=True, filterable=False, elem_id="run-model")
+    said = html()
+    with gr.Tab("Photographs"):
+        files = gr.File(label="Drop photographs here", file_count="multiple", elem_id="drop")
+        answer = html(js_on_load=SELECT, elem_id="verdicts")
+        at = gr.Textbox(visible=False)
+        with gr.Column(visible=False) as detail:
+            shown = html(elem_id="verdict")
+            with gr.Row():
+                label = gr.Radio([("good", 0), ("defective", 1)], value=0, label="The part is really")
+                kind = gr.Textbox(label="Kind of defect", placeholder="scratch")
+                split = gr.Radio(
+                    [("train with it", "train"), ("test with it", "test")], value="train", label="Use it to"
+                )
+            put_button = gr.Button("Add it to the data")
+            added = html()
+    with gr.Tab("Camera folder"):
+        folder = gr.Textbox(label="Folder that the camera writes into", elem_id="camera")
+        with gr.Row():
+            follow = gr.Button("Follow the folder", variant="primary")
+            leave = gr.Button("Stop following", interactive=False)
+        camera = html(elem_id="camera-verdicts")
+    with gr.Tab("Take it along"):
+        html(
+            plain(
+                "<p>A model for the PC on the line: it needs no training software there. The answers of the "
+                "exported model are compared with the trained one's before it is kept.</p>"
+            )
+        )
+        export = gr.Button("Export for the line", variant="primary")
+        exported = html(elem_id="exported")
+    timer = gr.Timer(TICK_S, active=False)
+    ticking = [camera, exported, follow, leave, timer]
+
+    def show(id: str) -> tuple[Any, ...]:
+        project = projects.get(id) if id else projects.current
+        found = names(project) if project else []
+        picked = found[0] if found else None
+        missing = as_note(lambda: str(model_path(projects.shown(), picked)) and "")
+        return (gr.Dropdown(found, value=picked), missing, *look(id, picked))
+
+    def look(id: str, name: str | None) -> tuple[Any, ...]:
+        project = projects.get(id) if id else projects.current
+        watch = latest(project, "watch") if project else None
+        ship = latest(project, "export") if project else None
+        is_watching = watch is not None and watch.state() == "running"
+        is_shipping = ship is not None and ship.state() == "running"
+        return (
+            as_note(lambda: camera_words(watch)) if watch else "",
+            as_note(lambda: _exported(project, name, ship)) if project and name else "",
+            gr.Button(interactive=not is_watching),
+            gr.Button(interactive=is_watching),
+            gr.Timer(active=is_watching or is_shipping),
+        )
+
+    def inspect(id: str, name: str | None, dropped: list[str] | None) -> Iterator[tuple[Any, ...]]:
+        paths = list(dropped or ())
+        hidden = gr.Column(visible=False)
+        if not paths:
+            yield "", hidden
+            return
+        yield plain(note(f"Inspecting {len(paths):,} photographs ...")), hidden
+        ready = inspector(model_path(opened(page, id), name))
+        items = list[str]()
+        for index, verdict in enumerate(ready.inspect_many(paths)):
+            items += [_card(verdict, str(index))] if index < MOST_SHOWN else []
+            if index % 6 == 5 or index + 1 == len(paths):
+                head = (
+                    f"<p>{index + 1:,} of {len(paths):,} photographs inspected; press one to look closer.</p>"
+                )
+                yield plain(head, cards(iter(items), large=True)), hidden
+
+    def pick(
+        id: str, name: str | None, dropped: list[str] | None, event: gr.EventData
+    ) -> Iterator[tuple[Any, ...]]:
+        picked = chosen_key(event)
+        path = _dropped(dropped, picked)
+        yield gr.Column(visible=True), plain(note(f"Looking at {path.name} ...")), picked, 0, ""
+        verdict = inspector(model_path(opened(page, id), name)).inspect(path)
+        yield gr.Column(visible=True), _large(verdict), picked, int(bool(verdict.is_defect)), ""
+
+    def put(id: str, dropped: list[str] | None, picked: str, truth: int, said_kind: str, to: str) -> str:
+        path = _dropped(dropped, picked)
+        new = add(opened(page, id), path, label=int(truth), kind=said_kind or "", split=to)
+        told_ = f"Added as {new}. Draw its region if it needs one of its own, then train again."
+        return plain(note(told_, link=("Region", "/region")))
+
+    def follow_it(id: str, name: str | None, typed: str) -> tuple[Any, ...]:
+        project = opened(page, id)
+        path, place = model_path(project, name), projects.folder(typed)
+        out = project.state / "watch" / path.name
+        words = ["watch", str(place), str(path), "--out", f"{out}.jsonl", "--maps", str(out)]
+        start(project, "watch", path.name, [words])
+        return look(id, name)
+
+    def leave_it(id: str, name: str | None) -> tuple[Any, ...]:
+        job = latest(opened(page, id), "watch")
+        if job is not None and job.state() == "running":
+            job.stop()
+        return look(id, name)
+
+    def export_it(id: str, name: str | None) -> tuple[Any, ...]:
+        project = opened(page, id)
+        path = model_path(project, name)
+        start(project, "export", path.name, [["export", str(path), "--to", "onnx"]])
+        return look(id, name)
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    which = [page.project, model]
+    blocks.load(told(show), page.project, [model, said, *ticking], **quiet)
+    model.input(told(look), which, ticking, **quiet)
+    files.change(told(inspect), [*which, files], [answer, detail], api_visibility="private")
+    answer.select(told(pick), [*which, files], [detail, shown, at, label, added], **quiet).success(
+        js="() => document.getElementById('verdict').scrollIntoView({ behavior: 'smooth' })"
+    )
+    put_button.click(told(put), [page.project, files, at, label, kind, split], added, **quiet)
+    follow.click(told(follow_it), [*which, folder], ticking, **quiet)
+    leave.click(told(leave_it), which, ticking, **quiet)
+    export.click(told(export_it), which, ticking, **quiet)
+    timer.tick(told(look), which, ticking, **quiet)
+
+
+def _dropped(dropped: list[str] | None, index: str) -> Path:
+    if not dropped or not index.isdigit() or int(index) >= len(dropped):
+        raise UserError("is not here any more", where="the photograph", remedy="drop it once more")
+    return Path(dropped[int(index)])
+
+
+def _card(verdict: Verdict, key: str) -> str:
+    name = Path(verdict.image_path).name
+    if verdict.error is not None:
+        words = verdict_badge(None) + f"<span class='name'>{escape(verdict.error.partition(': ')[2])}</span>"
+        return card(unreadable_uri(), name, words)
+    words = verdict_badge(verdict.is_defect) + f" {verdict.pred_score:.3g}"
+    return card(data_uri(picture(verdict), 420), name, words, key=key)
+
+
+def _large(verdict: Verdict) -> str:
+    assert verdict.image is not None
+    found = len(verdict.regions)
+    words = f"score {verdict.pred_score:.4g}, rejected from {verdict.threshold:.4g} on; {found} places found"
+    pairs = ((verdict.image, "the photograph"), (picture(verdict), "heat: dark is low, yellow is high"))
+    figures = "".join(
+        f'<figure><img src="{data_uri(image, 640)}" alt="{told_}"><figcaption>{told_}</figcaption></figure>'
+        for image, told_ in pairs
+    )
+    head = (
+        f"<h3>{escape(Path(verdict.image_path).name)}</h3><p>{verdict_badge(verdict.is_defect)} {words}</p>"
+    )
+    return plain(head, f'<div class="pictures">{figures}</div>')
+
+
+def _exported(project: Project, name: str | None, job: Job | None) -> str:
+    path = model_path(project, name)
+    if job is not None and job.subject == path.name:
+        state = job.state()
+        if state == "running":
+            return plain(note(f"Exporting {path.name}, {job.seconds():.0f} s so far ..."))
+        if state == "failed":
+            return plain(note(job.fault(), "problem"))
+    if not has_export(path, "onnx"):
+        return ""
+    address = "/studio/model.zip?" + urlencode({"project": project.id, "model": path.name})
+    link = f'<p><a href="{escape(address)}" download>Download {escape(path.name)}.zip</a></p>'
+    command = f"roinspect watch PHOTOGRAPHS {path.name} --out results.jsonl"
+    told_ = "On the line: pip install roinspect, unpack the file, and run"
+    return plain(note(f"{path.name} is exported."), link, f"<p>{told_} <code>{escape(command)}</code></p>")

@@ -1,0 +1,204 @@
+"""Page 3: choose a method, train, and watch it."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from roinspect.deploy.studio.jobs import Job, latest
+from roinspect.deploy.studio.models import free_name, new_path, run_path
+from roinspect.deploy.studio.progress import Progress, read_progress
+from roinspect.deploy.studio.project import Project, Projects
+from roinspect.deploy.studio.regions import source_of, write_masks
+from roinspect.deploy.studio.shell import as_note, begin, html, note, opened, plain, told
+from roinspect.deploy.studio.training import METHODS, Wish, begin_training, resume_training
+from roinspect.evaluation.charts import training_svg
+from roinspect.evaluation.report import training_plots
+
+TICK_S = 2.0
+DETAIL_WORDS = [
+    ("quick look: only large defects", "quick"),
+    ("normal", "normal"),
+    ("fine: small defects, takes twice as long", "fine"),
+]
+
+
+def train_page(blocks: Any, projects: Projects) -> None:
+    """Build the page."""
+    page = begin(blocks, projects, "/train")
+    html(plain("<h2>Train</h2>", _methods()))
+    at_hand = html()
+    choices = [(choice.title, name) for name, choice in METHODS.items()]
+    method = gr.Radio(choices, value="roibank", label="Method", elem_id="method")
+    with gr.Row():
+        detail = gr.Radio(DETAIL_WORDS, value="normal", label="How small are the defects?")
+        region = gr.Radio(
+            [("only the region", True), ("the whole photograph", False)],
+            value=True,
+            label="What is inspected?",
+        )
+    with gr.Row():
+        name = gr.Textbox(label="Name of the model", elem_id="model-name")
+        reject = gr.Number(
+            1.0, label="Good parts that may be rejected, in percent", minimum=0, maximum=50, step=0.1
+        )
+    with gr.Accordion("Further options, for experts", open=False):
+        more = gr.Textbox(
+            label="As on the command line",
+            placeholder="--training.steps 500 --method.rotation 90",
+            elem_id="more",
+        )
+    with gr.Row():
+        start = gr.Button("Start training", variant="primary")
+        stop = gr.Button("Stop", interactive=False)
+        resume = gr.Button("Go on where it stopped", interactive=False)
+    status = html(elem_id="training-status")
+    with gr.Accordion("What it says", open=False):
+        log = html()
+    timer = gr.Timer(TICK_S, active=False)
+    watched = [status, log, start, stop, resume, timer]
+
+    def show(id: str) -> tuple[Any, ...]:
+        project = projects.get(id) if id else projects.current
+        if project is None:
+            return ("", "roibank-1", *_idle(as_note(lambda: str(projects.shown()))))
+        words = as_note(lambda: _at_hand(project))
+        return (words, free_name(project, "roibank"), *look(project.id))
+
+    def look(id: str) -> tuple[Any, ...]:
+        project = projects.get(id) if id else projects.current
+        job = latest(project, "train") if project else None
+        if project is None or job is None:
+            return _idle("")
+        state = job.state()
+        is_running = state == "running"
+        progress = read_progress(run_path(new_path(project, job.subject)))
+        can_go_on = state in ("stopped", "broken off", "failed")
+        return (
+            _status(job, progress),
+            f'<pre class="log">{escape(job.log())}</pre>',
+            gr.Button(interactive=not is_running),
+            gr.Button(interactive=is_running),
+            gr.Button(interactive=can_go_on),
+            gr.Timer(active=is_running),
+        )
+
+    def rename(id: str, picked: str) -> str:
+        return free_name(opened(page, id), picked)
+
+    def begin_it(id: str, *wished: Any) -> tuple[Any, ...]:
+        project = opened(page, id)
+        method_name, model, level, uses_region, percent, options = wished
+        if uses_region and _has_drawings(project):
+            for _ in write_masks(project):
+                pass
+        wish = Wish(method_name, model, level, uses_region, float(percent or 0), options or "")
+        begin_training(project, wish)
+        return (free_name(project, method_name), *look(id))
+
+    def stop_it(id: str) -> tuple[Any, ...]:
+        job = latest(opened(page, id), "train")
+        if job is not None and job.state() == "running":
+            job.stop()
+        return look(id)
+
+    def go_on(id: str) -> tuple[Any, ...]:
+        project = opened(page, id)
+        job = latest(project, "train")
+        if job is not None and job.state() != "running":
+            resume_training(project, job)
+        return look(id)
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    blocks.load(told(show), page.project, [at_hand, name, *watched], **quiet)
+    method.change(told(rename), [page.project, method], name, **quiet)
+    wish = [page.project, method, name, detail, region, reject, more]
+    start.click(told(begin_it), wish, [name, *watched], api_visibility="private")
+    stop.click(told(stop_it), page.project, watched, **quiet)
+    resume.click(told(go_on), page.project, watched, **quiet)
+    timer.tick(told(look), page.project, watched, **quiet)
+
+
+def _methods() -> str:
+    heads = ("needs", "takes", "take it when")
+    rows = "".join(
+        f"<tr><th>{escape(choice.title)}</th>"
+        + "".join(
+            f'<td data-head="{head}">{escape(words)}</td>'
+            for head, words in zip(heads, choice[1:], strict=True)
+        )
+        + "</tr>"
+        for choice in METHODS.values()
+    )
+    head = "".join(f"<th>{word}</th>" for word in ("method", *heads))
+    return f'<table class="figures stacked"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _at_hand(project: Project) -> str:
+    rows = project.summary()
+    good = sum(count for split, _, label, count in rows if split != "test" and label == "good")
+    bad = sum(count for split, _, label, count in rows if split != "test" and label == "defective")
+    parts = [note(f"At hand: {good:,} good and {bad:,} defective photographs to train on.")]
+    if not _has_drawings(project) and project.roi() == "none":
+        parts.append(note("No region is drawn yet.", "warning", link=("Draw it", "/region")))
+    return plain(*parts)
+
+
+def _has_drawings(project: Project) -> bool:
+    if (project.state / "shared.json").is_file():
+        return True
+    return any(source_of(project, record) == "own" for record in project.records().values())
+
+
+def _idle(words: str) -> tuple[Any, ...]:
+    off, on = gr.Button(interactive=False), gr.Button(interactive=True)
+    return words, "", on, off, off, gr.Timer(active=False)
+
+
+def _status(job: Job, progress: Progress) -> str:
+    """How a training stands, its curves and its pictures."""
+    state, spent = job.state(), _time(job.seconds())
+    parts = []
+    if state == "running":
+        if progress.epochs and progress.epoch < progress.epochs:
+            said = f"{job.subject} is training: round {progress.epoch} of {progress.epochs}, {spent} so far."
+        else:
+            ready = "is being judged" if progress.epochs else "is getting ready"
+            said = f"{job.subject} {ready}, {spent} so far."
+        parts.append(note(f"{said} You may close this page; the training goes on."))
+        most = progress.epochs or 1
+        parts.append(f'<progress max="{most}" value="{progress.epoch}" aria-label="Progress"></progress>')
+    elif state == "done":
+        parts.append(note(f"{job.subject} is trained and judged, in {spent}.", link=("Judge it", "/judge")))
+    elif state == "stopped":
+        parts.append(
+            note(f"{job.subject} was stopped after {spent}. It can go on where it stopped.", "warning")
+        )
+    elif state == "broken off":
+        told = f"{job.subject} broke off, as after a power cut. It can go on from its last checkpoint."
+        parts.append(note(told, "warning"))
+    else:
+        parts.append(note(job.fault(), "problem"))
+    if progress.curves:
+        plots = [
+            training_svg(title.replace("_", " "), stages)
+            for title, stages in training_plots(progress.curves).items()
+        ]
+        legend = "<p class='soft'>blue: photographs it learns from; orange, dashed: photographs held back</p>"
+        parts.append(f"<h3>Curves: lower is better</h3>{legend}<div class='plots'>{''.join(plots)}</div>")
+    if progress.pictures:
+        figures = "".join(
+            f'<figure><img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+            f"<figcaption>{escape(title)}</figcaption></figure>"
+            for title, png in progress.pictures[:6]
+        )
+        parts.append(f'<h3>What it sees</h3><div class="pictures">{figures}</div>')
+    return plain(*parts)
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,56 @@
+"""How a training goes: curves and pictures from the TensorBoard files in its run folder."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from roinspect.deploy.studio.store import read_json
+
+
+class Progress(NamedTuple):
+    """What a run has told so far."""
+
+    epoch: int
+    epochs: int
+    """0 where the run has not begun."""
+    curves: dict[str, list[tuple[float, float]]]
+    """Name to (epoch, value) pairs, epochs from 1."""
+    pictures: list[tuple[str, bytes]]
+    """Name and PNG of the latest picture of each name."""
+
+
+def read_progress(run: Path) -> Progress:
+    """Read a run folder, as far as it is there."""
+    settings = read_json(run / "settings.json")
+    epochs = 0
+    if isinstance(settings, dict):
+        epochs = int(settings.get("training", {}).get("epochs_trained", 0))
+    try:
+        files = sorted((file.name, file.stat().st_size) for file in (run / "tensorboard").glob("events.*"))
+    except OSError:
+        files = []
+    if not files:
+        return Progress(0, epochs, {}, [])
+    return _read(run, epochs, tuple(files))
+
+
+@lru_cache(maxsize=4)
+def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> Progress:
+    """Read once for as long as no file grows."""
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped,unused-ignore]
+        EventAccumulator,
+    )
+
+    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 2000, "images": 1})
+    events.Reload()
+    scalars = {name: events.Scalars(name) for name in events.Tags()["scalars"]}
+    # Lightning counts steps; people count epochs.
+    epoch_of = {event.step: int(event.value) + 1 for event in scalars.pop("epoch", [])}
+    curves = {
+        name: [(float(epoch_of.get(event.step, event.step + 1)), float(event.value)) for event in told]
+        for name, told in scalars.items()
+    }
+    pictures = [(name, events.Images(name)[-1].encoded_image_string) for name in events.Tags()["images"]]
+    return Progress(max(epoch_of.values(), default=0), epochs, curves, pictures)

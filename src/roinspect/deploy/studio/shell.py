@@ -1,0 +1,189 @@
+"""What all pages share: the steps on top, plain notes, and faults as messages that say what to do."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from html import escape
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from roinspect.deploy.studio.project import Project, Projects
+from roinspect.errors import UserError
+
+STEPS = (
+    ("1 Data", "/"),
+    ("2 Region", "/region"),
+    ("3 Train", "/train"),
+    ("4 Judge", "/judge"),
+    ("5 Run", "/run"),
+)
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page under construction.
+
+    Attributes:
+        blocks: it stands in.
+        projects: the folders that are open.
+        top: the steps.
+        project: hidden; the id of the folder that the page shows.
+    """
+
+    blocks: Any
+    projects: Projects
+    top: Any
+    project: Any
+
+
+def begin(blocks: Any, projects: Projects, path: str) -> Page:
+    """The top of a page."""
+    gr.components.Navbar(visible=False)
+    top = html(steps(path, None))
+    project = gr.Textbox(visible=False)
+
+    def shown() -> tuple[str, str]:
+        opened = projects.current
+        return steps(path, opened.folder if opened else None), opened.id if opened else ""
+
+    blocks.load(shown, outputs=[top, project], show_progress="hidden", api_visibility="private")
+    return Page(blocks, projects, top, project)
+
+
+def html(value: str = "", **given: Any) -> Any:
+    """HTML without Gradio's own look."""
+    return gr.HTML(value, apply_default_css=False, **given)
+
+
+def steps(path: str, folder: Path | None) -> str:
+    """The steps as links, and the folder that is open."""
+    links = "".join(
+        f'<a href="{escape(to)}"{" aria-current=page" if to == path else ""}>{escape(name)}</a>'
+        for name, to in STEPS
+    )
+    told = f'<span class="folder">{escape(str(folder))}</span>' if folder else ""
+    title = '<span class="title">roinspect studio</span>'
+    return f'<nav class="steps" aria-label="Steps">{title}{links}{told}</nav>'
+
+
+def note(text: str, kind: str = "", *, link: tuple[str, str] | None = None) -> str:
+    """A boxed sentence.
+
+    Args:
+        text: plain text.
+        kind: "", "warning" or "problem".
+        link: words and address of what to do next.
+    """
+    word = {"problem": "<b>Problem:</b> ", "warning": "<b>Note:</b> "}.get(kind, "")
+    to = f' <a class="next" href="{escape(link[1])}">{escape(link[0])} ›</a>' if link else ""
+    return f'<div class="note {kind}">{word}{escape(text)}{to}</div>'
+
+
+def plain(*parts: str) -> str:
+    """HTML in the studio's own look."""
+    return f'<div class="plain">{"".join(parts)}</div>'
+
+
+def as_note(work: Callable[[], str]) -> str:
+    """What `work` returns, or the note that says why it could not."""
+    try:
+        return work()
+    except UserError as error:
+        link = ("Open a folder", "/") if "page 1" in error.remedy else None
+        return plain(note(str(error), "problem", link=link))
+    except OSError as error:
+        return plain(note(f"the disk answers: {error.strerror or error}; try again", "problem"))
+
+
+def told(handler: Handler) -> Handler:
+    """A handler whose faults appear as a message."""
+
+    def message(error: Exception) -> Exception:
+        text = (
+            str(error)
+            if isinstance(error, UserError)
+            else f"the disk answers: {error}; free space, try again"
+        )
+        return gr.Error(escape(text), duration=20, title="That did not work", print_exception=False)  # type: ignore[no-any-return,unused-ignore]
+
+    if inspect.isgeneratorfunction(handler):
+
+        @wraps(handler)
+        def steps_of(*given: Any) -> Iterator[Any]:
+            try:
+                yield from handler(*given)
+            except (UserError, OSError) as error:
+                raise message(error) from None
+
+        return steps_of  # type: ignore[return-value]
+
+    @wraps(handler)
+    def once(*given: Any) -> Any:
+        try:
+            return handler(*given)
+        except (UserError, OSError) as error:
+            raise message(error) from None
+
+    return once  # type: ignore[return-value]
+
+
+def cards(items: Iterator[str], *, large: bool = False) -> str:
+    """Pictures with words, side by side."""
+    return f'<div class="cards{" large" if large else ""}">{"".join(items)}</div>'
+
+
+def card(
+    picture: str, name: str, verdict: str = "", *, key: str = "", css: str = "", is_chosen: bool = False
+) -> str:
+    """One picture with its name; with a key it is a button.
+
+    Args:
+        picture: its address.
+        name: plain text.
+        verdict: HTML below the name.
+        key: given to the page's `select` event.
+        css: more classes.
+        is_chosen: whether it is the one that is looked at.
+    """
+    image = f'<img src="{escape(picture)}" alt="" loading="lazy">'
+    inside = f'{image}<span class="name">{escape(name)}</span>{verdict}'
+    if not key:
+        return f'<div class="card {css}">{inside}</div>'
+    current = " aria-current=true" if is_chosen else ""
+    return f'<button type="button" class="card {css}" data-key="{escape(key)}"{current}>{inside}</button>'
+
+
+def verdict_badge(is_defect: bool | None) -> str:
+    """Good, rejected or none, in words and colour."""
+    css, word = {True: ("bad", "✕ rejected"), False: ("good", "✓ good"), None: ("error", "! no verdict")}[
+        is_defect
+    ]
+    return f'<span class="verdict {css}">{word}</span>'
+
+
+SELECT = """element.addEventListener('click', (event) => {
+  const chosen = event.target.closest('[data-key]');
+  if (chosen) trigger('select', { key: chosen.dataset.key });
+});"""
+"""Makes a gr.HTML of cards tell which one was pressed."""
+
+
+def chosen_key(event: Any) -> str:
+    """The key in the event of a card that was pressed."""
+    data = getattr(event, "_data", None)
+    return str(data.get("key", "")) if isinstance(data, dict) else ""
+
+
+def opened(page: Page, id: str) -> Project:
+    """The folder that a page shows.
+
+    Raises:
+        UserError: none is open.
+    """
+    return page.projects.get(id) if id else page.projects.shown()

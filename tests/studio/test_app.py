@@ -1,0 +1,210 @@
+"""Who may come in, and what a request can reach: the folder's photographs, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("gradio")
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from roinspect.deploy.studio.app import create_app, serve
+from roinspect.deploy.studio.guard import COOKIE, Guard
+from roinspect.deploy.studio.project import Project, Projects
+from roinspect.errors import UserError
+from roinspect.pixels import read_image, write_image
+
+MakeProject = Callable[..., Project]
+
+
+def guarded(token: str = "") -> TestClient:
+    """A guard before a page that says what it was asked."""
+
+    def answer(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("inside")
+
+    app = Starlette(routes=[Route("/{rest:path}", answer, methods=["GET", "POST"])])
+    return TestClient(Guard(app, token), base_url="http://127.0.0.1:7860", follow_redirects=False)
+
+
+def test_without_a_token_only_this_machine_is_served() -> None:
+    client = guarded()
+    assert client.get("/").text == "inside"
+    for host in ("localhost:7860", "[::1]:7860"):
+        assert client.get("/", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "127.0.0.1.evil.example:7860", "", "[", "localhost.evil:7860"):
+        assert client.get("/", headers={"Host": host}).status_code == 403
+
+
+def test_another_site_changes_nothing() -> None:
+    client = guarded()
+    for origin in ("http://evil.example", "http://127.0.0.1:9999", "null"):
+        assert client.post("/x", headers={"Origin": origin}).status_code == 403
+    assert client.post("/x", headers={"Origin": "http://127.0.0.1:7860"}).status_code == 200
+
+
+def test_a_token_is_asked_for_once_and_leaves_the_address() -> None:
+    client = guarded("secret")
+    assert client.get("/train").status_code == 401 and client.post("/x").status_code == 401
+    assert client.get("/train?token=wrong").status_code == 401
+    assert client.get("/train?token=").status_code == 401
+    answer = client.get("/train?a=1&token=secret")
+    assert answer.status_code == 303 and answer.headers["location"] == "?a=1"
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+    assert client.get("/train").text == "inside"
+    assert guarded("secret").get("/", headers={"Cookie": f"{COOKIE}=wrong"}).status_code == 401
+    assert guarded("secret").get("/", headers={"Cookie": "\x00;;=="}).status_code == 401
+
+
+def test_the_browser_may_load_nothing_from_elsewhere() -> None:
+    policy = guarded().get("/").headers["content-security-policy"]
+    assert "http" not in policy and "*" not in policy and "default-src 'self'" in policy
+
+
+def test_others_come_in_only_to_a_named_folder() -> None:
+    with pytest.raises(UserError, match="FOLDER"):
+        serve(None, host="0.0.0.0")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, Projects]]:
+    """A studio without a folder, built once."""
+    home = tmp_path_factory.mktemp("home")
+    projects = Projects(None, confined_to=None, recent_file=home / "recent.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
+        yield (
+            TestClient(create_app(projects), "http://127.0.0.1:7860", raise_server_exceptions=False),
+            projects,
+        )
+
+
+@pytest.fixture
+def client(served: tuple[TestClient, Projects], project: Project) -> TestClient:
+    client, projects = served
+    projects.open(str(project.folder))
+    return client
+
+
+def test_every_page_is_there_and_asks_nobody_else(client: TestClient) -> None:
+    for path in ("/", "/region", "/train", "/judge", "/run"):
+        page = client.get(path)
+        assert page.status_code == 200 and '"enable_queue": true' in page.text.replace(":true", ": true")
+        loaded = re.findall(r'(?:src|href)="(https?:[^"]+)"', page.text)
+        # What stands there in spite of the settings is never loaded: the policy forbids it.
+        assert all(page.headers["content-security-policy"].startswith("default-src 'self'") for _ in loaded)
+        assert "analytics_enabled" not in page.text or '"analytics_enabled":false' in page.text.replace(
+            " ", ""
+        )
+    for name in ("studio.css", "board.js"):
+        assert client.get(f"/studio/static/{name}").status_code == 200
+    assert client.get("/studio/static/../app.py").status_code == 404
+
+
+def test_no_request_reads_another_file(client: TestClient, project: Project, tmp_path: Path) -> None:
+    write_image(tmp_path / "secret.png", np.zeros((9, 9, 3), np.uint8))
+    id = client.get("/studio/current").json()["project"]
+    keys = [
+        "../secret.png",
+        str(tmp_path / "secret.png"),
+        "train/good/../../../secret.png",
+        "",
+        "train",
+        "\0",
+    ]
+    for key in keys:
+        for route in ("image", "drawing"):
+            answer = client.get(f"/studio/{route}", params={"project": id, "key": key})
+            assert answer.status_code == 422 and "error" in answer.json()
+        assert (
+            "svg"
+            in client.get("/studio/thumbnail", params={"project": id, "key": key}).headers["content-type"]
+        )
+        told = client.put("/studio/drawing", params={"project": id, "key": key}, json={"shapes": []})
+        assert told.status_code == 422
+    for model in ("../..", "..", "x/../..", ""):
+        assert client.get("/studio/model.zip", params={"project": id, "model": model}).status_code == 422
+    assert client.get("/studio/image", params={"project": "0" * 12, "key": keys[0]}).status_code == 422
+    inside = project.folder / "train/good/a.png"
+    for path in (
+        "/etc/hostname",
+        str(tmp_path / "secret.png"),
+        str(inside),
+        str(Path.cwd() / "pyproject.toml"),
+    ):
+        assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
+    data = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
+    for index in range(0, 48, 3):
+        told = client.post("/gradio_api/run/predict", json={"data": [data] * 6, "fn_index": index})
+        assert told.status_code != 200 or "hostname" not in told.text
+    uploads = [path for path in tmp_path.parent.rglob("hostname") if path.is_file()]
+    assert uploads == [] and not list(Path(os.environ["GRADIO_TEMP_DIR"]).rglob("hostname"))
+
+
+def test_a_drawing_goes_to_the_disk_and_back(client: TestClient, project: Project) -> None:
+    id = client.get("/studio/current").json()["project"]
+    where = {"project": id, "key": "train/good/a.png"}
+    shape = {"kind": "polygon", "points": [[1, 1], [20, 1], [20, 20]], "radius": 0, "erase": False}
+    sent = {"shapes": [shape], "begun": [[3, 3]], "revision": 0}
+    assert client.put("/studio/drawing", params=where, json=sent).json() == {
+        "revision": 1,
+        "changed_elsewhere": False,
+    }
+    assert client.put("/studio/drawing", params=where, json=sent).json()["changed_elsewhere"]
+    back = client.get("/studio/drawing", params=where).json()
+    assert back["begun"] == [[3, 3]] and back["source"] == "own" and back["size_hw"] == [24, 32]
+    assert client.post("/studio/share", params=where).json() == {"photographs": 4}
+    listed = client.get("/studio/photographs", params={"project": id}).json()
+    assert [one["source"] for one in listed["photographs"]].count("shared") == 3
+    for nonsense in (b"", b"[]", b'{"shapes": 1}', b'{"shapes": [], "revision": "x"}'):
+        answer = client.put("/studio/drawing", params=where, content=nonsense)
+        assert answer.status_code in (200, 422)
+    assert read_image(client.get("/studio/image", params=where).content).shape == (24, 32, 3)
+
+
+def test_pages_of_many_photographs_are_asked_for_one_by_one(
+    served: tuple[TestClient, Projects], make_project: MakeProject
+) -> None:
+    client, projects = served
+    many = make_project(*(f"good/{number:02d}.png" for number in range(30)), name="many")
+    projects.open(str(many.folder))
+    id = client.get("/studio/current").json()["project"]
+    for page, expected in ((0, 24), (1, 6), (99, 6), (-5, 24)):
+        told = client.get("/studio/photographs", params={"project": id, "page": page}).json()
+        assert len(told["photographs"]) == expected and told["total"] == 30 and told["pages"] == 2
+
+
+def test_an_empty_or_vanished_folder_answers_with_words(client: TestClient, project: Project) -> None:
+    id = client.get("/studio/current").json()["project"]
+    os.replace(project.folder, project.folder.with_name("away"))
+    answer = client.get("/studio/photographs", params={"project": id})
+    assert answer.status_code == 422 and "bring the folder back" in answer.json()["error"]
+    project.folder.mkdir()
+    answer = client.get("/studio/photographs", params={"project": id})
+    assert answer.status_code == 422 and "no photographs found" in answer.json()["error"]
+
+
+def test_a_model_is_taken_along_whole(client: TestClient, project: Project) -> None:
+    model = project.state / "models" / "m-1"
+    (model / "onnx").mkdir(parents=True)
+    (model / "bundle.json").write_text("{}")
+    (model / "onnx" / "graph.onnx").write_bytes(b"graph")
+    id = client.get("/studio/current").json()["project"]
+    answer = client.get("/studio/model.zip", params={"project": id, "model": "m-1"})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert sorted(archive.namelist()) == ["m-1/bundle.json", "m-1/onnx/graph.onnx"]
+        assert json.loads(archive.read("m-1/bundle.json")) == {}

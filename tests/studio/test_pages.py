@@ -1,0 +1,108 @@
+"""What the pages say, without a browser: in plain words, and whatever the folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from roinspect.data.check import check
+from roinspect.deploy.studio import results
+from roinspect.deploy.studio.judging import counts, wall
+from roinspect.deploy.studio.models import evaluation_path, new_path
+from roinspect.deploy.studio.page_data import in_words, summary
+from roinspect.deploy.studio.project import Project
+from roinspect.deploy.studio.results import Result
+from roinspect.deploy.studio.shell import note, told
+from roinspect.errors import UserError
+
+TABLE = """key,category,label,place,pred_score,is_defect,error
+test/dent/d.png,dent,1,inside,0.9,1,
+test/good/c.png,good,0,none,0.2,0,
+test/good/e.png,good,0,none,0.7,1,
+test/dent/f.png,dent,1,inside,0.1,0,
+test/hole/g.png,hole,0,outside,0.6,1,
+test/good/h.png,good,,,,,h.png: cut off; copy it again
+"""
+
+
+@pytest.fixture
+def model(project: Project) -> Path:
+    path = new_path(project, "m-1")
+    evaluation_path(path).mkdir(parents=True)
+    (evaluation_path(path) / "predictions.csv").write_text(TABLE)
+    return path
+
+
+def test_rejects_and_escapes_follow_the_threshold(model: Path) -> None:
+    found = results.read_results(model)
+    assert [one.key[-5] for one in found] == ["d", "e", "g", "c", "f", "h"]
+    assert results.tally(found, 0.5) == (3, 2, 2, 1, 1)
+    assert results.tally(found, 0.05) == (3, 3, 2, 0, 1)
+    assert results.tally(found, 1.0) == (3, 0, 2, 2, 1)
+    assert {one.key[-5] for one in results.chosen(found, 0.5, "wrong")} == {"e", "f", "g"}
+    assert len(results.chosen(found, 0.5, "rejected")) == 3 and len(results.chosen(found, 0.5, "passed")) == 2
+
+
+def test_a_wrong_verdict_makes_the_label_the_other_one_and_can_be_taken_back(model: Path) -> None:
+    (one,) = (one for one in results.read_results(model) if one.key == "test/good/e.png")
+    assert results.mark_wrong(model, one, threshold=0.1) == 0
+    (again,) = (x for x in results.read_results(model) if x.key == one.key)
+    assert again.is_corrected and again.label == 0
+    results.mark_wrong(model, again, threshold=0.1)
+    assert results.corrections(model) == {}
+    (unread,) = (x for x in results.read_results(model) if x.error)
+    with pytest.raises(UserError, match="no verdict"):
+        results.mark_wrong(model, unread, 0.5)
+
+
+def test_the_slider_reaches_all_scores_in_round_steps(model: Path) -> None:
+    found = results.read_results(model)
+    low, high, step = results.slider_range(found, 0.5)
+    assert low < 0.1 and high > 0.9 and step == 0.001 and round(low / step) == pytest.approx(low / step)
+    same = [Result("a", "good", 0, 7.0)]
+    assert results.slider_range(same, 7.0)[0] < 7 < results.slider_range(same, 7.0)[1]
+    assert results.slider_range([], 0.5)[0] < 0.5
+
+
+def test_results_are_shown_a_page_at_a_time(project: Project) -> None:
+    many = [Result(f"k/{n}.png", "good", n % 2, n / 20_000) for n in range(20_000)]
+    cards, place = wall(project, many, 0.5, "all", 999_999)
+    assert place == 833 and cards.count("<button") == 8 and "20,000" in cards
+    assert "of 10000 good parts" in counts(many, 0.5)
+    assert "none of these" in wall(project, [], 0.5, "wrong", 0)[0]
+
+
+def test_a_model_that_was_not_judged_says_so(project: Project) -> None:
+    with pytest.raises(UserError, match="not judged yet"):
+        results.read_results(new_path(project, "m-2"))
+
+
+def test_what_the_check_found_is_said_in_words(project: Project) -> None:
+    (project.folder / "train/good/b.png").write_bytes(b"text")
+    words = in_words(check(list(project.records().values())))
+    assert "Problem:" in words and "b.png" in words and "Mend these" in words
+    assert "Draw the region" in summary(project) and "Twenty or more" in summary(project)
+
+
+def test_names_of_files_are_no_html(project: Project, model: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    assert "<img" not in note(evil, link=(evil, evil))
+    assert "<img src=x" not in wall(project, [Result(evil, evil, 0, 1.0)], 0.5, "all", 0)[0]
+
+
+def test_faults_become_messages() -> None:
+    import gradio as gr
+
+    @told
+    def fails(kind: str) -> None:
+        if kind == "user":
+            raise UserError("is broken", where="<b>this</b>", remedy="mend it")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(gr.Error, match="&lt;b&gt;this&lt;/b&gt;: is broken; mend it"):
+        fails("user")
+    with pytest.raises(gr.Error, match="No space left"):
+        fails("disk")

@@ -1,0 +1,130 @@
+"""Folders: which may be opened, what is remembered, and how photographs come into them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roinspect.data.records import read_records
+from roinspect.deploy.studio.adding import add, move
+from roinspect.deploy.studio.drawing import Drawing, Shape
+from roinspect.deploy.studio.project import Project, Projects, write_manifest
+from roinspect.deploy.studio.regions import keep, region
+from roinspect.errors import UserError
+from roinspect.pixels import write_image
+
+
+def test_only_the_folder_and_those_in_it_may_be_opened(tmp_path: Path) -> None:
+    for name in ("inside/deep", "outside"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "inside/way_out").symlink_to(tmp_path / "outside")
+    inside = tmp_path / "inside"
+    projects = Projects(inside, confined_to=inside, recent_file=tmp_path / "recent.json")
+    assert projects.open(str(inside / "deep")).folder == inside / "deep"
+    for place in ("outside", "inside/..", "inside/way_out", "inside/deep/../.."):
+        with pytest.raises(UserError, match="lies outside"):
+            projects.open(str(tmp_path / place))
+
+
+@pytest.mark.parametrize("typed", ["", "   ", "\0", "/no/such/folder", "~nobody/x", __file__])
+def test_a_path_that_is_none_says_what_to_do(tmp_path: Path, typed: str) -> None:
+    projects = Projects(None, confined_to=None, recent_file=tmp_path / "recent.json")
+    with pytest.raises(UserError):
+        projects.open(typed)
+    with pytest.raises(UserError, match="page 1"):
+        projects.shown()
+
+
+def test_opened_folders_are_remembered_and_known_by_their_id_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "recent.json"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        first = Projects(tmp_path / name, confined_to=None, recent_file=file)
+    again = Projects(None, confined_to=None, recent_file=file)
+    assert again.recent() == [tmp_path / "b", tmp_path / "a"] and again.current is None
+    assert again.get(first.shown().id).folder == tmp_path / "b"
+    file.write_text('{"not": "a list"}')
+    assert again.recent() == []
+
+
+def test_loose_photographs_are_listed_not_moved(make_project) -> None:  # type: ignore[no-untyped-def]
+    project: Project = make_project("x.png", "y.png")
+    with pytest.raises(UserError, match="sort them into folders"):
+        project.records()
+    assert project.adopt_loose() == 2
+    assert project.summary() == [("train", "good", "good", 2)]
+    assert (project.folder / "x.png").is_file()
+
+
+def test_a_photograph_is_added_where_its_label_belongs(project: Project, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((24, 32, 3), np.uint8))
+    assert add(project, tmp_path / "a.png", label=0) == "train/good/a_2.png"
+    assert add(project, tmp_path / "a.png", label=1, kind="scratch", split="test") == "test/scratch/a.png"
+    assert add(project, tmp_path / "a.png", label=1) == "train/defect/a.png"
+    labels = {record.key: record.label for record in read_records(project.folder)}
+    assert labels["train/good/a_2.png"] == 0 and labels["test/scratch/a.png"] == 1
+
+
+def test_folders_without_splits_stay_so(make_project, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    project: Project = make_project("OK/a.png", "bent/b.png")
+    write_image(tmp_path / "n.png", np.zeros((24, 32, 3), np.uint8))
+    assert add(project, tmp_path / "n.png", label=0, split="test") == "OK/n.png"
+
+
+def test_a_manifest_gets_a_row_and_keeps_its_columns(make_project, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    project: Project = make_project("x.png", "y.png")
+    manifest = project.folder / "manifest.csv"
+    manifest.write_text("image_path;label;split;shift\nx.png;good;train;night\ny.png;dent;test;day\n")
+    write_image(tmp_path / "n.png", np.zeros((24, 32, 3), np.uint8))
+    assert add(project, tmp_path / "n.png", label=1, kind="dent") == "added/n.png"
+    assert move(project, "x.png", label=1, kind="stain", split="test") == "x.png"
+    rows = list(csv.DictReader(manifest.open(), delimiter=";"))
+    assert rows[0] == {"image_path": "x.png", "label": "stain", "split": "test", "shift": "night"}
+    assert rows[2]["image_path"] == "added/n.png" and rows[2]["label"] == "dent"
+    assert project.record("x.png").label == 1
+
+
+def test_a_moved_photograph_takes_its_drawing_and_masks_along(project: Project) -> None:
+    dot = Drawing((24, 32), (Shape("brush", ((10, 10),), 3),))
+    keep(project, "test/dent/d.png", dot, 0)
+    for tree in ("roi/test/dent/d.png", "ground_truth/dent/d_mask.png"):
+        write_image(project.folder / tree, np.full((24, 32), 255, np.uint8))
+    project.forget()
+    assert move(project, "test/dent/d.png", label=1, kind="stain", split="train") == "train/stain/d.png"
+    assert region(project, "train/stain/d.png").drawing == dot
+    record = project.record("train/stain/d.png")
+    assert record.mask_path == project.folder / "ground_truth/stain/d_mask.png"
+    assert (project.folder / "roi/train/stain/d.png").is_file()
+    assert move(project, "train/stain/d.png", label=0, split="train") == "train/good/d.png"
+    assert project.record("train/good/d.png").label == 0
+
+
+@pytest.mark.parametrize("kind", ["../up", "good", ".hidden", "a/b", "roi", "x" * 80])
+def test_a_kind_of_defect_is_a_plain_name(project: Project, tmp_path: Path, kind: str) -> None:
+    write_image(tmp_path / "n.png", np.zeros((24, 32, 3), np.uint8))
+    with pytest.raises(UserError, match="kind of defect"):
+        add(project, tmp_path / "n.png", label=1, kind=kind)
+
+
+def test_what_is_no_photograph_is_not_added(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "n.png").write_bytes(b"text")
+    with pytest.raises(UserError):
+        add(project, tmp_path / "n.png", label=0)
+    assert len(project.records()) == 4
+
+
+def test_twenty_thousand_photographs_are_listed_in_seconds(tmp_path: Path) -> None:
+    folder = tmp_path / "many" / "train" / "good"
+    folder.mkdir(parents=True)
+    for number in range(20_000):
+        (folder / f"{number:05d}.png").touch()
+    project = Projects(tmp_path / "many", confined_to=None, recent_file=tmp_path / "r.json").shown()
+    assert project.summary() == [("train", "good", "good", 20_000)]
+
+
+def test_a_manifest_is_written_with_the_columns_that_are_used(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.csv", [{"image_path": "a, b.png", "label": "good"}])
+    assert (tmp_path / "m.csv").read_text() == 'image_path,label\n"a, b.png",good\n'

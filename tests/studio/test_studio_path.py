@@ -1,0 +1,234 @@
+"""Somebody who never saw the code goes from photographs to a running inspection, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("gradio")
+pytest.importorskip("playwright")
+
+from playwright.sync_api import sync_playwright
+
+from roinspect.bundle import read_bundle
+from roinspect.data.synthetic import write_dataset
+from roinspect.exported import has_export
+from roinspect.pixels import read_mask
+
+CHROMIUM = shutil.which("chromium")
+SHOTS = os.environ.get("ROINSPECT_SHOTS", "")
+"""A folder for screenshots at both widths; none are taken without it."""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+PATIENCE_MS = 90_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty photographs; nobody has drawn a region yet."""
+    folder = tmp_path_factory.mktemp("studio") / "zipper"
+    write_dataset("zipper", folder, count=30, seed=3, size_hw=(96, 96))
+    shutil.rmtree(folder / "roi")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A studio in a process of its own, which knows of no folder yet."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(home), "GRADIO_TEMP_DIR": str(home / "gradio")}
+    words = [sys.executable, "-m", "roinspect", "studio", "--port", "0"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line
+        yield found[0]
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Any]:
+    """A browser that reaches this machine alone; what it asked of others is noted."""
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(PATIENCE_MS)
+        page.asked_elsewhere, page.faults = [], []
+        page.route(
+            lambda url: not url.startswith((address, "data:", "blob:")),
+            lambda route: (page.asked_elsewhere.append(route.request.url), route.abort()),
+        )
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        yield page
+        browser.close()
+
+
+def shoot(page: Any, name: str) -> None:
+    if SHOTS:
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(400)
+            page.screenshot(path=f"{SHOTS}/{name}-{width}.png", full_page=True)
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.wait_for_timeout(300)
+
+
+def corner(page: Any, x: float, y: float) -> None:
+    box = page.locator(".board canvas").bounding_box()
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+def put(route: Any) -> bool:
+    return bool(route.request.method == "PUT")
+
+
+def wait_for_shapes(folder: Path, count: int) -> Any:
+    """The one drawing, once it has so many shapes and no open polygon."""
+    until = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        (file,) = (folder / ".roinspect" / "drawings").rglob("*.png.json")
+        drawn = json.loads(file.read_text())
+        if (len(drawn["shapes"]) == count and not drawn["begun"]) or time.monotonic() > until:
+            return drawn
+        time.sleep(0.1)
+
+
+def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
+    began = time.monotonic()
+    # 1: open the folder
+    page.goto(address)
+    page.get_by_text("No folder is open yet").wait_for()
+    page.get_by_label("Folder with photographs").fill(str(folder))
+    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_text("30 photographs were read").wait_for()
+    page.get_by_text("Next: mark the region").wait_for()
+    shoot(page, "1-data")
+
+    # 2: draw, by polygon, brush and keyboard; reload; use it for all; save
+    page.get_by_role("link", name="2 Region").click()
+    saved = page.locator(".board .saved")
+    page.get_by_text("Nothing is drawn yet.").wait_for()
+    for x, y in ((0.3, 0.02), (0.7, 0.02), (0.7, 0.98), (0.3, 0.98)):
+        corner(page, x, y)
+    shoot(page, "2-drawing")
+    page.reload()
+    page.get_by_role("button", name="Close polygon").click()
+    saved.get_by_text("Saved.").wait_for()
+    # what cannot be saved is kept in the browser, and is back after a reload
+    page.route("**/studio/drawing?*", lambda route: route.abort() if put(route) else route.continue_())
+    page.get_by_role("button", name="Brush").click()
+    box = page.locator(".board canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"], steps=8)
+    page.mouse.up()
+    saved.get_by_text("Not saved yet, but kept in this browser").wait_for()
+    page.unroute("**/studio/drawing?*")
+    page.reload()
+    saved.get_by_text("Saved.").wait_for()
+    page.locator(".board canvas").focus()
+    for key in ("b", "Shift+ArrowRight", " ", "p", " ", "Escape"):
+        page.keyboard.press(key)
+    drawn = wait_for_shapes(folder, 3)
+    assert [shape["kind"] for shape in drawn["shapes"]] == ["polygon", "brush", "brush"]
+    for _ in range(4):
+        page.keyboard.press("Backspace")
+    assert [shape["kind"] for shape in wait_for_shapes(folder, 1)["shapes"]] == ["polygon"]
+    page.get_by_role("button", name="Use this region for all photographs").click()
+    page.get_by_text("the region of all 30 photographs").wait_for()
+    shoot(page, "2-region")
+    page.get_by_role("button", name="Save the regions for training").click()
+    page.locator("#saved-regions").get_by_text("30 of 30 photographs have a region").wait_for()
+    mask = read_mask(folder / "roi" / "test" / "good" / "000.png")
+    assert mask.shape == (96, 96) and 0.3 < mask.mean() < 0.5 and not mask[:, :25].any()
+
+    # 3: train
+    page.get_by_role("link", name="3 Train").click()
+    page.get_by_text("18 good and 0 defective").wait_for()
+    page.get_by_text("Further options, for experts").click()
+    page.locator("#more").get_by_role("textbox").fill("--training.steps 200 --training.threads 1")
+    page.get_by_role("button", name="Start training").click()
+    status = page.locator("#training-status")
+    status.get_by_text("roibank-1").first.wait_for()
+    checkpoint = folder / ".roinspect" / "models" / "roibank-1.run" / "last.ckpt"
+    while not checkpoint.exists():
+        assert not status.get_by_text("Problem").count() and time.monotonic() - began < 200
+        page.wait_for_timeout(100)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    status.get_by_text("was stopped after").wait_for()
+    shoot(page, "3-training")
+    page.get_by_role("button", name="Go on where it stopped").click()
+    status.get_by_text("is trained and judged").wait_for(timeout=2 * PATIENCE_MS)
+    assert status.locator("svg").count() >= 1
+    shoot(page, "3-trained")
+
+    # 4: judge, move the threshold, look at one part, keep the threshold
+    page.get_by_role("link", name="4 Judge").click()
+    page.locator("#results .card").first.wait_for()
+    before = page.locator("#tally").inner_text()
+    slider = page.locator("#threshold input[type=range]")
+    slider.focus()
+    page.keyboard.press("End")
+    page.wait_for_function("before => document.querySelector('#tally').innerText !== before", arg=before)
+    page.keyboard.press("Home")
+    page.locator("#tally b", has_text=re.compile("^0$")).nth(0).wait_for()
+    page.get_by_role("button", name="Keep this threshold").click()
+    page.get_by_text("Kept: roibank-1 rejects from").wait_for()
+    kept = read_bundle(folder / ".roinspect" / "models" / "roibank-1").threshold
+    assert "by hand" in kept.origin
+    page.locator("#results .card").first.click()
+    page.locator("#result img").nth(1).wait_for()
+    shoot(page, "4-judge")
+    page.get_by_role("button", name="This verdict is wrong").click()
+    page.locator("#result").get_by_text("a person says").wait_for()
+
+    # 5: run on new photographs, follow a camera, export
+    new = folder.parent / "new"
+    write_dataset("zipper", new, count=20, seed=9, size_hw=(96, 96))
+    page.get_by_role("link", name="5 Run").click()
+    page.locator("#run-model input").wait_for()
+    (folder.parent / "broken.png").write_bytes(b"no image")
+    dropped = [*sorted((new / "test").rglob("*.png"))[:3], folder.parent / "broken.png"]
+    page.locator("#drop input[type=file]").set_input_files(list(map(str, dropped)))
+    page.get_by_text("4 of 4 photographs inspected").wait_for()
+    assert page.locator("#verdicts .verdict.error").count() == 1
+    page.locator("#verdicts button.card").first.click()
+    page.locator("#verdict img").nth(1).wait_for()
+    shoot(page, "5-run")
+    page.get_by_role("button", name="Add it to the data").click()
+    page.get_by_text("Added as train/").wait_for()
+    page.get_by_role("tab", name="Camera folder").click()
+    page.get_by_label("Folder that the camera writes into").fill(str(new / "test" / "good"))
+    page.get_by_role("button", name="Follow the folder").click()
+    page.locator("#camera-verdicts .card").nth(1).wait_for(timeout=2 * PATIENCE_MS)
+    shoot(page, "5-camera")
+    page.get_by_role("button", name="Stop following").click()
+    page.get_by_role("tab", name="Take it along").click()
+    page.get_by_role("button", name="Export for the line").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download roibank-1.zip").click(timeout=2 * PATIENCE_MS)
+    assert download.value.suggested_filename == "roibank-1.zip"
+    shoot(page, "5-export")
+    assert has_export(folder / ".roinspect" / "models" / "roibank-1", "onnx")
+    page.get_by_text("Not following any more").wait_for(state="attached")
+
+    assert page.asked_elsewhere == [] and page.faults == []
+    print(f"the whole path took {time.monotonic() - began:.0f} s")
+    assert np.isfinite(kept.value)
