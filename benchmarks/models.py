@@ -26,7 +26,7 @@ MODELS: dict[str, tuple[str, ...]] = {
         *("--method.bank", "gaussian", "--method.roi_head", "false"),
     ),
     "roibank, known defects": ("roibank", *LITE0, *SHORT, "--method.known_defects", "true"),
-    "ceod, lite0": ("ceod", *LITE0, "--training.steps", "200"),
+    "ceod, lite0": ("ceod", *LITE0, *SHORT),
     "ceod, customnet": ("ceod", "--method.backbone", "customnet", *SHORT),
     "grdnet": ("grdnet", *SHORT),
 }

@@ -17,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "throughput"
 DOCS = ROOT / "docs" / "deploy.md"
 CORES = os.cpu_count() or 1
 SIDE, DISTINCT, ROUNDS = 1024, 250, 8
-NETWORK = 100
-"""Photographs that the network alone is given in a round."""
+ALONE = 100
+"""Photographs in a round that a stage alone is given."""
 GRAIN = 2.0
 """Deviation in grey levels."""
 
@@ -85,7 +85,8 @@ def timed(work: Callable[[], None], count: int) -> dict[str, float]:
     return {"per_second": count / seconds, "cpu_ms": 1000 * (time.process_time() - cpu) / count}
 
 
-def measure(kind: str, distinct: int, rounds: int) -> dict[str, Any]:
+def measure(kind: str, distinct: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """What is known after each round."""
     bundle = exported("roibank", "openvino")
     shared = Inspector.load(bundle, "openvino")
     single = Inspector.load(bundle, "openvino", threads=1)
@@ -94,34 +95,31 @@ def measure(kind: str, distinct: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = write_photographs(Path(folder), kind, distinct)
         megabytes = sum(file.stat().st_size for file in files) / len(files) / 1e6
-        images = np.stack([resize_image(read_image(file), size_hw) for file in files[:NETWORK]])
+        some = files[:ALONE]
+        images = np.stack([resize_image(read_image(file), size_hw) for file in some])
         works: dict[str, Callable[[], None]] = {
-            "decode_1": partial(decode, files, size_hw, 1),
-            "decode": partial(decode, files, size_hw, CORES),
+            "decode_1": partial(decode, some, size_hw, 1),
+            "decode": partial(decode, some, size_hw, CORES),
             "infer_shared": partial(infer, shared._predict, images, 1),
             "infer_1": partial(infer, single._predict, images, 1),
             "infer": partial(infer, beside._predict, images, CORES),
-            "many_shared": lambda: exhaust(shared.inspect_many(files)),
+            "many_shared": lambda: exhaust(shared.inspect_many(some)),
             "many": lambda: exhaust(beside.inspect_many(files)),
         }
         for work in works.values():
             work()
         found, memory = list[dict[str, dict[str, float]]](), [memory_mb()]
         for _ in range(rounds):
-            found.append(
-                {
-                    name: timed(work, len(images) if name.startswith("infer") else distinct)
-                    for name, work in works.items()
-                }
-            )
+            counts = {name: len(files if name == "many" else some) for name in works}
+            found.append({name: timed(work, counts[name]) for name, work in works.items()})
             memory.append(memory_mb())
-    return {
-        "machine": machine(),
-        "images": distinct * rounds,
-        "megabytes": megabytes,
-        "rounds": found,
-        "memory_mb": memory,
-    }
+            yield {
+                "machine": machine(),
+                "images": distinct * len(found),
+                "megabytes": megabytes,
+                "rounds": found,
+                "memory_mb": memory,
+            }
 
 
 def median(found: dict[str, Any], of: Callable[[dict[str, dict[str, float]]], float]) -> float:
@@ -195,8 +193,8 @@ def main() -> None:
         return
     RESULTS.mkdir(parents=True, exist_ok=True)
     for kind in given.kinds:
-        found = measure(kind, given.distinct, given.rounds)
-        (RESULTS / f"{kind}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        for found in measure(kind, given.distinct, given.rounds):
+            (RESULTS / f"{kind}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,9 @@ PARSED_ONLY = {
 }
 """Verbs and words of commands that are not run here, and why."""
 
+EXPORTING = {"docs/deploy.md", "docs/tutorials/ml-engineer.md"}
+"""Pages whose exports are run, in every format; each takes seconds, and other pages repeat them."""
+
 PYTHON_ELSEWHERE = {"docs/serve.md": "needs a server; tests/deploy/test_server_live.py"}
 OTHERS = {
     "cd",
@@ -263,9 +266,10 @@ def expanded(pattern: str) -> list[str]:
     return [str(path) for path in sorted(Path().glob(pattern))] if "*" in pattern else [pattern]
 
 
-def run_command(words: list[str], home: Path) -> None:
+def run_command(words: list[str], page: str, home: Path) -> None:
     needs_parquet = any(word.endswith(".parquet") for word in words) and not find_spec("pyarrow")
-    if not is_ours(words) or set(words) & set(PARSED_ONLY) or needs_parquet:
+    is_repeated = words[1:2] == ["export"] and page not in EXPORTING
+    if not is_ours(words) or set(words) & set(PARSED_ONLY) or needs_parquet or is_repeated:
         return
     if words[1] != "synth":
         supply(words, home)
@@ -300,7 +304,7 @@ def test_a_page_runs_from_top_to_bottom(
         if block.language == "python" and page not in PYTHON_ELSEWHERE:
             run_python(block.text, page, names, supplies)
         for words in commands(block):
-            run_command(words, supplies)
+            run_command(words, page, supplies)
 
 
 def test_what_is_not_run_here_is_run_elsewhere() -> None:

