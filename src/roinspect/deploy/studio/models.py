@@ -34,11 +34,13 @@ def names(project: Project) -> list[str]:
 
 
 def model_path(project: Project, name: str | None) -> Path:
-    """A model that is there.
+    """A model that is there; None is the newest, which a page shows first: it may be used before it is shown.
 
     Raises:
         UserError: there is none of that name.
     """
+    if name is None:
+        name = next(iter(names(project)), None)
     path = project.state / "models" / (name or "")
     if not name or not _NAME.fullmatch(name) or not (path / "bundle.json").is_file():
         raise UserError("there is no model", where=name or "this page", remedy="train one on page 3, Train")
