@@ -57,6 +57,14 @@ def test_a_region_of_a_map_beyond_one_is_outlined_at_its_level():
     assert not shows(overlay(IMAGE, SPOT * 9, level=10.0), FOUND_COLOUR)
 
 
+def test_distances_below_their_level_leave_the_photograph_visible():
+    # Distances of good parts lie far beyond 1; only what passes the level may glow.
+    good, found = np.full((48, 80), 4.0), np.where(SPOT > 0, 12.0, 4.0)
+    shift = np.abs(overlay(IMAGE, good, level=8.0).astype(int) - IMAGE).mean()
+    glow = np.abs(overlay(IMAGE, found, level=8.0).astype(int) - IMAGE)[22:28, 34:46].mean()
+    assert shift < 40 < 60 < glow
+
+
 @given(st_numpy.arrays(np.float32, (3, 4), elements=st.floats(-1, 50, width=32)))
 def test_a_grey_map_leads_back_to_the_map(anomaly_map):
     grey, factor = grey_map(anomaly_map)

@@ -32,7 +32,8 @@ def overlay(
 
     Args:
         image: (H, W, 3), RGB.
-        anomaly_map: (h, w), 0 for normal to 1 for most anomalous, clipped beyond; None draws outlines alone.
+        anomaly_map: (h, w), 0 for normal; None draws outlines alone. Hottest is 1, for maps of probabilities,
+            or twice the level where that lies beyond 1, for maps of distances.
         roi_mask: (h, w), non-zero where it was looked at; None, or the whole image, draws no outline.
         gt_mask: (h, w), non-zero on the defects; None where unknown.
         level: map value from which a region is outlined as found; None outlines none.
@@ -44,7 +45,7 @@ def overlay(
     drawn = np.ascontiguousarray(image)
     if anomaly_map is not None:
         heat = cv2.resize(anomaly_map.astype(np.float32), (width, height))
-        shown = np.clip(heat, 0, 1)
+        shown = np.clip(heat / _hottest(anomaly_map, level), 0, 1)
         colours = cv2.applyColorMap((shown * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
         opacity = (STRONGEST * shown)[..., None]
         drawn = (drawn * (1 - opacity) + colours * opacity).round().astype(np.uint8)
@@ -55,6 +56,12 @@ def overlay(
     if roi_mask is not None and not np.all(roi_mask):
         drawn = outline(drawn, roi_mask, ROI_COLOUR)
     return drawn
+
+
+def _hottest(anomaly_map: NDArray[Any], level: float | None) -> float:
+    if level is None:
+        return max(1.0, float(anomaly_map.max()))
+    return 2 * level if level > 1 else 1.0
 
 
 def outline(image: Image, mask: NDArray[Any], colour: tuple[int, int, int]) -> Image:

@@ -48,13 +48,8 @@ def draw(
     level: float | None,
     roi_mask: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Heat and outlines over a photograph (H, W, 3), RGB.
-
-    Heat is scaled so that the level from which a region counts as found is the middle of the colours.
-    """
-    full = 2 * level if level and level > 0 else max(float(anomaly_map.max()), 1e-9)
-    heat = np.clip(anomaly_map / full, 0, 1)
-    return overlay(_large(image), heat, roi_mask, level=None if level is None else level / full)
+    """Heat and outlines over a photograph, enlarged: (H, W, 3), RGB."""
+    return overlay(_large(image), anomaly_map, roi_mask, level=level)
 
 
 def _large(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
