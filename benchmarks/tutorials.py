@@ -96,8 +96,7 @@ def draw_verdicts(parts: dict[str, Record], models: dict[str, Path], name: str) 
         for record in parts.values():
             verdict = inspector.inspect(record.image_path)
             assert verdict.image is not None and verdict.anomaly_map is not None
-            scaled = verdict.anomaly_map / (2 * verdict.map_level if verdict.map_level else 1)
-            picture = overlay(verdict.image, scaled, level=0.5 if verdict.map_level else None)
+            picture = overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level)
             cells.append(cell(picture, f"{title}{'reject' if verdict.is_defect else 'pass'}"))
         rows.append(row(cells))
     save(name, np.vstack(rows))

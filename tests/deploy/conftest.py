@@ -29,13 +29,13 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     folder, write = tmp_path_factory.mktemp("written"), export.write_onnx
 
-    def copied(graph: Any, size_hw: tuple[int, int], file: Path) -> None:
-        digest = hashlib.sha256(repr(size_hw).encode())
+    def copied(graph: Any, size_hw: tuple[int, int], file: Path, **options: Any) -> None:
+        digest = hashlib.sha256(repr((size_hw, options)).encode())
         for value in graph.state_dict().values():
             digest.update(value.contiguous().numpy().tobytes())
         kept = folder / digest.hexdigest()
         if not kept.exists():
-            write(graph, size_hw, kept)
+            write(graph, size_hw, kept, **options)
         shutil.copyfile(kept, file)
 
     with pytest.MonkeyPatch.context() as patch:

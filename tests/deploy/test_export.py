@@ -115,7 +115,7 @@ def test_a_refused_export_leaves_the_one_before(bundle: Path, monkeypatch: pytes
     export(bundle, "onnx", tell=silent)
     before = content(bundle)
 
-    def full(_: object, size_hw: tuple[int, int], file: Path) -> None:
+    def full(_: object, size_hw: tuple[int, int], file: Path, **options: object) -> None:
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

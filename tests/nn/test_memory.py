@@ -326,3 +326,10 @@ def test_half_precision_is_taken_too() -> None:
     for _ in range(3):
         reservoir.add(normal(3, 2).half())
     assert reservoir.patches.dtype == torch.float32 and reservoir.seen == 9
+
+
+def test_distances_by_convolution_are_the_same() -> None:
+    bank, patches = filled(normal(290, 5), size=300), normal(2, 5, 3, 4, seed=1)
+    expected = bank(patches)
+    bank.as_convolution = True
+    torch.testing.assert_close(bank(patches), expected, rtol=1e-4, atol=1e-4)

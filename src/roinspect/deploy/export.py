@@ -66,7 +66,8 @@ def export(
         if to == "torchscript":
             write_torchscript(graph, size_hw, file)
         else:
-            write_onnx(graph, size_hw, source)
+            # INT8 is for convolutions that look at the image, not for distances.
+            write_onnx(graph, size_hw, source, as_convolution=to == "openvino" and int8 is None)
             convert(source, file)
         shown = chain(made_up_images(size_hw), photographs(images, size_hw))
         _refuse_other_answers(compared(file, shown), bundle / to, tell)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from roinspect.errors import UserError
 from roinspect.methods.method import InspectionGraph
+from roinspect.nn.memory import NearestNeighbours
 
 OPSET = 18
 """Known to every ONNX Runtime and OpenVINO that the project supports, and native to the exporter."""
@@ -41,8 +42,16 @@ class FromPixels(nn.Module):
         return pred_score, anomaly_map
 
 
-def write_onnx(graph: InspectionGraph, size_hw: tuple[int, int], file: Path) -> None:
+def write_onnx(
+    graph: InspectionGraph, size_hw: tuple[int, int], file: Path, *, as_convolution: bool = False
+) -> None:
     """Write a graph as ONNX, checked and whole in one file.
+
+    Args:
+        graph: in evaluation mode.
+        size_hw: height and width of its images.
+        file: what to write.
+        as_convolution: write a memory as `NearestNeighbours.as_convolution`.
 
     Raises:
         UserError: onnx or onnxscript is not installed, or a layer has no ONNX form.
@@ -57,7 +66,7 @@ def write_onnx(graph: InspectionGraph, size_hw: tuple[int, int], file: Path) -> 
     # Two images: torch takes a batch of one for a constant.
     example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
     try:
-        with _quiet():
+        with _quiet(), _memories(graph, as_convolution):
             program = torch.onnx.export(
                 FromPixels(graph),
                 (example,),
@@ -125,6 +134,19 @@ def _keep_axes(model: Any) -> None:
             image, axes = node.input_values()
             dropped = ops.squeeze(reduce(image, axes, True), axes)
             node.output(0).replace(dropped.output(0))
+
+
+@contextmanager
+def _memories(graph: InspectionGraph, as_convolution: bool) -> Iterator[None]:
+    """While a graph is written; as it was trained, it stays the reference."""
+    found = [module for module in graph.modules() if isinstance(module, NearestNeighbours)]
+    for memory in found:
+        memory.as_convolution = as_convolution
+    try:
+        yield
+    finally:
+        for memory in found:
+            memory.as_convolution = False
 
 
 @contextmanager
