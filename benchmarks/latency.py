@@ -152,7 +152,7 @@ def measure_ours(size: str, seconds: float) -> None:
 
 
 def measure_rivals(size: str, seconds: float) -> None:
-    found = [own(name, size, "openvino") for name in METHODS]
+    found = [own(name, size, "openvino", kind) for name in METHODS for kind in ("float32", "int8")]
     # OpenVINO chooses bfloat16 by itself where the processor has it; ours ask for float32.
     found += [rival(name, size, kind) for name in ("draem", "padim", "patchcore") for kind in (None, "f32")]
     found += [rival("patchcore-pair", size)]

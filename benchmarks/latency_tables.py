@@ -73,34 +73,48 @@ def _goals(read: Any) -> str:
     for mine, theirs, wanted in GOALS:
         for size in SIZES:
             contenders = read(f"rivals-{size}")["contenders"]
-            rate = _throughput(one for one in contenders if one["method"] == mine)
+            own = [one for one in contenders if one["method"] == mine]
             others = [one for one in contenders if one["method"].startswith(theirs)]
-            ratio = rate / _throughput(others)
-            equal = rate / _throughput(one for one in others if one["precision"] == "float32")
+            best, other = max(own, key=_rate), max(others, key=_rate)
+            ratio = _rate(best) / _rate(other)
             name = TITLES[theirs].removeprefix("anomalib ").split(",")[0]
-            told = f"{ratio:.1f} x; {equal:.1f} x with both in float32"
+            equal = _rate(_float32(own)) / _rate(_float32(others))
+            told = f"{ratio:.1f} x ({best['precision']} against {other['precision']}); "
+            told += (
+                f"{_rate(_float32(own)) / _rate(other):.1f} x with ours in float32, {equal:.1f} x with both"
+            )
             rows.append(
                 [f"{mine}: at least {wanted} x {name}'s images/s", size, told, _verdict(ratio >= wanted)]
             )
     for size in SIZES:
-        for one in read(f"ours-{size}")["contenders"]:
-            if one["precision"] == "float32":
-                what = f"{one['method']} in {ENGINES[one['engine']]}: at least {SHARE:.0%} of the peak"
-                alone, whole = one["network_share_of_peak"], one["share_of_peak"]
-                told = f"network {alone:.0%}, bytes to verdict {whole:.0%}"
-                verdict = _verdict(whole >= SHARE)
-                if whole < SHARE <= alone:
-                    verdict = "network only"
-                rows.append([what, size, told, verdict])
-    for one in read("startup")["starts"]:
-        what = f"{one['method']} in {ENGINES[one['engine']]}: first verdict within {STARTUP_S:g} s"
-        told = f"{one['median_s']:.2f} s"
-        rows.append([what, one["size"], told, _verdict(one["median_s"] < STARTUP_S)])
+        contenders = [one for one in read(f"ours-{size}")["contenders"] if one["precision"] == "float32"]
+        for method in dict.fromkeys(one["method"] for one in contenders):
+            best = max((one for one in contenders if one["method"] == method), key=_whole)
+            alone, whole = best["network_share_of_peak"], _whole(best)
+            told = f"{ENGINES[best['engine']]}: network {alone:.0%}, bytes to verdict {whole:.0%}"
+            verdict = "network only" if whole < SHARE <= alone else _verdict(whole >= SHARE)
+            rows.append([f"{method}, best engine: at least {SHARE:.0%} of the peak", size, told, verdict])
+    starts = read("startup")["starts"]
+    for engine in dict.fromkeys(one["engine"] for one in starts):
+        slowest = max((one for one in starts if one["engine"] == engine), key=lambda one: one["median_s"])
+        what = f"first verdict in {ENGINES[engine]} within {STARTUP_S:g} s"
+        told = f"{slowest['median_s']:.2f} s ({slowest['method']}, the slowest of all)"
+        rows.append([what, slowest["size"], told, _verdict(slowest["median_s"] < STARTUP_S)])
     return markdown(["goal", "size", "measured", "met"], rows)
 
 
-def _throughput(contenders: Iterable[Mapping[str, Any]]) -> float:
-    return max(rate for one in contenders for rate in one["images_per_second"].values())
+def _rate(one: Mapping[str, Any]) -> float:
+    """Images a second at the best batch size."""
+    return max(one["images_per_second"].values())
+
+
+def _whole(one: Mapping[str, Any]) -> float:
+    share: float = one["share_of_peak"]
+    return share
+
+
+def _float32(contenders: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return max((one for one in contenders if one["precision"] == "float32"), key=_rate)
 
 
 def _verdict(is_met: bool) -> str:

@@ -157,9 +157,12 @@ def test_a_yaml_file_a_preset_and_dotted_options(
     for line in ("  width: 64", "  latent: 7", "  rotation: 12.0", "  steps: 5"):
         assert f"\n{line}\n" in read
 
-    # What is printed can be read again, and trains.
+    read = printed("--method.rotation", "13", "--config", config)
+    assert "  rotation: 13.0\n" in read, "the command line goes over the file, wherever it stands"
+
+    # What is printed can be read again, data and all, and trains.
     config.write_text(printed(*tiny, "--training.steps", "1", "--seed", "3", "--roi", "none"))
-    assert run("train", "grdnet", zipper, "--config", config, "--out", tmp_path / "model") == 0
+    assert run("train", "grdnet", "--config", config, "--out", tmp_path / "model") == 0
     bundle = json.loads((tmp_path / "model/bundle.json").read_text())
     assert bundle["training"]["seed"] == 3 and bundle["training"]["roi"] == "none"
     assert bundle["size_hw"] == [64, 64] and bundle["method_settings"]["width"] == 8
@@ -394,6 +397,20 @@ def test_bad_options(
     assert run("train", "grdnet", zipper, "--out", out, *options) == 2
     one_line(capsys, *words)
     no_leftovers(tmp_path, out)
+
+
+def test_data_on_the_command_line_go_over_those_of_a_yaml_file(
+    zipper: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("data: elsewhere\n")
+    for words in (("--config", config, zipper), (zipper, f"--config={config}")):
+        assert run("train", "grdnet", *words, "--print_config") == 0
+        assert f"data: {zipper}\n" in capsys.readouterr().out
+    assert run("train", "grdnet", "--config", config, "--out", tmp_path / "model") == 2
+    one_line(capsys, "elsewhere")
+    assert run("train", "grdnet", "--out", tmp_path / "model") == 2
+    one_line(capsys, "DATA", "is wanted")
 
 
 @pytest.mark.parametrize("text", ["method: {widht: 8}", "widht: 8", "method: {width: wide}", "method: ["])

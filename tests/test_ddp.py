@@ -44,6 +44,7 @@ METHODS = {
         "backbone=test_convnext", "weights=none", "strides=[8,16]", "dimensions=16", "memory_size=60",
         "candidates=200",
     ],
+    "segmenter": ["backbone=test_efficientnet", "weights=none", "strides=[4,8]", "width=8"],
 }  # fmt: skip
 SMALL = ["size=64", "accelerator=cpu", "held_out=0.1", "memory_gb=0.1"]
 TWO = ["strategy=ddp", "devices=2"]
@@ -284,7 +285,7 @@ def test_no_image_is_seen_twice_in_an_epoch(name: str, kept: Kept) -> None:
     orders = []
     for epoch in (0, 1):
         first, second = one["images"][epoch], other["images"][epoch]
-        assert len(first) == len(second) == (6 if name == "ceod" else 5)
+        assert len(first) == len(second) == (6 if name in ("ceod", "segmenter") else 5)
         seen = [index for batch in (*first, *second) for index in batch]
         assert len(seen) == len(set(seen)) == 4 * len(first)
         orders.append(seen)

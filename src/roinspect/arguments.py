@@ -6,6 +6,7 @@ import difflib
 import re
 from argparse import ArgumentError
 from collections.abc import Iterable
+from itertools import islice
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -35,13 +36,13 @@ def add_data_options(parser: ArgumentParser) -> None:
 
 
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    """Parse.
+    """Parse; what the command line says goes over what a --config file says, wherever either stands.
 
     Raises:
         UserError: an argument or a line of a --config file is unknown or has a bad value.
     """
     try:
-        return parser.parse_args(arguments)
+        return parser.parse_args(_config_first(arguments))
     except ArgumentError as error:
         text = " ".join(str(error).split())
         text = re.sub(r"<class '(\w+)'>|typing\.", r"\1", text)
@@ -53,6 +54,17 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         raise UserError(
             f"no such setting{nearest(name, known)}", where=name, remedy=f"see {parser.prog} --help"
         ) from None
+
+
+def _config_first(arguments: list[str]) -> list[str]:
+    """Of two that set the same, jsonargparse takes the later."""
+    config, others, words = list[str](), list[str](), iter(arguments)
+    for word in words:
+        if word == "--config":
+            config += [word, *islice(words, 1)]
+        else:
+            (config if word.startswith("--config=") else others).append(word)
+    return config + others
 
 
 def _unknown_setting(text: str) -> str | None:

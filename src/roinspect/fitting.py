@@ -20,6 +20,7 @@ from roinspect.data.loader import Batch
 from roinspect.errors import UserError
 from roinspect.history import History
 from roinspect.methods.method import Method, predict
+from roinspect.preview import Preview
 from roinspect.processes import Processes
 from roinspect.remarks import without_remarks
 
@@ -89,7 +90,7 @@ def make_trainer(
             num_nodes=processes.machines,
             strategy=_ddp(model) if processes.fabric else "auto",
             precision=precision,  # type: ignore[arg-type]  # Lightning refuses what it does not know
-            callbacks=[history, saver],
+            callbacks=[history, Preview(), saver],
             plugins=[WholeCheckpoints()],
             logger=TensorBoardLogger(run, name="", version="tensorboard"),
             check_val_every_n_epoch=every,

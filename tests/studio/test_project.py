@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roinspect.data.annotations.labelme import write
+from roinspect.data.drawn import read_source
+from roinspect.data.polygons import Drawing as Polygons
+from roinspect.data.polygons import trace
 from roinspect.data.records import read_records
 from roinspect.deploy.studio.adding import add, move
 from roinspect.deploy.studio.drawing import Drawing, Shape
 from roinspect.deploy.studio.project import Project, Projects, write_manifest
-from roinspect.deploy.studio.regions import keep, region
+from roinspect.deploy.studio.regions import keep, mask_file, region
 from roinspect.errors import UserError
 from roinspect.pixels import write_image
 
@@ -100,6 +104,21 @@ def test_a_moved_photograph_takes_its_drawing_and_masks_along(project: Project) 
     assert (project.folder / "roi/train/stain/d.png").is_file()
     assert move(project, "train/stain/d.png", label=0, split="train") == "train/good/d.png"
     assert project.record("train/good/d.png").label == 0
+
+
+def test_a_moved_photograph_takes_what_labelme_drew_along(project: Project) -> None:
+    box = trace(np.pad(np.ones((6, 8), np.uint8), ((9, 9), (12, 12))), "roi")
+    for tree in ("roi/test/dent/d.json", "ground_truth/dent/d.json"):
+        (project.folder / tree).parent.mkdir(parents=True)
+        (project.folder / tree).write_text(write(Polygons("d.png", (24, 32), box)))
+    write_image(project.folder / "train/stain/d.png", np.zeros((24, 32, 3), np.uint8))
+    project.forget()
+    before = read_source(project.record("test/dent/d.png").mask_path, (24, 32))
+    assert move(project, "test/dent/d.png", label=1, kind="stain", split="train") == "train/stain/d_2.png"
+    record = project.record("train/stain/d_2.png")
+    for source in (record.mask_path, mask_file(project, record)):
+        assert np.array_equal(read_source(source, (24, 32)), before) and before.sum() == 48
+    assert not list((project.folder / "roi/test").rglob("*.json"))
 
 
 @pytest.mark.parametrize("kind", ["../up", "good", ".hidden", "a/b", "roi", "x" * 80])

@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roinspect.data.annotations import coco
+from roinspect.data.annotations.labelme import write
+from roinspect.data.polygons import Annotations, trace
+from roinspect.data.polygons import Drawing as Polygons
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.deploy.studio import store
@@ -108,6 +112,36 @@ def test_a_mask_that_was_there_is_shown_and_kept_aside_when_it_is_replaced(proje
     assert [path.name for path in tree.iterdir()] == ["a.png"]
     aside = project.state / "replaced" / "train" / "good" / "a.bmp"
     assert np.array_equal(255 * read_mask(aside), mask)
+
+
+def test_a_labelme_file_that_was_there_is_shown_and_kept_aside_when_it_is_replaced(project: Project) -> None:
+    tree = project.folder / "roi" / "train" / "good"
+    tree.mkdir(parents=True)
+    whole = Polygons("a.png", SIZE, trace(render(BOX), "roi"))
+    (tree / "a.json").write_text(write(whole))
+    project.forget()
+    found = region(project, "train/good/a.png")
+    assert found.source == "file" and np.array_equal(render(found.drawing), render(BOX))
+    assert source_of(project, project.record("train/good/b.png")) == "none"
+    keep(project, "train/good/a.png", DOT, 0)
+    for key in ("train/good/b.png", "test/good/c.png", "test/dent/d.png"):
+        keep(project, key, BOX, 0)
+    assert last(write_masks(project)).written == 4
+    assert np.array_equal(rois(project)["train/good/a.png"], render(DOT))
+    assert (project.state / "replaced/train/good/a.json").read_text() == write(whole)
+
+
+def test_a_file_with_the_regions_of_several_photographs_is_not_torn_apart(project: Project) -> None:
+    shapes = trace(render(BOX), "roi")
+    both = Annotations(tuple(Polygons(f"train/good/{name}.png", SIZE, shapes) for name in "ab"))
+    (project.folder / "roi").mkdir()
+    (project.folder / "roi" / "all.json").write_text(coco.write(both))
+    project.forget()
+    assert region(project, "train/good/b.png").source == "file"
+    keep(project, "train/good/a.png", DOT, 0)
+    with pytest.raises(UserError, match=r"several photographs.*roi convert"):
+        last(write_masks(project))
+    assert region(project, "train/good/a.png").drawing == DOT
 
 
 def test_clearing_a_drawing_brings_back_what_was_under_it(project: Project) -> None:

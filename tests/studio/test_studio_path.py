@@ -95,6 +95,15 @@ def corner(page: Any, x: float, y: float) -> None:
     page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
 
 
+def stroke(page: Any, y: float) -> None:
+    """Draw from left to right with the tool that is chosen."""
+    box = page.locator(".board canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + y * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + y * box["height"], steps=8)
+    page.mouse.up()
+
+
 def put(route: Any) -> bool:
     return bool(route.request.method == "PUT")
 
@@ -135,11 +144,7 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     # what cannot be saved is kept in the browser, and is back after a reload
     page.route("**/studio/drawing?*", lambda route: route.abort() if put(route) else route.continue_())
     page.get_by_role("button", name="Brush").click()
-    box = page.locator(".board canvas").bounding_box()
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"], steps=8)
-    page.mouse.up()
+    stroke(page, 0.5)
     saved.get_by_text("Not saved yet, but kept in this browser").wait_for()
     page.unroute("**/studio/drawing?*")
     page.reload()
@@ -234,3 +239,25 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     assert page.asked_elsewhere == [] and page.faults == []
     print(f"the whole path took {time.monotonic() - began:.0f} s")
     assert np.isfinite(kept.value)
+
+
+def test_two_browsers_at_one_drawing(page: Any, address: str, folder: Path) -> None:
+    other = page.context.browser.new_page(viewport={"width": 1280, "height": 900})
+    other.set_default_timeout(PATIENCE_MS)
+    for one in (page, other):
+        one.goto(address)
+        one.get_by_label("Folder with photographs").fill(str(folder))
+        one.get_by_role("button", name="Open", exact=True).click()
+        one.get_by_text("photographs were read").wait_for()
+        one.get_by_role("link", name="2 Region").click()
+        one.wait_for_function("() => window.roinspect?.board?.photo")
+        one.get_by_role("button", name="Brush").click()
+    stroke(other, 0.3)
+    other.locator(".board .saved").get_by_text("Saved.").wait_for()
+    stroke(page, 0.7)
+    page.locator(".board .saved").get_by_text("Another window had changed this drawing").wait_for()
+    (mine,) = (folder / ".roinspect" / "drawings").rglob("*.png.json")
+    (theirs,) = (folder / ".roinspect" / "drawings").rglob("*.other.json")
+    heights = [json.loads(file.read_text())["shapes"][-1]["points"][0][1] for file in (mine, theirs)]
+    assert heights[0] > 48 > heights[1]
+    other.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def run(arguments: list[str]) -> int:
         rest = _preset_first(parser, settings_class, rest)
     given = parse(parser, rest)
     for name, where in (("data", "DATA"), ("out", "--out")):
-        if given[name] is None:
+        if given.get(name) is None:
             remedy = f"write: roinspect train {method} DATA --out BUNDLE"
             raise UserError("is wanted", where=where, remedy=remedy)
     short = {name: given[name] for name in ("size", "seed") if given[name] is not None}
@@ -77,7 +78,10 @@ def _parser(method: str, settings_class: type, training_class: type) -> Argument
         f"train {method}", "DATA --roi SPEC --out BUNDLE [--method.KEY X] [--training.KEY X]"
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_argument("data", type=Path, nargs="?", help="folder of photographs, or a manifest")
+    # Not named, it must not go over what a --config file says.
+    parser.add_argument(
+        "data", type=Path, nargs="?", default=SUPPRESS, help="folder of photographs, or a manifest"
+    )
     add_data_options(parser)
     parser.add_argument("--out", type=Path, help="the bundle to write")
     parser.add_argument(

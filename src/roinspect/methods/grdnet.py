@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -181,8 +180,7 @@ class GrdNet(Method):
             self.untoggle_optimizer(discriminator_steps)
 
         self.toggle_optimizer(segmenter_steps)
-        _, segmenter_losses = self._segmenter_losses(noisy, repaired, noise_mask, roi_mask)
-        losses |= segmenter_losses
+        losses |= self._segmenter_losses(noisy, repaired, noise_mask, roi_mask)
         self._step(segmenter_steps, losses["segmenter"])
         self.untoggle_optimizer(segmenter_steps)
         self.note("train", losses, len(batch.label))
@@ -213,8 +211,8 @@ class GrdNet(Method):
 
     def _segmenter_losses(
         self, noisy: Tensor, repaired: Tensor, noise_mask: Tensor, roi_mask: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is found, as probabilities, and the loss with the parts that the ROI head adds."""
+    ) -> dict[str, Tensor]:
+        """The loss, with the parts that the ROI head adds."""
         s = self.settings
         logits, heads = self.segmenter.with_heads(torch.cat((noisy, repaired), dim=1))
         loss = segmentation_loss(
@@ -227,12 +225,11 @@ class GrdNet(Method):
             alpha=s.focal_alpha,
         )
         if heads is None:
-            return logits.detach().sigmoid(), {"segmenter": loss}
+            return {"segmenter": loss}
         # The defect head learns from all synthetic defects, also from those that do not matter.
         anywhere = focal_loss(heads.defect, noise_mask, gamma=s.focal_gamma, alpha=s.focal_alpha)
         roi_head = F.binary_cross_entropy_with_logits(heads.roi, roi_mask)
-        losses = {"segmenter": loss + anywhere + s.roi_head_weight * roi_head, "roi_head": roi_head}
-        return logits.detach().sigmoid(), losses
+        return {"segmenter": loss + anywhere + s.roi_head_weight * roi_head, "roi_head": roi_head}
 
     def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:
         _, real = self.discriminator(image)
@@ -245,26 +242,14 @@ class GrdNet(Method):
     # -- validation: the same losses on held-out good parts, with the same noise in every epoch -------------
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Measure the losses; the first batch is also shown in TensorBoard."""
+        """Measure the losses on held-out parts."""
         batch = batch.to_float()
         noisy, noise_mask = self._perturbed(batch.image, self.random(-1, batch_index))
         reconstruction, losses = self._generator_losses(noisy, batch.image)
         if self.settings.adversarial:
             losses["discriminator"] = self._discriminator_loss(batch.image, reconstruction)
-        found, segmenter_losses = self._segmenter_losses(noisy, reconstruction, noise_mask, batch.roi_mask)
-        losses |= segmenter_losses
+        losses |= self._segmenter_losses(noisy, reconstruction, noise_mask, batch.roi_mask)
         self.note("held-out", losses, len(batch.label))
-        if batch_index == 0 and isinstance(self.logger, TensorBoardLogger):
-            columns = [
-                batch.image,
-                noisy,
-                reconstruction,
-                *(mask.expand_as(noisy) for mask in (noise_mask, found, batch.roi_mask)),
-            ]
-            picture = torch.cat([column[:4] for column in columns], dim=3).clamp(0, 1)
-            self.logger.experiment.add_images(
-                "image, noisy, repaired, noise, found, ROI", picture, self.current_epoch
-            )
 
     def on_validation_epoch_end(self) -> None:
         """Watch for plateaus, each network's of its own held-out loss (Eq. 7)."""

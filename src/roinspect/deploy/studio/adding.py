@@ -7,15 +7,17 @@ import io
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from roinspect.data.drawn import DrawnMask
 from roinspect.data.records import Record, manifest_path
 from roinspect.deploy.studio.project import Project
-from roinspect.deploy.studio.regions import drawing_file, mask_file
+from roinspect.deploy.studio.regions import drawing_file, mask_file, own_file
 from roinspect.deploy.studio.store import refused, write_bytes
 from roinspect.errors import UserError
-from roinspect.pixels import read_image
+from roinspect.pixels import image_size, read_image, write_image
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
 
@@ -99,14 +101,20 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
 def _carry(project: Project, record: Record, target: Path, key: str, category: str, label: int) -> None:
     """Move a photograph's files; the photograph goes last, so that a full disk leaves it where it was."""
     pairs = [(drawing_file(project, record.key), drawing_file(project, key))]
-    mask = mask_file(project, record)
-    if isinstance(mask, Path) and mask.is_relative_to(project.folder / "roi"):
-        pairs.append((mask, (project.folder / "roi" / PurePosixPath(key)).with_suffix(mask.suffix)))
-    if isinstance(record.mask_path, Path) and record.mask_path.is_relative_to(project.folder):
-        home = project.folder / record.mask_path.relative_to(project.folder).parts[0] / category
+    found, tree = mask_file(project, record), project.folder / "roi"
+    mask = own_file(found)
+    if mask and mask.is_relative_to(tree):
+        new_mask = (tree / PurePosixPath(key)).with_suffix(mask.suffix)
+        if isinstance(found, DrawnMask):
+            # An annotation file names its photograph, and would go on naming the former one.
+            write_image(new_mask.with_suffix(".png"), 255 * found.pixels(image_size(record.image_path)))
+            new_mask = project.state / "replaced" / mask.relative_to(tree)
+        pairs.append((mask, new_mask))
+    defect = own_file(record.mask_path)
+    if defect and defect.is_relative_to(project.folder):
+        home = project.folder / defect.relative_to(project.folder).parts[0] / category
         aside = project.state / "replaced" / category
-        name = f"{target.stem}_mask{record.mask_path.suffix}"
-        pairs.append((record.mask_path, (home if label else aside) / name))
+        pairs.append((defect, (home if label else aside) / f"{target.stem}_mask{defect.suffix}"))
     for old, new in [*pairs, (record.image_path, target)]:
         try:
             if old.is_file():
@@ -157,7 +165,7 @@ def _free(project: Project, folder: Path, category: str, name: Path) -> Path:
     return folder / name.name
 
 
-def _rewrite(manifest: Path, change: object) -> None:
+def _rewrite(manifest: Path, change: Callable[[list[dict[str, str]]], object]) -> None:
     """Change a manifest's rows; its other columns and its delimiter stay."""
     try:
         text = manifest.read_bytes().decode("utf-8-sig")
@@ -170,7 +178,6 @@ def _rewrite(manifest: Path, change: object) -> None:
     columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
     rows = list(reader)
-    assert callable(change)
     change(rows)
     columns += [name for name in ("split", "label") if name not in columns]
     written = io.StringIO()

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from roinspect.data.drawn import DrawnMask, drawn_in_folder
 from roinspect.data.records import COLUMNS, Record, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.deploy.studio.store import read_json, write_bytes, write_json
@@ -48,6 +49,7 @@ class Project:
         self.id = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
         self.lock = threading.RLock()
         self._records: dict[str, Record] | None = None
+        self._drawn: dict[str, DrawnMask] | None = None
 
     def records(self) -> dict[str, Record]:
         """Photographs by key, in order; read once, and anew after `forget`.
@@ -69,7 +71,18 @@ class Project:
     def forget(self) -> None:
         """Look at the folder anew next time."""
         with self.lock:
-            self._records = None
+            self._records = self._drawn = None
+
+    def drawn_regions(self) -> dict[str, DrawnMask]:
+        """Regions in annotation files below FOLDER/roi, by key; none where training would refuse them."""
+        records = self.records()
+        with self.lock:
+            if self._drawn is None:
+                self._drawn = {}
+                tree = self.folder / "roi"
+                with suppress(UserError):
+                    self._drawn = drawn_in_folder(tree, None, records, lambda: list(records))
+            return self._drawn
 
     def record(self, key: str) -> Record:
         """One photograph; only what `records` lists is ever read.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, TypeAlias
 
-from roinspect.data.drawn import MaskSource, read_source
+from roinspect.data.drawn import DrawnMask, MaskSource, read_source
 from roinspect.data.records import Record, find_images
 from roinspect.deploy.studio.drawing import Drawing, Mask, from_mask, read_drawing, render, scaled
 from roinspect.deploy.studio.project import ONE_FOR_ALL, Project
@@ -121,7 +121,15 @@ def mask_file(project: Project, record: Record) -> MaskSource | None:
     stem = project.folder / "roi" / PurePosixPath(record.key).with_suffix("")
     # The stem may hold a dot: `with_suffix` would take it for a suffix once more.
     places = (stem.with_name(stem.name + suffix) for suffix in sorted(IMAGE_SUFFIXES))
-    return next((path for path in places if path.is_file()), None)
+    mask = next((path for path in places if path.is_file()), None)
+    return mask or project.drawn_regions().get(record.key)
+
+
+def own_file(mask: MaskSource | None) -> Path | None:
+    """The file that holds this mask and no other."""
+    if isinstance(mask, DrawnMask):
+        return mask.path if mask.image is None else None
+    return mask
 
 
 def count_own(project: Project) -> int:
@@ -141,7 +149,7 @@ def write_masks(project: Project) -> Iterator[Tally]:
         After every photograph.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: the disk refuses, or a region to replace lies in one file with others.
     """
     shared = read_json(project.state / "shared.json")
     if isinstance(shared, dict) and not count_own(project) and not _has_masks(project):
@@ -219,10 +227,16 @@ def _is_newer(file: Path, than: Path) -> bool:
         return False
 
 
-def _put_aside(project: Project, file: MaskSource | None) -> None:
+def _put_aside(project: Project, mask: MaskSource | None) -> None:
     """Keep the first mask of somebody else's that is replaced; a later one is ours."""
-    tree = project.folder / "roi"
-    if not isinstance(file, Path) or not file.is_relative_to(tree):
+    tree, file = project.folder / "roi", own_file(mask)
+    if isinstance(mask, DrawnMask) and file is None and mask.path.is_relative_to(tree):
+        raise UserError(
+            "holds the regions of several photographs, so that of one cannot be replaced",
+            where=mask.path,
+            remedy="make a mask of each with `roinspect roi convert`, and take this file out of roi/",
+        )
+    if file is None or not file.is_relative_to(tree):
         return
     aside = project.state / "replaced" / file.relative_to(tree)
     try:
@@ -236,6 +250,6 @@ def _put_aside(project: Project, file: MaskSource | None) -> None:
 
 
 def _has_masks(project: Project) -> bool:
-    return bool(find_images(project.folder / "roi")) or any(
+    return bool(find_images(project.folder / "roi") or project.drawn_regions()) or any(
         record.roi_path is not None for record in project.records().values()
     )
