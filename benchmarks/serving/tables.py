@@ -26,7 +26,7 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
 
         return table
 
-    every = {"soak": _soak, "kill": _kill, "schema": _schema, "fuzz": _fuzz}
+    every = {"soak": _soak, "soak-quiet": _soak, "kill": _kill, "schema": _schema, "fuzz": _fuzz}
     return {name: told(name, shown) for name, shown in every.items()}
 
 
