@@ -1,6 +1,7 @@
 """How good the segmenter's regions are from a few masks, and what methods that are trained on them are worth.
 
     python benchmarks/segmenter.py regions     # IoU from 5, 10 and 20 masks, 3 seeds, on images not used
+    python benchmarks/segmenter.py gaps zipper # the same from 10 masks, without covering parts of the region
     python benchmarks/segmenter.py methods     # roibank, CEOD and GRD-Net on predicted and on drawn regions
     python benchmarks/segmenter.py --tables    # puts the results into docs/segmenter.md
 
@@ -45,6 +46,7 @@ DOCS = ROOT / "docs" / "segmenter.md"
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
 WORK = Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
 COUNTS, SEEDS, MOST_TESTED = (5, 10, 20), 3, 70
+GAPS_COUNT = 10
 
 
 class Set(NamedTuple):
@@ -98,7 +100,12 @@ def choose(records: Sequence[Record], count: int, seed: int) -> tuple[list[Recor
 
 
 def segmenter_from(
-    records: Sequence[Record], given: Sequence[Record], one: Set, seed: int, out: Path
+    records: Sequence[Record],
+    given: Sequence[Record],
+    one: Set,
+    seed: int,
+    out: Path,
+    settings: SegmenterSettings | None = None,
 ) -> float:
     """Train on a manifest in which only some photographs have a mask; returns seconds."""
     drawn = {record.key for record in given}
@@ -112,7 +119,7 @@ def segmenter_from(
                 writer.writerow([record.image_path.resolve(), "train", "", roi])
     start = time.perf_counter()
     training = TrainingSettings(size=one.size, seed=seed, threads=1)
-    train("segmenter", manifest, out, method_settings=SegmenterSettings(), training=training)
+    train("segmenter", manifest, out, method_settings=settings or SegmenterSettings(), training=training)
     return time.perf_counter() - start
 
 
@@ -142,18 +149,24 @@ def measured(bundle: Path, test: Sequence[Record]) -> dict[str, Any]:
     return found
 
 
-def run_regions(names: Sequence[str], seeds: int) -> None:
+def run_regions(
+    names: Sequence[str],
+    seeds: int,
+    kind: str = "regions",
+    counts: Sequence[int] = COUNTS,
+    settings: SegmenterSettings | None = None,
+) -> None:
     for seed in range(seeds):
         for name in names:
-            for count in COUNTS:
-                file = RESULTS / "regions" / f"{name}-{count}-seed{seed}.json"
+            for count in counts:
+                file = RESULTS / kind / f"{name}-{count}-seed{seed}.json"
                 if file.exists():
                     continue
                 records = records_of(SETS[name])
                 given, test = choose(records, count, seed)
                 with tempfile.TemporaryDirectory() as place:
                     bundle = Path(place, "bundle")
-                    seconds = segmenter_from(records, given, SETS[name], seed, bundle)
+                    seconds = segmenter_from(records, given, SETS[name], seed, bundle, settings)
                     values = measured(bundle, test)
                     held_out = load_graph(bundle)[0].metrics
                 iou = statistics.mean(value for value in values["iou"] if value is not None)
@@ -243,6 +256,22 @@ def regions_table() -> str:
     return f"{markdown(heads, rows[: len(rows)])}\n\n{results('regions/*.json')[0]['machine']}; one thread"
 
 
+def gaps_table() -> str:
+    rows = []
+    for name, one in SETS.items():
+        for title, kind in (("covers parts of the region", "regions"), ("does not", "gaps")):
+            found = results(f"{kind}/{name}-{GAPS_COUNT}-seed*.json")
+            if found and results(f"gaps/{name}-{GAPS_COUNT}-seed*.json"):
+                left = [[value for value in run["left_out"] if value is not None] for run in found]
+                iou = shown(statistics.mean(run["iou"]) for run in found)
+                out = shown(statistics.mean(values) if values else None for values in left)
+                rows.append([one.title, title, iou, out, str(len(found))])
+    if not rows:
+        raise FileNotFoundError
+    heads = ["data", f"training on {GAPS_COUNT} masks", "IoU", "defect pixels left out", "seeds"]
+    return markdown(heads, rows)
+
+
 def confidence_table() -> str:
     names = {
         "decided_near_border": "mean of abs(2p - 1) near the border (in use)",
@@ -289,7 +318,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("regions", "methods"))
+    parser.add_argument("verb", nargs="?", choices=("regions", "gaps", "methods"))
     parser.add_argument("sets", nargs="*", help=f"of {', '.join(SETS)}")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--tables", action="store_true")
@@ -300,10 +329,17 @@ def main() -> None:
     names = given.sets or list(SETS)
     if given.verb == "regions":
         run_regions(names, given.seeds)
+    if given.verb == "gaps":
+        run_regions(names, given.seeds, "gaps", [GAPS_COUNT], SegmenterSettings(gaps=0.0))
     if given.verb == "methods":
         run_methods(names)
     if given.tables:
-        tables = {"regions": regions_table, "confidence": confidence_table, "methods": methods_table}
+        tables = {
+            "regions": regions_table,
+            "gaps": gaps_table,
+            "confidence": confidence_table,
+            "methods": methods_table,
+        }
         put(DOCS, tables)
 
 

@@ -188,7 +188,7 @@ def discs(count: int) -> tuple[Tensor, Tensor]:
 
 
 def test_image_and_mask_move_together() -> None:
-    model, (image, mask) = fresh(pasted=0.0, light=0.0, tint=0.0), discs(8)
+    model, (image, mask) = fresh(pasted=0.0, gaps=0.0, light=0.0, tint=0.0), discs(8)
     model.moves = True
     moved, moved_mask = model.changed(batch_of(image, mask), model.random(0, 0))
     assert not torch.equal(moved_mask, mask) and set(moved_mask.unique().tolist()) == {0, 1}
@@ -198,11 +198,22 @@ def test_image_and_mask_move_together() -> None:
 
 
 def test_pasted_defects_change_the_image_and_never_the_mask() -> None:
-    model, (image, mask) = fresh(pasted=1.0, light=0.0, tint=0.0), discs(8)
+    model, (image, mask) = fresh(pasted=1.0, gaps=0.0, light=0.0, tint=0.0), discs(8)
     damaged, same_mask = model.changed(batch_of(image, mask), model.random(0, 0))
     assert torch.equal(same_mask, mask)
     inside = ((damaged != image).any(1, keepdim=True) & (mask > 0)).flatten(1).any(1)
     assert inside.float().mean() >= 0.5
+
+
+def test_what_lies_around_covers_parts_of_the_region_alone_and_never_changes_the_mask() -> None:
+    model, mask = fresh(pasted=0.0, gaps=1.0, light=0.0, tint=0.0), torch.zeros(8, 1, 64, 64)
+    mask[..., 16:48] = 1
+    image = torch.where(mask > 0, 0.9, 0.2).expand(-1, 3, -1, -1).contiguous()
+    covered, same_mask = model.changed(batch_of(image, mask), model.random(0, 0))
+    assert torch.equal(same_mask, mask)
+    changed = (covered != image).any(1, keepdim=True)
+    assert changed.flatten(1).any(1).float().mean() >= 0.5 and not changed[mask == 0].any()
+    assert (covered[changed.expand_as(covered)] == 0.2).all()
 
 
 def test_a_step_is_the_same_each_time_it_is_taken() -> None:
@@ -316,7 +327,7 @@ def test_verbs_that_give_verdicts_refuse_it(
         ("moves", ("sometimes", "")),
         ("strides", ((), (16, 8), (8, 8), (0, 8))),
         ("width", (0, -8, 12)),
-        *((name, (-0.1, 1.1, math.nan)) for name in ("shift", "light", "tint", "pasted")),
+        *((name, (-0.1, 1.1, math.nan)) for name in ("shift", "light", "tint", "pasted", "gaps")),
         *((name, (-0.1, 1.1, math.nan)) for name in ("smallest_part", "largest_hole")),
         *((name, (-0.1, 11.0, math.nan)) for name in ("learning_rate", "backbone_learning_rate")),
         ("rotation", (-1.0, 181.0, math.nan)),

@@ -3,7 +3,7 @@
 "Masks determined at run time through a trained segmentation network" are what CEOD (2024, abstract and
 section 4.2) wants where nobody has drawn any. A small decoder on a pretrained backbone is trained from some
 five to twenty masks: images and masks are turned, moved, scaled and mirrored together where the region moves,
-the light changes, and synthetic defects are pasted in that the region does not follow.
+the light changes, and synthetic defects and gaps are pasted in that the region does not follow.
 """
 
 from __future__ import annotations
@@ -228,8 +228,19 @@ class Segmenter(Method):
         image = random_tint(
             random_light(image, amount=s.light, generator=random), amount=s.tint, generator=random
         )
+        image = self._with_gaps(image, mask, random)
         image, _ = perturb(image, generator=random, clean_share=1 - s.pasted, visible=_VISIBLE)
         return image, mask
+
+    def _with_gaps(self, image: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+        """Images with what lies around the region pasted over parts of it, as where a tooth is missing."""
+        _, spots = perturb(image, generator=random, clean_share=1 - self.settings.gaps)
+        height, width = image.shape[2:]
+        # A number of Python's own: one from the device would hold up the step.
+        rng = np.random.default_rng(random.initial_seed())
+        moved = int(rng.integers(height // 8, height - height // 8)), int(rng.integers(width))
+        around, is_region = image.roll(moved, (2, 3)), mask.roll(moved, (2, 3))
+        return torch.where((spots * mask * (1 - is_region)) > 0, around, image)
 
     def losses(self, image: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy plus Dice loss, and what is worth noting, of images and masks as floats.

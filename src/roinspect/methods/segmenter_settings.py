@@ -35,6 +35,8 @@ class SegmenterSettings:
         tint: share by which each colour changes at most.
         pasted: share of the images with synthetic defects pasted in, which the region does not follow: so it
             has no holes where real ones are.
+        gaps: share of the images in which parts of the region are covered with what lies around it, likewise:
+            where a tooth is missing, the region has no notch.
         smallest_part: parts of a predicted region that are smaller than this share of its largest part are
             dropped; 1 keeps the largest alone, 0 keeps all.
         largest_hole: holes in a predicted region up to this share of it are filled; 1 fills all, 0 none.
@@ -55,6 +57,7 @@ class SegmenterSettings:
     light: float = 0.3
     tint: float = 0.1
     pasted: float = 0.7
+    gaps: float = 1.0
     smallest_part: float = 0.05
     largest_hole: float = 0.05
 
@@ -83,6 +86,7 @@ class SegmenterSettings:
             "light": (0, 1),
             "tint": (0, 1),
             "pasted": (0, 1),
+            "gaps": (0, 1),
             "smallest_part": (0, 1),
             "largest_hole": (0, 1),
         }
