@@ -22,8 +22,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from roinspect.deploy.studio.app import create_app, serve
+from roinspect.deploy.studio.drawing import Drawing, Shape
 from roinspect.deploy.studio.guard import COOKIE, Guard
 from roinspect.deploy.studio.project import Project, Projects
+from roinspect.deploy.studio.regions import keep
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, write_image
 
@@ -113,6 +115,18 @@ def test_every_page_is_there_and_asks_nobody_else(client: TestClient) -> None:
     for name in ("studio.css", "board.js"):
         assert client.get(f"/studio/static/{name}").status_code == 200
     assert client.get("/studio/static/../app.py").status_code == 404
+
+
+def test_a_thumbnail_is_dark_where_its_region_is_not(client: TestClient, project: Project) -> None:
+    key = "train/good/a.png"
+    box = Drawing((24, 32), (Shape("polygon", ((0, 0), (15.5, 0), (15.5, 23.5), (0, 23.5))),))
+    asked = {"project": client.get("/studio/current").json()["project"], "key": key}
+    bare = client.get("/studio/thumbnail", params=asked | {"region_of": "none"}).content
+    assert bare == client.get("/studio/thumbnail", params=asked).content, "nothing is drawn yet"
+    keep(project, key, box, 0)
+    veiled = read_image(client.get("/studio/thumbnail", params=asked | {"region_of": "1"}).content)
+    share = veiled.astype(float).mean(2) / np.maximum(read_image(bare).mean(2), 1)
+    assert share[:, :14].mean() > 0.9 and share[:, 18:].mean() < 0.5
 
 
 def test_no_request_reads_another_file(client: TestClient, project: Project, tmp_path: Path) -> None:

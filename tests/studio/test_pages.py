@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ from roinspect.deploy.studio import results
 from roinspect.deploy.studio.judging import counts, wall
 from roinspect.deploy.studio.models import evaluation_path, new_path
 from roinspect.deploy.studio.page_data import in_words, summary
+from roinspect.deploy.studio.page_train import worth
 from roinspect.deploy.studio.project import Project
 from roinspect.deploy.studio.results import Result
 from roinspect.deploy.studio.shell import note, told
@@ -56,6 +59,27 @@ def test_a_wrong_verdict_makes_the_label_the_other_one_and_can_be_taken_back(mod
     (unread,) = (x for x in results.read_results(model) if x.error)
     with pytest.raises(UserError, match="no verdict"):
         results.mark_wrong(model, unread, 0.5)
+
+
+def test_a_region_that_leaves_much_damage_out_is_questioned() -> None:
+    inside = [Result(f"in/{n}", "dent", 1, 1.0) for n in range(6)]
+    outside = [Result(f"out/{n}", "dent", 0, 0.1, is_outside_only=True) for n in range(5)]
+    assert results.too_small_region([*inside, *outside[:3]]) == results.too_small_region([]) == ""
+    assert "5 of 11 damaged parts count as good" in results.too_small_region([*inside, *outside])
+    corrected = [dataclasses.replace(one, label=1, is_corrected=True) for one in outside]
+    assert results.too_small_region([*inside, *corrected]) == ""
+
+
+def test_what_a_model_is_worth_is_told_with_what_would_help(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = SimpleNamespace(threshold=SimpleNamespace(value=0.5))
+    monkeypatch.setattr("roinspect.deploy.studio.page_train.read_bundle", lambda _: bundle)
+    log = "roinspect: WARNING: 3 held-out good parts cannot support a false-reject rate\n" * 2
+    told_ = worth(model, log)
+    assert "rejects 1 of 2 defective parts and 2 of 3 good ones" in told_[0] and "To do better" in told_[0]
+    assert len(told_) == 2 and "WARNING" not in told_[1] and "3 held-out" in told_[1]
+    assert worth(model.with_name("other"), log) == []
 
 
 def test_the_slider_reaches_all_scores_in_round_steps(model: Path) -> None:

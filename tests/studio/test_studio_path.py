@@ -227,7 +227,7 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     page.locator("#camera-verdicts .card").nth(1).wait_for(timeout=2 * PATIENCE_MS)
     shoot(page, "5-camera")
     page.get_by_role("button", name="Stop following").click()
-    page.get_by_role("tab", name="Take it along").click()
+    page.get_by_role("tab", name="Export", exact=True).click()
     page.get_by_role("button", name="Export for the line").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download roibank-1.zip").click(timeout=2 * PATIENCE_MS)

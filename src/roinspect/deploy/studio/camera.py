@@ -45,17 +45,23 @@ def camera(job: Job) -> str:
     figures = (
         f'<div class="tally"><div><b>{count:,}</b>inspected</div><div><b>{rejected:,}</b>rejected</div></div>'
     )
-    return plain(head, figures, cards((_row(row, model) for row in reversed(rows)), large=True))
+    where = escape(str(results))
+    lines = f"<p class='soft'>The latest {LATEST}, newest first; all of them are lines of {where}.</p>"
+    folder = Path(job.commands[0][1])
+    return plain(
+        head, figures, lines, cards((_row(row, model, folder) for row in reversed(rows)), large=True)
+    )
 
 
-def _row(row: dict[str, Any], model: Path) -> str:
+def _row(row: dict[str, Any], model: Path, folder: Path) -> str:
     path = str(row.get("image_path", ""))
+    name = Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).name
     if "error" in row:
         told = verdict_badge(None) + f"<span class='name'>{escape(row['error'])}</span>"
-        return card(unreadable_uri(), Path(path).name, told)
-    words = verdict_badge(bool(row["is_defect"])) + f" {row['pred_score']:.3g}"
+        return card(unreadable_uri(), name, told)
+    words = verdict_badge(bool(row["is_defect"])) + f" {row['pred_score']:.4g}"
     picture = _picture(path, row.get("mtime_ns"), str(row.get("map")), float(row.get("map_factor", 0)), model)
-    return card(picture, Path(path).name, words)
+    return card(picture, name, words)
 
 
 @lru_cache(maxsize=4 * LATEST)

@@ -52,8 +52,8 @@ def _card(project: Project, one: Result, threshold: float) -> str:
     if one.error:
         return card(address, one.key, verdict_badge(None), key=one.key)
     wrong = one.is_wrong(threshold)
-    words = verdict_badge(one.pred_score >= threshold) + f" {one.pred_score:.3g}"
-    words += " <b>wrong</b>" if wrong else ""
+    words = verdict_badge(one.pred_score >= threshold) + f" {one.pred_score:.4g}"
+    words += " <b>wrong verdict</b>" if wrong else ""
     return card(address, one.key, words, key=one.key, css="wrong" if wrong else "")
 
 
@@ -71,8 +71,9 @@ def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[s
     label = {0: "good", 1: "defective"}.get(result.label, "not labelled")
     whose = "a person says" if result.is_corrected else f"its folder says ({result.category})"
     words = f"<h3>{escape(key)}</h3><p>{escape(whose)}: <b>{label}</b>"
-    if result.is_outside_only:
-        words += ", as its defect lies outside the region"
+    if result.is_outside_only and not result.is_corrected:
+        words = f"<h3>{escape(key)}</h3><p>its folder says {escape(result.category)}; the damage lies "
+        words += "outside the region, so the part counts as <b>good</b>"
     if result.error:
         return plain(words + "</p>", note(result.error, "problem")), result
     words += f"; score {result.pred_score:.4g}, {verdict_badge(result.pred_score >= threshold)}</p>"

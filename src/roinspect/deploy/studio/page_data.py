@@ -13,7 +13,20 @@ import gradio as gr
 
 from roinspect.data.check import Findings, check
 from roinspect.deploy.studio.project import Project, Projects
-from roinspect.deploy.studio.shell import as_note, begin, card, cards, html, note, opened, plain, steps, told
+from roinspect.deploy.studio.shell import (
+    SELECT,
+    as_note,
+    begin,
+    card,
+    cards,
+    chosen_key,
+    html,
+    note,
+    opened,
+    plain,
+    steps,
+    told,
+)
 from roinspect.errors import UserError
 
 AT_ONCE = 300
@@ -29,7 +42,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
     with gr.Row(equal_height=True):
         path = gr.Textbox(label="Folder with photographs", scale=6, min_width=160, elem_id="folder")
         open_button = gr.Button("Open", variant="primary", scale=1, min_width=80)
-    recent = gr.Dropdown([], label="Opened before", value=None, interactive=True, filterable=False)
+    recent = html(js_on_load=SELECT, elem_id="recent")
     found = html()
     adopt = gr.Button("They all show good parts: use them to train", visible=False)
     findings = html()
@@ -47,14 +60,14 @@ def data_page(blocks: Any, projects: Projects) -> None:
         if project is None:
             asked = plain(note("No folder is open yet. Type its path above, then press Open."))
             hidden = gr.Button(visible=False)
-            return steps("/", None), "", "", gr.Dropdown(names, value=None), asked, hidden, "", hidden, 0, ""
+            return steps("/", None), "", "", _recent(names), asked, hidden, "", hidden, 0, ""
         loose = project.loose() if not (project.folder / "manifest.csv").exists() else []
         count = _count(project)
         return (
             steps("/", project.folder),
             project.id,
             str(project.folder),
-            gr.Dropdown(names, value=None),
+            _recent(names),
             as_note(lambda: summary(project)) if count or not loose else _loose_words(len(loose)),
             gr.Button(visible=bool(loose) and not count),
             plain(note("Reading the photographs ...")) if 0 < count <= AT_ONCE else "",
@@ -72,8 +85,8 @@ def data_page(blocks: Any, projects: Projects) -> None:
     def open_folder(typed: str) -> tuple[Any, ...]:
         return show(projects.open(typed).id)
 
-    def open_recent(picked: str | None) -> tuple[Any, ...]:
-        return show(projects.open(picked).id) if picked else show("")
+    def open_recent(event: gr.EventData) -> tuple[Any, ...]:
+        return show(projects.open(chosen_key(event)).id)
 
     def adopt_loose(id: str) -> tuple[Any, ...]:
         opened(page, id).adopt_loose()
@@ -94,7 +107,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
     opening = (
         blocks.load(told(show), page.project, whole, **one),
         *(event(told(open_folder), path, whole, **one) for event in (open_button.click, path.submit)),
-        recent.input(told(open_recent), recent, whole, **one),
+        recent.select(told(open_recent), None, whole, **one),
         adopt.click(told(adopt_loose), page.project, whole, **one),
     )
     for opened_now in opening:
@@ -102,6 +115,18 @@ def data_page(blocks: Any, projects: Projects) -> None:
     check_button.click(told(check_all), page.project, findings, **quiet)
     back.click(told(lambda id, place: turn(id, place - 1)), [page.project, at], [at, thumbs], **quiet)
     on.click(told(lambda id, place: turn(id, place + 1)), [page.project, at], [at, thumbs], **quiet)
+
+
+def _recent(folders: list[str]) -> str:
+    """Folders that were opened before, as buttons."""
+    buttons = "".join(
+        f'<button type="button" data-key="{escape(folder)}">{escape(folder)}</button>' for folder in folders
+    )
+    return (
+        plain(f'<div class="recent"><span class="soft">Opened before:</span>{buttons}</div>')
+        if folders
+        else ""
+    )
 
 
 def summary(project: Project) -> str:
@@ -112,15 +137,15 @@ def summary(project: Project) -> str:
     for split, category, label, count in rows:
         kinds.setdefault((split, label), []).append((category, count))
     body = "".join(
-        f"<tr><td>{use[split]}</td><td>{label}</td>"
-        f'<td class="number">{sum(count for _, count in found):,}</td>'
-        f"<td>{escape(_listed(found))}</td></tr>"
+        f"<tr><th>{use[split]}</th><td data-head='label'>{label}</td>"
+        f"<td class='number' data-head='photographs'>{sum(count for _, count in found):,}</td>"
+        f"<td data-head='folders'>{escape(_listed(found))}</td></tr>"
         for (split, label), found in kinds.items()
     )
     good = sum(count for split, _, label, count in rows if split == "train" and label == "good")
     parts = [
-        '<table class="figures"><thead><tr><th>used</th><th>label</th><th class="number">photographs</th>'
-        f"<th>folders</th></tr></thead><tbody>{body}</tbody></table>"
+        '<table class="figures stacked"><thead><tr><th>used</th><th>label</th>'
+        f'<th class="number">photographs</th><th>folders</th></tr></thead><tbody>{body}</tbody></table>'
     ]
     if good < 10:
         told = f"There are {good} good photographs to train on. Twenty or more make a useful model."

@@ -20,11 +20,12 @@ from roinspect.deploy.studio.store import read_json
 from roinspect.deploy.studio.training import judge_command
 
 TICK_S = 1.5
+SEE_ADDED = "() => document.getElementById('added').scrollIntoView({ behavior: 'smooth', block: 'center' })"
 WHICH = [
     ("all, highest score first", "all"),
     ("wrong verdicts", "wrong"),
     ("rejected", "rejected"),
-    ("passed", "passed"),
+    ("passed as good", "passed"),
 ]
 
 
@@ -33,7 +34,8 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     page = begin(blocks, projects, "/judge")
     html(
         plain(
-            "<h2>Judge</h2><p>Move the line until too few good parts are rejected and no bad one passes.</p>"
+            "<h2>Judge</h2><p>Move the slider until few enough good parts are rejected, and no bad one "
+            "passes that must not.</p>"
         )
     )
     with gr.Row(equal_height=True):
@@ -68,10 +70,10 @@ def judge_page(blocks: Any, projects: Projects) -> None:
             label = gr.Radio([("good", 0), ("defective", 1)], value=0, label="The part is")
             kind = gr.Textbox(label="Kind of defect", placeholder="scratch")
             split = gr.Radio(
-                [("train with it", "train"), ("test with it", "test")], value="train", label="From now on"
+                [("to train with", "train"), ("to test with", "test")], value="test", label="From now on"
             )
-        add = gr.Button("Add it to the data so")
-        added = html()
+        add = gr.Button("Correct it in the data")
+        added = html(elem_id="added")
     timer = gr.Timer(TICK_S, active=False)
     view = [page.project, model, threshold, which, at]
     live = [tally, photographs, at]
@@ -128,17 +130,23 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         start(project, "judge", path.name, [judge_command(project, path.name, project.roi())])
         return load(id, name)
 
-    def keep_it(id: str, name: str | None, value: float) -> str:
+    def keep_it(id: str, name: str | None, value: float) -> tuple[str, str]:
         path = model_path(opened(page, id), name)
         replace_threshold(path, Threshold(value, "set by hand in the studio"))
-        return plain(note(f"Kept: {path.name} rejects from {value:.4g} on.", link=("Run it", "/run")))
+        kept_ = plain(note(f"Kept: {path.name} rejects from {value:.4g} on.", link=("Run it", "/run")))
+        return kept_, about(path)
 
     def pick(id: str, name: str | None, value: float, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         project, picked = opened(page, id), chosen_key(event)
-        yield gr.Column(visible=True), plain(note(f"Looking at {picked} ...")), picked, 0, "", ""
+        waiting = plain(note(f"Looking at {picked} ..."))
+        yield gr.Column(visible=True), waiting, picked, 0, "", "test", "", gr.Button()
         words, result = one_of(project, model_path(project, name), picked, value)
-        truth, said_kind = max(0, result.label), result.category if result.label == 1 else ""
-        yield gr.Column(visible=True), words, picked, truth, said_kind, ""
+        # Damaged outside the region, it counts as good; its folder is right all the same.
+        is_damaged = result.label == 1 or (result.is_outside_only and not result.is_corrected)
+        split_now = "test" if project.record(picked).split == "test" else "train"
+        shown_kind = result.category if is_damaged else ""
+        button = mark_button(result.is_corrected)
+        yield gr.Column(visible=True), words, picked, int(is_damaged), shown_kind, split_now, "", button
 
     def mark(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
         project = opened(page, id)
@@ -146,7 +154,12 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         _, result = one_of(project, path, picked, value)
         results.mark_wrong(path, result, value)
         words, marked = one_of(project, path, picked, value)
-        return words, max(0, marked.label), ""
+        told_ = (
+            "Marked: the figures above count the part as you say." if marked.is_corrected else "Taken back."
+        )
+        is_damaged = max(0, marked.label)
+        shown_kind = marked.category if is_damaged and not marked.is_corrected else ""
+        return words, is_damaged, shown_kind, plain(note(told_)), mark_button(marked.is_corrected)
 
     def put(id: str, picked: str, truth: int, said_kind: str, to: str) -> str:
         project = opened(page, id)
@@ -154,7 +167,9 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         word = "good" if int(truth) == 0 else "defective"
         return plain(
             note(
-                f"{new} is now {word}, to {to} with. Train again to learn from it.", link=("Train", "/train")
+                f"{picked} was moved: it is now {new}, {word}, to {to} with. Train again to learn from it, "
+                "and judge again to see it here.",
+                link=("Train", "/train"),
             )
         )
 
@@ -168,20 +183,30 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     which.input(told(first), view[:4], live, **quiet)
     back.click(told(back_one), view, live, **quiet)
     on.click(told(on_one), view, live, **quiet)
-    keep.click(told(keep_it), [page.project, model, threshold], kept, **quiet)
+    keep.click(told(keep_it), [page.project, model, threshold], [kept, said], **quiet)
     photographs.select(
-        told(pick), [page.project, model, threshold], [detail, shown, key, label, kind, added], **quiet
+        told(pick),
+        [page.project, model, threshold],
+        [detail, shown, key, label, kind, split, added, wrong],
+        **quiet,
     ).success(js="() => document.getElementById('result').scrollIntoView({ behavior: 'smooth' })")
-    wrong.click(told(mark), [page.project, model, threshold, key], [shown, label, added], **quiet).success(
-        told(counts_and_wall), view, live, **quiet
-    )
-    add.click(told(put), [page.project, key, label, kind, split], added, **quiet)
+    wrong.click(
+        told(mark), [page.project, model, threshold, key], [shown, label, kind, added, wrong], **quiet
+    ).success(told(counts_and_wall), view, live, **quiet)
+    add.click(told(put), [page.project, key, label, kind, split], added, **quiet).success(js=SEE_ADDED)
+
+
+def mark_button(is_marked: bool) -> Any:
+    """The button that marks a verdict as wrong, or takes that back."""
+    return gr.Button("Marked as wrong. Take it back" if is_marked else "This verdict is wrong")
 
 
 def about(model: Path) -> str:
     """The threshold and where it comes from, and what the results are worth."""
     threshold = read_bundle(model).threshold
     parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
+    if told_ := results.too_small_region(results.read_results(model)):
+        parts.append(note(told_, "warning", link=("Look at the region", "/region")))
     measured = read_json(evaluation_path(model) / "metrics.json")
     if isinstance(measured, dict) and measured.get("split") == "train":
         told_ = "There are no test photographs. These were trained on, so the result flatters the model."

@@ -9,7 +9,7 @@ import gradio as gr
 
 from roinspect.deploy.studio.jobs import Job, latest
 from roinspect.deploy.studio.labelme import write_labelme
-from roinspect.deploy.studio.project import Projects
+from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.proposals import propose
 from roinspect.deploy.studio.regions import Tally, write_masks
 from roinspect.deploy.studio.shell import begin, html, note, opened, plain, told
@@ -25,7 +25,9 @@ begin();"""
 
 WHY = (
     "<h2>Where to look</h2><p>Mark the part of the photograph where a defect matters. What stays dark is "
-    "ignored: a scratch there rejects nothing. Every stroke is saved at once.</p>"
+    "ignored: a scratch there rejects nothing. Every stroke is kept at once. Do the parts lie in the same "
+    "place in every photograph? Then one region serves all. If not, draw on some ten and have the rest "
+    "proposed.</p>"
 )
 
 
@@ -35,7 +37,7 @@ def region_page(blocks: Any, projects: Projects) -> None:
     html(plain(WHY))
     board = (STATIC / "board.html").read_text(encoding="utf-8")
     html(board, js_on_load=BEGIN, elem_id="board")
-    with gr.Accordion("Draw on ten photographs and let a network propose the rest", open=False):
+    with gr.Accordion("Draw on ten photographs and let a network propose the rest"):
         html(
             plain(
                 "<p>It learns from the regions that are drawn, and draws those that are missing. Look at the "
@@ -57,7 +59,7 @@ def region_page(blocks: Any, projects: Projects) -> None:
         project = opened(page, id)
         for tally in write_masks(project):
             if tally.done == tally.total or tally.done % 25 == 0:
-                yield in_words(tally, f"{project.roi()}, white = inspect")
+                yield in_words(tally, f"{_place(project)}, white = inspect")
 
     def save_labelme(id: str) -> Iterator[str]:
         project = opened(page, id)
@@ -95,6 +97,12 @@ def region_page(blocks: Any, projects: Projects) -> None:
     labelme.click(told(save_labelme), page.project, said, **quiet)
 
 
+def _place(project: Project) -> str:
+    """Where the regions were saved, as people see it."""
+    roi = project.roi()
+    return str(project.folder / "roi") if roi == "auto" else roi
+
+
 def in_words(tally: Tally, place: str) -> str:
     """How far saving has come."""
     if tally.done < tally.total:
@@ -104,7 +112,7 @@ def in_words(tally: Tally, place: str) -> str:
         return plain(note("No photograph has a region yet. Draw one above.", "problem"))
     parts = [
         note(
-            f"{have:,} of {tally.total:,} photographs have a region. It lies in {place}.",
+            f"{have:,} of {tally.total:,} photographs have a region. The masks lie in {place}.",
             link=("Train", "/train"),
         )
     ]

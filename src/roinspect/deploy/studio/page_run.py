@@ -56,7 +56,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
                 label = gr.Radio([("good", 0), ("defective", 1)], value=0, label="The part is really")
                 kind = gr.Textbox(label="Kind of defect", placeholder="scratch")
                 split = gr.Radio(
-                    [("train with it", "train"), ("test with it", "test")], value="train", label="Use it to"
+                    [("to train with", "train"), ("to test with", "test")], value="train", label="From now on"
                 )
             put_button = gr.Button("Add it to the data")
             added = html()
@@ -66,7 +66,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
             follow = gr.Button("Follow the folder", variant="primary")
             leave = gr.Button("Stop following", interactive=False)
         camera = html(elem_id="camera-verdicts")
-    with gr.Tab("Take it along"):
+    with gr.Tab("Export"):
         html(
             plain(
                 "<p>A model for the PC on the line: it needs no training software there. The answers of the "
@@ -107,12 +107,15 @@ def run_page(blocks: Any, projects: Projects) -> None:
             return
         yield plain(note(f"Inspecting {len(paths):,} photographs ...")), hidden
         ready = inspector(model_path(opened(page, id), name))
-        items = list[str]()
+        items, rejected = list[str](), 0
         for index, verdict in enumerate(ready.inspect_many(paths)):
             items += [_card(verdict, str(index))] if index < MOST_SHOWN else []
+            rejected += bool(verdict.is_defect)
             if index % 6 == 5 or index + 1 == len(paths):
                 head = (
-                    f"<p>{index + 1:,} of {len(paths):,} photographs inspected; press one to look closer.</p>"
+                    f"<p>{index + 1:,} of {len(paths):,} photographs inspected, <b>{rejected:,} rejected</b> "
+                    f"(from a score of {ready.threshold:.4g} on). Yellow lines surround what was found; "
+                    "press one to look closer.</p>"
                 )
                 yield plain(head, cards(iter(items), large=True)), hidden
 
@@ -177,7 +180,7 @@ def _card(verdict: Verdict, key: str) -> str:
     if verdict.error is not None:
         words = verdict_badge(None) + f"<span class='name'>{escape(verdict.error.partition(': ')[2])}</span>"
         return card(unreadable_uri(), name, words)
-    words = verdict_badge(verdict.is_defect) + f" {verdict.pred_score:.3g}"
+    words = verdict_badge(verdict.is_defect) + f" {verdict.pred_score:.4g}"
     return card(data_uri(picture(verdict), 420), name, words, key=key)
 
 
@@ -210,4 +213,9 @@ def _exported(project: Project, name: str | None, job: Job | None) -> str:
     link = f'<p><a href="{escape(address)}" download>Download {escape(path.name)}.zip</a></p>'
     command = f"roinspect watch PHOTOGRAPHS {path.name} --out results.jsonl"
     told_ = "On the line: pip install roinspect, unpack the file, and run"
-    return plain(note(f"{path.name} is exported."), link, f"<p>{told_} <code>{escape(command)}</code></p>")
+    compared = [line for line in job.log().splitlines() if line.startswith("Compared on")] if job else []
+    return plain(
+        note(" ".join([f"{path.name} is exported.", *compared[-1:]])),
+        link,
+        f"<p>{told_} <code>{escape(command)}</code></p>",
+    )

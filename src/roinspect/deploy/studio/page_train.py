@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import base64
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from roinspect.bundle import read_bundle
 from roinspect.deploy.studio.jobs import Job, latest
 from roinspect.deploy.studio.models import free_name, new_path, run_path
 from roinspect.deploy.studio.progress import Progress, read_progress
 from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.regions import source_of, write_masks
+from roinspect.deploy.studio.results import read_results, tally, too_small_region
 from roinspect.deploy.studio.shell import as_note, begin, html, note, opened, plain, told
 from roinspect.deploy.studio.training import METHODS, Wish, begin_training, resume_training
+from roinspect.errors import UserError
 from roinspect.evaluation.charts import training_svg
 from roinspect.evaluation.report import training_plots
 
 TICK_S = 2.0
+SEEN = (
+    "Good photographs that were damaged on purpose. What is <b>found</b> should look like the <b>damage</b>, "
+    "where it lies in the <b>region</b>, and stay dark elsewhere."
+)
 DETAIL_WORDS = [
     ("quick look: only large defects", "quick"),
     ("normal", "normal"),
@@ -78,7 +86,7 @@ def train_page(blocks: Any, projects: Projects) -> None:
         progress = read_progress(run_path(new_path(project, job.subject)))
         can_go_on = state in ("stopped", "broken off", "failed")
         return (
-            _status(job, progress),
+            _status(project, job, progress),
             f'<pre class="log">{escape(job.log())}</pre>',
             gr.Button(interactive=not is_running),
             gr.Button(interactive=is_running),
@@ -158,7 +166,7 @@ def _idle(words: str) -> tuple[Any, ...]:
     return words, "", on, off, off, gr.Timer(active=False)
 
 
-def _status(job: Job, progress: Progress) -> str:
+def _status(project: Project, job: Job, progress: Progress) -> str:
     """How a training stands, its curves and its pictures."""
     state, spent = job.state(), _time(job.seconds())
     parts = []
@@ -173,6 +181,7 @@ def _status(job: Job, progress: Progress) -> str:
         parts.append(f'<progress max="{most}" value="{progress.epoch}" aria-label="Progress"></progress>')
     elif state == "done":
         parts.append(note(f"{job.subject} is trained and judged, in {spent}.", link=("Judge it", "/judge")))
+        parts += worth(new_path(project, job.subject), job.log())
     elif state == "stopped":
         parts.append(
             note(f"{job.subject} was stopped after {spent}. It can go on where it stopped.", "warning")
@@ -190,13 +199,43 @@ def _status(job: Job, progress: Progress) -> str:
         legend = "<p class='soft'>blue: photographs it learns from; orange, dashed: photographs held back</p>"
         parts.append(f"<h3>Curves: lower is better</h3>{legend}<div class='plots'>{''.join(plots)}</div>")
     if progress.pictures:
-        figures = "".join(
-            f'<figure><img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-            f"<figcaption>{escape(title)}</figcaption></figure>"
-            for title, png in progress.pictures[:6]
-        )
-        parts.append(f'<h3>What it sees</h3><div class="pictures">{figures}</div>')
+        figures = "".join(_preview(title, png) for title, png in progress.pictures)
+        parts.append(f"<h3>What it sees</h3><p>{SEEN}</p>{figures}")
     return plain(*parts)
+
+
+def worth(model: Path, log: str) -> list[str]:
+    """How good the model is on labelled photographs, and what to do where it is not good."""
+    parts = list[str]()
+    try:
+        found = read_results(model)
+        at = tally(found, read_bundle(model).threshold.value)
+    except UserError:
+        return parts
+    if at.defective:
+        rejected = at.defective - at.escapes
+        words = f"It rejects {rejected:,} of {at.defective:,} defective parts and {at.rejects:,} of "
+        words += f"{at.good:,} good ones."
+        is_poor = 5 * at.escapes > at.defective or 10 * at.rejects > at.good
+        if is_poor:
+            words += (
+                " To do better: see on page 4 which ones pass, and move the threshold; draw the region "
+                'closer to what matters, but with all of it; choose "fine" for small defects; train with '
+                "more photographs."
+            )
+        parts.append(note(words, "warning" if is_poor else ""))
+    if told_ := too_small_region(found):
+        parts.append(note(told_, "warning", link=("Look at the region", "/region")))
+    said = (line.rpartition("WARNING: ")[2] for line in log.splitlines() if "cannot support" in line)
+    parts += [note(line, "warning") for line in dict.fromkeys(said)]
+    return parts
+
+
+def _preview(title: str, png: bytes) -> str:
+    """A picture whose columns are named."""
+    names = "".join(f"<span>{escape(name)}</span>" for name in title.split(", "))
+    image = f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return f'<div class="previews"><div class="columns">{names}</div>{image}</div>'
 
 
 def _time(seconds: float) -> str:

@@ -45,6 +45,18 @@ class Result:
         return self.label >= 0 and not self.error and (self.pred_score >= threshold) != (self.label == 1)
 
 
+def too_small_region(results: list[Result]) -> str:
+    """A warning where many damaged parts count as good, as the region leaves their damage out; else ""."""
+    outside = sum(one.is_outside_only and not one.is_corrected for one in results)
+    damaged = outside + sum(one.label == 1 for one in results)
+    if not outside or 5 * outside < 2 * damaged:
+        return ""
+    return (
+        f"{outside:,} of {damaged:,} damaged parts count as good: their damage lies outside the region. If "
+        "that is not so, the region is too small or in the wrong place."
+    )
+
+
 class Tally(NamedTuple):
     """What a threshold does to the labelled parts."""
 

@@ -16,12 +16,12 @@ from fastapi import Body, FastAPI
 from fastapi.responses import JSONResponse, Response
 
 from roinspect.data.records import Record
-from roinspect.deploy.studio.drawing import read_drawing
+from roinspect.deploy.studio.drawing import read_drawing, render
 from roinspect.deploy.studio.models import model_path
 from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.proposals import confidences
 from roinspect.deploy.studio.regions import keep, region, share, source_of
-from roinspect.deploy.studio.thumbnails import STATIC, jpeg, thumbnail, unreadable_svg
+from roinspect.deploy.studio.thumbnails import STATIC, jpeg, thumbnail, unreadable_svg, veiled
 from roinspect.errors import UserError
 from roinspect.pixels import image_size, read_image
 
@@ -74,9 +74,14 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         return {**told, "confidence": sure[record.key]} if is_proposed else told
 
     @app.get("/studio/thumbnail")
-    def small(project: str, key: str) -> Response:
+    def small(project: str, key: str, region_of: str = "") -> Response:
+        """With any `region_of`, which names its state for the browser's cache, what is ignored is dark."""
         try:
-            content = thumbnail(projects.get(project).record(key).image_path)
+            opened = projects.get(project)
+            content = thumbnail(opened.record(key).image_path)
+            if region_of:
+                mask = render(region(opened, key).drawing)
+                content = veiled(content, mask) if mask.any() else content
         except UserError:
             return Response(
                 unreadable_svg(), media_type="image/svg+xml", headers={"Cache-Control": "no-store"}

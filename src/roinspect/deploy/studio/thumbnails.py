@@ -54,6 +54,17 @@ def thumbnail(path: Path) -> bytes:
     return made
 
 
+def veiled(small: bytes, mask: NDArray[np.uint8]) -> bytes:
+    """A small JPEG, dark where a mask (H, W) in {0, 1} of any size is 0."""
+    image = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    bright = cv2.resize(
+        mask.astype(np.float32), (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA
+    )
+    shown = (image * (0.3 + 0.7 * bright[..., None])).astype(np.uint8)
+    return cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
 def data_uri(image: NDArray[np.uint8], longest: int) -> str:
     """A picture to stand in a page itself."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, longest)).decode()

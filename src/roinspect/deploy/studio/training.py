@@ -28,7 +28,7 @@ METHODS = {
     "roibank": Choice(
         "Memory of good parts (roibank)",
         "photographs of good parts, twenty or more; no defects",
-        "a minute or so on this computer",
+        "one to three minutes on an office PC",
         "you begin. It is the fastest of the three, and the best where no defects are at hand",
     ),
     "ceod": Choice(

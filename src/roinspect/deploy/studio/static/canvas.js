@@ -56,7 +56,7 @@
     async turnTo(page) {
       try {
         const told = await this.ask("photographs", { page, only: this.only });
-        Object.assign(this, { list: told.photographs, page: told.page, pages: told.pages });
+        Object.assign(this, { list: told.photographs, page: told.page, pages: told.pages, looked: Date.now() });
         this.host.querySelector(".page").textContent =
           `${told.total.toLocaleString("en")} photographs, page ${told.page + 1} of ${told.pages}`;
         this.strip();
@@ -279,7 +279,8 @@
       try {
         const told = await this.ask("share", { key: this.key }, { method: "POST" });
         await this.turnTo(this.page);
-        this.say(`This is now the region of all ${told.photographs.toLocaleString("en")} photographs but those with a drawing of their own.`);
+        this.say(`This is now the region of all ${told.photographs.toLocaleString("en")} photographs but those with a drawing of their own. ` +
+          "Look at the pictures below. Where it does not fit, the parts lie differently: draw on some ten of them, and let the network propose the rest.");
       } catch (error) { this.say(this.words(error), true); }
     }
 

@@ -46,7 +46,7 @@
       this.drawBegun(scale);
       if (this.tool === "brush" && this.hover && !this.cross) this.ring(this.hover, this.radius(), scale);
       if (this.cross) this.drawCross(scale);
-      this.host.querySelector('[data-do="close"]').hidden = this.begun.length < 3;
+      this.host.querySelector('[data-do="close"]').disabled = this.begun.length < 3;
     },
 
     markMask(scale) {
@@ -132,7 +132,9 @@
         const picture = document.createElement("img");
         picture.loading = "lazy";
         picture.alt = "";
-        picture.src = `/studio/thumbnail?${new URLSearchParams({ project: this.project, key: photograph.key })}`;
+        const state_of = photograph.source === "own" ? this.revisions.get(photograph.key) || "own" : photograph.source;
+        const region = photograph.source === "none" ? {} : { region_of: `${state_of} ${this.looked}` };
+        picture.src = `/studio/thumbnail?${new URLSearchParams({ project: this.project, key: photograph.key, ...region })}`;
         const name = document.createElement("span");
         name.textContent = photograph.key;
         const state = document.createElement("span");
