@@ -29,7 +29,8 @@ CPP = {
 }
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 ONNXRUNTIME = os.environ.get("ONNXRUNTIME_HOME", "")
-"""An unpacked release of ONNX Runtime for C++, with include/ and lib/: the wheel has no headers."""
+"""An unpacked release of ONNX Runtime for C++, with include/ and lib/: the wheel has no headers, though its
+library will do."""
 
 
 def openvino_flags() -> list[str]:
