@@ -48,8 +48,11 @@ def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> Progres
     scalars = {name: events.Scalars(name) for name in events.Tags()["scalars"]}
     # Lightning counts steps; people count epochs.
     epoch_of = {event.step: int(event.value) + 1 for event in scalars.pop("epoch", [])}
+    # A run that went on from a checkpoint repeats the epochs after it: the later value counts.
     curves = {
-        name: [(float(epoch_of.get(event.step, event.step + 1)), float(event.value)) for event in told]
+        name: sorted(
+            {float(epoch_of.get(event.step, event.step + 1)): float(event.value) for event in told}.items()
+        )
         for name, told in scalars.items()
     }
     pictures = [(name, events.Images(name)[-1].encoded_image_string) for name in events.Tags()["images"]]
