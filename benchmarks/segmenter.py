@@ -67,7 +67,7 @@ SETS = {
 }
 METHODS = {
     "hazelnut": {"roibank": ("256", None), "grdnet": ("128", 111)},
-    "right": {"roibank": ("128x320", None), "ceod": ("128x320", None)},
+    "right": {"roibank": ("128x320", None), "ceod": ("128x320", None), "grdnet": ("128x320", 150)},
     "zipper": {"roibank": ("256", None)},
 }
 """Sizes and steps of what is trained on either kind of region; None is the method's default."""

@@ -90,14 +90,20 @@ def shoot(page: Any, name: str) -> None:
         page.wait_for_timeout(300)
 
 
+def canvas(page: Any) -> Any:
+    """Where the photograph is, in the window: a mouse reaches nothing outside of it."""
+    page.evaluate("() => document.querySelector('.board canvas').scrollIntoView({ block: 'center' })")
+    return page.locator(".board canvas").bounding_box()
+
+
 def corner(page: Any, x: float, y: float) -> None:
-    box = page.locator(".board canvas").bounding_box()
+    box = canvas(page)
     page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
 
 
 def stroke(page: Any, y: float) -> None:
     """Draw from left to right with the tool that is chosen."""
-    box = page.locator(".board canvas").bounding_box()
+    box = canvas(page)
     page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + y * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + y * box["height"], steps=8)
@@ -241,16 +247,68 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     assert np.isfinite(kept.value)
 
 
+def open_folder(page: Any, address: str, folder: Path) -> None:
+    page.goto(address)
+    page.get_by_label("Folder with photographs").fill(str(folder))
+    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_text("photographs were read").wait_for()
+    page.get_by_role("link", name="2 Region").click()
+    page.wait_for_function("() => window.roinspect?.board?.photo")
+
+
+def test_a_network_proposes_what_nobody_drew(page: Any, address: str, folder: Path) -> None:
+    moving = folder.with_name("moving")
+    write_dataset("zipper", moving, count=20, seed=5, size_hw=(96, 96))
+    drawn = {path.relative_to(moving / "roi"): read_mask(path) for path in (moving / "roi").rglob("*.png")}
+    shutil.rmtree(moving / "roi")
+    open_folder(page, address, moving)
+    page.get_by_role("button", name="Propose the missing regions").click()
+    page.get_by_text("draw on at least 3").wait_for()
+    for number in range(4):
+        if number:
+            page.get_by_role("button", name="Next ›").click()
+            page.wait_for_function(
+                "n => window.roinspect.board.key === window.roinspect.board.list[n].key", arg=number
+            )
+            page.wait_for_function(
+                "() => window.roinspect.board.photo && !window.roinspect.board.shapes.length"
+            )
+        for x, y in ((0.35, 0.01), (0.65, 0.01), (0.65, 0.99), (0.35, 0.99)):
+            corner(page, x, y)
+        page.get_by_role("button", name="Close polygon").click()
+        page.locator(".board .saved").get_by_text("Saved.").wait_for()
+        key = page.evaluate("() => window.roinspect.board.key")
+        del drawn[Path(key)]
+    page.get_by_role("button", name="Propose the missing regions").click()
+    page.locator("#proposed").get_by_text("Proposed.").wait_for(timeout=2 * PATIENCE_MS)
+    page.get_by_label("Show").select_option("doubtful")
+    page.wait_for_function(
+        "() => window.roinspect.board.only === 'doubtful' && window.roinspect.board.list.length === 16"
+    )
+    sure = page.evaluate("() => window.roinspect.board.list.map((one) => one.confidence)")
+    assert sure == sorted(sure) and all(0 < one <= 1 for one in sure)
+    shoot(page, "2-proposed")
+    ious = []
+    for key, mask in drawn.items():
+        found = read_mask(moving / "roi" / key)
+        ious.append((found & mask).sum() / (found | mask).sum())
+    assert len(ious) == 16 and float(np.mean(ious)) > 0.5, ious
+    # correct the least certain one, and save
+    page.locator(".board .strip button").first.click()
+    page.locator(".board .saved").get_by_text("Proposed by the network").wait_for()
+    page.get_by_role("button", name="Brush").click()
+    stroke(page, 0.5)
+    page.locator(".board .saved").get_by_text("Saved.").wait_for()
+    page.get_by_role("button", name="Save the regions for training").click()
+    page.locator("#saved-regions").get_by_text("20 of 20 photographs have a region").wait_for()
+    assert page.faults == []
+
+
 def test_two_browsers_at_one_drawing(page: Any, address: str, folder: Path) -> None:
     other = page.context.browser.new_page(viewport={"width": 1280, "height": 900})
     other.set_default_timeout(PATIENCE_MS)
     for one in (page, other):
-        one.goto(address)
-        one.get_by_label("Folder with photographs").fill(str(folder))
-        one.get_by_role("button", name="Open", exact=True).click()
-        one.get_by_text("photographs were read").wait_for()
-        one.get_by_role("link", name="2 Region").click()
-        one.wait_for_function("() => window.roinspect?.board?.photo")
+        open_folder(one, address, folder)
         one.get_by_role("button", name="Brush").click()
     stroke(other, 0.3)
     other.locator(".board .saved").get_by_text("Saved.").wait_for()

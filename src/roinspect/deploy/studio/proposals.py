@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from roinspect.deploy.studio.jobs import Job, start
-from roinspect.deploy.studio.project import Project
-from roinspect.deploy.studio.regions import write_masks
+from roinspect.deploy.studio.project import Project, write_manifest
+from roinspect.deploy.studio.regions import mask_file, own_file, source_of, write_masks
 from roinspect.deploy.studio.training import DETAILS, size_for
 from roinspect.errors import UserError
 from roinspect.pixels import image_size
@@ -27,8 +27,10 @@ def propose(project: Project, more: list[str] | None = None) -> Job:
     Raises:
         UserError: too few regions are drawn, something is at work already, or the disk refuses.
     """
-    for tally in write_masks(project):
-        have = tally.total - tally.missing
+    for _ in write_masks(project):
+        pass
+    drawn = project.state / f"{NAME}.csv"
+    have = _list_drawn(project, drawn)
     if have < LEAST:
         raise UserError(
             f"{have} photographs have a region of their own",
@@ -38,10 +40,28 @@ def propose(project: Project, more: list[str] | None = None) -> Job:
     segmenter, roi = project.state / NAME, project.folder / "roi"
     first = next(iter(project.records().values()))
     size = "x".join(map(str, size_for(image_size(first.image_path), DETAILS["normal"])))
-    train = ["train", "segmenter", str(project.folder), "--roi", str(roi), "--out", str(segmenter)]
-    train += ["--size", size, "--overwrite", *(more or [])]
+    train = ["train", "segmenter", str(drawn), "--out", str(segmenter), "--size", size, "--overwrite"]
+    train += more or []
     predict = ["roi", "predict", str(segmenter), str(project.folder), "--out", str(roi), "--overwrite"]
     return start(project, "propose", NAME, [train, predict])
+
+
+def _list_drawn(project: Project, manifest: Path) -> int:
+    """Write a manifest of the photographs whose region was drawn, of any split; returns how many there are.
+
+    A region is no verdict: one that is drawn on a test photograph teaches nothing about its defects.
+    """
+    sure = confidences(project)
+    rows = []
+    for record in project.records().values():
+        mask = own_file(mask_file(project, record))
+        is_proposed = record.key in sure and source_of(project, record) == "file"
+        if mask is not None and not is_proposed:
+            rows.append(
+                {"image_path": str(record.image_path), "split": "train", "label": "", "roi_path": str(mask)}
+            )
+    write_manifest(manifest, rows)
+    return len(rows)
 
 
 def confidences(project: Project) -> dict[str, float]:

@@ -53,7 +53,8 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
     @_told
     def photographs(project: str, page: int = 0, only: str = "all") -> Any:
         opened = projects.get(project)
-        records = list(opened.records().values())
+        # First those that training looks at, good ones before all.
+        records = sorted(opened.records().values(), key=lambda one: (one.split == "test", one.label == 1))
         sure = confidences(opened)
         if only == "undrawn":
             records = [record for record in records if source_of(opened, record) == "none"]
