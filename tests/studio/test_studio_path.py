@@ -280,7 +280,7 @@ def test_a_network_proposes_what_nobody_drew(page: Any, address: str, folder: Pa
         key = page.evaluate("() => window.roinspect.board.key")
         del drawn[Path(key)]
     page.get_by_role("button", name="Propose the missing regions").click()
-    page.locator("#proposed").get_by_text("Proposed.").wait_for(timeout=2 * PATIENCE_MS)
+    page.locator("#proposed").get_by_text("Proposed.").wait_for(timeout=4 * PATIENCE_MS)
     page.get_by_label("Show").select_option("doubtful")
     page.wait_for_function(
         "() => window.roinspect.board.only === 'doubtful' && window.roinspect.board.list.length === 16"
