@@ -172,7 +172,12 @@ def _status(project: Project, job: Job, progress: Progress) -> str:
     parts = []
     if state == "running":
         if progress.epochs and progress.epoch < progress.epochs:
-            said = f"{job.subject} is training: round {progress.epoch} of {progress.epochs}, {spent} so far."
+            said = f"{job.subject} is training: epoch {progress.epoch} of {progress.epochs}, {spent} so far"
+            said += (
+                "."
+                if progress.left_s is None
+                else f", about {_time(progress.left_s)} left, then it is judged."
+            )
         else:
             ready = "is being judged" if progress.epochs else "is getting ready"
             said = f"{job.subject} {ready}, {spent} so far."

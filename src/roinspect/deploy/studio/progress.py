@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from roinspect.deploy.studio.store import read_json
@@ -19,6 +21,8 @@ class Progress(NamedTuple):
     """Name to (epoch, value) pairs, epochs from 1."""
     pictures: list[tuple[str, bytes]]
     """Name and PNG of the latest picture of each name."""
+    left_s: float | None = None
+    """How long the other epochs take at the pace so far; None where no pace is known."""
 
 
 def read_progress(run: Path) -> Progress:
@@ -47,7 +51,8 @@ def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> Progres
     events.Reload()
     scalars = {name: events.Scalars(name) for name in events.Tags()["scalars"]}
     # Lightning counts steps; people count epochs.
-    epoch_of = {event.step: int(event.value) + 1 for event in scalars.pop("epoch", [])}
+    ends = scalars.pop("epoch", [])
+    epoch_of = {event.step: int(event.value) + 1 for event in ends}
     # A run that went on from a checkpoint repeats the epochs after it: the later value counts.
     curves = {
         name: sorted(
@@ -56,4 +61,12 @@ def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> Progres
         for name, told in scalars.items()
     }
     pictures = [(name, events.Images(name)[-1].encoded_image_string) for name in events.Tags()["images"]]
-    return Progress(max(epoch_of.values(), default=0), epochs, curves, pictures)
+    epoch = max(epoch_of.values(), default=0)
+    # The median leaves out the night between a stop and going on.
+    paces = [
+        (after.wall_time - before.wall_time) / (after.value - before.value)
+        for before, after in pairwise(ends)
+        if after.value > before.value
+    ]
+    left_s = (epochs - epoch) * median(paces) if paces else None
+    return Progress(epoch, epochs, curves, pictures, left_s)
