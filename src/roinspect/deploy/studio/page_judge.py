@@ -174,16 +174,19 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         )
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    # Answered in the request itself: an event of Gradio's queue that is sent in the very moment in which the
+    # queue's stream ends, as after a move of the slider, is never answered (Gradio 6.31).
+    direct = {**quiet, "queue": False}
     whole = [said, threshold, *live, timer]
     blocks.load(told(show), page.project, [model, *whole], **quiet)
     model.input(told(load), [page.project, model], whole, **quiet)
     again.click(told(judge), [page.project, model], whole, **quiet)
     timer.tick(told(load), [page.project, model], whole, **quiet)
-    threshold.input(told(first), view[:4], live, trigger_mode="always_last", **quiet)
-    which.input(told(first), view[:4], live, **quiet)
+    threshold.input(told(first), view[:4], live, trigger_mode="always_last", **direct)
+    which.input(told(first), view[:4], live, **direct)
     back.click(told(back_one), view, live, **quiet)
     on.click(told(on_one), view, live, **quiet)
-    keep.click(told(keep_it), [page.project, model, threshold], [kept, said], **quiet)
+    keep.click(told(keep_it), [page.project, model, threshold], [kept, said], **direct)
     photographs.select(
         told(pick),
         [page.project, model, threshold],
