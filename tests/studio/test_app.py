@@ -127,6 +127,12 @@ def test_a_thumbnail_is_dark_where_its_region_is_not(client: TestClient, project
     veiled = read_image(client.get("/studio/thumbnail", params=asked | {"region_of": "1"}).content)
     share = veiled.astype(float).mean(2) / np.maximum(read_image(bare).mean(2), 1)
     assert share[:, :14].mean() > 0.9 and share[:, 18:].mean() < 0.5
+    # A region that cannot be shown costs the veil, not the picture.
+    write_image(project.folder / "roi" / "train/good/b.png", np.full((9, 9), 255, np.uint8))
+    asked["key"] = "train/good/b.png"
+    answer = client.get("/studio/thumbnail", params=asked | {"region_of": "1"})
+    assert answer.content == client.get("/studio/thumbnail", params=asked).content
+    assert "jpeg" in answer.headers["content-type"]
 
 
 def test_no_request_reads_another_file(client: TestClient, project: Project, tmp_path: Path) -> None:

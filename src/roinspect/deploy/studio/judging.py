@@ -57,23 +57,34 @@ def _card(project: Project, one: Result, threshold: float) -> str:
     return card(address, one.key, words, key=one.key, css="wrong" if wrong else "")
 
 
-def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[str, Result]:
-    """One result at large: the photograph, what was found, and what that means.
+def result_of(model: Path, key: str) -> Result:
+    """One photograph's result.
 
     Raises:
-        UserError: there is no such result.
+        UserError: there is none.
     """
     result = next((one for one in read_results(model) if one.key == key), None)
     if result is None:
         raise UserError(
             "has no result", where=key or "no photograph", remedy="judge the test photographs again"
         )
+    return result
+
+
+def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[str, Result]:
+    """One result at large: the photograph, what was found, and what that means.
+
+    Raises:
+        UserError: there is no such result.
+    """
+    result = result_of(model, key)
     label = {0: "good", 1: "defective"}.get(result.label, "not labelled")
     whose = "a person says" if result.is_corrected else f"its folder says ({result.category})"
-    words = f"<h3>{escape(key)}</h3><p>{escape(whose)}: <b>{label}</b>"
+    says = f"{escape(whose)}: <b>{label}</b>"
     if result.is_outside_only and not result.is_corrected:
-        words = f"<h3>{escape(key)}</h3><p>its folder says {escape(result.category)}; the damage lies "
-        words += "outside the region, so the part counts as <b>good</b>"
+        says = f"its folder says {escape(result.category)}; the damage lies outside the region, so the part "
+        says += "counts as <b>good</b>"
+    words = f"<h3>{escape(key)}</h3><p>{says}"
     if result.error:
         return plain(words + "</p>", note(result.error, "problem")), result
     words += f"; score {result.pred_score:.4g}, {verdict_badge(result.pred_score >= threshold)}</p>"

@@ -12,7 +12,7 @@ from roinspect.bundle import Threshold, read_bundle, replace_threshold
 from roinspect.deploy.studio import results
 from roinspect.deploy.studio.adding import move
 from roinspect.deploy.studio.jobs import latest, start
-from roinspect.deploy.studio.judging import counts, one_of, wall
+from roinspect.deploy.studio.judging import counts, one_of, result_of, wall
 from roinspect.deploy.studio.models import evaluation_path, model_path, names
 from roinspect.deploy.studio.project import Projects
 from roinspect.deploy.studio.shell import SELECT, as_note, begin, chosen_key, html, note, opened, plain, told
@@ -151,8 +151,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     def mark(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
         project = opened(page, id)
         path = model_path(project, name)
-        _, result = one_of(project, path, picked, value)
-        results.mark_wrong(path, result, value)
+        results.mark_wrong(path, result_of(path, picked), value)
         words, marked = one_of(project, path, picked, value)
         told_ = (
             "Marked: the figures above count the part as you say." if marked.is_corrected else "Taken back."

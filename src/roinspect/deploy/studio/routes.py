@@ -16,11 +16,11 @@ from fastapi import Body, FastAPI
 from fastapi.responses import JSONResponse, Response
 
 from roinspect.data.records import Record
-from roinspect.deploy.studio.drawing import read_drawing, render
+from roinspect.deploy.studio.drawing import read_drawing
 from roinspect.deploy.studio.models import model_path
 from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.proposals import confidences
-from roinspect.deploy.studio.regions import keep, region, share, source_of
+from roinspect.deploy.studio.regions import keep, mask_of, region, share, source_of
 from roinspect.deploy.studio.thumbnails import STATIC, jpeg, thumbnail, unreadable_svg, veiled
 from roinspect.errors import UserError
 from roinspect.pixels import image_size, read_image
@@ -81,8 +81,8 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
             opened = projects.get(project)
             content = thumbnail(opened.record(key).image_path)
             if region_of:
-                mask = render(region(opened, key).drawing)
-                content = veiled(content, mask) if mask.any() else content
+                mask, _ = mask_of(opened, opened.record(key))
+                content = content if mask is None else veiled(content, mask)
         except UserError:
             return Response(
                 unreadable_svg(), media_type="image/svg+xml", headers={"Cache-Control": "no-store"}
