@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,9 +18,9 @@ from roinspect.deploy.studio.judging import counts, wall
 from roinspect.deploy.studio.models import evaluation_path, new_path
 from roinspect.deploy.studio.page_data import in_words, summary
 from roinspect.deploy.studio.page_train import worth
-from roinspect.deploy.studio.project import Project
+from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.results import Result
-from roinspect.deploy.studio.shell import note, told
+from roinspect.deploy.studio.shell import Page, note
 from roinspect.errors import UserError
 
 TABLE = """key,category,label,place,pred_score,is_defect,error
@@ -117,16 +119,43 @@ def test_names_of_files_are_no_html(project: Project, model: Path) -> None:
     assert "<img src=x" not in wall(project, [Result(evil, evil, 0, 1.0)], 0.5, "all", 0)[0]
 
 
-def test_faults_become_messages() -> None:
+def test_faults_become_messages_and_change_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     import gradio as gr
 
-    @told
-    def fails(kind: str) -> None:
+    asked = dict[str, Any]()
+
+    def event(handler: Callable[..., Any], inputs: Any, outputs: Any, **given: Any) -> Callable[..., Any]:
+        asked.update(given, outputs=outputs)
+        return handler
+
+    def fails(kind: str) -> tuple[int, int]:
         if kind == "user":
             raise UserError("is broken", where="<b>this</b>", remedy="mend it")
-        raise OSError(28, "No space left on device")
+        if kind == "disk":
+            raise OSError(28, "No space left on device")
+        return 1, len(kind) // (kind != "bug")
 
-    with pytest.raises(gr.Error, match="&lt;b&gt;this&lt;/b&gt;: is broken; mend it"):
-        fails("user")
-    with pytest.raises(gr.Error, match="No space left"):
-        fails("disk")
+    page = Page(None, Projects(None, confined_to=None, recent_file=tmp_path / "x"), "", "", "fault")
+    once = page.answer(event, fails, "kind", ["a", "b"])
+    assert asked["outputs"] == ["a", "b", "fault"] and asked["queue"] is False
+    assert once("good") == (1, 4, gr.skip())
+    for kind, words in (
+        ("user", "&lt;b&gt;this&lt;/b&gt;: is broken; mend it"),
+        ("disk", "No space left"),
+        ("bug", "ZeroDivisionError"),
+    ):
+        *kept, said = once(kind)
+        assert kept == [gr.skip(), gr.skip()] and words in said
+    assert said != once("bug")[-1], "the same message twice is seen twice"
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"], "only bugs are logged"
+
+    def steps(kind: str) -> Iterator[str]:
+        yield "begun"
+        yield str(fails(kind))
+
+    slow = page.answer(event, steps, "kind", "a", queue=True, show_progress="full")
+    assert asked["outputs"] == ["a", "fault"] and asked["show_progress"] == "full"
+    (_, first), (kept_, last) = [(told[0], told[-1]) for told in slow("user")]
+    assert first == kept_ == gr.skip() and "mend it" in last

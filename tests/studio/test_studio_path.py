@@ -262,8 +262,11 @@ def test_a_network_proposes_what_nobody_drew(page: Any, address: str, folder: Pa
     drawn = {path.relative_to(moving / "roi"): read_mask(path) for path in (moving / "roi").rglob("*.png")}
     shutil.rmtree(moving / "roi")
     open_folder(page, address, moving)
-    page.get_by_role("button", name="Propose the missing regions").click()
-    page.get_by_text("draw on at least 3").wait_for()
+    # The message lies over the page until it is pressed, and comes up anew.
+    for _ in range(2):
+        page.get_by_role("button", name="Propose the missing regions").click()
+        page.get_by_role("alert").get_by_text("draw on at least 3").click()
+        page.get_by_role("alert").wait_for(state="hidden")
     for number in range(4):
         if number:
             page.get_by_role("button", name="Next ›").click()

@@ -25,7 +25,6 @@ from roinspect.deploy.studio.shell import (
     opened,
     plain,
     steps,
-    told,
 )
 from roinspect.errors import UserError
 
@@ -54,13 +53,17 @@ def data_page(blocks: Any, projects: Projects) -> None:
         on = gr.Button("Further photographs ›", size="sm")
     whole = [page.top, page.project, path, recent, found, adopt, findings, check_button, at, thumbs]
 
+    # Or a slow look at what was open would replace what was opened meanwhile.
+    one_at_a_time = threading.Lock()
+
     def show(id: str) -> tuple[Any, ...]:
         project = projects.get(id) if id else projects.current
         names = [str(folder) for folder in projects.recent()]
         if project is None:
             asked = plain(note("No folder is open yet. Type its path above, then press Open."))
             hidden = gr.Button(visible=False)
-            return steps("/", None), "", "", _recent(names), asked, hidden, "", hidden, 0, ""
+            # What was typed already stays.
+            return steps("/", None), "", gr.skip(), _recent(names), asked, hidden, "", hidden, 0, ""
         loose = project.loose() if not (project.folder / "manifest.csv").exists() else []
         count = _count(project)
         return (
@@ -82,15 +85,21 @@ def data_page(blocks: Any, projects: Projects) -> None:
             return ""
         return as_note(lambda: in_words(_check(project)))
 
+    def show_first(id: str) -> tuple[Any, ...]:
+        with one_at_a_time:
+            return show(id)
+
     def open_folder(typed: str) -> tuple[Any, ...]:
-        return show(projects.open(typed).id)
+        with one_at_a_time:
+            return show(projects.open(typed).id)
 
     def open_recent(event: gr.EventData) -> tuple[Any, ...]:
-        return show(projects.open(chosen_key(event)).id)
+        return open_folder(chosen_key(event))
 
     def adopt_loose(id: str) -> tuple[Any, ...]:
-        opened(page, id).adopt_loose()
-        return show(id)
+        with one_at_a_time:
+            opened(page, id).adopt_loose()
+            return show(id)
 
     def check_all(id: str) -> Iterator[str]:
         project = opened(page, id)
@@ -101,20 +110,17 @@ def data_page(blocks: Any, projects: Projects) -> None:
         place = max(0, min(int(to), (_count(project) - 1) // PER_PAGE))
         return place, _thumbnails(project, place)
 
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    # One after the other, or a slow look at what was open would replace what was opened meanwhile.
-    one = {**quiet, "concurrency_id": "opening", "concurrency_limit": 1}
     opening = (
-        blocks.load(told(show), page.project, whole, **one),
-        *(event(told(open_folder), path, whole, **one) for event in (open_button.click, path.submit)),
-        recent.select(told(open_recent), None, whole, **one),
-        adopt.click(told(adopt_loose), page.project, whole, **one),
+        page.answer(blocks.load, show_first, page.project, whole),
+        *(page.answer(event, open_folder, path, whole) for event in (open_button.click, path.submit)),
+        page.answer(recent.select, open_recent, None, whole),
+        page.answer(adopt.click, adopt_loose, page.project, whole),
     )
     for opened_now in opening:
-        opened_now.success(told(check_few), page.project, findings, **quiet)
-    check_button.click(told(check_all), page.project, findings, **quiet)
-    back.click(told(lambda id, place: turn(id, place - 1)), [page.project, at], [at, thumbs], **quiet)
-    on.click(told(lambda id, place: turn(id, place + 1)), [page.project, at], [at, thumbs], **quiet)
+        page.answer(opened_now.then, check_few, page.project, findings)
+    page.answer(check_button.click, check_all, page.project, findings)
+    page.answer(back.click, lambda id, place: turn(id, place - 1), [page.project, at], [at, thumbs])
+    page.answer(on.click, lambda id, place: turn(id, place + 1), [page.project, at], [at, thumbs])
 
 
 def _recent(folders: list[str]) -> str:

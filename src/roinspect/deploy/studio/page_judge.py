@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,16 @@ from roinspect.deploy.studio.jobs import latest, start
 from roinspect.deploy.studio.judging import counts, one_of, result_of, wall
 from roinspect.deploy.studio.models import evaluation_path, model_path, names
 from roinspect.deploy.studio.project import Projects
-from roinspect.deploy.studio.shell import SELECT, as_note, begin, chosen_key, html, note, opened, plain, told
+from roinspect.deploy.studio.shell import (
+    SELECT,
+    as_note,
+    begin,
+    chosen_key,
+    html,
+    note,
+    opened,
+    plain,
+)
 from roinspect.deploy.studio.store import read_json
 from roinspect.deploy.studio.training import judge_command
 
@@ -136,22 +144,24 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         kept_ = plain(note(f"Kept: {path.name} rejects from {value:.4g} on.", link=("Run it", "/run")))
         return kept_, about(path)
 
-    def pick(id: str, name: str | None, value: float, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
-        project, picked = opened(page, id), chosen_key(event)
-        waiting = plain(note(f"Looking at {picked} ..."))
-        yield gr.Column(visible=True), waiting, picked, 0, "", "test", "", gr.Button()
+    def pick(event: gr.EventData) -> tuple[Any, ...]:
+        picked = chosen_key(event)
+        return gr.Column(visible=True), plain(note(f"Looking at {picked} ...")), picked, ""
+
+    def look_closer(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
+        project = opened(page, id)
         words, result = one_of(project, model_path(project, name), picked, value)
         # Damaged outside the region, it counts as good; its folder is right all the same.
         is_damaged = result.label == 1 or (result.is_outside_only and not result.is_corrected)
         split_now = "test" if project.record(picked).split == "test" else "train"
         shown_kind = result.category if is_damaged else ""
-        button = mark_button(result.is_corrected)
-        yield gr.Column(visible=True), words, picked, int(is_damaged), shown_kind, split_now, "", button
+        return words, int(is_damaged), shown_kind, split_now, mark_button(result.is_corrected)
 
     def mark(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
         project = opened(page, id)
         path = model_path(project, name)
-        results.mark_wrong(path, result_of(path, picked), value)
+        with project.lock:
+            results.mark_wrong(path, result_of(path, picked), value)
         words, marked = one_of(project, path, picked, value)
         told_ = (
             "Marked: the figures above count the part as you say." if marked.is_corrected else "Taken back."
@@ -172,30 +182,23 @@ def judge_page(blocks: Any, projects: Projects) -> None:
             )
         )
 
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    # Answered in the request itself: an event of Gradio's queue that is sent in the very moment in which the
-    # queue's stream ends, as after a move of the slider, is never answered (Gradio 6.31).
-    direct = {**quiet, "queue": False}
     whole = [said, threshold, *live, timer]
-    blocks.load(told(show), page.project, [model, *whole], **quiet)
-    model.input(told(load), [page.project, model], whole, **quiet)
-    again.click(told(judge), [page.project, model], whole, **quiet)
-    timer.tick(told(load), [page.project, model], whole, **quiet)
-    threshold.input(told(first), view[:4], live, trigger_mode="always_last", **direct)
-    which.input(told(first), view[:4], live, **direct)
-    back.click(told(back_one), view, live, **quiet)
-    on.click(told(on_one), view, live, **quiet)
-    keep.click(told(keep_it), [page.project, model, threshold], [kept, said], **direct)
-    photographs.select(
-        told(pick),
-        [page.project, model, threshold],
-        [detail, shown, key, label, kind, split, added, wrong],
-        **quiet,
-    ).success(js="() => document.getElementById('result').scrollIntoView({ behavior: 'smooth' })")
-    wrong.click(
-        told(mark), [page.project, model, threshold, key], [shown, label, kind, added, wrong], **quiet
-    ).success(told(counts_and_wall), view, live, **quiet)
-    add.click(told(put), [page.project, key, label, kind, split], added, **quiet).success(js=SEE_ADDED)
+    page.answer(blocks.load, show, page.project, [model, *whole])
+    page.answer(model.input, load, [page.project, model], whole)
+    page.answer(again.click, judge, [page.project, model], whole)
+    page.answer(timer.tick, load, [page.project, model], whole)
+    page.answer(threshold.input, first, view[:4], live, trigger_mode="always_last")
+    page.answer(which.input, first, view[:4], live)
+    page.answer(back.click, back_one, view, live)
+    page.answer(on.click, on_one, view, live)
+    page.answer(keep.click, keep_it, [page.project, model, threshold], [kept, said])
+    one = [page.project, model, threshold, key]
+    picked_now = page.answer(photographs.select, pick, None, [detail, shown, key, added])
+    looked = page.answer(picked_now.then, look_closer, one, [shown, label, kind, split, wrong])
+    looked.then(js="() => document.getElementById('result').scrollIntoView({ behavior: 'smooth' })")
+    marked_now = page.answer(wrong.click, mark, one, [shown, label, kind, added, wrong])
+    page.answer(marked_now.then, counts_and_wall, view, live)
+    page.answer(add.click, put, [page.project, key, label, kind, split], added).then(js=SEE_ADDED)
 
 
 def mark_button(is_marked: bool) -> Any:

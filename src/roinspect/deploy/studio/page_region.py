@@ -12,7 +12,7 @@ from roinspect.deploy.studio.labelme import write_labelme
 from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.proposals import propose
 from roinspect.deploy.studio.regions import Tally, write_masks
-from roinspect.deploy.studio.shell import begin, html, note, opened, plain, told
+from roinspect.deploy.studio.shell import begin, html, note, opened, plain
 from roinspect.deploy.studio.thumbnails import STATIC
 
 TICK_S = 2.0
@@ -87,14 +87,13 @@ def region_page(blocks: Any, projects: Projects) -> None:
         return look(id)
 
     watched = [proposed, ask, halt, timer]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     refresh = "() => window.roinspect.board && window.roinspect.board.turnTo(window.roinspect.board.page)"
-    masks.click(told(save_masks), page.project, said, **quiet).then(js=refresh)
-    ask.click(told(propose_it), page.project, watched, **quiet)
-    halt.click(told(halt_it), page.project, watched, **quiet)
-    blocks.load(told(look), page.project, watched, **quiet)
-    timer.tick(told(look), page.project, watched, **quiet).success(js=refresh)
-    labelme.click(told(save_labelme), page.project, said, **quiet)
+    page.answer(masks.click, save_masks, page.project, said).then(js=refresh)
+    page.answer(ask.click, propose_it, page.project, watched)
+    page.answer(halt.click, halt_it, page.project, watched)
+    page.answer(blocks.load, look, page.project, watched)
+    page.answer(timer.tick, look, page.project, watched).then(js=refresh)
+    page.answer(labelme.click, save_labelme, page.project, said)
 
 
 def _place(project: Project) -> str:

@@ -27,7 +27,6 @@ from roinspect.deploy.studio.shell import (
     note,
     opened,
     plain,
-    told,
     verdict_badge,
 )
 from roinspect.deploy.studio.thumbnails import data_uri, unreadable_uri
@@ -48,7 +47,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
     said = html()
     with gr.Tab("Photographs"):
         files = gr.File(label="Drop photographs here", file_count="multiple", elem_id="drop")
-        answer = html(js_on_load=SELECT, elem_id="verdicts")
+        verdicts = html(js_on_load=SELECT, elem_id="verdicts")
         at = gr.Textbox(visible=False)
         with gr.Column(visible=False) as detail:
             shown = html(elem_id="verdict")
@@ -119,14 +118,15 @@ def run_page(blocks: Any, projects: Projects) -> None:
                 )
                 yield plain(head, cards(iter(items), large=True)), hidden
 
-    def pick(
-        id: str, name: str | None, dropped: list[str] | None, event: gr.EventData
-    ) -> Iterator[tuple[Any, ...]]:
+    def pick(dropped: list[str] | None, event: gr.EventData) -> tuple[Any, ...]:
         picked = chosen_key(event)
+        waiting = plain(note(f"Looking at {_dropped(dropped, picked).name} ..."))
+        return gr.Column(visible=True), waiting, picked, ""
+
+    def look_closer(id: str, name: str | None, dropped: list[str] | None, picked: str) -> tuple[Any, ...]:
         path = _dropped(dropped, picked)
-        yield gr.Column(visible=True), plain(note(f"Looking at {path.name} ...")), picked, 0, ""
         verdict = inspector(model_path(opened(page, id), name)).inspect(path)
-        yield gr.Column(visible=True), _large(verdict), picked, int(bool(verdict.is_defect)), ""
+        return _large(verdict), int(bool(verdict.is_defect))
 
     def put(id: str, dropped: list[str] | None, picked: str, truth: int, said_kind: str, to: str) -> str:
         path = _dropped(dropped, picked)
@@ -154,19 +154,18 @@ def run_page(blocks: Any, projects: Projects) -> None:
         start(project, "export", path.name, [["export", str(path), "--to", "onnx"]])
         return look(id, name)
 
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     which = [page.project, model]
-    blocks.load(told(show), page.project, [model, said, *ticking], **quiet)
-    model.input(told(look), which, ticking, **quiet)
-    files.change(told(inspect), [*which, files], [answer, detail], api_visibility="private")
-    answer.select(told(pick), [*which, files], [detail, shown, at, label, added], **quiet).success(
-        js="() => document.getElementById('verdict').scrollIntoView({ behavior: 'smooth' })"
-    )
-    put_button.click(told(put), [page.project, files, at, label, kind, split], added, **quiet)
-    follow.click(told(follow_it), [*which, folder], ticking, **quiet)
-    leave.click(told(leave_it), which, ticking, **quiet)
-    export.click(told(export_it), which, ticking, **quiet)
-    timer.tick(told(look), which, ticking, **quiet)
+    page.answer(blocks.load, show, page.project, [model, said, *ticking])
+    page.answer(model.input, look, which, ticking)
+    page.answer(files.change, inspect, [*which, files], [verdicts, detail], show_progress="full")
+    picked_now = page.answer(verdicts.select, pick, files, [detail, shown, at, added])
+    looked = page.answer(picked_now.then, look_closer, [*which, files, at], [shown, label])
+    looked.then(js="() => document.getElementById('verdict').scrollIntoView({ behavior: 'smooth' })")
+    page.answer(put_button.click, put, [page.project, files, at, label, kind, split], added)
+    page.answer(follow.click, follow_it, [*which, folder], ticking)
+    page.answer(leave.click, leave_it, which, ticking)
+    page.answer(export.click, export_it, which, ticking)
+    page.answer(timer.tick, look, which, ticking)
 
 
 def _dropped(dropped: list[str] | None, index: str) -> Path:

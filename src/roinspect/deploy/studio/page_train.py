@@ -16,7 +16,7 @@ from roinspect.deploy.studio.progress import Progress, read_progress
 from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.regions import source_of, write_masks
 from roinspect.deploy.studio.results import read_results, tally, too_small_region
-from roinspect.deploy.studio.shell import as_note, begin, html, note, opened, plain, told
+from roinspect.deploy.studio.shell import as_note, begin, html, note, opened, plain
 from roinspect.deploy.studio.training import METHODS, Wish, begin_training, resume_training
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import training_svg
@@ -120,14 +120,13 @@ def train_page(blocks: Any, projects: Projects) -> None:
             resume_training(project, job)
         return look(id)
 
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    blocks.load(told(show), page.project, [at_hand, name, *watched], **quiet)
-    method.change(told(rename), [page.project, method], name, **quiet)
+    page.answer(blocks.load, show, page.project, [at_hand, name, *watched])
+    page.answer(method.change, rename, [page.project, method], name)
     wish = [page.project, method, name, detail, region, reject, more]
-    start.click(told(begin_it), wish, [name, *watched], api_visibility="private")
-    stop.click(told(stop_it), page.project, watched, **quiet)
-    resume.click(told(go_on), page.project, watched, **quiet)
-    timer.tick(told(look), page.project, watched, **quiet)
+    page.answer(start.click, begin_it, wish, [name, *watched], show_progress="full")
+    page.answer(stop.click, stop_it, page.project, watched)
+    page.answer(resume.click, go_on, page.project, watched)
+    page.answer(timer.tick, look, page.project, watched)
 
 
 def _methods() -> str:

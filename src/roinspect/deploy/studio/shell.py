@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from html import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
 
@@ -22,7 +24,11 @@ STEPS = (
     ("4 Judge", "/judge"),
     ("5 Run", "/run"),
 )
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+CLOSE = """element.addEventListener('click', (event) => {
+  const said = event.target.closest('.fault');
+  if (said) said.hidden = true;
+});"""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,65 @@ class Page:
         projects: the folders that are open.
         top: the steps.
         project: hidden; the id of the folder that the page shows.
+        fault: where it is said what did not work.
     """
 
     blocks: Any
     projects: Projects
     top: Any
     project: Any
+    fault: Any
+
+    def answer(
+        self,
+        event: Callable[..., Any],
+        handler: Callable[..., Any],
+        inputs: Any,
+        outputs: Any,
+        **given: Any,
+    ) -> Any:
+        """Let a handler answer an event of the page; what it raises is said, and nothing else changes.
+
+        A handler answers in the request that asks. Only one that says how far it has come goes through
+        Gradio's queue: an event of the queue that is sent in the very moment in which the queue's stream
+        ends, as after the answer before, is never answered (Gradio 6.31). Outside of the queue Gradio shows
+        no messages of its own, so the page has a place for them.
+
+        Args:
+            event: of a component or a page, as `button.click`.
+            handler: a function, or a generator of steps.
+            inputs: components whose values it is given.
+            outputs: a component, or a list of them, for what it returns.
+            given: further settings of the event.
+
+        Returns:
+            The event, for what comes after it, whether the handler raised or not.
+        """
+        shown = outputs if isinstance(outputs, list) else [outputs]
+
+        def whole(told: Any) -> tuple[Any, ...]:
+            return (*(told if isinstance(outputs, list) else (told,)), gr.skip())
+
+        def failed(error: Exception) -> tuple[Any, ...]:
+            return (*(gr.skip() for _ in shown), fault(error))
+
+        @wraps(handler)
+        def steps_of(*values: Any) -> Iterator[Any]:
+            try:
+                yield from map(whole, handler(*values))
+            except Exception as error:
+                yield failed(error)
+
+        @wraps(handler)
+        def once(*values: Any) -> Any:
+            try:
+                return whole(handler(*values))
+            except Exception as error:
+                return failed(error)
+
+        is_slow = inspect.isgeneratorfunction(handler)
+        usual = {"api_visibility": "private", "show_progress": "hidden", "queue": is_slow}
+        return event(steps_of if is_slow else once, inputs, [*shown, self.fault], **usual | given)
 
 
 def begin(blocks: Any, projects: Projects, path: str) -> Page:
@@ -47,13 +106,14 @@ def begin(blocks: Any, projects: Projects, path: str) -> Page:
     gr.components.Navbar(visible=False)
     top = html(steps(path, None))
     project = gr.Textbox(visible=False)
+    page = Page(blocks, projects, top, project, html(js_on_load=CLOSE, elem_id="fault"))
 
     def shown() -> tuple[str, str]:
         opened = projects.current
         return steps(path, opened.folder if opened else None), opened.id if opened else ""
 
-    blocks.load(shown, outputs=[top, project], show_progress="hidden", api_visibility="private")
-    return Page(blocks, projects, top, project)
+    page.answer(blocks.load, shown, None, [top, project])
+    return page
 
 
 def html(value: str = "", **given: Any) -> Any:
@@ -101,36 +161,21 @@ def as_note(work: Callable[[], str]) -> str:
         return plain(note(f"the disk answers: {error.strerror or error}; try again", "problem"))
 
 
-def told(handler: Handler) -> Handler:
-    """A handler whose faults appear as a message."""
-
-    def message(error: Exception) -> Exception:
-        text = (
-            str(error)
-            if isinstance(error, UserError)
-            else f"the disk answers: {error}; free space, try again"
-        )
-        return gr.Error(escape(text), duration=20, title="That did not work", print_exception=False)  # type: ignore[no-any-return,unused-ignore]
-
-    if inspect.isgeneratorfunction(handler):
-
-        @wraps(handler)
-        def steps_of(*given: Any) -> Iterator[Any]:
-            try:
-                yield from handler(*given)
-            except (UserError, OSError) as error:
-                raise message(error) from None
-
-        return steps_of  # type: ignore[return-value]
-
-    @wraps(handler)
-    def once(*given: Any) -> Any:
-        try:
-            return handler(*given)
-        except (UserError, OSError) as error:
-            raise message(error) from None
-
-    return once  # type: ignore[return-value]
+def fault(error: Exception) -> str:
+    """What went wrong, as a message that goes away by itself or when it is pressed."""
+    if isinstance(error, UserError):
+        words = str(error)
+    elif isinstance(error, OSError):
+        words = f"the disk answers: {error.strerror or error}; free space, try again"
+    else:
+        _LOG.error("a page could not be answered", exc_info=error)
+        words = f"{type(error).__name__}; reload the page, and look at what the studio's terminal says"
+    # Else the same message, asked for twice, would not come up anew.
+    nonce = time.monotonic_ns()
+    return (
+        f'<button type="button" class="fault" role="alert" data-nonce="{nonce}" title="Close">'
+        f"<b>That did not work</b> {escape(words)}</button>"
+    )
 
 
 def cards(items: Iterator[str], *, large: bool = False) -> str:
