@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -32,16 +33,20 @@ import numpy as np
 from cost import convolution, flops, timed
 from latency_models import METHODS, ROOT, SIZES, WORK, Contender, make, own, photographs, rival
 from machine import machine
+from numpy.typing import NDArray
 
+from roinspect.backends import Engine, Predict
 from roinspect.pixels import read_image
 
-Rates: TypeAlias = dict[int, list[tuple[float, float]]]
+Rates: TypeAlias = dict[str, list[tuple[float, float]]]
 
 RESULTS = ROOT / "benchmarks" / "results" / "latency"
 SINGLE_S, MANY_S, NETWORK_S = 1.5, 1.0, 0.5
 LONGEST_S = 10.0
 """A batch that takes longer is not tried."""
 PROCESSES = 10
+PRECISIONS = ("float32", "bfloat16", "int8")
+"""In OpenVINO."""
 STARTUP = """
 import sys, time
 from roinspect import Inspector
@@ -57,7 +62,7 @@ class Measured:
     def __init__(self, contender: Contender, bodies: Sequence[bytes], size: str) -> None:
         self.contender, self.bodies, self.size = contender, bodies, size
         self.singles: list[float] = []
-        # By batch size, in images/s, each with the machine's rate about then in GFLOP/s.
+        # By way, in images/s, each with the machine's rate about then in GFLOP/s.
         self.many: Rates = {}
         self.network: Rates = {}
         contender.one(bodies[0])
@@ -68,18 +73,21 @@ class Measured:
         taken = _until(SINGLE_S, one, self.bodies)
         self.singles += taken
         expected = statistics.median(taken)
-        for batch in self.contender.batches:
-            if batch > 1 and batch * expected > LONGEST_S:
+        for way in self.contender.ways:
+            least = way.batch * way.streams
+            if least > 1 and least * expected > LONGEST_S:
                 continue
-            count = batch * max(1, round(MANY_S / expected / batch))
+            count = least * max(1, round(MANY_S / expected / least))
             bodies = list(islice(cycle(self.bodies), count))
-            rate = count / timed(partial(many, bodies, batch))
-            self.many.setdefault(batch, []).append((rate, peak))
-            if network is not None:
-                images = np.stack([read_image(body) for body in bodies[:batch]])
-                times = _until(NETWORK_S, network, [images])
-                rate = batch / statistics.median(times)
-                self.network.setdefault(batch, []).append((rate, peak))
+            rate = count / timed(partial(many, bodies, way))
+            self.many.setdefault(str(way), []).append((rate, peak))
+            if network:
+                images = np.stack([read_image(body) for body in bodies[: way.batch]])
+                # Too few calls would leave a core idle at the end.
+                calls = 8 if way.streams > 1 else 1
+                work = partial(_side_by_side, network[way.streams], way.streams, calls)
+                rate = way.streams * calls * way.batch / statistics.median(_until(NETWORK_S, work, [images]))
+                self.network.setdefault(str(way), []).append((rate, peak))
 
     def result(self) -> dict[str, Any]:
         """What the result file keeps."""
@@ -109,12 +117,21 @@ def _until(seconds: float, work: Callable[[Any], object], on: Sequence[Any]) -> 
     return taken
 
 
-def _medians(rates: Rates) -> dict[int, float]:
-    return {batch: statistics.median(rate for rate, _ in of) for batch, of in rates.items()}
+def _side_by_side(network: Predict, streams: int, calls: int, images: NDArray[np.uint8]) -> None:
+    """So many calls of the network in each of so many threads."""
+    if streams == 1:
+        network(images)
+        return
+    with ThreadPoolExecutor(streams) as pool:
+        list(pool.map(network, [images] * (streams * calls)))
+
+
+def _medians(rates: Rates) -> dict[str, float]:
+    return {way: statistics.median(rate for rate, _ in of) for way, of in rates.items()}
 
 
 def _share(gflop: float, rates: Rates) -> float:
-    """The best batch size's share of the machine's rate, as the median of the rounds' ratios."""
+    """The best way's share of the machine's rate, as the median of the rounds' ratios."""
     return max(statistics.median(gflop * rate / peak for rate, peak in of) for of in rates.values())
 
 
@@ -145,15 +162,19 @@ def in_turns(file: Path, contenders: Sequence[Contender], size: str, seconds: fl
 
 
 def measure_ours(size: str, seconds: float) -> None:
-    ways = [("torch", "float32")]
-    ways += [(engine, kind) for engine in ("onnxruntime", "openvino") for kind in ("float32", "int8")]
+    ways: list[tuple[Engine, str]] = [
+        ("torch", "float32"),
+        ("onnxruntime", "float32"),
+        ("onnxruntime", "int8"),
+    ]
+    ways += [("openvino", kind) for kind in PRECISIONS]
     found = [own(name, size, engine, kind) for name in METHODS for engine, kind in ways]
     in_turns(RESULTS / f"ours-{size}.json", [one for one in found if one], size, seconds)
 
 
 def measure_rivals(size: str, seconds: float) -> None:
-    found = [own(name, size, "openvino", kind) for name in METHODS for kind in ("float32", "int8")]
-    # OpenVINO chooses bfloat16 by itself where the processor has it; ours ask for float32.
+    found = [own(name, size, "openvino", kind) for name in METHODS for kind in PRECISIONS]
+    # OpenVINO chooses bfloat16 by itself where the processor has it; ours only where verdicts agree.
     found += [rival(name, size, kind) for name in ("draem", "padim", "patchcore") for kind in (None, "f32")]
     found += [rival("patchcore-pair", size)]
     in_turns(RESULTS / f"rivals-{size}.json", [one for one in found if one], size, seconds)

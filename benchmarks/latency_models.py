@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,25 +39,46 @@ METHODS: dict[str, tuple[str, ...]] = {
     "roibank": _LITE0,
 }
 """How each is trained: too shortly to be good, at the sizes of the compact preset."""
-BATCHES, PHOTOGRAPHS = (1, 4, 8), 32
+REDUCED = (("int8", "--int8", "onnx"), ("int8", "--int8", "openvino"), ("bfloat16", "--bf16", "openvino"))
+"""Exports that answer a little differently: precision, option and format."""
+PHOTOGRAPHS = 32
+
+
+class Way(NamedTuple):
+    """How many photographs are handed over.
+
+    Attributes:
+        batch: images that the network sees at once.
+        streams: batches that it sees side by side, each on its share of the cores.
+    """
+
+    batch: int = 1
+    streams: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.streams} side by side" if self.streams > 1 else f"batch {self.batch}"
+
+
+BATCHES = (Way(1), Way(4), Way(8))
+ON_EVERY_CORE = Way(streams=os.cpu_count() or 1)
 
 
 class Contender(NamedTuple):
-    """One way to inspect photographs.
+    """One model that inspects photographs.
 
     Attributes:
         terms: what it is; `gflop` are the network's convolutions and products for one image.
         one: a photograph's bytes to a verdict.
-        many: photographs' bytes to verdicts, in batches of a size.
-        batches: sizes that it takes.
-        network: decoded images alone to answers; None where it cannot be had.
+        many: photographs' bytes to verdicts.
+        ways: that it takes them in.
+        network: by the number of streams, decoded images alone to answers; empty where it cannot be had.
     """
 
     terms: dict[str, Any]
     one: Callable[[bytes], object]
-    many: Callable[[Sequence[bytes], int], object]
-    batches: tuple[int, ...] = BATCHES
-    network: Predict | None = None
+    many: Callable[[Sequence[bytes], Way], object]
+    ways: tuple[Way, ...]
+    network: Mapping[int, Predict] = {}
 
 
 def photographs(size: str) -> list[bytes]:
@@ -70,22 +92,27 @@ def photographs(size: str) -> list[bytes]:
 def own(name: str, size: str, engine: Engine, precision: str = "float32") -> Contender | None:
     """One of our methods; None where its export was refused."""
     trained = WORK / f"{name}-{size}"
-    bundle = trained if precision == "float32" else WORK / f"{name}-{size}-int8"
+    bundle = trained if precision == "float32" else WORK / f"{name}-{size}-{precision}"
     if engine != "torch" and not (bundle / FORMATS[engine]).exists():
         return None
     manifest = read_bundle(bundle)
-    predict = open_engine(bundle, manifest, engine)[1]
-    inspector = Inspector(manifest, predict, engine)
+    # torch has no share of the cores for each thread.
+    ways = BATCHES if engine == "torch" else (*BATCHES, ON_EVERY_CORE)
+    networks = {
+        streams: open_engine(bundle, manifest, engine, streams=streams)[1]
+        for streams in dict.fromkeys(way.streams for way in ways)
+    }
+    inspectors = {streams: Inspector(manifest, of, engine, streams) for streams, of in networks.items()}
 
-    def many(bodies: Sequence[bytes], batch: int) -> None:
-        for verdict in inspector.inspect_many(bodies, batch_size=batch):
+    def many(bodies: Sequence[bytes], way: Way) -> None:
+        for verdict in inspectors[way.streams].inspect_many(bodies, batch_size=way.batch):
             assert verdict.error is None, verdict.error
 
     graph = load_graph(trained)[1]
     with torch.inference_mode():
         count = flops(lambda: graph(torch.rand(1, 3, *manifest.size_hw)))
     terms = {"method": name, "engine": engine, "precision": precision, "gflop": count / 1e9}
-    return Contender(terms, inspector.inspect, many, network=predict)
+    return Contender(terms, inspectors[1].inspect, many, ways, networks)
 
 
 def rival(name: str, size: str, precision: str | None = None) -> Contender:
@@ -99,30 +126,52 @@ def rival(name: str, size: str, precision: str | None = None) -> Contender:
         "gflop": json.loads((folder / "cost.json").read_text())["gflop"],
     }
 
-    def many(bodies: Sequence[bytes], batch: int) -> None:
-        for first in range(0, len(bodies), batch):
-            verdicts(bodies[first : first + batch])
-
     if name == "patchcore-pair":
-        return Contender(terms, lambda body: verdicts([body, body]), many, (2,))
-    return Contender(terms, lambda body: verdicts([body]), many, (1,) if name == "patchcore" else BATCHES)
+        pair = Way(batch=2)
+        return Contender(terms, lambda body: verdicts([body, body]), _in_batches(verdicts), (pair,))
+    # What its users could do to the same end: an inferencer for each core, each with a thread of its own.
+    every = [Rival(folder, precision, threads=1) for _ in range(ON_EVERY_CORE.streams)]
+
+    def many(bodies: Sequence[bytes], way: Way) -> None:
+        if way.streams == 1:
+            _in_batches(verdicts)(bodies, way)
+            return
+        with ThreadPoolExecutor(way.streams) as pool:
+            turns = (
+                pool.submit(_in_batches(one), bodies[n :: way.streams], Way()) for n, one in enumerate(every)
+            )
+            for turn in list(turns):
+                turn.result()
+
+    ways = (Way(), ON_EVERY_CORE) if name == "patchcore" else (*BATCHES, ON_EVERY_CORE)
+    return Contender(terms, lambda body: verdicts([body]), many, ways)
+
+
+def _in_batches(verdicts: Rival) -> Callable[[Sequence[bytes], Way], None]:
+    def many(bodies: Sequence[bytes], way: Way) -> None:
+        for first in range(0, len(bodies), way.batch):
+            verdicts(bodies[first : first + way.batch])
+
+    return many
 
 
 def make(size: str) -> None:
     """Train ours, export all; what is there already stays."""
     for name, words in METHODS.items():
-        bundle, int8 = WORK / f"{name}-{size}", WORK / f"{name}-{size}-int8"
+        bundle = WORK / f"{name}-{size}"
         if not bundle.exists():
             _run("train", name, DATA, "--roi", "column:roi_path", "--size", size, "--out", bundle, *words)
-        if not int8.exists():
-            shutil.copytree(bundle, int8, ignore=shutil.ignore_patterns("onnx", "openvino"))
         for form in ("onnx", "openvino"):
             if not (bundle / form).exists():
                 _run("export", bundle, "--to", form)
-            if not (int8 / form).exists():
+        for precision, option, form in REDUCED:
+            reduced = WORK / f"{name}-{size}-{precision}"
+            if not reduced.exists():
+                shutil.copytree(bundle, reduced, ignore=shutil.ignore_patterns("onnx", "openvino"))
+            if not (reduced / form).exists():
                 # Refused where a verdict changes; the table then has no such row.
                 with suppress(subprocess.CalledProcessError):
-                    _run("export", int8, "--to", form, "--int8", DATA)
+                    _run("export", reduced, "--to", form, option, DATA)
     for name in RIVALS:
         folder = WORK / f"{name}-{size}"
         if not (folder / "cost.json").exists():

@@ -30,21 +30,23 @@ class Rival:
     Args:
         folder: where `build` has put it.
         precision: as OpenVINO's INFERENCE_PRECISION_HINT; None leaves it to OpenVINO, as anomalib does.
+        threads: as OpenVINO's INFERENCE_NUM_THREADS; None leaves it to OpenVINO.
 
     Attributes:
         precision: that is used.
     """
 
-    def __init__(self, folder: Path, precision: str | None = None) -> None:
+    def __init__(self, folder: Path, precision: str | None = None, threads: int | None = None) -> None:
         from anomalib.deploy import OpenVINOInferencer
 
         # It makes its cache wherever it is started.
         before = Path.cwd()
         os.chdir(folder)
         try:
-            config = {"INFERENCE_PRECISION_HINT": precision} if precision else None
+            config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision} if precision else {}
+            config |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
             file = folder / "weights" / "openvino" / "model.xml"
-            self._inferencer = OpenVINOInferencer(file, device="CPU", config=config)
+            self._inferencer = OpenVINOInferencer(file, device="CPU", config=config or None)
         finally:
             os.chdir(before)
         hint = self._inferencer.model.get_property("INFERENCE_PRECISION_HINT")

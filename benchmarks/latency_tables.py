@@ -64,8 +64,8 @@ def _row(one: Mapping[str, Any]) -> list[str]:
 
 
 def _best(rates: Mapping[str, float]) -> str:
-    batch, rate = max(rates.items(), key=lambda pair: pair[1])
-    return f"{rate:,.{1 if rate >= 10 else 2}f} (batch {batch})"
+    way, rate = max(rates.items(), key=lambda pair: pair[1])
+    return f"{rate:,.{1 if rate >= 10 else 2}f} ({way})"
 
 
 def _goals(read: Any) -> str:
@@ -104,7 +104,7 @@ def _goals(read: Any) -> str:
 
 
 def _rate(one: Mapping[str, Any]) -> float:
-    """Images a second at the best batch size."""
+    """Images a second in the best way."""
     return max(one["images_per_second"].values())
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from roinspect.bundle import Bundle
 from roinspect.errors import UserError
-from roinspect.exported import Format, graph_file, has_export, read_export
+from roinspect.exported import NAMES, Format, Precision, graph_file, has_export, read_export
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +82,27 @@ def open_file(
     threads: int | None = None,
     streams: int = 1,
     providers: Sequence[str] = (),
+    precision: Precision = "float32",
 ) -> Predict:
-    """Make an exported file ready to run, wherever it lies; arguments as of `open_engine`.
+    """Make an exported file ready to run, wherever it lies; arguments as of `open_engine` and `Export`.
 
     Raises:
         UserError: what runs it is not installed, or knows no such provider.
     """
     if form == "onnx":
         return _onnxruntime(file, threads, providers)
-    return _openvino(file, threads, streams) if form == "openvino" else _torchscript(file, threads)
+    if form == "openvino":
+        return _openvino(file, threads, streams, is_rounded=precision == "bfloat16" and has_bfloat16())
+    return _torchscript(file, threads)
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _automatic(
@@ -139,13 +151,16 @@ def _open(
         return _torch(path, threads)
     form = FORMATS[engine]
     export = read_export(path, form)
-    if export.precision == "int8" and export.threshold != bundle.threshold.value:
+    if export.precision != "float32" and export.threshold != bundle.threshold.value:
         log.warning(
-            f"{path / form}: INT8's verdicts were compared at the threshold {export.threshold:.4g}, "
-            f"which now is {bundle.threshold.value:.4g}; export it again to be sure of them"
+            f"{path / form}: {NAMES[export.precision]}'s verdicts were compared at the threshold "
+            f"{export.threshold:.4g}, which now is {bundle.threshold.value:.4g}; "
+            "export it again to be sure of them"
         )
     file = graph_file(path, form)
-    return open_file(file, form, threads=threads, streams=streams, providers=providers)
+    return open_file(
+        file, form, threads=threads, streams=streams, providers=providers, precision=export.precision
+    )
 
 
 def _onnxruntime(file: Path, threads: int | None, providers: Sequence[str]) -> Predict:
@@ -183,19 +198,24 @@ def _onnxruntime(file: Path, threads: int | None, providers: Sequence[str]) -> P
     return predict
 
 
-def _openvino(file: Path, threads: int | None, streams: int) -> Predict:
+def _core() -> Any:
     try:
         import openvino
     except ImportError:
         raise _not_installed("openvino", "openvino") from None
+    return openvino.Core()
+
+
+def _openvino(file: Path, threads: int | None, streams: int, *, is_rounded: bool) -> Predict:
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        # Left alone, OpenVINO would round wherever the processor can.
+        "INFERENCE_PRECISION_HINT": "bf16" if is_rounded else "f32",
         "NUM_STREAMS": streams,
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads * streams
-    model = openvino.Core().compile_model(file, "CPU", settings)
+    model = _core().compile_model(file, "CPU", settings)
     # One request holds one call's answers at a time.
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for _ in range(streams):

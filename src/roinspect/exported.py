@@ -25,7 +25,9 @@ from typing import Any, Literal, TypeAlias
 from roinspect.errors import UserError
 
 Format: TypeAlias = Literal["onnx", "openvino", "torchscript"]
-Precision: TypeAlias = Literal["float32", "int8"]
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+NAMES: Mapping[Precision, str] = {"float32": "float32", "bfloat16": "bfloat16", "int8": "INT8"}
+"""As people call them."""
 
 FILES: Mapping[Format, tuple[str, ...]] = {
     "onnx": ("graph.onnx",),
@@ -42,7 +44,8 @@ class Export:
     """What an export.json says.
 
     Attributes:
-        precision: of the graph's convolutions.
+        precision: that the graph's convolutions are computed in; bfloat16 where the processor has it, else
+            float32, from the same file.
         threshold: at which its verdicts were compared with those of the trained graph.
         made_from: the method, its settings, the size and the weights' SHA-256.
         files: name to SHA-256.

@@ -13,12 +13,13 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from roinspect import Inspector, UserError
+from roinspect.backends import has_bfloat16
 from roinspect.bundle import Bundle, Threshold, read_bundle, replace_threshold
 from roinspect.data.records import read_records
 from roinspect.data.splits import hold_out
 from roinspect.deploy.export import export
 from roinspect.deploy.quantize import CALIBRATION_IMAGES, calibration_split
-from roinspect.exported import Format, graph_file, read_export
+from roinspect.exported import Format, describe, graph_file, read_export
 
 
 def silent(line: str) -> None:
@@ -42,7 +43,7 @@ def test_int8_is_small_and_kept_where_verdicts_agree(
     assert "verdicts changed: 0" in told[1]
 
     Inspector.load(bundle, "onnxruntime" if to == "onnx" else "openvino")
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("roinspect")]
     replace_threshold(bundle, Threshold(0.99, "lower"))
     with caplog.at_level(logging.WARNING):
         Inspector.load(bundle, "onnxruntime" if to == "onnx" else "openvino")
@@ -85,3 +86,45 @@ def test_a_few_dozen_spread_over_all_are_enough(tmp_path: Path) -> None:
     numbers = [int(record.image_path.stem) for record in good]
     assert len(set(numbers)) == len(numbers) == CALIBRATION_IMAGES
     assert np.diff(numbers).max() < 10 and numbers[0] < 10 and numbers[-1] > 190
+
+
+def test_bfloat16_is_kept_where_verdicts_agree_and_the_processor_has_it(bundle: Path, zipper: Path) -> None:
+    pytest.importorskip("openvino")
+    replace_threshold(bundle, Threshold(0.999, "out of reach"))
+    if not has_bfloat16():
+        with pytest.raises(UserError, match="this processor has no bfloat16"):
+            export(bundle, "openvino", bf16=zipper, tell=silent)
+        assert not (bundle / "openvino").exists()
+        return
+    told = list[str]()
+    export(bundle, "openvino", bf16=zipper, tell=told.append)
+    assert read_export(bundle, "openvino").precision == "bfloat16"
+    assert told[1].startswith("bfloat16 on 2 held-out photographs") and "verdicts changed: 0" in told[1]
+    _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
+    rounded, exact = (
+        Inspector.load(bundle, engine).inspect(part.image_path).pred_score for engine in ("openvino", "torch")
+    )
+    assert rounded == pytest.approx(exact, rel=0.1) and rounded != pytest.approx(exact, rel=1e-4)
+    replace_threshold(bundle, Threshold((rounded + exact) / 2, "between the two"))
+    with pytest.raises(UserError, match="bfloat16 changes verdicts, and is not kept"):
+        export(bundle, "openvino", bf16=zipper, tell=silent)
+
+
+def test_a_processor_without_bfloat16_answers_in_float32(
+    bundle: Path, zipper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    export(bundle, "openvino", tell=silent)
+    part = read_records(zipper)[0].image_path
+    expected = Inspector.load(bundle, "openvino").inspect(part).pred_score
+    describe(bundle, bundle / "openvino", "openvino", "bfloat16", read_bundle(bundle).threshold.value)
+    monkeypatch.setattr("roinspect.backends.has_bfloat16", lambda: False)
+    assert Inspector.load(bundle, "openvino").inspect(part).pred_score == expected
+
+
+@pytest.mark.parametrize(
+    ("to", "int8", "told"), [("onnx", False, "for openvino"), ("openvino", True, "int8")]
+)
+def test_bfloat16_is_openvinos_alone(to: Format, int8: bool, told: str, bundle: Path, zipper: Path) -> None:
+    with pytest.raises(UserError, match=told):
+        export(bundle, to, bf16=zipper, int8=zipper if int8 else None, tell=silent)

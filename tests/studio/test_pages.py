@@ -149,7 +149,7 @@ def test_faults_become_messages_and_change_nothing_else(
         *kept, said = once(kind)
         assert kept == [gr.skip(), gr.skip()] and words in said
     assert said != once("bug")[-1], "the same message twice is seen twice"
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"], "only bugs are logged"
+    assert sum(record.name.startswith("roinspect") for record in caplog.records) == 2, "only bugs are logged"
 
     def steps(kind: str) -> Iterator[str]:
         yield "begun"
