@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import queue
+import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -31,6 +33,7 @@ FORMATS: dict[Engine, Format] = {"openvino": "openvino", "onnxruntime": "onnx", 
 """What each engine runs; torch runs the weights themselves."""
 
 _NAMES = ("pred_score", "anomaly_map")
+_ONE_CORE = threading.Lock()
 
 
 def open_engine(
@@ -199,11 +202,22 @@ def _onnxruntime(file: Path, threads: int | None, providers: Sequence[str]) -> P
 
 
 def _core() -> Any:
+    """OpenVINO's one core of this process.
+
+    Its plugin gives the thread that compiles first a stack for signals. Were each model to have a core of its
+    own, the stack would go with the first model, and the next signal to that thread would kill the process.
+    """
     try:
         import openvino
     except ImportError:
         raise _not_installed("openvino", "openvino") from None
-    return openvino.Core()
+    with _ONE_CORE:
+        return _made_once(openvino.Core)
+
+
+@cache
+def _made_once(make: Callable[[], Any]) -> Any:
+    return make()
 
 
 def _openvino(file: Path, threads: int | None, streams: int, *, is_rounded: bool) -> Predict:

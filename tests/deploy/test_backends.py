@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -160,3 +161,20 @@ def test_threads_may_share_an_inspector(kept: Path, engine: Engine, streams: int
     assert together == pytest.approx(alone, rel=1e-5)
     in_turn = [verdict.pred_score for verdict in inspector.inspect_many(images)]
     assert in_turn == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_signal_after_a_reload_is_handled(exported: Path) -> None:
+    pytest.importorskip("openvino")
+    program = """
+import os, signal, sys, threading
+from roinspect import Inspector
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+kept = [Inspector.load(sys.argv[1], "openvino")]
+reload = threading.Thread(target=lambda: kept.__setitem__(0, Inspector.load(sys.argv[1], "openvino")))
+reload.start()
+reload.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    words = [sys.executable, "-c", program, str(exported)]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (0, "handled\n"), told.stderr
