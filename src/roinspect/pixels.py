@@ -169,7 +169,8 @@ def write_image(path: Path | str, image: Pixels) -> None:
             where=path,
             remedy="write a PNG",
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    # Of a thread's own, and short: the file's name may be as long as the disk allows.
+    partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(encoded.tobytes())

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ class Camera:
         self.folder.mkdir(exist_ok=True)
         self.told: list[str] = []
         self.stopping = False
-        inspector = Inspector(Bundle("test", {}, SIZE, Threshold(0.5, "chosen")), brightness)
-        self._watch = Watch(self.folder, inspector, self.out, pictures, settings, self.told.append)
+        self.inspector = Inspector(Bundle("test", {}, SIZE, Threshold(0.5, "chosen")), brightness)
+        self._watch = Watch(self.folder, self.inspector, self.out, pictures, settings, self.told.append)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -105,6 +106,40 @@ def test_what_is_there_and_what_comes_is_inspected_once(watch: Callable[..., Cam
         (str(camera.folder / "new/deeper/third.png"), True),
     ]
     assert rows[0]["bytes"] == len(dark)
+
+
+def test_the_folder_may_be_written_otherwise(
+    watch: Callable[..., Camera], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = Pictures(Path("in/pictures"), Path("in/../in/maps"))
+    camera = watch(pictures)
+    (camera.folder / "first.png").write_bytes(encoded(250, tmp_path))
+    camera.wait_for(1)
+    assert len(list(camera.folder.rglob("*.png"))) == 3, "its own pictures are not inspected"
+    camera.stop()
+    (tmp_path / "link").symlink_to(camera.folder)
+    for folder in (Path("in"), Path("link"), Path("in/../in")):
+        again = Watch(folder, camera.inspector, camera.out, pictures, FAST)
+        assert list(again.run(partial(next, iter([False] * 20), True))) == []
+
+
+def test_a_name_of_any_length_gets_its_pictures(watch: Callable[..., Camera], tmp_path: Path) -> None:
+    camera = watch(Pictures(tmp_path / "overlays", tmp_path / "maps"))
+    names = [letter * 60 + end + ".png" for letter in "ü件" for end in ("", "a", "b")]
+    names = [name for name in ("ü" * 120 + "a.png", "ü" * 120 + "b.png", "x" * 251 + ".png", *names)]
+    for name in names:
+        (camera.folder / name).write_bytes(encoded(250, tmp_path))
+    rows = camera.wait_for(len(names))
+    written = {row[kind] for row in rows for kind in ("overlay", "map")}
+    assert len(written) == 2 * len(names) and all(Path(path).is_file() for path in written)
+    assert not any(row.get("error") for row in rows)
+
+
+def test_results_of_something_else_are_refused(watch: Callable[..., Camera], tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text('{"image_path": ["a"]}\n')
+    with pytest.raises(UserError, match=r"results\.jsonl: has a row that tells of no photograph"):
+        watch()
 
 
 def test_a_half_written_file_waits(watch: Callable[..., Camera], tmp_path: Path) -> None:

@@ -11,14 +11,25 @@ def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """Every file of some suffixes below a folder, sorted; hidden files and folders are passed over.
 
     Args:
-        folder: where to begin; links are followed.
+        folder: where to begin; links are followed, but not to a folder that they lie in.
         suffixes: in lower case, with their dot; case does not matter in the files' names.
     """
     found: list[Path] = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    # For every folder to come: where it really is, and where those really are that it lies in.
+    real = folder.resolve()
+    ahead = {folder: (real, frozenset({real}))}
+    for walked, folders, files in os.walk(folder, followlinks=True):
+        place = Path(walked)
+        real, around = ahead.pop(place)
+        for inner in tuple(folders):
+            path = place / inner
+            inner_real = path.resolve() if path.is_symlink() else real / inner
+            if inner.startswith(".") or inner_real in around:
+                folders.remove(inner)
+            else:
+                ahead[path] = inner_real, around | {inner_real}
         found += [
-            Path(place, name)
+            place / name
             for name in files
             if Path(name).suffix.lower() in suffixes and not name.startswith(".")
         ]

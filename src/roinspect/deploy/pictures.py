@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,6 +16,9 @@ from roinspect.pixels import write_image
 
 # Never a photograph's own name: the pictures may go into the photographs' folder.
 _OVERLAY, _MAP = "_overlay.png", "_map.png"
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, on nearly all disks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,11 @@ class Pictures:
         if verdict.image is None or verdict.anomaly_map is None:
             return written
         if self.overlays:
-            path = self.overlays / (name + _OVERLAY)
+            path = _picture(self.overlays, name, _OVERLAY)
             write_image(path, overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level))
             written["overlay"] = str(path)
         if self.maps:
-            path = self.maps / (name + _MAP)
+            path = _picture(self.maps, name, _MAP)
             grey, factor = grey_map(verdict.anomaly_map)
             write_image(path, grey)
             written |= {"map": str(path), "map_factor": factor}
@@ -60,7 +66,10 @@ class Pictures:
         """Whether a file is such a picture, which nobody wants inspected."""
         places = ((self.overlays, _OVERLAY), (self.maps, _MAP))
         return any(
-            folder and file.name.endswith(end) and file.is_relative_to(folder) for folder, end in places
+            folder
+            and file.name.endswith(end)
+            and real_folder(file.parent).is_relative_to(real_folder(folder))
+            for folder, end in places
         )
 
     def names_in(self, row: Mapping[str, Any]) -> Iterable[str]:
@@ -69,6 +78,22 @@ class Pictures:
             yield _name(row["overlay"], self.overlays, _OVERLAY)
         if self.maps and "map" in row:
             yield _name(row["map"], self.maps, _MAP)
+
+
+@lru_cache(maxsize=4096)
+def real_folder(folder: Path) -> Path:
+    """Where a folder really is; remembered, as a watched one is asked for at every look, for each picture."""
+    return folder.resolve()
+
+
+def _picture(folder: Path, name: str, end: str) -> Path:
+    """Where a picture goes; a name that leaves no room for the end is cut, and told apart by its digest."""
+    path = folder / (name + end)
+    if len(os.fsencode(path.name)) <= LONGEST_NAME:
+        return path
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+    whole = os.fsencode(path.name)[: LONGEST_NAME - len(end) - len(digest) - 1].decode("utf-8", "ignore")
+    return path.with_name(f"{whole}~{digest}{end}")
 
 
 def _name(path: str, folder: Path, end: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from roinspect.data.records import find_images
 from roinspect.deploy.journal import Journal
-from roinspect.deploy.pictures import Pictures
+from roinspect.deploy.pictures import Pictures, real_folder
 from roinspect.deploy.rows import verdict_row
 from roinspect.errors import UserError
 from roinspect.inspector import Inspector, Verdict
@@ -89,7 +89,7 @@ class Watch:
         if out.suffix.lower() != ".jsonl":
             raise UserError("is no .jsonl file", where=f"--out {out}", remedy="let it end in .jsonl")
         self._folder, self._inspector, self._pictures = folder, inspector, pictures
-        self._settings, self._tell = settings, tell
+        self._settings, self._tell, self._out = settings, tell, out
         self._inspected: dict[str, State] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._is_away = False
@@ -128,7 +128,7 @@ class Watch:
         found: dict[str, State] = {}
         for path in find_images(self._folder):
             state = _state(path)
-            if state and state != self._inspected.get(str(path)) and not self._pictures.owns(path):
+            if state and state != self._inspected.get(self._place(path)) and not self._pictures.owns(path):
                 found[str(path)] = state
         self._note_absence(is_away=not found and not self._folder.is_dir())
         waiting, self._waiting = self._waiting, {}
@@ -154,13 +154,26 @@ class Watch:
         return verdict.error is not None and time.monotonic() - file.since < self._settings.patience
 
     def _row(self, verdict: Verdict, state: State) -> dict[str, Any]:
-        place = Path(verdict.image_path).relative_to(self._folder)
         # With its suffix: a.png and a.jpg may come on different days.
-        pictures = self._pictures.write(verdict, place.as_posix())
+        pictures = self._pictures.write(verdict, self._place(Path(verdict.image_path)))
         return verdict_row(verdict) | pictures | {"bytes": state[0], "mtime_ns": state[1]}
 
     def _remember(self, place: int, row: dict[str, Any]) -> None:
-        self._inspected[row.get("image_path", "")] = row.get("bytes", -1), row.get("mtime_ns", -1)
+        path = row.get("image_path")
+        if not isinstance(path, str):
+            raise UserError(
+                "has a row that tells of no photograph",
+                where=f"--out {self._out}",
+                remedy="name another file",
+            )
+        self._inspected[self._place(Path(path))] = row.get("bytes", -1), row.get("mtime_ns", -1)
+
+    def _place(self, path: Path) -> str:
+        """Below the folder, which may have been written otherwise before a restart."""
+        if not path.is_relative_to(self._folder):
+            path, folder = real_folder(path.parent) / path.name, real_folder(self._folder)
+            return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        return path.relative_to(self._folder).as_posix()
 
     def _note_absence(self, *, is_away: bool) -> None:
         if is_away != self._is_away:
