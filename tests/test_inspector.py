@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import roinspect.inspector
 from roinspect import Inspector, UserError
 from roinspect.bundle import Bundle, Threshold
 from roinspect.pixels import read_image, write_image
@@ -69,6 +72,24 @@ def test_an_unreadable_file_is_told_and_the_rest_goes_on(images: list[Path]) -> 
     assert bright.image is not None and np.array_equal(bright.image, read_image(images[2]))
     with pytest.raises(UserError, match=r"none\.png"):
         inspector().inspect(images[1])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), cv2.error("Insufficient memory")])
+@pytest.mark.parametrize("place", ["read_image", "find_regions"])
+def test_an_image_too_large_for_the_memory_costs_its_own_row(
+    images: list[Path], place: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, calls = getattr(roinspect.inspector, place), iter(range(9))
+
+    def first_fails(*given: Any) -> Any:
+        if next(calls) == 0:
+            raise error
+        return usual(*given)
+
+    monkeypatch.setattr(roinspect.inspector, place, first_fails)
+    told, after = inspector().inspect_many([images[2], images[2]], workers=1)
+    assert told.error == f"{images[2]}: does not fit into the memory that is left; save it smaller"
+    assert told.is_defect is None and after.is_defect
 
 
 def test_an_answer_that_is_no_number_is_no_verdict(images: list[Path]) -> None:

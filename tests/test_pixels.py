@@ -291,8 +291,18 @@ def test_a_huge_size_in_the_header_is_an_error() -> None:
     header = struct.pack(">II", 2**31 - 1, 2**31 - 1) + bytes(whole[24:29])
     whole[16:29] = header
     whole[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="2,147,483,647 x 2,147,483,647 pixels are more than can be decoded"):
         read_image(bytes(whole))
+
+
+def test_every_sixteen_bit_value_is_rounded() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    assert np.array_equal(read_image(cv_encode(".png", values))[..., 0], (values.astype(int) + 128) // 257)
+
+
+def test_a_path_that_can_be_none_is_told() -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_image("a\0b.png")
 
 
 @pytest.mark.parametrize("what", ["missing", "folder", "empty", "text", "gif", "float"])

@@ -212,12 +212,21 @@ def _core() -> Any:
     except ImportError:
         raise _not_installed("openvino", "openvino") from None
     with _ONE_CORE:
-        return _made_once(openvino.Core)
+        return _made_once(openvino)
 
 
 @cache
-def _made_once(make: Callable[[], Any]) -> Any:
-    return make()
+def _made_once(openvino: Any) -> Any:
+    core, ops = openvino.Core(), openvino.opset13
+    # Two first inferences of a process at the same time may wait for each other for ever (2026.4: one holds
+    # Python's lock and waits for the other's to set up). So the first is this, of next to nothing.
+    image = ops.parameter([-1], openvino.Type.u8, name="image")
+    nothing = ops.convert(image, "f32")
+    nothing.output(0).tensor.names = {"nothing"}
+    image.output(0).tensor.names = {"image"}
+    request = core.compile_model(openvino.Model([nothing], [image]), "CPU").create_infer_request()
+    np.array(request.infer({"image": np.zeros(1, np.uint8)}, share_inputs=True)["nothing"])
+    return core
 
 
 def _openvino(file: Path, threads: int | None, streams: int, *, is_rounded: bool) -> Predict:

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,7 +78,7 @@ class Inspector:
     Args:
         bundle: the manifest; its size and threshold are used.
         predict: runs the inspection graph on images of the bundle's size.
-        engine: what runs it, for people.
+        engine: what runs it, where it is one of them.
         streams: calls of it that run side by side.
 
     Example::
@@ -86,7 +87,9 @@ class Inspector:
         rejected = inspector.inspect("part.png").is_defect
     """
 
-    def __init__(self, bundle: Bundle, predict: Predict, engine: str = "", streams: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, predict: Predict, engine: Engine | None = None, streams: int = 1
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self._predict = predict
@@ -176,9 +179,12 @@ class Inspector:
         path = str(image) if isinstance(image, Path | str) else ""
         try:
             pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image)
+            resized = resize_image(pixels, self.bundle.size_hw)
         except UserError as error:
             return _Image(path, None, None, error, _since(start))
-        return _Image(path, pixels, resize_image(pixels, self.bundle.size_hw), None, _since(start))
+        except (MemoryError, cv2.error):
+            return _Image(path, None, None, _too_large(path), _since(start))
+        return _Image(path, pixels, resized, None, _since(start))
 
     def _answer(self, batch: Sequence[_Image]) -> list[_Answer]:
         """Run the network on all that could be read."""
@@ -226,8 +232,16 @@ class Inspector:
         try:
             return self._verdict(answer)
         except UserError as error:
-            path, told = answer.image.path, str(error)
-            return Verdict(path, math.nan, None, self.threshold, answer.latency_ms, error=told)
+            told = error
+        except (MemoryError, cv2.error):
+            told = _too_large(answer.image.path)
+        return Verdict(answer.image.path, math.nan, None, self.threshold, answer.latency_ms, error=str(told))
+
+
+def _too_large(path: str) -> UserError:
+    return UserError(
+        "does not fit into the memory that is left", where=path or "image", remedy="save it smaller"
+    )
 
 
 def _batches(images: Iterator[_Image], size: int) -> Iterator[list[_Image]]:

@@ -6,6 +6,7 @@ turned as their EXIF tag says. Of an animated or many-paged file the first page 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -24,6 +25,9 @@ Pixels: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
 Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+
+MOST_PIXELS = 2**30
+"""OpenCV decodes no larger image."""
 
 # A damaged file becomes a UserError that names it; OpenCV's own lines on stderr name nothing.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -52,7 +56,8 @@ def read_image(source: Path | str | bytes) -> NDArray[np.uint8]:
             remedy="save it as 8 or 16 bit",
         )
     if pixels.dtype == np.uint16:
-        pixels = (pixels.astype(np.uint32) + 128) // 257
+        # Rounded: no sixteenth bit lies half-way. In one pass, as the image may fill the memory.
+        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=1 / 257)
     code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels, np.uint8), code), np.uint8)
 
@@ -193,8 +198,8 @@ def _read(source: Path | str | bytes) -> bytes:
         return source
     try:
         return Path(source).read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
             f"cannot be read ({reason})", where=source, remedy="check the path and its rights"
         ) from None
@@ -208,6 +213,13 @@ def _decode(data: bytes, where: str) -> Pixels:
     if container is None:
         raise UserError(
             "not a PNG, JPEG, TIFF, BMP or WebP image", where=where, remedy="convert or remove it"
+        )
+    if container.size_hw and math.prod(container.size_hw) > MOST_PIXELS:
+        height, width = container.size_hw
+        raise UserError(
+            f"{width:,} x {height:,} pixels are more than can be decoded",
+            where=where,
+            remedy="cut it into parts, or save it smaller",
         )
     pixels = None
     if container.whole:

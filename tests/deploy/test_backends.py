@@ -178,3 +178,28 @@ os.kill(os.getpid(), signal.SIGTERM)
     words = [sys.executable, "-c", program, str(exported)]
     told = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (0, "handled\n"), told.stderr
+
+
+def test_two_first_inferences_side_by_side_come_to_an_end(exported: Path) -> None:
+    pytest.importorskip("openvino")
+    program = """
+import sys, threading
+import numpy as np
+from roinspect import Inspector
+sys.setswitchinterval(1e-6)
+inspector = Inspector.load(sys.argv[1], "openvino", streams=2)
+image, together = np.zeros((*inspector.bundle.size_hw, 3), np.uint8), threading.Barrier(2)
+threads = [threading.Thread(target=lambda: (together.wait(), inspector.inspect(image))) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    # It took about every second process.
+    words = [sys.executable, "-c", program, str(exported)]
+    running = [subprocess.Popen(words) for _ in range(4)]
+    try:
+        assert [process.wait(60) for process in running] == [0] * 4
+    finally:
+        for process in running:
+            process.kill()

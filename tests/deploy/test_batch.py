@@ -20,9 +20,11 @@ import pytest
 from roinspect import Inspector, UserError
 from roinspect.bundle import Bundle, Threshold
 from roinspect.deploy.batch import Rows, Tally, inspect_to_table, predictions
+from roinspect.deploy.journal import Journal
 from roinspect.deploy.pictures import Pictures
 from roinspect.deploy.progress import Progress
 from roinspect.deploy.sources import list_images
+from roinspect.deploy.tables import write_table
 from roinspect.pixels import image_size, write_image
 
 SIZE = (8, 12)
@@ -320,3 +322,64 @@ def test_a_full_disk_is_told_and_costs_nothing(
     assert not out.exists()
     inspect_to_table(listed, out, Model(), TERMS, NONE)
     assert [row["image_path"] for row in table(out)] == list(listed)
+
+
+def test_an_image_is_inspected_once_however_it_is_written(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = Path("images/0/00.png")
+    listed = list_images([one, images / "0/00.png", Path("images/../images/0/00.png"), Path("images/0")])
+    assert len(listed) == 10 and next(iter(listed)) == str(one)
+    # A run that is continued with another spelling has no row twice either.
+    with pytest.raises(Stopped):
+        inspect_to_table(list_images([Path("images")]), Path("out.jsonl"), Model(7), TERMS, NONE)
+    rest = Model()
+    assert inspect_to_table(list_images([images]), Path("out.jsonl"), rest, TERMS, NONE).images == 30
+    assert len(rest.asked) == 23
+
+
+def test_pictures_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("parts.csv").write_text("image_path\n../elsewhere/a.png\n../../b.png\nsub/c.png\n")
+    assert list(list_images([Path("parts.csv")]).values()) == ["a", "b", "sub/c"]
+
+
+def test_a_name_of_an_old_disk_has_its_row_in_every_table(tmp_path: Path) -> None:
+    rows = [{"image_path": os.fsdecode(b"caf\xe9.png"), "error": os.fsdecode(b"caf\xe9.png: cut off")}]
+    write_table(tmp_path / "out.csv", rows)
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.DictReader(file))["image_path"] == r"caf\udce9.png"
+    write_table(tmp_path / "out.jsonl", rows)
+    assert table(tmp_path / "out.jsonl") == rows
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_table(tmp_path / "out.parquet", rows)
+    assert parquet.read_table(tmp_path / "out.parquet")["error"][0].as_py() == r"caf\udce9.png: cut off"
+
+
+def test_a_run_that_ends_meanwhile_takes_no_journal_of_another(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, out, lock, looks = list_images([images]), tmp_path / "out.jsonl", Journal._lock, iter(range(9))
+
+    def other_ends(journal: Journal, file: Any) -> None:
+        lock(journal, file)
+        if next(looks) == 0:
+            journal.path.unlink()
+
+    monkeypatch.setattr(Journal, "_lock", other_ends)
+    with pytest.raises(Stopped):
+        inspect_to_table(listed, out, Model(9), TERMS, NONE)
+    rest = Model()
+    inspect_to_table(listed, out, rest, TERMS, NONE)
+    assert len(rest.asked) == 21, "what was done is not lost"
+
+    def other_finishes(journal: Journal, file: Any) -> None:
+        lock(journal, file)
+        out.write_text("its table")
+
+    out.unlink()
+    monkeypatch.setattr(Journal, "_lock", other_finishes)
+    with pytest.raises(UserError, match="is there already"):
+        inspect_to_table(listed, out, Model(), TERMS, NONE)
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "out.jsonl"}

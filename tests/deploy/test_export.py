@@ -154,3 +154,16 @@ def test_openvino_that_is_not_there_is_one_line(bundle: Path, monkeypatch: pytes
     with pytest.raises(UserError, match=r'openvino is not installed; pip install "roinspect\[openvino\]"'):
         export(bundle, "openvino", tell=silent)
     assert not (bundle / "openvino").exists()
+
+
+def test_a_full_disk_leaves_nothing_of_openvinos(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("openvino")
+
+    def full(*given: object, **options: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(openvino, "save_model", full)
+    before = content(bundle)
+    with pytest.raises(UserError, match=r"cannot be written \(OpenVINO: basic_ios"):
+        export(bundle, "openvino", tell=silent)
+    assert content(bundle) == before

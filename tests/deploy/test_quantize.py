@@ -17,7 +17,9 @@ from roinspect.backends import has_bfloat16
 from roinspect.bundle import Bundle, Threshold, read_bundle, replace_threshold
 from roinspect.data.records import read_records
 from roinspect.data.splits import hold_out
+from roinspect.deploy.batch import terms_of
 from roinspect.deploy.export import export
+from roinspect.deploy.pictures import Pictures
 from roinspect.deploy.quantize import CALIBRATION_IMAGES, calibration_split
 from roinspect.exported import Format, describe, graph_file, read_export
 
@@ -128,3 +130,11 @@ def test_a_processor_without_bfloat16_answers_in_float32(
 def test_bfloat16_is_openvinos_alone(to: Format, int8: bool, told: str, bundle: Path, zipper: Path) -> None:
     with pytest.raises(UserError, match=told):
         export(bundle, to, bf16=zipper, int8=zipper if int8 else None, tell=silent)
+
+
+def test_rows_of_another_precision_are_another_table(bundle: Path) -> None:
+    export(bundle, "onnx", tell=silent)
+    whole = terms_of(bundle, "onnxruntime", Pictures())
+    assert whole == terms_of(bundle, "torch", Pictures()), "engines agree"
+    describe(bundle, bundle / "onnx", "onnx", "int8", 0.5)
+    assert terms_of(bundle, "onnxruntime", Pictures()) != whole

@@ -91,11 +91,13 @@ def _table(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
     if given.engine == "ray":
         from roinspect.deploy.on_ray import predictions_on_ray
 
-        inspect = partial(predictions_on_ray, given.bundle, pictures=pictures, workers=given.workers)
+        # What is wrong with the model is told here, and all processes take the same engine.
+        engine = Inspector.load(given.bundle, threads=1).engine
+        inspect = partial(predictions_on_ray, given.bundle, engine, pictures=pictures, workers=given.workers)
     else:
         inspector = Inspector.load(given.bundle, streams=os.cpu_count() or 1)
-        inspect = partial(predictions, inspector, pictures=pictures)
-    terms = terms_of(given.bundle, pictures)
+        engine, inspect = inspector.engine, partial(predictions, inspector, pictures=pictures)
+    terms = terms_of(given.bundle, engine, pictures)
     try:
         return inspect_to_table(listed, given.out, inspect, terms, pictures, overwrite=given.overwrite)
     except KeyboardInterrupt:

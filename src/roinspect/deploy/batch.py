@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from roinspect.backends import FORMATS, Engine
 from roinspect.bundle import read_bundle
 from roinspect.deploy.journal import Journal
 from roinspect.deploy.pictures import Pictures, free_name
 from roinspect.deploy.progress import Progress
 from roinspect.deploy.rows import verdict_row
+from roinspect.deploy.sources import one_spelling
 from roinspect.deploy.tables import Row, refuse_table, write_table
 from roinspect.errors import UserError
-from roinspect.exported import made_from
+from roinspect.exported import made_from, read_export
 from roinspect.inspector import Inspector
 
 Rows: TypeAlias = Generator[dict[str, Any], None, None]
@@ -75,11 +77,14 @@ def named(listed: Mapping[str, str], taken: set[str]) -> dict[str, str]:
     return {path: free_name(name, taken) for path, name in listed.items()}
 
 
-def terms_of(bundle: Path, pictures: Pictures) -> dict[str, Any]:
-    """What all rows of a table must have in common."""
+def terms_of(bundle: Path, engine: Engine | None, pictures: Pictures) -> dict[str, Any]:
+    """What all rows of a table, made by an engine, must have in common."""
     manifest = read_bundle(bundle)
+    form = FORMATS.get(engine) if engine else None
     return {
         "model": made_from(bundle),
+        # Engines agree in float32; what was rounded answers a little differently.
+        "precision": read_export(bundle, form).precision if form else "float32",
         "threshold": manifest.threshold.value,
         "overlays": str(pictures.overlays or ""),
         "maps": str(pictures.maps or ""),
@@ -113,10 +118,7 @@ def inspect_to_table(
     """
     refuse_table(out)
     unfinished = out.with_name(f"{out.name}.unfinished.jsonl")
-    if out.exists() and not unfinished.exists() and not overwrite:
-        raise UserError(
-            "is there already", where=out, remedy="choose another --out, or replace it with --overwrite"
-        )
+    _refuse_finished(out, overwrite or unfinished.exists())
     head = json.loads(json.dumps({"terms": terms}))
     heads: list[dict[str, Any]] = []
     places: dict[str, int] = {}
@@ -126,30 +128,45 @@ def inspect_to_table(
         if not heads:
             heads.append(row)
         elif heads == [head]:
-            places[row["image_path"]] = place
+            places[one_spelling(row["image_path"])] = place
             taken.update(pictures.names_in(row))
 
     with Journal(unfinished, replay) as journal:
+        if not heads:
+            try:
+                # Another run may have ended since the first look.
+                _refuse_finished(out, overwrite)
+            except UserError:
+                journal.remove()
+                raise
         if heads and heads != [head]:
             if not overwrite:
                 raise UserError(
-                    "was begun with another model, threshold or folder of pictures",
+                    "was begun with another model, threshold, precision or folder of pictures",
                     where=unfinished,
                     remedy="choose another --out, or drop it with --overwrite",
                 )
             journal.clear()
         if heads != [head]:
             journal.add(head)
-        remaining = named({path: name for path, name in listed.items() if path not in places}, taken)
+        remaining = {path: name for path, name in listed.items() if one_spelling(path) not in places}
+        remaining = named(remaining, taken)
         progress = Progress(len(places) + len(remaining), len(places))
         with closing(inspect(remaining)) as rows:
             for row in rows:
-                places[row["image_path"]] = journal.add(row)
+                places[one_spelling(row["image_path"])] = journal.add(row)
                 progress.step(is_error="error" in row)
         progress.end()
         journal.sync()
-        order = [*(places.pop(path) for path in listed), *places.values()]
+        order = [*(places.pop(one_spelling(path)) for path in listed), *places.values()]
         tally = Tally()
         write_table(out, tally.count(map(journal.at, order)))
-    unfinished.unlink()
+        journal.remove()
     return tally
+
+
+def _refuse_finished(out: Path, may_replace: bool) -> None:
+    if out.exists() and not may_replace:
+        raise UserError(
+            "is there already", where=out, remedy="choose another --out, or replace it with --overwrite"
+        )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.backends import has_bfloat16, open_file
+from roinspect.bundle import refuse_segmenter
 from roinspect.deploy.graph import write_onnx, write_openvino, write_torchscript
 from roinspect.deploy.parity import SCORE_TOLERANCE, Parity, compare
 from roinspect.deploy.samples import made_up_images, photographs
@@ -62,6 +63,7 @@ def export(
         _refuse_bfloat16(to, int8)
     precision: Precision = "float32" if int8 is bf16 is None else "int8" if bf16 is None else "bfloat16"
     manifest, graph = load_graph(bundle)
+    refuse_segmenter(manifest, bundle)
     size_hw, threshold = manifest.size_hw, manifest.threshold.value
 
     def compared(

@@ -6,6 +6,7 @@ Input `image`: (N, H, W, 3) uint8 RGB, any N, at the bundle's size. Outputs `pre
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def write_openvino(onnx_file: Path, file: Path) -> None:
 
     Raises:
         UserError: OpenVINO is not installed.
+        OSError: the disk refuses.
     """
     try:
         import openvino
@@ -103,7 +105,10 @@ def write_openvino(onnx_file: Path, file: Path) -> None:
         ) from None
     model = openvino.Core().read_model(onnx_file)
     _keep_axes(model)
-    openvino.save_model(model, file, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, file, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"OpenVINO: {error}") from error
 
 
 def write_torchscript(graph: InspectionGraph, size_hw: tuple[int, int], file: Path) -> None:
@@ -111,7 +116,10 @@ def write_torchscript(graph: InspectionGraph, size_hw: tuple[int, int], file: Pa
     example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(FromPixels(graph).eval(), (example,), check_trace=False)
-        torch.jit.save(torch.jit.freeze(traced), file)
+        # Written by torch, a full disk would end the process.
+        written = io.BytesIO()
+        torch.jit.save(torch.jit.freeze(traced), written)
+        file.write_bytes(written.getbuffer())
 
 
 def _keep_axes(model: Any) -> None:

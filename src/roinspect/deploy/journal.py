@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from roinspect.errors import UserError
 
@@ -31,13 +31,8 @@ class Journal:
 
     def __init__(self, path: Path, replay: Callable[[int, dict[str, Any]], object]) -> None:
         self.path = path
+        self._file = self._open()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        except OSError as error:
-            raise _refused(path, error) from None
-        try:
-            self._lock()
             self._end = self._recover(replay)
         except BaseException:
             self._file.close()
@@ -97,6 +92,15 @@ class Journal:
                 raise _refused(self.path, error) from None
         self._unsafe, self._safe_at = 0, time.monotonic()
 
+    def remove(self) -> None:
+        """Close, and take the file away."""
+        try:
+            # While it is locked: afterwards it may be another run's.
+            self.path.unlink(missing_ok=True)
+        except PermissionError:  # Windows removes no open file
+            self.close()
+            self.path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Bring all to the disk and let others write."""
         try:
@@ -106,13 +110,32 @@ class Journal:
             with suppress(OSError):
                 self._file.close()
 
-    def _lock(self) -> None:
+    def _open(self) -> BinaryIO:
+        """The file, locked."""
+        while True:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+            except OSError as error:
+                raise _refused(self.path, error) from None
+            try:
+                self._lock(file)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
+                        return file
+            except BaseException:
+                file.close()
+                raise
+            # The run before took it away in between.
+            file.close()
+
+    def _lock(self, file: BinaryIO) -> None:
         # Windows has no fcntl. A network share that knows no locks must not keep anyone from working.
         with suppress(ImportError):
             import fcntl
 
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
                     "another run is writing it",

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from roinspect.backends import Engine
 from roinspect.deploy.pictures import Pictures
 from roinspect.errors import UserError
 
@@ -20,13 +21,13 @@ _SHARD = 64
 class _Worker:
     """A model in a process of its own, on one core: the cores are shared out among the processes."""
 
-    def __init__(self, bundle: str, folder: str, pictures: Pictures) -> None:
+    def __init__(self, bundle: str, engine: Engine, folder: str, pictures: Pictures) -> None:
         from roinspect.inspector import Inspector
 
         # Paths are those of the caller, who may have given them relative to its folder.
         with suppress(OSError):
             os.chdir(folder)
-        self._inspector = Inspector.load(bundle, threads=1)
+        self._inspector = Inspector.load(bundle, engine, threads=1)
         self._pictures = pictures
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +39,12 @@ class _Worker:
 
 
 def predictions_on_ray(
-    bundle: Path, names: Mapping[str, str], *, pictures: Pictures, workers: int | None = None
+    bundle: Path,
+    engine: Engine | None,
+    names: Mapping[str, str],
+    *,
+    pictures: Pictures,
+    workers: int | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """Inspect files on the cluster that RAY_ADDRESS names, or on one of this machine alone.
 
@@ -47,6 +53,7 @@ def predictions_on_ray(
 
     Args:
         bundle: the model.
+        engine: that every process takes; None lets each choose.
         names: image paths, each with the name of its pictures.
         pictures: which ones are written.
         workers: processes; None is one for each CPU.
@@ -55,7 +62,7 @@ def predictions_on_ray(
         Rows as `predictions` makes them, a shard at a time, in any order.
 
     Raises:
-        UserError: Ray is not installed, or a picture cannot be written.
+        UserError: Ray is not installed, a process cannot load the model, or a picture cannot be written.
     """
     try:
         import ray
@@ -79,7 +86,7 @@ def predictions_on_ray(
         items = [{"path": path, "name": name} for path, name in names.items()]
         rows = ray.data.from_items(items, override_num_blocks=shards).map_batches(
             _Worker,
-            fn_constructor_args=(str(bundle), str(Path.cwd()), pictures),
+            fn_constructor_args=(str(bundle), engine or "auto", str(Path.cwd()), pictures),
             batch_size=_SHARD,
             num_cpus=1,
             concurrency=min(processes, shards),
@@ -90,5 +97,11 @@ def predictions_on_ray(
         if isinstance(error.cause, UserError):
             raise error.cause from None
         raise
+    except ray.exceptions.RayActorError as error:
+        raise UserError(
+            f"a process of the cluster ended ({str(error).strip().splitlines()[-1]})",
+            where="--engine ray",
+            remedy="check that every machine has roinspect with what this model runs on, and memory left",
+        ) from error
     finally:
         ray.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def list_images(
         UserError: a CSV cannot be read, has no such column, or columns are named without a CSV; no image.
     """
     found: dict[str, str] = {}
+    seen: set[str] = set()
     has_csv = False
     for path in given:
         if path.suffix.lower() == ".csv" and path.is_file():
@@ -43,8 +45,13 @@ def list_images(
         else:
             images, root = iter((path,)), path.parent
         for image in images:
+            if (same := one_spelling(image)) in seen:
+                continue
+            seen.add(same)
             place = image.relative_to(root) if image.is_relative_to(root) else Path(image.name)
-            found.setdefault(str(image), (place.parent / place.stem).as_posix())
+            # Pictures stay in their folder, wherever the photographs lie.
+            place = Path(image.name) if ".." in place.parts else place
+            found[str(image)] = (place.parent / place.stem).as_posix()
     if columns and not has_csv:
         raise UserError("are a CSV's, and none is given", where="--columns", remedy="drop them")
     if not found:
@@ -54,6 +61,16 @@ def list_images(
             remedy="name images, a folder of them, or a CSV with a column image_path",
         )
     return found
+
+
+def one_spelling(path: Path | str) -> str:
+    """A path however it is written: absolute, without detours; links stay what they are.
+
+    Example:
+        >>> one_spelling("in/../in/a.png") == one_spelling(Path.cwd() / "in" / "a.png")
+        True
+    """
+    return os.path.normpath(Path(path).absolute())
 
 
 def _named_in(file: Path, columns: Mapping[str, str]) -> Iterator[Path]:

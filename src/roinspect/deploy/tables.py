@@ -94,7 +94,12 @@ def _write_csv(file: Path, rows: Iterable[Row]) -> None:
 
 
 def _field(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, bool | list) else value
+    return json.dumps(value) if isinstance(value, bool | list) else _text(value)
+
+
+def _text(value: Any) -> Any:
+    """A text whose bytes that are no UTF-8, as in file names of old disks, are written as backslash codes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _write_parquet(file: Path, rows: Iterable[Row]) -> None:
@@ -120,7 +125,8 @@ def _write_parquet(file: Path, rows: Iterable[Row]) -> None:
     schema = pyarrow.schema([(name, types.get(name, text)) for name in COLUMNS])
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for group in _groups(rows):
-            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+            plain = [{name: _text(value) for name, value in row.items()} for row in group]
+            writer.write_table(pyarrow.Table.from_pylist(plain, schema=schema))
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
