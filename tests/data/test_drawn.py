@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,11 +111,38 @@ def test_matching(names: list[str], keys: list[str], expected: dict[str, str]) -
         (["a.png"], ["x/a.png", "y/a.png"]),
         (["x/a.png", "x/a.jpg"], ["x/a.png"]),
         (["a.png", "x/a"], ["w/x/a.png"]),
+        (["x/a.png"], ["x/a.png", "x/a.jpg"]),
+        (["x/a"], ["x/a.png", "x/a.jpg"]),
     ],
 )
 def test_what_cannot_be_told_apart_is_refused(names: list[str], keys: list[str]) -> None:
     with pytest.raises(UserError, match="as well as"):
         match(names, keys, lambda: keys, where="f")
+
+
+def test_an_image_that_is_not_asked_for_owns_its_name() -> None:
+    with pytest.raises(UserError, match=r"x/a\.png fits x/a\.jpg as well as x/a\.png"):
+        match(["x/a.png"], ["x/a.jpg"], lambda: ["x/a.png", "x/a.jpg"], where="f")
+
+
+@pytest.mark.parametrize("below", ["", "C/photographs/"])
+def test_one_file_name_in_every_folder_costs_each_image_the_same(
+    below: str, calls: Callable[[Callable[[], object]], int]
+) -> None:
+    def cost(images: int) -> int:
+        keys = [f"good/p{number}/cam0.png" for number in range(images)]
+        names = {key: f"{below}{key}" for key in keys}
+        assert match(names.values(), keys, lambda: keys, where="f") == names
+        return calls(lambda: match(names.values(), keys, lambda: keys, where="f"))
+
+    assert cost(200) < 2.5 * cost(100)
+
+
+def test_a_name_as_deep_as_a_file_can_tell(calls: Callable[[Callable[[], object]], int]) -> None:
+    deep = "x/" * 100_000 + "good/a.png"
+    key = "good/a.png"
+    assert calls(lambda: match([deep], [key], lambda: [key], where="f")) < 1000
+    assert match([deep], [key], lambda: [key], where="f") == {key: deep}
 
 
 def test_folders_of_files_beside_masks_and_photographs(tree: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -278,12 +280,37 @@ def test_the_first_three_missing_files_and_their_count(listed: Path) -> None:
         ("image_path\nx/a.png\n", {"roi_path": "roi"}, "no column 'roi'"),
         ("image_path\nx/a.png\n", {"roi": "roi"}, "unknown column 'roi'"),
         ("path\nx/a.png\n", {}, "no column 'image_path'"),
+        ('image_path\nx/a.png\n"x/b.png\nq.png\n', {}, "line 3: a quote is not closed"),
+        ('image_path,label\n"x/a.png,good\nx/b.png,pit\n', {}, "line 2: a quote is not closed"),
+        # Each of these would leave the second photograph out, and the first would pass for defective.
+        ('image_path,label\nx/a.png,"good\nx/b.png,good\n', {}, "line 2: a quote is not closed"),
+        ('image_path,label\nx/a.png,"good\nx/b.png,"good"\n', {}, "line 2: a quote is not closed"),
+        ('image_path,mask_path\nx/a.png,"m/\nx/b.png"\n', {}, "line 2: a quote is not closed"),
+        ('image_path,"label\nx/a.png,good\n', {}, "line 1: a quote is not closed"),
     ],
 )
 def test_columns_that_are_wrong(listed: Path, text: str, columns: dict[str, str], message: str) -> None:
     (listed / "manifest.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_records(listed, columns=columns)
+
+
+def test_a_mask_file_for_each_row_costs_each_row_the_same(
+    listed: Path, calls: Callable[[Callable[[], object]], int]
+) -> None:
+    def cost(rows: int) -> int:
+        folder = listed / str(rows)
+        drawing = {"imagePath": "a.png", "imageHeight": 8, "imageWidth": 8, "shapes": []}
+        names = [f"{number}" for number in range(rows)]
+        touch(folder, *(f"{name}.png" for name in names))
+        for name in names:
+            (folder / f"{name}.json").write_text(json.dumps(drawing))
+        cells = [{"image_path": f"{name}.png", "roi_path": f"{name}.json"} for name in names]
+        write_manifest(folder / "manifest.csv", cells)
+        return calls(lambda: read_records(folder))
+
+    cost(1)
+    assert cost(160) < 2.5 * cost(80)
 
 
 def test_columns_need_a_manifest(mvtec: Path) -> None:

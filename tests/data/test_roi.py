@@ -73,6 +73,23 @@ def test_two_masks_for_one_image_are_refused(tree: Path) -> None:
         attach_roi(read_records(tree), "auto", tree)
 
 
+@pytest.mark.parametrize("has_mask", [True, False])
+@pytest.mark.parametrize("split", ["", "train", "test"])
+def test_two_images_of_one_name_share_no_mask(tmp_path: Path, split: str, has_mask: bool) -> None:
+    draw(tmp_path, "x/a.png", "x/a.jpg", "x/b.png", "roi/x/b.png")
+    if has_mask:
+        draw(tmp_path, "roi/x/a.png")
+    rows = ["image_path,split", "x/a.png,train", "x/a.jpg,test", "x/b.png,train"]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    # The other one counts although training and measuring each ask for its own split.
+    records = [record for record in read_records(tmp_path) if split in ("", record.split)]
+    for roi in ("auto", str(tmp_path / "roi")):
+        with pytest.raises(UserError, match="would share its mask with x/a") as caught:
+            attach_roi(records, roi, tmp_path)
+        assert caught.value.where.startswith("x/a.")
+    assert len(attach_roi(records, str(tmp_path / "x/b.png"), tmp_path)) == len(records)
+
+
 def test_one_mask_for_all(tree: Path) -> None:
     draw(tree, "mask.png")
     attached = attach_roi(read_records(tree), str(tree / "mask.png"), tree)

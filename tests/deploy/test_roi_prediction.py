@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,11 @@ class ByBrightness:
     def __init__(self) -> None:
         self.asked = 0
         self.sure = 1.0
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.asked += len(images)
+        self.meanwhile()
         bright = images.mean(3) > 100
         return np.zeros(len(images), np.float32), np.where(bright, self.sure, 1 - self.sure).astype(
             np.float32
@@ -145,6 +147,92 @@ def test_what_a_person_drew_stays(photos: Path, tmp_path: Path, network: ByBrigh
         assert ((out / "train" / "good" / "0.bmp").read_bytes(), (out / key(1)).read_bytes()) == kept
     assert table(out)[key(1)]["confidence"] == "" and table(out)[key(0)]["origin"] == "drawn"
     assert not (out / key(0)).exists()
+
+
+@pytest.mark.parametrize("had_mask", [False, True])
+def test_what_a_person_draws_while_it_runs_stays(
+    photos: Path, tmp_path: Path, network: ByBrightness, had_mask: bool
+) -> None:
+    out, drawn = tmp_path / "roi", np.zeros((SIDE, SIDE), np.uint8)
+    drawn[:3] = 255
+    write_image(photos / key(4), np.zeros((SIDE, SIDE, 3), np.uint8))  # no region is found in it
+    if had_mask:
+        predict_rois(ONE, photos, out)
+
+    def draw() -> None:
+        for number in (2, 4):
+            write_image(out / key(number), drawn)
+
+    network.meanwhile = draw
+    tree = predict_rois(OTHER, photos, out, overwrite=True)
+    assert tree.count("drawn") == 2 and tree.count("predicted") == 4
+    for number in (2, 4):
+        assert table(out)[key(number)]["origin"] == "drawn"
+        assert np.array_equal(read_mask(out / key(number)), drawn > 0)
+    assert not list(out.rglob(".*.png"))
+    assert predict_rois(OTHER, photos, out, overwrite=True).count("drawn") == 2
+
+
+def test_the_mask_of_a_photograph_that_was_replaced_is_predicted_anew(
+    photos: Path, tmp_path: Path, network: ByBrightness
+) -> None:
+    out, drawn = tmp_path / "roi", np.full((SIDE, SIDE), 255, np.uint8)
+    write_image(out / key(0), drawn)
+    predict_rois(ONE, photos, out)
+    network.asked = 0
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image[20:40] = 200
+    for number in (0, 1):
+        write_image(photos / key(number), image)
+    tree = predict_rois(ONE, photos, out)
+    assert network.asked == 1 and tree.count("predicted") == 5
+    assert np.array_equal(read_mask(out / key(1)), image[..., 0] > 100)
+    assert read_mask(out / key(0)).all(), "that one was drawn"
+    predict_rois(ONE, photos, out)
+    assert network.asked == 1
+    write_image(photos / key(1), np.zeros((SIDE, SIDE, 3), np.uint8))
+    assert predict_rois(ONE, photos, out).count("none") == 1 and not (out / key(1)).exists()
+
+
+def test_a_row_that_does_not_tell_its_photograph_is_of_none(
+    photos: Path, tmp_path: Path, network: ByBrightness
+) -> None:
+    out = tmp_path / "roi"
+    predict_rois(ONE, photos, out)
+    rows = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
+    (out / JOURNAL).write_text("".join(json.dumps({**row, "photograph": None}) + "\n" for row in rows))
+    assert predict_rois(ONE, photos, out).count("predicted") == 6 and network.asked == 12
+
+
+def test_a_run_that_is_killed_while_it_replaces_masks_leaves_none_that_passes_for_drawn(
+    photos: Path, tmp_path: Path, network: ByBrightness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, done, write = tmp_path / "roi", list[Path](), Path.replace
+    predict_rois(ONE, photos, out)
+
+    def killed(self: Path, target: Path) -> Path:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(target)
+        return write(self, target)
+
+    for photo in photos.rglob("*.png"):
+        write_image(photo, read_image(photo)[::-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict_rois(OTHER, photos, out, overwrite=True)
+    tree = predict_rois(OTHER, photos, out, overwrite=True)
+    assert tree.count("predicted") == 6
+    assert all(
+        np.array_equal(read_mask(out / row.key), read_image(photos / row.key)[..., 0] > 100)
+        for row in tree.rows
+    )
+
+
+def test_a_folder_whose_name_is_too_long(photos: Path, tmp_path: Path, network: ByBrightness) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        predict_rois(ONE, photos, tmp_path / ("x" * 300))
 
 
 def test_a_drawing_in_an_annotation_file_takes_the_place_of_a_predicted_mask(

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, read, yolo
 from roinspect.data.annotations.document import known_size
 from roinspect.data.drawn import match, refuse_unknown_labels, split_labels
+from roinspect.data.paths import kind
 from roinspect.data.polygons import Annotations, Drawing, chosen, rasterise, simplified, trace
 from roinspect.data.records import NO_CATEGORY, find_images
 from roinspect.errors import UserError
@@ -56,7 +57,8 @@ def convert(
         UserError: the source cannot be read or the output not be written, `out` exists already or has not the
             format's suffix, a photograph is missing, or the size of one is not known.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    place = kind(out)
+    if place != "none" and (place != "folder" or any(out.iterdir())):
         raise UserError("exists and is not empty", where=out, remedy="name another file or folder")
     write, suffix = _ONE_FILE.get(to, (None, ""))
     if suffix and out.suffix.lower() != suffix:
@@ -73,7 +75,7 @@ def convert(
 def _read(source: str, label: str, tolerance: float) -> Annotations:
     name, labels = split_labels(source)
     path = Path(name)
-    if path.is_dir():
+    if kind(path) == "folder":
         found = read(path)
         masks = {} if found.images else {m.relative_to(path).as_posix(): m for m in find_images(path)}
     elif path.suffix.lower() in IMAGE_SUFFIXES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.annotations import ANNOTATION_SUFFIXES, read_file, read_files_below
+from roinspect.data.paths import kind
 from roinspect.data.polygons import Drawing, Painted, chosen, rasterise
 from roinspect.errors import UserError
 from roinspect.pixels import IMAGE_SUFFIXES, read_mask
@@ -121,7 +122,7 @@ def split_labels(text: str) -> tuple[str, frozenset[str] | None]:
         ('polygons.json', frozenset({'teeth'}))
     """
     path, hash_mark, labels = text.rpartition("#")
-    if not hash_mark or not path or Path(text).exists():
+    if not hash_mark or not path or kind(text) != "none":
         return text, None
     return path, frozenset(label.strip() for label in labels.split(","))
 
@@ -209,32 +210,37 @@ def match(names: Iterable[str], keys: Collection[str], every: Keys, *, where: ob
         >>> match(["a.png", "C/x/train/b.png"], keys, lambda: keys, where="")
         {'train/a.jpg': 'a.png', 'train/b.jpg': 'C/x/train/b.png'}
     """
-    names_by_end = _by_end(names)
+    known = _Ends(names, _depth(keys))
     exact: dict[str, str] = {}
     undecided: dict[str, list[str]] = {}
     for key in keys:
-        fitting = _fitting(key, names_by_end)
-        same = [name for name in fitting if _parts(name) == _parts(key)]
-        if same:
+        if same := known.same(key):
             exact[key] = _only(same, key, where)
-        elif fitting:
+        elif fitting := known.fitting(key):
             undecided[key] = fitting
-    everything = list(dict.fromkeys((*keys, *every()))) if undecided else []
-    keys_by_end, owned = _by_end(everything), {_parts(key) for key in everything}
+    # Where each name is the key itself, none can mean another image as well.
+    is_plain = not undecided and all(key == name for key, name in exact.items())
+    everything = [] if is_plain else list(dict.fromkeys((*keys, *every())))
+    images = _Ends(everything, _depth(everything))
+    for name in dict.fromkeys(exact.values()):
+        _refuse_several(name, images.same(name), where)
     loose: dict[str, str] = {}
     for key, fitting in undecided.items():
         # A name that is another image's key means that image.
-        if free := [name for name in fitting if _parts(name) not in owned]:
+        if free := [name for name in fitting if not images.same(name)]:
             loose[key] = _only(free, key, where)
     for name in dict.fromkeys(loose.values()):
-        others = _fitting(name, keys_by_end)
-        if len(others) > 1:
-            raise UserError(
-                f"{name} fits {others[0]} as well as {others[1]}",
-                where=where,
-                remedy="name the images with their folders, as seen from the data's folder",
-            )
+        _refuse_several(name, images.fitting(name), where)
     return exact | loose
+
+
+def _refuse_several(name: str, keys: Sequence[str], where: object) -> None:
+    if len(keys) > 1:
+        raise UserError(
+            f"{name} fits {keys[0]} as well as {keys[1]}",
+            where=where,
+            remedy="name the images with their folders, as seen from the data's folder",
+        )
 
 
 def _only(names: list[str], key: str, where: object) -> str:
@@ -245,22 +251,41 @@ def _only(names: list[str], key: str, where: object) -> str:
     return names[0]
 
 
-def _by_end(paths: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        found[_parts(path)[-1]].append(path)
-    return found
+class _Ends:
+    """Paths by their ends, so that those which fit a path are found without a look at every one.
+
+    Args:
+        paths: what is looked for.
+        depth: of the deepest key. Ends with more parts than that are not kept: a file may name anything.
+    """
+
+    def __init__(self, paths: Iterable[str], depth: int) -> None:
+        self._depth = depth
+        self._whole: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        self._longer: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for path in paths:
+            parts = _parts(path)
+            self._whole[parts].append(path)
+            for end in self._ends(parts):
+                self._longer[end].append(path)
+
+    def same(self, path: str) -> list[str]:
+        """Those that are the path, suffixes of image files aside."""
+        return self._whole.get(_parts(path), [])
+
+    def fitting(self, path: str) -> list[str]:
+        """Those that end in the path, or that the path ends in, folder by folder."""
+        parts = _parts(path)
+        shorter = [found for end in self._ends(parts) for found in self._whole.get(end, ())]
+        return [*self._whole.get(parts, ()), *self._longer.get(parts, ()), *shorter]
+
+    def _ends(self, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        """The ends of a path that are shorter than the path."""
+        return (parts[-length:] for length in range(1, min(len(parts), self._depth + 1)))
 
 
-def _fitting(path: str, others_by_end: Mapping[str, list[str]]) -> list[str]:
-    """Those of the others that end in the path, or that the path ends in, folder by folder."""
-    parts = _parts(path)
-    found = []
-    for other in others_by_end.get(parts[-1], ()):
-        shorter = min(len(parts), len(_parts(other)))
-        if _parts(other)[-shorter:] == parts[-shorter:]:
-            found.append(other)
-    return found
+def _depth(keys: Iterable[str]) -> int:
+    return max((len(_parts(key)) for key in keys), default=0)
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from roinspect.data.drawn import DrawnMask, MaskSource, drawn_in_file, is_annotation, split_labels
+from roinspect.data.paths import kind
 from roinspect.data.walk import find_files
 from roinspect.errors import UserError
 from roinspect.pixels import IMAGE_SUFFIXES
 
 COLUMNS = ("image_path", "split", "label", "mask_path", "roi_path", "group")
+PATHS = ("image_path", "mask_path", "roi_path")
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 MASK_FOLDERS = ("ground_truth", "masks")
 NO_CATEGORY = frozenset({"roi", *MASK_FOLDERS})
@@ -76,10 +78,11 @@ def read_records(
     """
     data = Path(data)
     names = frozenset(name.lower() for name in good) | {"0"}
-    if not data.exists():
+    place = kind(data)
+    if place == "none":
         raise UserError("no such folder or manifest", where=data, remedy="check the path")
-    manifest = data / "manifest.csv" if data.is_dir() else data
-    if manifest.is_file():
+    manifest = data / "manifest.csv" if place == "folder" else data
+    if kind(manifest) == "file":
         records = _from_manifest(manifest, columns or {}, names)
     elif columns:
         raise UserError(
@@ -223,14 +226,19 @@ def _with_drawings(records: list[Record]) -> list[Record]:
         UserError: a file cannot be read, or does not annotate a record that names it.
     """
     keys = [record.key for record in records]
-    drawn: dict[MaskSource, dict[str, DrawnMask]] = {}
+    named: dict[DrawnMask, list[str]] = defaultdict(list)
+    for record in records:
+        for source in dict.fromkeys((record.mask_path, record.roi_path)):
+            if isinstance(source, DrawnMask):
+                named[source].append(record.key)
+    drawn = {
+        source: drawn_in_file(source.path, source.labels, asked, lambda: keys, empty=True)
+        for source, asked in named.items()
+    }
 
     def settle(record: Record, source: MaskSource | None) -> MaskSource | None:
         if not isinstance(source, DrawnMask):
             return source
-        if source not in drawn:
-            named = [r.key for r in records if source in (r.mask_path, r.roi_path)]
-            drawn[source] = drawn_in_file(source.path, source.labels, named, lambda: keys, empty=True)
         if record.key not in drawn[source]:
             raise UserError(
                 f"does not annotate {record.key}",
@@ -243,7 +251,11 @@ def _with_drawings(records: list[Record]) -> list[Record]:
 
 
 def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and the known columns, by our names, of every row of the manifest."""
+    """Line number and the known columns, by our names, of every row of the manifest.
+
+    Raises:
+        UserError: it cannot be read, is no CSV, lacks a column, or a quote is not closed.
+    """
     if unknown := sorted(set(columns) - set(COLUMNS)):
         raise UserError(
             f"unknown column {unknown[0]!r}", where="--columns", remedy=f"use {', '.join(COLUMNS)}"
@@ -255,7 +267,11 @@ def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[
             "cannot be read as UTF-8 text", where=manifest, remedy="save it as UTF-8 CSV"
         ) from None
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    # Not strict, a quote that is not closed would swallow all rows after it without a word.
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    begins = 1
     try:
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
@@ -271,7 +287,12 @@ def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[
             )
         if len(set(header)) < len(header):
             raise UserError("has two columns of one name", where=manifest, remedy="rename one of them")
+        begins = reader.line_num + 1
         for row in reader:
+            paths = [(row.get(names[name]) or "").strip() for name in PATHS]
+            if any("\n" in path or "\r" in path for path in paths):
+                raise _open_quote(manifest, begins)
+            begins = reader.line_num + 1
             if None in row or None in row.values():
                 raise UserError(
                     f"the line has not {len(header)} fields like the header",
@@ -283,7 +304,15 @@ def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[
                 {ours: row[theirs].strip() for ours, theirs in names.items() if theirs in row},
             )
     except csv.Error as error:
-        raise UserError(f"is no CSV ({error})", where=manifest, remedy="save it as UTF-8 CSV") from None
+        raise _open_quote(manifest, begins, f" ({error})") from None
+
+
+def _open_quote(manifest: Path, line: int, detail: str = "") -> UserError:
+    return UserError(
+        f"a quote is not closed{detail}",
+        where=f"{manifest}, line {line}",
+        remedy="close it; a quote within a cell is written twice",
+    )
 
 
 def manifest_path(root: Path, text: str) -> Path:
@@ -303,7 +332,7 @@ def _key(root: Path, image: Path) -> str:
 def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
     named = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
     files = dict.fromkeys(path.path if isinstance(path, DrawnMask) else path for path in named)
-    missing = [path for path in files if not path.is_file()]
+    missing = [path for path in files if kind(path) != "file"]
     if missing:
         raise UserError(
             f"names {len(missing)} files that are not there: {', '.join(map(str, missing[:3]))}",

@@ -6,8 +6,9 @@ The region says where a defect matters; it is not ground truth. Non-zero means i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -22,6 +23,7 @@ from roinspect.data.drawn import (
     read_source,
     split_labels,
 )
+from roinspect.data.paths import kind
 from roinspect.data.records import Record, find_images, read_records
 from roinspect.errors import UserError
 from roinspect.pixels import IMAGE_SUFFIXES
@@ -104,7 +106,8 @@ def attach_roi(
         columns: what `read_records` was given.
 
     Raises:
-        UserError: no ROI is found and none was not asked for, or some image has none.
+        UserError: no ROI is found and none was not asked for, some image has none, or in a folder two would
+            share one.
     """
     found, source = find_roi(records, roi, data, columns=columns)
     missing = [record for record in found if record.roi_path is None]
@@ -126,10 +129,12 @@ def find_roi(
         The records, and where the masks were looked for, in words.
 
     Raises:
-        UserError: no source of ROIs is found and none was not asked for.
+        UserError: no source of ROIs is found and none was not asked for, or in a folder two images would
+            share one.
     """
     data = Path(data)
 
+    @cache
     def every() -> list[str]:
         return [record.key for record in read_records(data, columns=columns)]
 
@@ -138,8 +143,8 @@ def find_roi(
     if roi == "auto":
         if any(record.roi_path for record in records):
             return list(records), "the manifest's roi_path"
-        tree = (data if data.is_dir() else data.parent) / "roi"
-        if not tree.is_dir():
+        tree = (data if kind(data) == "folder" else data.parent) / "roi"
+        if kind(tree) != "folder":
             raise UserError(
                 "no region of interest given", where=data, remedy="pass --roi FOLDER or --roi none"
             )
@@ -151,12 +156,13 @@ def find_roi(
         return [replace(r, roi_path=roi_paths.get(r.key)) for r in records], f"column {name}"
     name, labels = split_labels(roi)
     path = Path(name)
-    if path.is_dir():
+    given = kind(path)
+    if given == "folder":
         return _mirrored(records, path, labels, every), roi
-    if path.is_file() and is_annotation(path):
+    if given == "file" and is_annotation(path):
         drawn = drawn_in_file(path, labels, [record.key for record in records], every, empty=False)
         return [replace(record, roi_path=drawn.get(record.key)) for record in records], roi
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+    if given == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
         return [replace(record, roi_path=path) for record in records], str(path)
     raise UserError(
         "no such folder or mask",
@@ -201,18 +207,48 @@ def refuse_other_size(
         )
 
 
+def mask_stems(keys: Iterable[str]) -> dict[str, str]:
+    """Where the mask of each image lies in a tree that mirrors them, less the mask's suffix.
+
+    Args:
+        keys: the images', each once.
+
+    Returns:
+        By key.
+
+    Raises:
+        UserError: two images differ in their suffixes alone, and would share a mask.
+
+    Example:
+        >>> mask_stems(["good/a.v1.jpg"])
+        {'good/a.v1.jpg': 'good/a.v1'}
+    """
+    stems: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for key in keys:
+        stems[key] = PurePosixPath(key).with_suffix("").as_posix()
+        owner = owners.setdefault(stems[key], key)
+        if owner != key:
+            raise UserError(
+                f"would share its mask with {owner}", where=key, remedy="give them names of their own"
+            )
+    return stems
+
+
 def _mirrored(
     records: Sequence[Record], tree: Path, labels: frozenset[str] | None, every: Callable[[], list[str]]
 ) -> list[Record]:
-    drawn = drawn_in_folder(tree, labels, [record.key for record in records], every)
+    keys = [record.key for record in records]
+    # The images that are not asked for now count, too: training and measuring each ask for some of them.
+    stems = mask_stems(dict.fromkeys((*keys, *every())))
+    drawn = drawn_in_folder(tree, labels, keys, every)
     masks: dict[str, list[MaskSource]] = defaultdict(list)
     for mask in find_images(tree):
         masks[mask.relative_to(tree).with_suffix("").as_posix()].append(mask)
     attached: list[Record] = []
     for record in records:
-        stem = PurePosixPath(record.key).with_suffix("").as_posix()
         # Where the drawings lie beside the photographs, those are no masks.
-        found = [mask for mask in masks.get(stem, ()) if mask != record.image_path]
+        found = [mask for mask in masks.get(stems[record.key], ()) if mask != record.image_path]
         found += [drawn[record.key]] if record.key in drawn else []
         if len(found) > 1:
             raise UserError(

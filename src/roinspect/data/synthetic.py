@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from roinspect.data.lighting import Scene, draw_camera, illuminate
 from roinspect.data.marks import Mask, draw_mark, find_spine
+from roinspect.data.paths import kind
 from roinspect.data.textures import Field
 from roinspect.data.threads import in_threads
 from roinspect.data.vials import Vials
@@ -157,7 +158,8 @@ def write_dataset(
         raise UserError(f"must lie in [0, 1), not {train_defects}", where="train_defects")
     if seed < 0:
         raise UserError("is negative", where=f"seed {seed}", remedy="use 0 or more")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    place = kind(out)
+    if place != "none" and (place != "folder" or any(out.iterdir())):
         raise UserError("exists and is not empty", where=out, remedy="name a new folder or empty this one")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,15 +16,17 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.bundle import photograph_digest
 from roinspect.data.drawn import DrawnMask, drawn_in_folder
+from roinspect.data.paths import kind
 from roinspect.data.records import NO_CATEGORY, find_images, read_records
+from roinspect.data.roi import mask_stems
 from roinspect.deploy.contact_sheet import Tile, write_contact_sheet
 from roinspect.deploy.journal import Journal
 from roinspect.deploy.progress import Progress
@@ -36,6 +38,8 @@ from roinspect.segmenting import FoundRegion, RegionFinder
 TABLE, SHEET, JOURNAL = "confidence.csv", "contact_sheet.jpg", ".predicted.jsonl"
 
 Origin = Literal["predicted", "drawn", "none"]
+Made: TypeAlias = dict[tuple[str, str], dict[str, Any]]
+"""The journal's rows by the photograph's key and the mask's digest: a mask without one was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def predict_rois(
     certain: float | None = None,
     overwrite: bool = False,
 ) -> RoiTree:
-    """Predict a mask for each photograph that has none in `out`.
+    """Predict a mask for each photograph that has none in `out`, or was replaced since its own was predicted.
 
     A photograph that cannot be read, or in which no region is found, costs its row alone.
 
@@ -113,19 +117,22 @@ def predict_rois(
     images = _photographs(data, out, columns)
     places = _mask_places(images, out)
     finder = RegionFinder(bundle)
-    known: dict[str, dict[str, Any]] = {}
-    with Journal(out / JOURNAL, lambda _, row: known.update({row["key"]: row})) as journal:
+    made: Made = {}
+    with Journal(out / JOURNAL, lambda _, row: made.update({(row["key"], row["mask"]): row})) as journal:
         drawn = drawn_in_folder(out, None, list(images), lambda: list(images))
         rows = {key: _from_drawing(key, mask, images[key]) for key, mask in drawn.items()}
         for key in drawn:
-            if _is_ours(places[key], known.get(key, {})):
+            if _made_here(key, places[key], made):
                 places[key].unlink()
         others = {key: place for key, place in places.items() if key not in drawn}
-        surveyed, missing = _survey(others, known, finder.digest, out, overwrite=overwrite)
+        # Before any is read: one that is replaced from now on is another one to the next run.
+        stamps = {key: _stamp(images[key]) for key in others}
+        surveyed, missing = _survey(others, stamps, made, finder.digest, out, overwrite=overwrite)
         rows |= surveyed
         progress = Progress(len(images), len(images) - len(missing))
         for key, region in zip(missing, finder.find([images[key] for key in missing]), strict=True):
-            rows[key] = _written(key, region, places[key], finder.digest, journal)
+            origin = {"key": key, "segmenter": finder.digest, "photograph": stamps[key]}
+            rows[key] = _written(region, places[key], origin, made, journal)
             progress.step(is_error=bool(rows[key].error))
         if missing:
             progress.end()
@@ -143,7 +150,7 @@ def predict_rois(
 
 def _photographs(data: Path, out: Path, columns: Mapping[str, str] | None) -> dict[str, Path]:
     """Every photograph by its key, sorted. Folders of masks are passed over, and `out`."""
-    if not data.is_dir() or (data / "manifest.csv").is_file():
+    if kind(data) != "folder" or kind(data / "manifest.csv") == "file":
         return {record.key: record.image_path for record in read_records(data, columns=columns)}
     own, found = out.resolve(), dict[str, Path]()
     for image in find_images(data):
@@ -160,30 +167,37 @@ def _photographs(data: Path, out: Path, columns: Mapping[str, str] | None) -> di
 def _mask_places(images: Mapping[str, Path], out: Path) -> dict[str, Path]:
     """Where each photograph's mask lies or will lie."""
     there: dict[str, list[Path]] = defaultdict(list)
-    for mask in find_images(out) if out.is_dir() else ():
+    for mask in find_images(out):
         there[mask.relative_to(out).with_suffix("").as_posix()].append(mask)
-    taken: dict[str, str] = {}
     places: dict[str, Path] = {}
-    for key in images:
-        stem = PurePosixPath(key).with_suffix("").as_posix()
-        if stem in taken:
-            raise UserError(
-                f"would share its mask with {taken[stem]}", where=key, remedy="give them names of their own"
-            )
+    for key, stem in mask_stems(images).items():
         if len(there[stem]) > 1:
             raise UserError(
                 f"fits {key} as well as {there[stem][1]} does",
                 where=there[stem][0],
                 remedy="keep one of them",
             )
-        taken[stem] = key
         places[key] = there[stem][0] if there[stem] else out / f"{stem}.png"
     return places
 
 
+def _stamp(image: Path) -> list[int]:
+    """What changes when a photograph is replaced: its size and time.
+
+    A digest would read every photograph again for each run that has little left to do.
+    """
+    try:
+        state = image.stat()
+    except OSError:
+        # Whoever reads it says why.
+        return []
+    return [state.st_size, state.st_mtime_ns]
+
+
 def _survey(
     places: Mapping[str, Path],
-    known: Mapping[str, Mapping[str, Any]],
+    stamps: Mapping[str, list[int]],
+    made: Made,
     digest: str,
     out: Path,
     *,
@@ -192,15 +206,19 @@ def _survey(
     """Rows of the masks that stay, and keys of those to predict."""
     rows, missing, stale = dict[str, RoiRow](), list[str](), list[str]()
     for key, mask in places.items():
-        before = known.get(key, {})
-        if not mask.is_file():
-            missing.append(key)
-        elif not _is_ours(mask, before):
-            rows[key] = _drawn(key, mask)
-        elif before["segmenter"] == digest:
-            rows[key] = RoiRow(key, "predicted", before["confidence"], before["share"])
-        else:
+        before = _made_here(key, mask, made)
+        if before is None:
+            if kind(mask) == "file":
+                rows[key] = _drawn(key, mask)
+            else:
+                missing.append(key)
+        elif before["segmenter"] != digest:
             stale.append(key)
+        # A row that does not tell its photograph may be of any: nobody's work is lost by predicting it anew.
+        elif before.get("photograph") != stamps[key]:
+            missing.append(key)
+        else:
+            rows[key] = RoiRow(key, "predicted", before["confidence"], before["share"])
     if stale and not overwrite:
         raise UserError(
             f"holds {len(stale):,} masks of another segmenter",
@@ -210,9 +228,9 @@ def _survey(
     return rows, sorted([*missing, *stale])
 
 
-def _is_ours(mask: Path, before: Mapping[str, Any]) -> bool:
-    """Whether a mask is there and is the one that was predicted, untouched."""
-    return mask.is_file() and before.get("mask") == _digest(mask)
+def _made_here(key: str, mask: Path, made: Made) -> dict[str, Any] | None:
+    """The row of the mask that lies there; None without one, or where it was not made here or was changed."""
+    return made.get((key, _digest(mask))) if kind(mask) == "file" else None
 
 
 def _digest(mask: Path) -> str:
@@ -241,28 +259,29 @@ def _from_drawing(key: str, drawing: DrawnMask, image: Path) -> RoiRow:
 # -- one by one --------------------------------------------------------------------------------------------
 
 
-def _written(key: str, region: FoundRegion, place: Path, digest: str, journal: Journal) -> RoiRow:
-    """Write a mask and its row."""
-    if region.mask is None:
-        # What another segmenter found there is not this one's answer.
-        place.unlink(missing_ok=True)
-        return RoiRow(key, "none", error=region.error)
-    row = RoiRow(key, "predicted", round(region.confidence, 4), round(_share(region.mask), 4))
+def _written(
+    region: FoundRegion, place: Path, origin: Mapping[str, Any], made: Made, journal: Journal
+) -> RoiRow:
+    """Write a mask and its row, unless somebody laid a mask there since the survey."""
+    key = origin["key"]
     # A photograph's own suffix may not hold a mask as it is; hidden, the file counts for nobody yet.
     partial = place.with_name(f".{place.stem}.png")
-    write_image(partial, region.mask * 255)
-    # The row comes first: were the run ended between the two, a mask without a row would pass for drawn.
-    journal.add(
-        {
-            "key": key,
-            "mask": _digest(partial),
-            "segmenter": digest,
-            "confidence": row.confidence,
-            "share": row.share,
-        }
-    )
+    row = RoiRow(key, "none", error=region.error)
+    if region.mask is not None:
+        row = RoiRow(key, "predicted", round(region.confidence, 4), round(_share(region.mask), 4))
+        write_image(partial, region.mask * 255)
+        known = {"mask": _digest(partial), "confidence": row.confidence, "share": row.share}
+        # The row comes first: were the run ended between the two, a mask without a row would pass for drawn.
+        journal.add({**origin, **known})
     try:
-        partial.replace(place)
+        if kind(place) == "file" and _made_here(key, place, made) is None:
+            partial.unlink(missing_ok=True)
+            return _drawn(key, place)
+        if region.mask is not None:
+            partial.replace(place)
+        else:
+            # What lies there is of another segmenter or another photograph.
+            place.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror})", where=place, remedy="free space, then run it again"

@@ -124,11 +124,27 @@ IMAGE = '<annotations><image id="0" name="a.png" width="40" height="30">{}</imag
             IMAGE.format('<mask label="a" rle="4000000000" left="0" top="0" width="63246" height="63246"/>'),
             "63246x63246 pixels",
         ),
+        (
+            IMAGE.format('<mask label="a" rle="0,31" left="0" top="0" width="1" height="31"/>'),
+            "image 'a.png', mask 1 is 31x1 pixels .*, larger than its image of 30x40",
+        ),
+        (
+            IMAGE.format('<mask label="a" rle="0,41" left="-1" top="0" width="41" height="1"/>'),
+            "larger than its image",
+        ),
     ],
 )
 def test_traps_are_one_line(path: Path, text: str, fault: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=fault):
+        read(path)
+
+
+def test_a_mask_larger_than_its_image_is_never_laid_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roinspect.data.rle.decode", None)
+    whole = f'rle="0,{1 << 28}" left="0" top="0" width="16384" height="16384"'
+    path.write_text(IMAGE.format(f'<mask label="a" {whole}/>'))
+    with pytest.raises(UserError, match="larger than its image"):
         read(path)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from roinspect.data.annotations import read
 from roinspect.data.polygons import rasterise
@@ -52,6 +54,24 @@ def test_classes_have_names(labels: Path, place: str, text: str) -> None:
     (labels.parent / place).write_text(text, encoding="utf-8")
     assert read(labels).labels == ["slider", "teeth"]
     assert read(labels / "train/000.txt").labels == ["slider", "teeth"]
+
+
+def test_names_are_read_once_and_anew_when_changed(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, parsed, parse = labels.parent / "data.yaml", list[str](), yaml.safe_load
+
+    def count(text: str) -> object:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(yaml, "safe_load", count)
+    for number in range(20):
+        (labels / f"train/{number}.txt").write_text(LINES)
+    settings.write_text(EXPORT)
+    assert read(labels).labels == ["slider", "teeth"] and len(parsed) == 1
+    settings.write_text(EXPORT.replace("teeth", "chain"))
+    for file in labels.rglob("*.txt"):
+        os.utime(file, (1, 1))
+    assert read(labels).labels == ["chain", "slider"] and len(parsed) == 2
 
 
 @pytest.mark.parametrize(

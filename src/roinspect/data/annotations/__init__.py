@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, yolo
 from roinspect.data.annotations.document import read_json
+from roinspect.data.paths import kind
 from roinspect.data.polygons import Annotations, Drawing
 from roinspect.data.walk import find_files
 from roinspect.errors import UserError
@@ -33,9 +34,9 @@ def read(path: Path | str) -> Annotations:
             of no known format, or an image is annotated twice.
     """
     path = Path(path)
-    read_files = dict(read_files_below(path)) if path.is_dir() else {path: read_file(path)}
+    read_files = dict(read_files_below(path)) if kind(path) == "folder" else {path: read_file(path)}
     drawings = [drawing for found in read_files.values() for drawing in found.images]
-    passed_over = {kind for found in read_files.values() for kind in found.passed_over}
+    passed_over = {name for found in read_files.values() for name in found.passed_over}
     _refuse_twice(drawings, path)
     return Annotations(tuple(drawings), tuple(sorted(passed_over)))
 

@@ -120,6 +120,11 @@ def _painted(element: Node, size_hw: tuple[int, int]) -> tuple[int, ...]:
     """Run lengths within a rectangle, row after row, beginning with zeros."""
     top, left = (element.at(name).whole(-MAX_PIXELS, MAX_PIXELS) for name in ("top", "left"))
     height, width = element.size_hw()
+    # Before any pixel is laid out: a line of text can claim as many as all images of the file have together.
+    if height > size_hw[0] or width > size_hw[1]:
+        raise element.fault(
+            f"is {height}x{width} pixels (height x width), larger than its image of {size_hw[0]}x{size_hw[1]}"
+        )
     runs = element.at("rle")
     counts = [Node(text, element.file, runs.way).whole(0, MAX_PIXELS) for text in runs.text().split(",")]
     if sum(counts) != height * width:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -66,23 +67,31 @@ def _box(centre: tuple[float, float], size: tuple[float, float]) -> list[tuple[f
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
-def class_names(folder: Path) -> list[str]:
+def class_names(folder: Path) -> Sequence[str]:
     """Names of the classes, from classes.txt or data.yaml in a folder or the two above; empty without.
 
     Raises:
         UserError: the file found cannot be read or holds no names.
     """
     for place in (folder, *folder.parents[:2]):
-        for name, names_of in ((CLASSES, _lines), (SETTINGS, _settings)):
+        for name in (CLASSES, SETTINGS):
             path = place / name
             if path.is_file():
                 try:
-                    return names_of(path.read_text(encoding="utf-8-sig"), str(path))
+                    state = path.stat()
+                    return _names(path, state.st_mtime_ns, state.st_size)
                 except (OSError, ValueError, RecursionError, yaml.YAMLError):
                     raise UserError(
                         "the names of the classes cannot be read", where=path, remedy="mend or remove it"
                     ) from None
-    return []
+    return ()
+
+
+@lru_cache(maxsize=64)
+def _names(path: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
+    """The names in a file, which is read once for all the text files that it is for, until it is changed."""
+    text = path.read_text(encoding="utf-8-sig")
+    return tuple(_lines(text, str(path)) if path.name == CLASSES else _settings(text, str(path)))
 
 
 def _lines(text: str, file: str) -> list[str]:
