@@ -63,6 +63,33 @@ def lines(capsys: Capture) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "grdnet", "DATA", "--roi", "none", "--out", "LONG"),
+        ("train", "grdnet", "LONG", "--out", "x"),
+        ("check", "DATA", "--roi", "LONG"),
+        ("predict", "LONG", "DATA"),
+        ("predict", "MODEL", "DATA", "--out", "LONG"),
+        ("predict", "MODEL", "LONG"),
+        ("calibrate", "MODEL", "LONG"),
+        ("export", "LONG", "--to", "onnx"),
+        ("serve", "LONG"),
+        ("watch", "LONG", "MODEL", "--out", "x.jsonl"),
+        ("watch", "DATA", "MODEL", "--out", "LONG"),
+        ("synth", "zipper", "LONG"),
+    ],
+)
+def test_a_name_that_no_disk_can_hold_is_one_line(
+    words: tuple[str, ...], model: Path, zipper: Path, capsys: Capture
+) -> None:
+    means = {"LONG": "n" * 300 + ".jsonl", "MODEL": str(model), "DATA": str(zipper)}
+    capsys.readouterr()
+    assert run(*(means.get(word, word) for word in words)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and "n" * 300 in told[0], told
+
+
 def test_predict_writes_a_line_for_every_image(
     model: Path, zipper: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -6,6 +6,7 @@ takes long to import is imported in `run`, after the arguments are read where th
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -90,6 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone, as `head` does; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Whoever looks at a path first. All else that a disk refuses is told by who asked for it.
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _fault(f"{error.filename}: is longer than a name may be; choose a shorter one")
     except SystemExit as leaving:  # --help and --print_config
         return leaving.code if isinstance(leaving.code, int) else 0
     finally:
