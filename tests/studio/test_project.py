@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from roinspect.data.annotations import coco
 from roinspect.data.annotations.labelme import write
 from roinspect.data.drawn import read_source
+from roinspect.data.polygons import Annotations, trace
 from roinspect.data.polygons import Drawing as Polygons
-from roinspect.data.polygons import trace
 from roinspect.data.records import read_records
+from roinspect.data.roi import attach_roi, load_roi
 from roinspect.deploy.studio.adding import add, move
 from roinspect.deploy.studio.drawing import Drawing, Shape
+from roinspect.deploy.studio.masks import mask_file
 from roinspect.deploy.studio.project import Project, Projects, write_manifest
-from roinspect.deploy.studio.regions import keep, mask_file, region
+from roinspect.deploy.studio.proposals import confidences
+from roinspect.deploy.studio.regions import keep, region, write_masks
 from roinspect.errors import UserError
 from roinspect.pixels import write_image
 
@@ -91,6 +97,15 @@ def test_a_manifest_gets_a_row_and_keeps_its_columns(make_project, tmp_path: Pat
     assert project.record("x.png").label == 1
 
 
+def test_a_manifest_without_splits_goes_on_meaning_what_it_did(make_project, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    project: Project = make_project("x.png", "y.png")
+    (project.folder / "manifest.csv").write_text("image_path,label\nx.png,good\ny.png,dent\n")
+    write_image(tmp_path / "n.png", np.zeros((24, 32, 3), np.uint8))
+    add(project, tmp_path / "n.png", label=0, split="test")
+    move(project, "y.png", label=0, split="train")
+    assert project.summary() == [("train", "good", "good", 2), ("test", "good", "good", 1)]
+
+
 def test_a_moved_photograph_takes_its_drawing_and_masks_along(project: Project) -> None:
     dot = Drawing((24, 32), (Shape("brush", ((10, 10),), 3),))
     keep(project, "test/dent/d.png", dot, 0)
@@ -121,7 +136,64 @@ def test_a_moved_photograph_takes_what_labelme_drew_along(project: Project) -> N
     assert not list((project.folder / "roi/test").rglob("*.json"))
 
 
-@pytest.mark.parametrize("kind", ["../up", "good", ".hidden", "a/b", "roi", "x" * 80])
+@pytest.mark.parametrize("named_with_folders", [True, False])
+def test_a_moved_photograph_takes_its_region_out_of_a_file_of_all(
+    project: Project, named_with_folders: bool
+) -> None:
+    box = trace(np.pad(np.ones((6, 8), np.uint8), ((9, 9), (12, 12))), "roi")
+    keys = [key if named_with_folders else Path(key).name for key in project.records()]
+    (project.folder / "roi").mkdir()
+    (project.folder / "roi/all.json").write_text(
+        coco.write(Annotations(tuple(Polygons(key, (24, 32), box) for key in keys)))
+    )
+    project.forget()
+    move(project, "test/dent/d.png", label=1, kind="stain", split="train")
+    for record in attach_roi(list(project.records().values()), "auto", project.folder):
+        assert load_roi(record, (24, 32)).sum() == 48
+
+
+def test_a_proposal_that_is_moved_stays_a_proposal(project: Project) -> None:
+    roi = project.folder / "roi"
+    write_image(roi / "test/dent/d.png", np.full((24, 32), 255, np.uint8))
+    (roi / "confidence.csv").write_text(
+        "key,origin,confidence,share,error\ntest/dent/d.png,predicted,0.9,1.0,\ntrain/good/a.png,none,,,x\n"
+    )
+    (roi / ".predicted.jsonl").write_text(json.dumps({"key": "test/dent/d.png", "mask": "f00"}) + "\n")
+    key = move(project, "test/dent/d.png", label=1, kind="stain", split="train")
+    assert confidences(project) == {key: 0.9}
+    rows = [json.loads(line) for line in (roi / ".predicted.jsonl").read_text().splitlines()]
+    assert rows[-1] == {"key": key, "mask": "f00"}
+
+
+def test_a_photograph_that_cannot_be_moved_keeps_what_belongs_to_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(project, "test/dent/d.png", Drawing((24, 32), (Shape("brush", ((10, 10),), 3),)), 0)
+    assert [*write_masks(project)][-1].written == 1
+    write_image(project.folder / "ground_truth/dent/d_mask.png", np.full((24, 32), 255, np.uint8))
+    project.forget()
+
+    def files() -> set[Path]:
+        return {path for path in project.folder.rglob("*") if path.is_file()}
+
+    before, real = files(), os.replace
+
+    def in_use(old: Path, new: Path) -> None:
+        if old == project.folder / "test/dent/d.png":
+            raise PermissionError(13, "in use")
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", in_use)
+    with pytest.raises(UserError, match="in use"):
+        move(project, "test/dent/d.png", label=1, kind="stain", split="train")
+    assert files() == before
+    monkeypatch.undo()
+    assert [*write_masks(project)][-1].written == 0
+
+
+@pytest.mark.parametrize(
+    "kind", ["../up", "good", ".hidden", "a/b", "roi", "x" * 80, "Test", "train", "val", "validation"]
+)
 def test_a_kind_of_defect_is_a_plain_name(project: Project, tmp_path: Path, kind: str) -> None:
     write_image(tmp_path / "n.png", np.zeros((24, 32, 3), np.uint8))
     with pytest.raises(UserError, match="kind of defect"):

@@ -9,17 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roinspect.data.annotations import coco
-from roinspect.data.annotations.labelme import write
-from roinspect.data.polygons import Annotations, trace
-from roinspect.data.polygons import Drawing as Polygons
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.deploy.studio import store
 from roinspect.deploy.studio.drawing import Drawing, Shape, render
 from roinspect.deploy.studio.labelme import write_labelme
 from roinspect.deploy.studio.project import Project
-from roinspect.deploy.studio.regions import Tally, keep, region, share, source_of, write_masks
+from roinspect.deploy.studio.regions import Tally, keep, mask_of, region, share, source_of, write_masks
 from roinspect.errors import UserError
 from roinspect.pixels import read_mask, write_image
 
@@ -68,7 +64,6 @@ def test_many_windows_at_once_lose_no_file(project: Project) -> None:
 def test_one_drawing_for_all_is_one_file(project: Project) -> None:
     keep(project, "train/good/a.png", BOX, 0)
     share(project, "train/good/a.png")
-    (project.state / "drawings" / "train" / "good" / "a.png.json").unlink()
     assert last(write_masks(project)) == Tally(4, 4, 1)
     assert sorted(path.name for path in project.folder.iterdir()) == [
         ".roinspect",
@@ -78,6 +73,28 @@ def test_one_drawing_for_all_is_one_file(project: Project) -> None:
     ]
     found = rois(project)
     assert len(found) == 4 and all(np.array_equal(mask, render(BOX)) for mask in found.values())
+
+
+def test_one_drawing_for_all_serves_a_photograph_that_comes_later(project: Project) -> None:
+    keep(project, "train/good/a.png", BOX, 0)
+    share(project, "train/good/a.png")
+    # A stroke that is taken back leaves the shared region, and none of the photograph's own.
+    keep(project, "train/good/b.png", Drawing(SIZE, (*BOX.shapes, *DOT.shapes)), 0)
+    assert keep(project, "train/good/b.png", BOX, 1) == (2, False)
+    assert keep(project, "train/good/a.png", BOX, 1) == (2, False), "sharing is no change of another's"
+    last(write_masks(project))
+    assert last(write_masks(project)) == Tally(4, 4, 0)
+    write_image(project.folder / "train/good/new.png", np.zeros((*SIZE, 3), np.uint8))
+    assert np.array_equal(rois(project)["train/good/new.png"], render(BOX))
+
+
+def test_one_drawing_for_photographs_of_two_sizes_is_a_file_each(project: Project) -> None:
+    write_image(project.folder / "train/good/b.png", np.zeros((48, 64, 3), np.uint8))
+    keep(project, "train/good/a.png", BOX, 0)
+    share(project, "train/good/a.png")
+    assert last(write_masks(project)) == Tally(4, 4, 4)
+    assert read_mask(project.folder / "roi/train/good/b.png").shape == (48, 64)
+    assert not (project.folder / "roi.png").exists()
 
 
 def test_an_own_drawing_comes_before_the_shared_one(project: Project) -> None:
@@ -100,48 +117,22 @@ def test_saving_again_writes_only_what_changed(project: Project) -> None:
     assert last(write_masks(project)).written == 1
 
 
-def test_a_mask_that_was_there_is_shown_and_kept_aside_when_it_is_replaced(project: Project) -> None:
-    mask = np.zeros(SIZE, np.uint8)
-    mask[3:9, 5:30], mask[5:7, 8:12] = 255, 0
-    write_image(project.folder / "roi" / "train" / "good" / "a.bmp", mask)
-    found = region(project, "train/good/a.png")
-    assert found.source == "file" and np.array_equal(255 * render(found.drawing), mask)
-    keep(project, "train/good/a.png", DOT, 0)
+def test_a_photograph_that_is_replaced_by_a_larger_one_keeps_its_region(project: Project) -> None:
+    key = "train/good/a.png"
+    keep(project, key, BOX, 0)
     last(write_masks(project))
-    tree = project.folder / "roi" / "train" / "good"
-    assert [path.name for path in tree.iterdir()] == ["a.png"]
-    aside = project.state / "replaced" / "train" / "good" / "a.bmp"
-    assert np.array_equal(255 * read_mask(aside), mask)
-
-
-def test_a_labelme_file_that_was_there_is_shown_and_kept_aside_when_it_is_replaced(project: Project) -> None:
-    tree = project.folder / "roi" / "train" / "good"
-    tree.mkdir(parents=True)
-    whole = Polygons("a.png", SIZE, trace(render(BOX), "roi"))
-    (tree / "a.json").write_text(write(whole))
-    project.forget()
-    found = region(project, "train/good/a.png")
-    assert found.source == "file" and np.array_equal(render(found.drawing), render(BOX))
-    assert source_of(project, project.record("train/good/b.png")) == "none"
-    keep(project, "train/good/a.png", DOT, 0)
-    for key in ("train/good/b.png", "test/good/c.png", "test/dent/d.png"):
-        keep(project, key, BOX, 0)
-    assert last(write_masks(project)).written == 4
-    assert np.array_equal(rois(project)["train/good/a.png"], render(DOT))
-    assert (project.state / "replaced/train/good/a.json").read_text() == write(whole)
-
-
-def test_a_file_with_the_regions_of_several_photographs_is_not_torn_apart(project: Project) -> None:
-    shapes = trace(render(BOX), "roi")
-    both = Annotations(tuple(Polygons(f"train/good/{name}.png", SIZE, shapes) for name in "ab"))
-    (project.folder / "roi").mkdir()
-    (project.folder / "roi" / "all.json").write_text(coco.write(both))
-    project.forget()
-    assert region(project, "train/good/b.png").source == "file"
-    keep(project, "train/good/a.png", DOT, 0)
-    with pytest.raises(UserError, match=r"several photographs.*roi convert"):
-        last(write_masks(project))
-    assert region(project, "train/good/a.png").drawing == DOT
+    write_image(project.folder / key, np.zeros((48, 64, 3), np.uint8))
+    assert region(project, key).drawing.shapes[0].points_xy[0] == (9, 9)
+    last(write_masks(project))
+    mask = read_mask(project.folder / "roi" / key)
+    assert mask.shape == (48, 64) and mask.mean() == pytest.approx(render(BOX).mean(), rel=0.1)
+    # Of another shape, it says so and can be drawn on anew.
+    write_image(project.folder / key, np.zeros((64, 48, 3), np.uint8))
+    found, why = mask_of(project, project.record(key))
+    assert found is None and "was drawn on 24x32" in why
+    assert region(project, key) == (Drawing((64, 48)), "none", 1)
+    assert keep(project, key, Drawing((64, 48), DOT.shapes), 1) == (2, False)
+    assert mask_of(project, project.record(key))[1] == ""
 
 
 def test_clearing_a_drawing_brings_back_what_was_under_it(project: Project) -> None:

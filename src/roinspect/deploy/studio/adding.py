@@ -8,18 +8,22 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
-from roinspect.data.drawn import DrawnMask
-from roinspect.data.records import Record, manifest_path
+from roinspect.data.drawn import DrawnMask, drawn_in_folder
+from roinspect.data.records import NO_CATEGORY, SPLITS, Record, manifest_path
+from roinspect.deploy.studio.kept import drawing_file
+from roinspect.deploy.studio.masks import free_aside, mask_file, move_file, note_file, own_file
 from roinspect.deploy.studio.project import Project
-from roinspect.deploy.studio.regions import drawing_file, mask_file, own_file
+from roinspect.deploy.studio.proposals import carry_proposal
 from roinspect.deploy.studio.store import refused, write_bytes
 from roinspect.errors import UserError
 from roinspect.pixels import image_size, read_image, write_image
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
+_NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
+"""Names of folders that mean something else than a kind of defect."""
 
 
 def add(
@@ -72,7 +76,7 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
         The photograph's new key.
 
     Raises:
-        UserError: as `add`.
+        UserError: as `add`, or a network is proposing regions just now.
     """
     with project.lock:
         record = project.record(key)
@@ -99,29 +103,46 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
 
 
 def _carry(project: Project, record: Record, target: Path, key: str, category: str, label: int) -> None:
-    """Move a photograph's files; the photograph goes last, so that a full disk leaves it where it was."""
-    pairs = [(drawing_file(project, record.key), drawing_file(project, key))]
-    found, tree = mask_file(project, record), project.folder / "roi"
-    mask = own_file(found)
-    if mask and mask.is_relative_to(tree):
-        new_mask = (tree / PurePosixPath(key)).with_suffix(mask.suffix)
-        if isinstance(found, DrawnMask):
-            # An annotation file names its photograph, and would go on naming the former one.
-            write_image(new_mask.with_suffix(".png"), 255 * found.pixels(image_size(record.image_path)))
-            new_mask = project.state / "replaced" / mask.relative_to(tree)
-        pairs.append((mask, new_mask))
+    """Move a photograph's files, itself the last; where the disk refuses one, the others go back."""
+    pairs = [(place(project, record.key), place(project, key)) for place in (drawing_file, note_file)]
+    found, tree, pixels = mask_file(project, record), project.folder / "roi", None
+    new_mask = (tree / PurePosixPath(key)).with_suffix(".png")
+    if isinstance(found, Path) and found.is_relative_to(tree):
+        pairs.append((found, new_mask.with_suffix(found.suffix)))
+    if isinstance(found, DrawnMask) and found.path.is_relative_to(tree):
+        # An annotation file names its photograph, and goes on naming the former one.
+        if own_file(found):
+            pairs.append((found.path, free_aside(project, found.path.relative_to(tree))))
+        if own_file(found) or not _still_named(project, record, key):
+            pixels = found.pixels(image_size(record.image_path))
     defect = own_file(record.mask_path)
     if defect and defect.is_relative_to(project.folder):
         home = project.folder / defect.relative_to(project.folder).parts[0] / category
-        aside = project.state / "replaced" / category
-        pairs.append((defect, (home if label else aside) / f"{target.stem}_mask{defect.suffix}"))
-    for old, new in [*pairs, (record.image_path, target)]:
-        try:
+        name = f"{target.stem}_mask{defect.suffix}"
+        pairs.append((defect, home / name if label else free_aside(project, f"{category}/{name}")))
+    with ExitStack() as undo:
+        carry_proposal(project, record.key, key)
+        undo.callback(_quietly, carry_proposal, project, key, record.key)
+        if pixels is not None:
+            write_image(new_mask, 255 * pixels)
+            undo.callback(_quietly, new_mask.unlink)
+        for old, new in [*pairs, (record.image_path, target)]:
             if old.is_file():
-                new.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(old, new)
-        except OSError as error:
-            raise refused(new, error) from None
+                move_file(old, new)
+                undo.callback(_quietly, move_file, new, old)
+        undo.pop_all()
+
+
+def _still_named(project: Project, record: Record, key: str) -> bool:
+    """Whether the annotation files below roi/ name a photograph under its new key as well."""
+    keys = [key if one == record.key else one for one in project.records()]
+    return key in drawn_in_folder(project.folder / "roi", None, keys, lambda: keys)
+
+
+def _quietly(action: Callable[..., object], *given: object) -> None:
+    """Undo as much as the disk allows; the fault that is told is the first one."""
+    with suppress(OSError, UserError):
+        action(*given)
 
 
 def _category(project: Project, label: int, kind: str) -> str:
@@ -130,24 +151,18 @@ def _category(project: Project, label: int, kind: str) -> str:
         records = project.records() if project.state.parent.is_dir() else {}
         return next((record.category for record in records.values() if record.label == 0), "good")
     kind = kind.strip() or "defect"
-    if not _KIND.fullmatch(kind) or kind.lower() in (
-        "good",
-        "ok",
-        "normal",
-        "0",
-        "roi",
-        "masks",
-        "ground_truth",
-    ):
+    if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND:
         raise UserError(
-            "is no name for a kind of defect", where=kind, remedy="use letters and figures: scratch"
+            "is no name for a kind of defect",
+            where=kind,
+            remedy="use letters and figures, and no word for a use or a good part: scratch",
         )
     return kind
 
 
 def _folder(project: Project, split: str, category: str) -> Path:
     found = {path.name.lower(): path for path in project.folder.iterdir() if path.is_dir()}
-    if not {"train", "test", "val", "validation"} & found.keys():
+    if not SPLITS.keys() & found.keys():
         return project.folder / category
     return found.get(split, project.folder / split) / category
 
@@ -178,6 +193,9 @@ def _rewrite(manifest: Path, change: Callable[[list[dict[str, str]]], object]) -
     columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
     rows = list(reader)
+    if "split" not in columns:
+        # What a row without a split is taken for, so that a new column changes none of them.
+        rows = [{**row, "split": "train"} for row in rows]
     change(rows)
     columns += [name for name in ("split", "label") if name not in columns]
     written = io.StringIO()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import tempfile
 import warnings
 from pathlib import Path
@@ -19,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from roinspect.deploy.listening import bind, http_address
 from roinspect.deploy.studio.guard import LOOPBACK, Guard
 from roinspect.deploy.studio.page_data import data_page
 from roinspect.deploy.studio.page_judge import judge_page
@@ -96,9 +96,8 @@ def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, tok
     if is_open:
         token = token or secrets.token_urlsafe(24)
     projects = Projects(folder, confined_to=folder if is_open else None, recent_file=default_recent_file())
-    listening = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}/"
+    listening = bind(host, port)
+    address = f"{http_address(host, listening.getsockname()[1])}/"
     print(f"The studio is open: {address}{f'?token={token}' if token else ''}", flush=True)
     print("Ctrl-C ends it; trainings go on.", flush=True)
     with tempfile.TemporaryDirectory(prefix="roinspect-studio-") as uploads:
@@ -107,18 +106,3 @@ def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, tok
         app = create_app(projects, token=token)
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listening.close()
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"cannot be listened on ({reason})", where=f"{host}:{port}", remedy="choose another --port"
-        ) from None
-    return listening

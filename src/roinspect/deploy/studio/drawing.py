@@ -69,17 +69,20 @@ class Drawing:
         return {"size_hw": self.size_hw, "shapes": shapes, "begun": self.begun_xy}
 
 
-def read_drawing(value: Any, size_hw: tuple[int, int]) -> Drawing:
+def read_drawing(value: Any, size_hw: tuple[int, int] | None = None) -> Drawing:
     """A drawing from what a browser sent or a file holds.
 
     Args:
-        value: as `Drawing.to_json`; its own size is not looked at.
-        size_hw: of the photograph.
+        value: as `Drawing.to_json`.
+        size_hw: of the photograph; None takes the drawing's own.
 
     Raises:
         UserError: it is no drawing, or too large a one.
     """
     try:
+        if size_hw is None:
+            height, width = map(int, value["size_hw"])
+            size_hw = (height, width)
         begun = _points(value.get("begun", ()))
         shapes = tuple(_shape(one) for one in value["shapes"])
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):

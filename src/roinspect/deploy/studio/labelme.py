@@ -7,6 +7,7 @@ from pathlib import Path
 
 from roinspect.data.annotations.labelme import write
 from roinspect.data.polygons import Drawing, trace
+from roinspect.data.roi import mask_stems
 from roinspect.deploy.studio.project import Project
 from roinspect.deploy.studio.regions import Tally, mask_of
 from roinspect.deploy.studio.store import write_bytes
@@ -19,8 +20,9 @@ def write_labelme(project: Project, out: Path) -> Iterator[Tally]:
         After every photograph.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: the disk refuses, or two photographs would share a file.
     """
+    mask_stems(project.records())
     tally = Tally(0, len(project.records()))
     for record in list(project.records().values()):
         mask, remark = mask_of(project, record)

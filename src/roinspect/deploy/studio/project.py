@@ -4,6 +4,8 @@ What the studio knows of a folder lies in the folder:
 
     FOLDER/.roinspect/            the studio's own; hidden, so it is never taken for photographs
       drawings/KEY.json           what was drawn over a photograph
+      masks/KEY.json              what the mask that was written of it is made from
+      replaced/                   masks of others that such a one replaced
       shared.json                 the region of all photographs without one of their own
       region-finder               the network that proposes regions
       models/NAME                 trained models, with NAME.run and NAME.evaluation beside them
@@ -22,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from roinspect.data.drawn import DrawnMask, drawn_in_folder
-from roinspect.data.records import COLUMNS, Record, read_records
+from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.deploy.studio.store import read_json, write_bytes, write_json
 from roinspect.errors import UserError
@@ -50,6 +52,7 @@ class Project:
         self.lock = threading.RLock()
         self._records: dict[str, Record] | None = None
         self._drawn: dict[str, DrawnMask] | None = None
+        self._masks: dict[Path, list[Path]] | None = None
 
     def records(self) -> dict[str, Record]:
         """Photographs by key, in order; read once, and anew after `forget`.
@@ -71,7 +74,7 @@ class Project:
     def forget(self) -> None:
         """Look at the folder anew next time."""
         with self.lock:
-            self._records = self._drawn = None
+            self._records = self._drawn = self._masks = None
 
     def drawn_regions(self) -> dict[str, DrawnMask]:
         """Regions in annotation files below FOLDER/roi, by key; none where training would refuse them."""
@@ -83,6 +86,15 @@ class Project:
                 with suppress(UserError):
                     self._drawn = drawn_in_folder(tree, None, records, lambda: list(records))
             return self._drawn
+
+    def masks(self) -> dict[Path, list[Path]]:
+        """Mask files below FOLDER/roi by their path less the suffix, as they lay there at the last look."""
+        with self.lock:
+            if self._masks is None:
+                self._masks = {}
+                for path in find_images(self.folder / "roi"):
+                    self._masks.setdefault(path.with_suffix(""), []).append(path)
+            return self._masks
 
     def record(self, key: str) -> Record:
         """One photograph; only what `records` lists is ever read.

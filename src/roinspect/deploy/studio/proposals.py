@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from roinspect.deploy.studio.jobs import Job, start
+from roinspect.deploy.journal import Journal
+from roinspect.deploy.roi_prediction import JOURNAL, TABLE
+from roinspect.deploy.studio.jobs import Job, latest, start
+from roinspect.deploy.studio.masks import mask_file, mask_place, own_file, written_as
 from roinspect.deploy.studio.project import Project, write_manifest
-from roinspect.deploy.studio.regions import mask_file, own_file, source_of, write_masks
+from roinspect.deploy.studio.regions import write_masks
+from roinspect.deploy.studio.store import write_bytes
 from roinspect.deploy.studio.training import DETAILS, size_for
 from roinspect.errors import UserError
 from roinspect.pixels import image_size
@@ -55,7 +61,8 @@ def _list_drawn(project: Project, manifest: Path) -> int:
     rows = []
     for record in project.records().values():
         mask = own_file(mask_file(project, record))
-        is_proposed = record.key in sure and source_of(project, record) == "file"
+        is_drawn = written_as(project, record.key, mask_place(project, record)) is not None
+        is_proposed = record.key in sure and not is_drawn
         if mask is not None and not is_proposed:
             rows.append(
                 {"image_path": str(record.image_path), "split": "train", "label": "", "roi_path": str(mask)}
@@ -66,11 +73,39 @@ def _list_drawn(project: Project, manifest: Path) -> int:
 
 def confidences(project: Project) -> dict[str, float]:
     """How sure the network is of each region that it proposed, in [0, 1], by the photograph's key."""
-    file = project.folder / "roi" / "confidence.csv"
+    file = project.folder / "roi" / TABLE
     try:
         return _read(file, file.stat().st_mtime_ns)
     except OSError:
         return {}
+
+
+def carry_proposal(project: Project, key: str, new: str) -> None:
+    """Let the region that was proposed for a photograph stay a proposal under the photograph's new key.
+
+    Raises:
+        UserError: a network is at work on the proposals, or the disk refuses.
+    """
+    if key not in confidences(project):
+        return
+    job = latest(project, "propose")
+    if job and job.state() == "running":
+        raise UserError(
+            "its region is a proposal, and a network is at work on these", where=key, remedy="wait for it"
+        )
+    roi, made = project.folder / "roi", list[dict[str, Any]]()
+    with Journal(roi / JOURNAL, lambda _, row: made.append(row)) as journal:
+        for row in made:
+            if row.get("key") == key:
+                journal.add({**row, "key": new})
+        with (roi / TABLE).open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
+            rows = [{**row, "key": new} if row["key"] == key else row for row in table]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, table.fieldnames or (), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(roi / TABLE, text.getvalue().encode())
 
 
 @lru_cache(maxsize=4)

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from roinspect.data.drawn import DrawnMask, MaskSource, read_source
-from roinspect.data.records import Record, find_images
-from roinspect.deploy.studio.drawing import Drawing, Mask, from_mask, read_drawing, render, scaled
+from roinspect.data.drawn import MaskSource, read_source
+from roinspect.data.records import Record
+from roinspect.data.roi import mask_stems
+from roinspect.deploy.studio.drawing import Drawing, Mask, from_mask, render, scaled
+from roinspect.deploy.studio.kept import (
+    drawing_file,
+    drawn_in,
+    drop_own,
+    keep_own,
+    read_kept,
+    revision_of,
+    shared_drawing,
+    shared_file,
+)
+from roinspect.deploy.studio.masks import (
+    digest_of,
+    mask_file,
+    mask_of_others,
+    mask_place,
+    masks_there,
+    own_file,
+    stamp_of,
+    take_back,
+    write_mask,
+    written_as,
+)
 from roinspect.deploy.studio.project import ONE_FOR_ALL, Project
-from roinspect.deploy.studio.store import read_json, refused, write_json
+from roinspect.deploy.studio.store import read_json, write_json
 from roinspect.errors import UserError
-from roinspect.pixels import IMAGE_SUFFIXES, image_size, write_image
+from roinspect.pixels import image_size
 
 Source: TypeAlias = Literal["own", "shared", "file", "none"]
 """Drawn on this photograph, on another one for all, a mask file, or nothing yet."""
@@ -50,24 +73,26 @@ class Tally(NamedTuple):
 def region(project: Project, key: str) -> Region:
     """What is drawn over a photograph: its own drawing, else the shared one, else its mask file.
 
+    A drawing from a photograph of another shape is not shown, so that a new one can be drawn.
+
     Raises:
-        UserError: the photograph cannot be read.
+        UserError: the photograph or its mask cannot be read.
     """
     record = project.record(key)
-    size_hw = image_size(record.image_path)
-    kept = read_json(drawing_file(project, key))
-    revision = int(kept.get("revision", 0)) if isinstance(kept, dict) else 0
-    if isinstance(kept, dict):
-        with suppress(UserError):
-            own = read_drawing(kept, size_hw)
-            if not own.is_blank:
-                return Region(own, "own", revision)
-    drawing, source = _given(project, record, size_hw)
-    return Region(drawing, source, revision)
+    size_hw, revision = image_size(record.image_path), revision_of(project, key)
+    drawing, source = _drawing(project, key)
+    if drawing is None:
+        mask = _given(project, record, size_hw)
+        return Region(*((Drawing(size_hw), "none") if mask is None else (from_mask(mask), "file")), revision)
+    with suppress(UserError):
+        return Region(scaled(drawing, size_hw), source, revision)
+    return Region(Drawing(size_hw), "none", revision)
 
 
 def keep(project: Project, key: str, drawing: Drawing, revision: int) -> tuple[int, bool]:
     """Keep what is drawn over a photograph. The last one to draw wins; the drawing that lost stays beside it.
+
+    A drawing that is blank, or the same as the shared one, is none of the photograph's own.
 
     Args:
         project: the folder.
@@ -84,12 +109,14 @@ def keep(project: Project, key: str, drawing: Drawing, revision: int) -> tuple[i
     project.record(key)
     file = drawing_file(project, key)
     with project.lock:
-        kept = read_json(file)
-        now = int(kept.get("revision", 0)) if isinstance(kept, dict) else 0
+        kept, now = read_json(file), revision_of(project, key)
         is_changed = now != revision
         if is_changed and isinstance(kept, dict):
             write_json(file.with_suffix(".other.json"), kept)
-        write_json(file, {**drawing.to_json(), "revision": now + 1, "saved": time.time()})
+        if drawing.is_blank or drawing == shared_drawing(project, drawing.size_hw):
+            drop_own(project, key, now + 1)
+        else:
+            keep_own(project, key, {**drawing.to_json(), "saved": time.time()}, now + 1)
     return now + 1, is_changed
 
 
@@ -99,81 +126,45 @@ def share(project: Project, key: str) -> None:
     Raises:
         UserError: nothing is drawn on it, or the disk refuses.
     """
-    drawing = region(project, key).drawing
-    if not render(drawing).any():
-        raise UserError("nothing is marked yet", where=key, remedy="draw the region, then use it for all")
-    write_json(project.state / "shared.json", {**drawing.to_json(), "begun": ()})
+    with project.lock:
+        found = region(project, key)
+        if not render(found.drawing).any():
+            raise UserError("nothing is marked yet", where=key, remedy="draw the region, then use it for all")
+        write_json(shared_file(project), {**found.drawing.to_json(), "begun": ()})
+        if found.source == "own" and not found.drawing.begun_xy:
+            drop_own(project, key, found.revision)
 
 
 def source_of(project: Project, record: Record) -> Source:
     """Where a photograph's region comes from, told by the files' names alone."""
-    if drawing_file(project, record.key).is_file():
-        return "own"
-    if (project.state / "shared.json").is_file():
-        return "shared"
-    return "file" if mask_file(project, record) else "none"
-
-
-def mask_file(project: Project, record: Record) -> MaskSource | None:
-    """The mask that the folder has for a photograph, if any."""
-    if record.roi_path is not None:
-        return record.roi_path
-    stem = project.folder / "roi" / PurePosixPath(record.key).with_suffix("")
-    # The stem may hold a dot: `with_suffix` would take it for a suffix once more.
-    places = (stem.with_name(stem.name + suffix) for suffix in sorted(IMAGE_SUFFIXES))
-    mask = next((path for path in places if path.is_file()), None)
-    return mask or project.drawn_regions().get(record.key)
-
-
-def own_file(mask: MaskSource | None) -> Path | None:
-    """The file that holds this mask and no other."""
-    if isinstance(mask, DrawnMask):
-        return mask.path if mask.image is None else None
-    return mask
-
-
-def count_own(project: Project) -> int:
-    """How many photographs have a drawing of their own."""
-    found = (project.state / "drawings").rglob("*.json")
-    return sum(not path.name.endswith(".other.json") for path in found)
+    drawn = drawn_in(project, record.key)
+    if drawn is not None:
+        return "shared" if drawn == shared_file(project) else "own"
+    return "file" if mask_of_others(project, record) else "none"
 
 
 def write_masks(project: Project) -> Iterator[Tally]:
     """Write the regions where training looks for them, a mask a photograph; what is up to date stays.
 
-    One drawing for all photographs becomes the single file FOLDER/roi.png, however many there are; else
-    FOLDER/roi/ mirrors the photographs. A mask of somebody else's that is replaced is kept in
-    FOLDER/.roinspect/replaced/.
+    One drawing for all photographs becomes the single file FOLDER/roi.png, where they are of one size and
+    FOLDER/roi/ holds no masks; else that folder mirrors the photographs. A mask of somebody else's that is
+    replaced is kept in FOLDER/.roinspect/replaced/, and comes back when the drawing is cleared.
 
     Yields:
         After every photograph.
 
     Raises:
-        UserError: the disk refuses, or a region to replace lies in one file with others.
+        UserError: the disk refuses, a region to replace lies in one file with others, or two photographs
+            would share a mask.
     """
-    shared = read_json(project.state / "shared.json")
-    if isinstance(shared, dict) and not count_own(project) and not _has_masks(project):
-        height, width = shared["size_hw"]
-        drawing = read_drawing(shared, (height, width))
-        write_image(project.folder / ONE_FOR_ALL, 255 * render(drawing))
-        project.use_roi(ONE_FOR_ALL)
-        total = len(project.records())
-        yield Tally(total, total, 1)
+    project.forget()
+    if _is_one_for_all(project) and (yield from _write_one(project)):
         return
+    mask_stems(project.records())
     tally = Tally(0, len(project.records()))
     for record in list(project.records().values()):
-        source, own = source_of(project, record), drawing_file(project, record.key)
-        drawn = own if source == "own" else project.state / "shared.json"
-        target, there = _target(project, record), mask_file(project, record)
-        is_file = source == "file" and record.roi_path is None
-        if is_file or (source in ("own", "shared") and there == target and _is_newer(target, drawn)):
-            tally = tally.next()
-        else:
-            mask, remark = mask_of(project, record)
-            if mask is not None:
-                _put_aside(project, there)
-                write_image(target, 255 * mask)
-            tally = tally.next(mask is not None, remark)
+        is_written, remark = _write(project, record)
+        tally = tally.next(is_written, remark)
         yield tally
     if tally.missing < tally.total:
         project.use_roi("roi")
@@ -183,21 +174,35 @@ def write_masks(project: Project) -> Iterator[Tally]:
 def mask_of(project: Project, record: Record) -> tuple[Mask | None, str]:
     """The mask of a photograph; None where nothing is marked, with the reason if there is one to tell."""
     try:
-        mask = render(region(project, record.key).drawing)
+        mask = _pixels(project, record)
     except UserError as error:
         return None, str(error)
-    return (mask, "") if mask.any() else (None, f"{record.key}: no region yet")
+    return (mask, "") if mask.any() else (None, _none_yet(record))
 
 
-def _given(project: Project, record: Record, size_hw: tuple[int, int]) -> tuple[Drawing, Source]:
-    """The region of a photograph that has no drawing of its own."""
-    shared = read_json(project.state / "shared.json")
-    if isinstance(shared, dict):
-        height, width = shared["size_hw"]
-        return scaled(read_drawing(shared, (height, width)), size_hw), "shared"
-    file = mask_file(project, record)
+def _drawing(project: Project, key: str) -> tuple[Drawing | None, Source]:
+    """The drawing that counts on a photograph, at the size that it was drawn at."""
+    own = read_kept(drawing_file(project, key))
+    return (own, "own") if own else (read_kept(shared_file(project)), "shared")
+
+
+def _pixels(project: Project, record: Record) -> Mask:
+    """The mask of a photograph; all zeros where nothing is marked."""
+    size_hw = image_size(record.image_path)
+    drawing, _ = _drawing(project, record.key)
+    if drawing is not None:
+        return render(scaled(drawing, size_hw))
+    mask = _given(project, record, size_hw)
+    return render(Drawing(size_hw)) if mask is None else mask
+
+
+def _given(project: Project, record: Record, size_hw: tuple[int, int]) -> Mask | None:
+    """The mask of a photograph that nobody drew on."""
+    # What was made from a drawing goes with it, but not where that was only damaged, as by a power cut.
+    is_damaged = drawn_in(project, record.key) is not None
+    file = mask_file(project, record) if is_damaged else mask_of_others(project, record)
     if file is None:
-        return Drawing(size_hw), "none"
+        return None
     mask = read_source(file, size_hw)
     if mask.shape != size_hw:
         raise UserError(
@@ -206,50 +211,81 @@ def _given(project: Project, record: Record, size_hw: tuple[int, int]) -> tuple[
             where=file,
             remedy="remove the mask and draw the region here",
         )
-    return from_mask(mask), "file"
+    return mask
 
 
-def drawing_file(project: Project, key: str) -> Path:
-    """Where the drawing of a photograph is kept."""
-    path = project.state / "drawings" / key
-    return path.with_name(path.name + ".json")
+def _write(project: Project, record: Record) -> tuple[bool, str]:
+    """Bring the mask of one photograph up to date; returns whether it was written, and why it is missing."""
+    place, named = mask_place(project, record), record.roi_path
+    with project.lock:
+        source = drawn_in(project, record.key) or (named if named != place else None)
+        if source is None:
+            has_mask = take_back(project, record) or mask_file(project, record) is not None
+            return False, "" if has_mask else _none_yet(record)
+        try:
+            made_from = f"{digest_of(source)} {stamp_of(record.image_path)}"
+            there = masks_there(project, record)
+            written = written_as(project, record.key, place)
+            if written and written.made_from == made_from and there == [place]:
+                return False, ""
+            mask = _pixels(project, record)
+        except UserError as error:
+            return False, str(error)
+        if not mask.any():
+            take_back(project, record)
+            return False, _none_yet(record)
+        in_manifest = own_file(named)
+        if in_manifest and in_manifest in [own_file(one) for one in there if one != place]:
+            raise UserError(
+                "cannot be replaced, as the manifest names it",
+                where=named,
+                remedy="empty its field roi_path in the manifest",
+            )
+        write_mask(project, record.key, place, there, mask, made_from)
+    return True, ""
 
 
-def _target(project: Project, record: Record) -> Path:
-    path = project.folder / "roi" / PurePosixPath(record.key).with_suffix("")
-    return path.with_name(path.name + ".png")
+def _write_one(project: Project) -> Generator[Tally, None, bool]:
+    """Write the shared region as one file for all; returns whether the photographs are of one size."""
+    records = list(project.records().values())
+    tally, sizes = Tally(0, len(records)), set[tuple[int, int]]()
+    for record in records:
+        try:
+            sizes.add(_size(record.image_path, stamp_of(record.image_path)))
+            tally = tally.next()
+        except UserError as error:
+            tally = tally.next(remark=str(error))
+        if tally.done < tally.total:
+            yield tally
+    with project.lock:
+        drawing = shared_drawing(project, min(sizes)) if len(sizes) == 1 else None
+        if drawing is None:
+            return False
+        place = project.folder / ONE_FOR_ALL
+        made_from = f"{digest_of(shared_file(project))} {drawing.size_hw}"
+        written = written_as(project, ONE_FOR_ALL, place)
+        is_current = written is not None and written.made_from == made_from
+        if not is_current:
+            there: list[MaskSource] = [place] if place.is_file() else []
+            write_mask(project, ONE_FOR_ALL, place, there, render(drawing), made_from)
+    project.use_roi(ONE_FOR_ALL)
+    yield tally._replace(written=int(not is_current))
+    return True
 
 
-def _is_newer(file: Path, than: Path) -> bool:
-    try:
-        return file.stat().st_mtime_ns > than.stat().st_mtime_ns
-    except OSError:
+def _is_one_for_all(project: Project) -> bool:
+    """Whether the shared region alone counts, and no mask lies where training would find it first."""
+    if not shared_file(project).is_file() or project.masks() or project.drawn_regions():
         return False
+    records = project.records().values()
+    return all(r.roi_path is None and not drawing_file(project, r.key).is_file() for r in records)
 
 
-def _put_aside(project: Project, mask: MaskSource | None) -> None:
-    """Keep the first mask of somebody else's that is replaced; a later one is ours."""
-    tree, file = project.folder / "roi", own_file(mask)
-    if isinstance(mask, DrawnMask) and file is None and mask.path.is_relative_to(tree):
-        raise UserError(
-            "holds the regions of several photographs, so that of one cannot be replaced",
-            where=mask.path,
-            remedy="make a mask of each with `roinspect roi convert`, and take this file out of roi/",
-        )
-    if file is None or not file.is_relative_to(tree):
-        return
-    aside = project.state / "replaced" / file.relative_to(tree)
-    try:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        if aside.exists():
-            file.unlink()
-        else:
-            os.replace(file, aside)
-    except OSError as error:
-        raise refused(aside, error) from None
+@lru_cache(maxsize=1 << 16)
+def _size(photograph: Path, _stamp: str) -> tuple[int, int]:
+    """Height and width of a photograph, which is read once as long as it is the same."""
+    return image_size(photograph)
 
 
-def _has_masks(project: Project) -> bool:
-    return bool(find_images(project.folder / "roi") or project.drawn_regions()) or any(
-        record.roi_path is not None for record in project.records().values()
-    )
+def _none_yet(record: Record) -> str:
+    return f"{record.key}: no region yet"
