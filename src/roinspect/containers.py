@@ -18,6 +18,9 @@ _EXIF_PREFIX = b"Exif\0\0"
 # In JPEG's compressed data, 0xFF before 0x00 is a plain byte, before D0-D7 a restart, before 0xFF padding.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+MOST_SCANS = 100
+"""Of a JPEG. A decoder goes over the whole picture for each, and one may take 70 bytes: a thousand of them
+hold a processor for a minute. A sequential file has up to 4, a progressive one about 10."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,15 @@ class Container:
         orientation: EXIF orientation, 1 to 8, that is left to apply after decoding.
         has_straight_alpha: a fourth channel is alpha that the stored colours are not multiplied by; any other
             fourth channel is padding, or alpha that the colours hold already.
-        whole: False where the file ends early or a checksum fails.
+        scans: of a JPEG, no further than to one more than `MOST_SCANS`.
+        whole: False where the file ends early, a checksum fails, or it is cut up as no encoder does.
     """
 
     kind: str
     size_hw: tuple[int, int] | None = None
     orientation: int = 1
     has_straight_alpha: bool = False
+    scans: int = 0
     whole: bool = True
 
 
@@ -83,16 +88,20 @@ def _png(data: bytes) -> Container:
 
 
 def _jpeg(data: bytes) -> Container:
-    size_hw, orientation, position = None, 1, 2
+    size_hw, orientation, scans, position = None, 1, 0, 2
     for _ in range(_most_parts(data)):
         match = _JPEG_MARKER.search(data, position)
         if match is None:
             break
         marker, position = data[match.end() - 1], match.end()
         if marker == 0xD9:
-            return Container("JPEG", size_hw, orientation, whole=size_hw is not None)
+            return Container("JPEG", size_hw, orientation, scans=scans, whole=size_hw is not None)
         if marker == 0x01:
             continue
+        if marker == 0xDA:
+            scans += 1
+            if scans > MOST_SCANS:
+                break
         (length,) = struct.unpack_from(">H", data, position)
         segment = data[position + 2 : position + length]
         if marker in _JPEG_FRAMES:
@@ -100,7 +109,7 @@ def _jpeg(data: bytes) -> Container:
         elif marker == 0xE1 and segment.startswith(_EXIF_PREFIX):
             orientation = _orientation(segment)
         position += length
-    return Container("JPEG", size_hw, orientation, whole=False)
+    return Container("JPEG", size_hw, orientation, scans=scans, whole=False)
 
 
 def _webp(data: bytes) -> Container:

@@ -33,6 +33,7 @@ from roinspect.deploy.server.service import Service
 from roinspect.deploy.server.settings import ServeSettings
 from roinspect.deploy.sinks import FolderSink
 from roinspect.deploy.spool import Spool
+from roinspect.errors import UserError
 from roinspect.inspector import Inspector
 from roinspect.pixels import read_image
 
@@ -115,6 +116,22 @@ def test_models_go_by_name(make_client: Callable[..., TestClient]) -> None:
         assert client.post("/inspect", params={"model": name}, content=png(1)).status_code == 404
 
 
+def test_a_version_goes_by_name_as_well(client: TestClient) -> None:
+    told = client.get("/v2/models/a").json()
+    (version,) = told["versions"]
+    route, body = f"/v2/models/a/versions/{version}", {"inputs": [tensor(1, [0] * 288)]}
+    assert client.get(route).json() == told
+    assert client.get(f"{route}/ready").json() == {"name": "a", "ready": True}
+    assert client.post(f"{route}/infer", json=body).json()["model_version"] == version
+    for other in ("/v2/models/a/versions/1", f"/v2/models/b/versions/{version}"):
+        for answer in (
+            client.get(other),
+            client.get(f"{other}/ready"),
+            client.post(f"{other}/infer", json=body),
+        ):
+            assert answer.status_code == 404 and "there is " in answer.json()["error"]
+
+
 def test_no_image_is_one_line_and_a_row(client: TestClient) -> None:
     for body in (b"", b"no image", png(1)[:-20]):
         answer = client.post("/inspect", content=body, headers={"X-Part-Id": "9"})
@@ -163,6 +180,21 @@ def test_a_form_holds_a_file_and_known_fields_once(client: TestClient) -> None:
     assert both.status_code == 422
 
 
+@pytest.mark.parametrize("part", ["A-1", "Teil-ü", "件号", 200 * "ß"])
+@pytest.mark.parametrize("route", ["/inspect", "/v2/models/a/infer"])
+def test_a_part_id_is_utf_8_or_latin_1(
+    client: TestClient, caplog: pytest.LogCaptureFixture, part: str, route: str
+) -> None:
+    body = png(1) if route == "/inspect" else json.dumps({"inputs": [tensor(1, [0] * 288)]}).encode()
+    encodings = ["utf-8"] if "件" in part else ["utf-8", "latin-1"]
+    with caplog.at_level(logging.INFO, "roinspect"):
+        for encoding in encodings:
+            headers = {b"X-Part-Id": part.encode(encoding)}
+            assert client.post(route, content=body, headers=headers).status_code == 200
+    told = [record.fields for record in caplog.records if record.getMessage() == "inspected"]
+    assert [fields["part_id"] for fields in told] == [part] * len(encodings)
+
+
 @pytest.mark.parametrize("length", ["", "-1", "0", "1e3", "\xb2", "9" * 5000, "0" * 19 + "1" + "9" * 5000])
 def test_a_length_that_is_none_is_told(client: TestClient, length: str) -> None:
     headers = {b"Inference-Header-Content-Length": length.encode("latin-1")}
@@ -174,15 +206,10 @@ def test_a_length_that_is_none_is_told(client: TestClient, length: str) -> None:
     "outputs", [None, "", 0, False, {}, "pred_score", [None], [{"name": ["pred_score"]}]]
 )
 def test_outputs_are_a_list_of_names(client: TestClient, outputs: Any) -> None:
-    tensor = {
-        "name": "image",
-        "datatype": "UINT8",
-        "shape": [1, *SIZE, 3],
-        "data": [0] * (SIZE[0] * SIZE[1] * 3),
-    }
-    answer = client.post("/v2/models/a/infer", json={"inputs": [tensor], "outputs": outputs})
+    sent = tensor(1, [0] * 288)
+    answer = client.post("/v2/models/a/infer", json={"inputs": [sent], "outputs": outputs})
     assert answer.status_code == 422 and answer.json()["error"].startswith("outputs: ")
-    assert client.post("/v2/models/a/infer", json={"inputs": [tensor], "outputs": []}).status_code == 200
+    assert client.post("/v2/models/a/infer", json={"inputs": [sent], "outputs": []}).status_code == 200
 
 
 class Held:
@@ -230,10 +257,49 @@ def test_a_deadline_ends_the_wait_and_spares_the_network(make_client: Callable[.
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: client.post("/inspect", content=png(1)), range(2)))
     assert [answer.status_code for answer in answers] == [504, 504]
+    # Neither keeps a place, or its body.
+    assert (
+        counted(client, "roinspect_requests_waiting") == counted(client, "roinspect_requests_in_flight ") == 0
+    )
     held.go.set()
     assert client.post("/inspect", content=png(1)).status_code == 200
     # The empty image at the start, the one in the network when time was up, and the last: one waited in vain.
     assert held.batches == [1, 1, 1]
+
+
+def tensor(count: int, data: Any, **more: Any) -> dict[str, Any]:
+    return {"name": "image", "datatype": "UINT8", "shape": [count, *SIZE, 3], "data": data} | more
+
+
+def test_many_images_are_left_at_their_deadline(make_client: Callable[..., TestClient]) -> None:
+    def slow(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        time.sleep(0.05)
+        return brightness(images)
+
+    client = make_client(slow, deadline_s=0.6, workers=1)
+    many = tensor(100, np.zeros((100, *SIZE, 3), int).tolist())
+    assert client.post("/v2/models/a/infer", json={"inputs": [many]}).status_code == 504
+    # 100 images would keep the only thread for 5 s.
+    assert client.post("/inspect", content=png(1)).status_code == 200
+
+
+def test_long_requests_are_read_one_by_one_until_their_deadline(
+    make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, inside, most = make_client(deadline_s=0.4), [], []
+
+    def slow(*_: object) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.5)
+        inside.pop()
+        raise UserError("is read")
+
+    monkeypatch.setattr("roinspect.deploy.server.service.read_request", slow)
+    with ThreadPoolExecutor(3) as pool:
+        bodies = [bytes(100_000)] * 3
+        answers = list(pool.map(lambda body: client.post("/v2/models/a/infer", content=body), bodies))
+    assert sorted(answer.status_code for answer in answers) == [422, 504, 504] and most == [1]
 
 
 def test_what_waits_goes_in_batches(make_client: Callable[..., TestClient]) -> None:
@@ -260,6 +326,27 @@ def test_a_bad_image_does_not_spoil_its_batch(make_client: Callable[..., TestCli
         answers = list(pool.map(lambda body: client.post("/inspect", content=body), bodies))
     assert [answer.status_code for answer in answers] == [200, 422, 200, 422, 200]
     assert [answers[n].json()["pred_score"] for n in (0, 2, 4)] == pytest.approx([0.2, 0.4, 0.6])
+
+
+def test_a_look_that_fails_is_not_the_last(
+    make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = iter([OSError("gone"), UserError("half")])
+
+    def refresh(model: Model) -> bool:
+        for error in looks:
+            raise error
+        return True
+
+    client = make_client(poll_s=0.01)
+    monkeypatch.setattr(Model, "refresh", refresh)
+    until = time.monotonic() + 10
+    while not counted(client, 'roinspect_model_reloads_total{model="a",result="loaded"}'):
+        assert time.monotonic() < until
+    assert counted(client, 'roinspect_model_reloads_total{model="a",result="failed"}') == 2
+    failed = [record for record in caplog.records if "the former model goes on" in record.getMessage()]
+    # A fault that the user can mend needs no traceback; any other is ours to find.
+    assert [bool(record.exc_info) for record in failed] == [True, False]
 
 
 def test_a_model_that_fails_is_a_500_and_the_next_is_answered(make_client: Callable[..., TestClient]) -> None:
@@ -321,6 +408,7 @@ def test_a_full_disk_is_told_before_a_verdict_is(
         patch.setattr("roinspect.deploy.spool.os.fsync", full)
         answer = client.post("/inspect", content=png(1))
     assert answer.status_code == 503 and "pred_score" not in answer.json()
+    assert not list(tmp_path.glob("spool/.*.part")), "fills the disk further"
     assert client.post("/inspect", content=png(1)).status_code == 200
 
 

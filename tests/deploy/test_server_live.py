@@ -101,6 +101,8 @@ def test_triton_s_client_works_unchanged(server: Server, bundle: Path, is_binary
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("part")
     assert client.get_server_metadata()["name"] == "roinspect"
     told = client.get_model_metadata("part")
+    (version,) = told["versions"]
+    assert client.is_model_ready("part", version) and not client.is_model_ready("part", "1")
     assert told["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 64, 96, 3]}]
     tensor = triton.InferInput("image", [3, 64, 96, 3], "UINT8")
     tensor.set_data_from_numpy(PIXELS, binary_data=is_binary)
@@ -108,7 +110,7 @@ def test_triton_s_client_works_unchanged(server: Server, bundle: Path, is_binary
     inspector = Inspector.load(bundle, threads=1)
     verdicts = [inspector.inspect(pixels) for pixels in PIXELS]
     for outputs in (wanted, None):
-        found = client.infer("part", [tensor], outputs=outputs, request_id="7")
+        found = client.infer("part", [tensor], version, outputs=outputs, request_id="7")
         assert found.get_response()["id"] == "7"
         scores = found.as_numpy("pred_score")
         assert scores.dtype == np.float32
@@ -222,6 +224,26 @@ def test_a_bundle_that_is_none_is_one_line(tmp_path: Path) -> None:
 
     assert main(["serve", str(tmp_path / "none")]) == 2
     assert main(["serve", str(tmp_path), "--queue", "0"]) == 2
+
+
+def test_an_address_that_is_not_to_be_had_is_one_line(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roinspect.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for words in (
+            ["--port", "99999"],
+            ["--port", str(taken.getsockname()[1])],
+            ["--port", "0", "--host", "no.such.host.invalid"],
+            ["--port", "0", "--host", ".."],
+        ):
+            assert main(["serve", str(bundle), *words]) == 2
+            line = capsys.readouterr().err
+            assert "cannot be listened on (" in line and line.count("\n") == 1
 
 
 @pytest.mark.skipif(not SCHEMATHESIS.exists(), reason="needs schemathesis")

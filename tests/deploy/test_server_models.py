@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from roinspect import UserError
 from roinspect.bundle import Threshold, replace_threshold
 from roinspect.deploy.export import export
 from roinspect.deploy.server.app import create_app
-from roinspect.deploy.server.models import Model, named
+from roinspect.deploy.server.models import Model, fingerprint, named
 from roinspect.deploy.server.service import Service
 from roinspect.deploy.server.settings import ServeSettings
 from roinspect.exported import graph_file
@@ -114,6 +115,34 @@ def test_answers_go_on_while_the_bundle_changes(place: Path, pair: tuple[Path, P
     assert found == {np.float32(score) for score in expected}
     assert 'roinspect_model_reloads_total{model="part",result="loaded"} 1.0' in text
     assert 'roinspect_model_stale{model="part"} 0.0' in text
+
+
+def test_a_look_at_a_bundle_that_is_being_removed_sees_what_is_left(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def too_late(path: str) -> object:
+        if Path(path) != place:
+            monkeypatch.undo()
+            shutil.rmtree(place)
+        return scandir(path)
+
+    whole = fingerprint(place)
+    monkeypatch.setattr(os, "scandir", too_late)
+    assert fingerprint(place) < whole
+    assert not fingerprint(place)
+
+
+def test_without_room_for_a_copy_the_former_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model("part", place)
+    first = score(model)
+    replace_threshold(place, Threshold(first / 2, "chosen"))
+    assert not model.refresh()
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "none"))
+    with pytest.raises(UserError, match="temporary folder"):
+        model.refresh()
+    assert model.is_stale and score(model) == first
 
 
 def test_names_come_from_folders_or_are_given() -> None:

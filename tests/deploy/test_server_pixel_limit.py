@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from roinspect.containers import identify
 from roinspect.deploy.server.pixel_limit import check_pixels, claimed_pixels
 from roinspect.errors import UserError
+from roinspect.pixels import read_image
 
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".bmp": "BMP", ".webp": "WebP", ".tif": "TIFF"}
 
@@ -65,6 +66,25 @@ def test_tiles_count_as_well() -> None:
 def test_a_size_that_is_hidden_is_refused() -> None:
     with pytest.raises(UserError, match="does not tell its size"):
         check_pixels(b"II*\0" + bytes(20), 1000)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_real_files_have_few_scans(suffix: str) -> None:
+    for options in ((), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1) if suffix == ".jpg" else ()):
+        check_pixels(encoded(suffix, (300, 400), *options), 120_000)
+
+
+def test_a_picture_drawn_a_thousand_times_is_refused() -> None:
+    data = encoded(".jpg", (30, 40), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    for more, is_whole in ((80, True), (1000, False)):
+        bomb = data[:-2] + more * last + data[-2:]
+        found = identify(bomb)
+        assert found is not None and found.whole == is_whole
+    with pytest.raises(UserError, match="more than 100 scans"):
+        check_pixels(bomb, 50_000_000)
+    with pytest.raises(UserError):
+        read_image(bomb)
 
 
 CHUNK = struct.pack(">I", 0) + b"tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))

@@ -10,14 +10,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roinspect.deploy.sinks import FolderSink, MqttSink, ReceiverAwayError, WebhookSink, open_sink, sink_name
+from roinspect.deploy.durable import write_durably
+from roinspect.deploy.sinks import (
+    WEBHOOK_TOKEN,
+    FolderSink,
+    MqttSink,
+    ReceiverAwayError,
+    WebhookSink,
+    open_sink,
+    sink_name,
+)
 from roinspect.deploy.spool import Spool
 from roinspect.errors import UserError
 
@@ -42,14 +53,18 @@ def wait_for(is_so: Callable[[], bool], seconds: float = 10) -> None:
 
 
 @contextmanager
-def receiver(port: int, answer: Callable[[str], int]) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """A web server that takes what `answer` says 200 to, by id."""
+def receiver(
+    port: int, answer: Callable[[str], int], sent: list[Message] | None = None
+) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """A web server that takes what `answer` says 200 to, by id, and notes the headers that were sent."""
     taken: list[tuple[str, dict[str, Any]]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             status = answer(body["id"])
+            if sent is not None:
+                sent.append(self.headers)
             if status == 200:
                 taken.append((self.headers["Idempotency-Key"], body))
             self.send_response(status)
@@ -177,9 +192,9 @@ def test_a_kill_loses_nothing_that_was_put(tmp_path: Path) -> None:
 
 
 @contextmanager
-def broker(port: int, folder: Path) -> Iterator[None]:
+def broker(port: int, folder: Path, *, anonymous: str = "true") -> Iterator[None]:
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {anonymous}\n")
     assert MOSQUITTO is not None
     process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
@@ -226,6 +241,90 @@ def test_a_real_broker_gets_each_once_it_is_there(tmp_path: Path) -> None:
     once = {row["id"]: row for row in taken}
     assert list(once.values()) == sorted(sent, key=lambda row: list(once).index(row["id"]))
     assert len(once) == len(sent)
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto, Debian's package of that name")
+def test_a_broker_s_refusal_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("paho.mqtt.client")
+    port = free_port()
+    sink = open_sink(f"mqtt://user:secret@127.0.0.1:{port}/line")
+    with broker(port, tmp_path, anonymous="false"), pytest.raises(ReceiverAwayError) as told:
+        sink.deliver("a", b"{}")
+    assert "refuses: Not authorized" in str(told.value) and "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("user", "token", "header"),
+    [
+        ("", None, None),
+        ("", "t0ken", "Bearer t0ken"),
+        ("", "t0ken\n", "Bearer t0ken"),
+        ("me:s%40cr%C3%BC@", None, "Basic bWU6c0BjcsO8"),
+        ("me@", None, "Basic bWU6"),
+    ],
+)
+def test_a_webhook_is_told_who_sends(
+    monkeypatch: pytest.MonkeyPatch, user: str, token: str | None, header: str | None
+) -> None:
+    if token is not None:
+        monkeypatch.setenv(WEBHOOK_TOKEN, token)
+    port, sent = free_port(), []
+    with receiver(port, lambda key: 200, sent) as taken:
+        open_sink(f"http://{user}127.0.0.1:{port}/in").deliver("a", b'{"id": "a"}')
+    assert taken and [headers["Authorization"] for headers in sent] == [header]
+    with pytest.raises(ReceiverAwayError) as told:
+        open_sink(f"http://{user}127.0.0.1:{port}/in").deliver("a", b"{}")
+    assert "me" not in str(told.value) and "t0ken" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "token"),
+    [
+        ("http://host/prüf", None),
+        ("http://host/x y", None),
+        ("http://host/x\n", None),
+        ("http://me:s3cret@host/", "s3cret"),
+        ("http://host/", "s3cret s3cret"),
+        ("http://host/", "s3cretü"),
+    ],
+)
+def test_what_http_cannot_send_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, address: str, token: str | None
+) -> None:
+    if token is not None:
+        monkeypatch.setenv(WEBHOOK_TOKEN, token)
+    with pytest.raises(UserError) as told:
+        open_sink(address)
+    assert "s3cret" not in str(told.value)
+
+
+def test_a_full_disk_leaves_nothing_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("roinspect.deploy.durable.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_durably(tmp_path / "a.json", b"{}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_spool_that_is_removed_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    folder, sink = tmp_path / "spool", FolderSink(tmp_path / "out")
+    spool = Spool(folder, sink, first_wait_s=0.02)
+    lost, *kept = rows(9)
+    spool.put(lost)
+    shutil.rmtree(folder)
+    assert spool.pending == 0
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(spool.put, kept))
+    assert spool.pending == 8
+    with pytest.raises(UserError, match="another --spool"):
+        Spool(folder, sink)
+    (tmp_path / "out").unlink()
+    wait_for(lambda: spool.pending == 0)
+    spool.close()
+    assert {file.stem for file in (tmp_path / "out").iterdir()} == {row["id"] for row in kept}
 
 
 def test_receivers_go_by_word(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,11 +16,17 @@ def write_durably(file: Path, content: bytes) -> None:
         OSError: the disk refuses.
     """
     partial = file.with_name(f".{file.name}.part")
-    with partial.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(partial, file)
+    try:
+        with partial.open("wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(partial, file)
+    except OSError:
+        # What a full disk took of it must not fill the disk.
+        with suppress(OSError):
+            partial.unlink()
+        raise
     if os.name == "posix":
         # The new name is a change of its folder; Windows has no such call and needs none.
         folder = os.open(file.parent, os.O_RDONLY)

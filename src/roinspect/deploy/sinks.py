@@ -6,8 +6,10 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -16,6 +18,7 @@ from roinspect.errors import UserError
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
+    from paho.mqtt.reasoncodes import ReasonCode
 
 WEBHOOK_TOKEN = "ROINSPECT_WEBHOOK_TOKEN"
 """Environment variable: sent to webhooks as `Authorization: Bearer`."""
@@ -51,12 +54,14 @@ class Sink(Protocol):
 
 
 def open_sink(target: str) -> Sink:
-    """A receiver from a word: ``folder:PATH``, ``http(s)://...``, or ``mqtt(s)://[USER:PASSWORD@]HOST[:PORT]/TOPIC``.
+    """A receiver from a word: ``folder:PATH``, or ``SCHEME://[USER:PASSWORD@]HOST[:PORT]/PATH-OR-TOPIC``.
+
+    The scheme is http, https, mqtt or mqtts.
 
     Connects to nothing yet: a receiver may be away.
 
     Raises:
-        UserError: it is none of these, or MQTT is wanted and paho-mqtt is not installed.
+        UserError: it is none of these, cannot be sent to, or wants paho-mqtt, which is not installed.
     """
     if target.startswith("folder:") and target != "folder:":
         return FolderSink(Path(target.removeprefix("folder:")))
@@ -125,16 +130,27 @@ class WebhookSink:
 
     Delivered is what is answered 2xx, or 409: the receiver has it already. 408, 425, 429 and 5xx are tried
     again; any other answer is a refusal.
+
+    Args:
+        address: a user and a password in it are sent as `Authorization: Basic`.
+
+    Raises:
+        UserError: the address or the token holds what HTTP cannot send, or there are a user and a token.
     """
 
     def __init__(self, address: str) -> None:
-        self._address, parts = address, urlsplit(address)
+        parts = urlsplit(address)
         # Without user, password and query: these may be secret.
         self._where = f"{parts.scheme}://{parts.hostname}{parts.path}"
+        if not _is_sendable(address):
+            raise UserError(
+                "holds a space or a letter outside ASCII",
+                where=self._where,
+                remedy="write %20 for a space, and others percent-encoded too",
+            )
+        self._address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._opener = urllib.request.build_opener(_NoRedirect)
-        self._headers = {"Content-Type": "application/json"}
-        if token := os.environ.get(WEBHOOK_TOKEN):
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._headers = {"Content-Type": "application/json"} | self._authorization(parts)
 
     def deliver(self, key: str, body: bytes) -> None:
         """As `Sink.deliver`."""
@@ -156,6 +172,25 @@ class WebhookSink:
 
     def close(self) -> None:
         """As `Sink.close`."""
+
+    def _authorization(self, parts: SplitResult) -> dict[str, str]:
+        token = os.environ.get(WEBHOOK_TOKEN, "").strip()
+        if not _is_sendable(token):
+            raise UserError("holds a space or a letter outside ASCII", where=WEBHOOK_TOKEN)
+        if parts.username is None:
+            return {"Authorization": f"Bearer {token}"} if token else {}
+        if token:
+            raise UserError(
+                f"the address names a user, and {WEBHOOK_TOKEN} is set as well",
+                where=self._where,
+                remedy="keep one of them",
+            )
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return {"Authorization": f"Basic {b64encode(user.encode()).decode()}"}
+
+
+def _is_sendable(text: str) -> bool:
+    return all("!" <= letter <= "~" for letter in text)
 
 
 class MqttSink:
@@ -216,6 +251,18 @@ class MqttSink:
             client.username_pw_set(unquote(self._address.username), unquote(self._address.password or ""))
         if is_secret:
             client.tls_set()
+        answers: SimpleQueue[ReasonCode] = SimpleQueue()
+        client.on_connect = lambda client, data, flags, reason, properties: answers.put(reason)
         client.connect(self._address.hostname or "", self._address.port or (8883 if is_secret else 1883))
         client.loop_start()
-        return client
+        try:
+            reason = answers.get(timeout=_SECONDS)
+        except Empty:
+            refusal = "the broker does not answer"
+        else:
+            if not reason.is_failure:
+                return client
+            refusal = f"the broker refuses: {reason}"
+        client.disconnect()
+        client.loop_stop()
+        raise ReceiverAwayError(f"{self._where}: {refusal}")

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from roinspect.deploy.durable import lock, write_durably
 from roinspect.deploy.sinks import ResultRefusedError, Sink
@@ -42,18 +42,13 @@ class Spool:
 
     def __init__(self, folder: Path, sink: Sink, *, first_wait_s: float = 1.0) -> None:
         self._folder, self._sink, self._first_wait = folder, sink, first_wait_s
-        self._lock = threading.Lock()
+        self._held: IO[bytes] | None = None
+        self._taking = threading.Lock()
         self._news, self._stop = threading.Event(), threading.Event()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._held = (folder / ".lock").open("ab")
-            if not lock(self._held):
-                self._held.close()
-                raise UserError("another server has it", where=folder, remedy="choose another --spool")
+            self._take()
             for rest in folder.glob(".*.part"):
                 rest.unlink(missing_ok=True)
-            self._pending = len(self._waiting())
-            self._refused = sum(1 for _ in (folder / "refused").glob("*.json"))
         except OSError as error:
             raise _cannot(folder, error) from None
         self._thread = threading.Thread(target=self._deliver_all, name="roinspect-spool", daemon=True)
@@ -62,12 +57,12 @@ class Spool:
     @property
     def pending(self) -> int:
         """Results that wait."""
-        return self._pending
+        return _count(self._folder)
 
     @property
     def refused(self) -> int:
         """Results that the receiver would not have."""
-        return self._refused
+        return _count(self._folder / "refused")
 
     def put(self, row: Mapping[str, Any]) -> None:
         """Keep a result; it is on the disk when this returns.
@@ -78,24 +73,44 @@ class Spool:
         Raises:
             UserError: the disk refuses.
         """
-        file = self._folder / f"{time.time_ns():020}-{row['id']}.json"
+        file, body = self._folder / f"{time.time_ns():020}-{row['id']}.json", json.dumps(row).encode()
         try:
-            write_durably(file, json.dumps(row).encode())
+            try:
+                write_durably(file, body)
+            except FileNotFoundError:
+                # Somebody has removed the folder.
+                self._take()
+                write_durably(file, body)
         except OSError as error:
             raise _cannot(self._folder, error) from None
-        self._count(pending=1)
         self._news.set()
 
     def close(self, *, wait_s: float = 2.0) -> None:
         """Deliver for so long what waits, then stop; the rest stays on the disk for the next process."""
         until = time.monotonic() + wait_s
-        while self._pending and time.monotonic() < until and self._thread.is_alive():
+        while self.pending and time.monotonic() < until and self._thread.is_alive():
             time.sleep(0.02)
         self._stop.set()
         self._news.set()
         self._thread.join(timeout=15)
         self._sink.close()
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
+
+    def _take(self) -> None:
+        """Make the folder if it is missing, and hold it for this process."""
+        file = self._folder / ".lock"
+        with self._taking:
+            if self._held is not None and file.exists():
+                return
+            self._folder.mkdir(parents=True, exist_ok=True)
+            held = file.open("ab")
+            if not lock(held):
+                held.close()
+                raise UserError("another server has it", where=self._folder, remedy="choose another --spool")
+            if self._held is not None:
+                self._held.close()
+            self._held = held
 
     def _deliver_all(self) -> None:
         wait = self._first_wait
@@ -109,7 +124,7 @@ class Spool:
                     wait = self._first_wait
             except Exception as error:
                 # Away, the disk, or a fault in a sink: whatever it is, what comes later must not be lost.
-                log.warning(f"results wait: {error}", extra={"fields": {"spooled": self._pending}})
+                log.warning(f"results wait: {error}", extra={"fields": {"spooled": self.pending}})
                 self._stop.wait(wait)
                 wait = min(2 * wait, _LONGEST_WAIT_S)
             else:
@@ -124,18 +139,19 @@ class Spool:
             log.error(f"a result is refused: {error}", extra={"fields": {"id": key}})
             (self._folder / "refused").mkdir(exist_ok=True)
             os.replace(file, self._folder / "refused" / file.name)
-            self._count(pending=-1, refused=1)
         else:
-            file.unlink()
-            self._count(pending=-1)
+            file.unlink(missing_ok=True)
 
     def _waiting(self) -> list[Path]:
         return sorted(self._folder.glob("*.json"))
 
-    def _count(self, *, pending: int, refused: int = 0) -> None:
-        with self._lock:
-            self._pending += pending
-            self._refused += refused
+
+def _count(folder: Path) -> int:
+    """Results in a folder; 0 where it is missing or cannot be read."""
+    try:
+        return sum(1 for file in folder.iterdir() if file.suffix == ".json")
+    except OSError:
+        return 0
 
 
 def _cannot(folder: Path, error: OSError) -> UserError:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -25,7 +25,7 @@ from roinspect.deploy.server.access import OPEN, ApiKey
 from roinspect.deploy.server.body import parse_form, read_body
 from roinspect.deploy.server.counted import Counted
 from roinspect.deploy.server.models import Loaded, Model
-from roinspect.deploy.server.protocol import HEADER_LENGTH, metadata, read_request, write_response
+from roinspect.deploy.server.protocol import HEADER_LENGTH, json_length, metadata, write_response
 from roinspect.deploy.server.service import Service
 from roinspect.errors import UserError
 from roinspect.evaluation.overlay import overlay as draw_overlay
@@ -84,7 +84,7 @@ def _add_inspection(app: FastAPI, service: Service) -> None:
             body = await read_body(request, service.settings.max_body, until)
             form = await parse_form(request, body)
             asked = service.model(form.fields.get("model", model))
-            part_id = _part_id(request.headers.get("x-part-id", ""))
+            part_id = _part_id(_sent_part_id(request))
             part_id = _part_id(form.fields.get("part_id", part_id))
 
             def finish(loaded: Loaded, verdicts: list[Verdict]) -> dict[str, Any]:
@@ -92,6 +92,15 @@ def _add_inspection(app: FastAPI, service: Service) -> None:
 
             row = await service.inspect(asked, [form.image], until, finish)
         return JSONResponse(row, 422 if "error" in row else 200)
+
+
+def _sent_part_id(request: Request) -> str:
+    """The header's: senders write UTF-8 or Latin-1, and a header does not say which."""
+    sent = request.headers.get("x-part-id", "").encode("latin-1")
+    try:
+        return sent.decode()
+    except UnicodeDecodeError:
+        return sent.decode("latin-1")
 
 
 def _part_id(given: str) -> str:
@@ -145,27 +154,39 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         """The server's name and version."""
         return {"name": "roinspect", "version": __version__, "extensions": ["binary_tensor_data"]}
 
-    @app.get("/v2/models/{name}", responses=openapi.NO_MODEL)
-    async def model(name: str) -> dict[str, Any]:
+    async def named(name: str) -> Model:
+        return service.model(name)
+
+    async def versioned(name: str, version: str) -> Model:
+        return service.model(name, version)
+
+    _add_model(app, service, "/v2/models/{name}", Depends(named))
+    _add_model(app, service, "/v2/models/{name}/versions/{version}", Depends(versioned))
+
+
+def _add_model(app: FastAPI, service: Service, route: str, found: Any) -> None:
+    """The routes of a model that FastAPI finds by what the route names."""
+
+    @app.get(route, responses=openapi.NO_MODEL)
+    async def model(asked: Model = found) -> dict[str, Any]:
         """A model's inputs and outputs."""
-        loaded = service.model(name).loaded
-        return metadata(name, loaded.version, loaded.inspector.bundle)
+        loaded = asked.loaded
+        return metadata(asked.name, loaded.version, loaded.inspector.bundle)
 
-    @app.get("/v2/models/{name}/ready", responses=openapi.NO_MODEL)
-    async def model_ready(name: str) -> dict[str, Any]:
+    @app.get(f"{route}/ready", responses=openapi.NO_MODEL)
+    async def model_ready(asked: Model = found) -> dict[str, Any]:
         """Whether a model can answer."""
-        return {"name": service.model(name).name, "ready": service.is_ready}
+        return {"name": asked.name, "ready": service.is_ready}
 
-    @app.post("/v2/models/{name}/infer", responses=openapi.INFERRED, openapi_extra=openapi.INFER_BODY)
-    async def infer(name: str, request: Request) -> Response:
+    @app.post(f"{route}/infer", responses=openapi.INFERRED, openapi_extra=openapi.INFER_BODY)
+    async def infer(request: Request, asked: Model = found) -> Response:
         """Inspect images that were resized already, as tensors in JSON or in bytes behind it."""
         until = asyncio.get_running_loop().time() + service.settings.deadline_s
-        asked = service.model(name)
         with service.slot():
             body = await read_body(request, service.settings.max_body, until)
-            size_hw, length = asked.loaded.inspector.bundle.size_hw, request.headers.get(HEADER_LENGTH)
-            part_id = _part_id(request.headers.get("x-part-id", ""))
-            wanted = await run_in_threadpool(read_request, body, length, size_hw)
+            length = json_length(body, request.headers.get(HEADER_LENGTH))
+            part_id = _part_id(_sent_part_id(request))
+            wanted = await service.read(body, length, asked.loaded.inspector.bundle.size_hw, until)
 
             def finish(loaded: Loaded, verdicts: list[Verdict]) -> Response:
                 for verdict in verdicts:
@@ -179,7 +200,7 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
                     "anomaly_map": np.stack(maps)[:, None],  # type: ignore[arg-type]
                     "is_defect": np.array([verdict.is_defect for verdict in verdicts], np.bool_),
                 }
-                content, headers = write_response(wanted, name, loaded.version, tensors)
+                content, headers = write_response(wanted, asked.name, loaded.version, tensors)
                 return Response(content, headers=headers)
 
             return await service.inspect(asked, list(wanted.images), until, finish)

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,10 @@ from roinspect.inspector import Inspector, Source, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Images of one request, and what is made of their verdicts in the thread that inspected them."""
+    """Images of one request, and what is made of their verdicts in the thread that inspected them.
+
+    The answer can be cancelled until its verdicts are complete; from then on it comes.
+    """
 
     images: Sequence[Source]
     finish: Callable[[Loaded, list[Verdict]], Any]
@@ -65,10 +68,11 @@ class Line:
         return self._is_open and all(thread.is_alive() for thread in self._threads)
 
     def submit(self, work: Work) -> Future[Any]:
-        """Queue images; one whose answer is cancelled before a thread takes it is not inspected."""
+        """Queue images; those whose answer is cancelled leave at once, and are inspected no further."""
         with self._changed:
             self._waiting.append(work)
             self._changed.notify()
+        work.answer.add_done_callback(self._leave)
         return work.answer
 
     def close(self) -> None:
@@ -79,11 +83,14 @@ class Line:
         for thread in self._threads:
             thread.join()
 
+    def _leave(self, answer: Future[Any]) -> None:
+        if answer.cancelled():
+            with self._changed:
+                self._waiting = deque(work for work in self._waiting if work.answer is not answer)
+
     def _work(self) -> None:
         while batch := self._next_batch():
-            # A request that has met its deadline is not worth the network's time.
-            if wanted := [work for work in batch if work.answer.set_running_or_notify_cancel()]:
-                self._answer(wanted)
+            self._answer([work for work in batch if not work.answer.cancelled()])
 
     def _next_batch(self) -> list[Work]:
         """The next requests that fit into one batch, at least one; none when closed and empty."""
@@ -110,22 +117,32 @@ class Line:
         loaded, start = self.model.loaded, time.perf_counter()
         try:
             images = [image for work in batch for image in work.images]
-            verdicts = iter(inspect_all(loaded.inspector, images, self._settings))
+            coming = inspect_all(loaded.inspector, images, self._settings)
+            verdicts: list[Verdict] = []
+            while len(verdicts) < len(images):
+                # A request that has met its deadline is not worth the network's time.
+                if all(work.answer.cancelled() for work in batch):
+                    return
+                verdicts.append(next(coming))
             self._observe(len(images), time.perf_counter() - start)
         except Exception as error:
             for work in batch:
-                work.answer.set_exception(error)
+                if work.answer.set_running_or_notify_cancel():
+                    work.answer.set_exception(error)
             return
+        found = iter(verdicts)
         for work in batch:
-            own = [next(verdicts) for _ in work.images]
+            own = [next(found) for _ in work.images]
+            if not work.answer.set_running_or_notify_cancel():
+                continue
             try:
                 work.answer.set_result(work.finish(loaded, own))
             except Exception as error:
                 work.answer.set_exception(error)
 
 
-def inspect_all(inspector: Inspector, images: Sequence[Source], settings: ServeSettings) -> list[Verdict]:
-    """Verdicts in order; an image that is too large or cannot be read gets one that says so."""
+def inspect_all(inspector: Inspector, images: Sequence[Source], settings: ServeSettings) -> Iterator[Verdict]:
+    """Verdicts in order, as they come; an image that is too large or cannot be read gets one that says so."""
     refused = [_refusal(inspector, image, settings.max_pixels) for image in images]
     allowed = [image for image, verdict in zip(images, refused, strict=True) if verdict is None]
     if len(allowed) == 1:
@@ -133,7 +150,8 @@ def inspect_all(inspector: Inspector, images: Sequence[Source], settings: ServeS
         found = iter([_inspect(inspector, allowed[0])])
     else:
         found = inspector.inspect_many(allowed, batch_size=settings.batch)
-    return [verdict or next(found) for verdict in refused]
+    for verdict in refused:
+        yield verdict or next(found)
 
 
 def _inspect(inspector: Inspector, image: Source) -> Verdict:

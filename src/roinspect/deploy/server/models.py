@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -101,35 +102,37 @@ def named(bundles: Sequence[str]) -> dict[str, Path]:
 def fingerprint(path: Path) -> Fingerprint:
     """Tells one state of a bundle's files from another without reading them."""
     states = set()
-    for file in path.rglob("*"):
-        try:
-            state = file.stat()
-        except OSError:
-            continue
-        states.add((str(file), state.st_ino, state.st_size, state.st_mtime_ns))
+    # Unlike rglob, a walk goes on where a folder is taken away under it.
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            file = Path(folder) / name
+            try:
+                state = file.stat()
+            except OSError:
+                continue
+            states.add((str(file), state.st_ino, state.st_size, state.st_mtime_ns))
     return frozenset(states)
 
 
 def _load_copy(path: Path, load: Load) -> Loaded:
     # From a copy: its checksums refuse a mixture of two states, and a file that is written over in place,
     # which an engine may have mapped into memory, cannot change the network that answers.
-    with tempfile.TemporaryDirectory(prefix="roinspect-") as scratch:
-        copy = Path(scratch) / "bundle"
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="roinspect-") as scratch:
+            copy = Path(scratch) / "bundle"
             shutil.copytree(path, copy, ignore=shutil.ignore_patterns("*.tmp"))
             inspector = load(copy)
             version = hashlib.sha256((copy / "bundle.json").read_bytes()).hexdigest()[:12]
             inspector.inspect(np.zeros((*inspector.bundle.size_hw, 3), np.uint8))
-        except UserError as error:
-            raise UserError(str(error).replace(str(copy), str(path))) from None
-        except (OSError, shutil.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise UserError(
-                f"cannot be read ({reason})",
-                where=path,
-                remedy="name a folder that training wrote",
-            ) from None
-        except Exception as error:
-            # Engines raise what they like.
-            raise UserError(f"does not run ({error})", where=path, remedy="export it again") from error
+    except UserError as error:
+        raise UserError(str(error).replace(str(copy), str(path))) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot be read, or not be copied to the temporary folder ({error.strerror or error})",
+            where=path,
+            remedy="name a folder that training wrote, and leave room for a copy",
+        ) from None
+    except Exception as error:
+        # Engines raise what they like.
+        raise UserError(f"does not run ({error})", where=path, remedy="export it again") from error
     return Loaded(inspector, version)

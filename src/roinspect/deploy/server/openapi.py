@@ -48,7 +48,7 @@ def _refusals(**reasons: str) -> dict[int | str, dict[str, Any]]:
     return {int(status[1:]): {"description": reason, **_ERROR} for status, reason in reasons.items()}
 
 
-NO_MODEL = _refusals(_404="no such model", _422="no such request")
+NO_MODEL = _refusals(_404="no such model or version", _422="no such request")
 _BUSY = _refusals(
     _400="the body broke off",
     _408="the body is late",

@@ -1,11 +1,11 @@
-"""How many pixels an image file claims to hold: one of a few kilobytes may unpack to gigabytes."""
+"""What decoding an image file would take: one of a few kilobytes may unpack to gigabytes, or for minutes."""
 
 from __future__ import annotations
 
 import re
 import struct
 
-from roinspect.containers import identify
+from roinspect.containers import MOST_SCANS, identify
 from roinspect.errors import UserError
 
 # In JPEG's compressed data, 0xFF before 0x00 is a plain byte, before D0-D7 a restart, before 0xFF padding.
@@ -18,14 +18,20 @@ _MOST_ENTRIES = 65535
 
 
 def check_pixels(data: bytes, limit: int) -> None:
-    """Refuse an image that claims more pixels than allowed, or hides how many it has. Decodes nothing.
+    """Refuse an image that claims more pixels or scans than allowed, or hides how many. Decodes nothing.
 
     What is no image at all passes: the decoder refuses it.
 
     Raises:
-        UserError: too many pixels, or no telling how many.
+        UserError: too many pixels or scans, or no telling how many pixels.
     """
     container = identify(data)
+    if container is not None and container.scans > MOST_SCANS:
+        raise UserError(
+            f"the {container.kind} file draws its picture in more than {MOST_SCANS} scans",
+            where="image bytes",
+            remedy="save it anew",
+        )
     if container is None or not container.whole:
         return
     claimed = claimed_pixels(data, container.kind)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from roinspect.backends import Engine
+from roinspect.deploy.listening import bind, http_address, listen
 from roinspect.deploy.server.app import create_app
 from roinspect.deploy.server.connections import IDLE_S, guarded
 from roinspect.deploy.server.logs import json_logs
@@ -53,9 +56,9 @@ def serve(
         providers: as `Inspector.load`.
 
     Raises:
-        UserError: a bundle, a receiver or the spool is of no use.
+        UserError: the address, a bundle, a receiver or the spool is of no use.
     """
-    with json_logs():
+    with bind(host, port) as listening, json_logs():
         if not api_key and host not in LOOPBACK:
             log.warning(f"anybody who reaches {host} may ask: there is no API key")
         load = partial(Inspector.load, engine=engine, threads=threads, providers=providers)
@@ -67,10 +70,8 @@ def serve(
             log.info("model loaded", extra={"fields": told})
         app = create_app(Service(models, settings, spools), api_key=api_key)
         # Nothing accepted is dropped: each request ends within its deadline, in the body or in the queue.
-        uvicorn.run(
+        config = uvicorn.Config(
             app,
-            host=host,
-            port=port,
             http=guarded(settings),
             ws="none",
             timeout_keep_alive=round(IDLE_S),
@@ -79,3 +80,18 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=round(settings.deadline_s) + 5,
         )
+        listen(listening)
+        with suppress(KeyboardInterrupt):
+            _Server(config, http_address(host, listening.getsockname()[1])).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Tells where it runs once it answers and heeds signals; uvicorn is silent of a socket it was given."""
+
+    def __init__(self, config: uvicorn.Config, address: str) -> None:
+        super().__init__(config)
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        log.info(f"running on {self._address} (Ctrl-C or SIGTERM ends it)")

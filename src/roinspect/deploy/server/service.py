@@ -6,15 +6,17 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from roinspect.deploy.server.line import Line, Work
 from roinspect.deploy.server.metrics import Metrics
 from roinspect.deploy.server.models import Loaded, Model
 from roinspect.deploy.server.pace import Pace
+from roinspect.deploy.server.protocol import LONGEST_HEAD, InferRequest, read_request
 from roinspect.deploy.server.settings import ServeSettings
 from roinspect.deploy.spool import Spool
 from roinspect.errors import UserError
@@ -39,6 +41,7 @@ class Service:
         self.models, self.settings, self.spools = models, settings, spools or {}
         self.metrics = Metrics()
         self._pace = Pace(settings.deadline_s)
+        self._reading = asyncio.Lock()
         self._stop = threading.Event()
         self._lines: dict[str, Line] = {}
         self._watcher = threading.Thread(target=self._watch, name="roinspect-reload", daemon=True)
@@ -64,11 +67,15 @@ class Service:
         """Whether every model can answer."""
         return bool(self._lines) and all(line.is_alive for line in self._lines.values())
 
-    def model(self, name: str | None) -> Model:
+    def model(self, name: str | None, version: str | None = None) -> Model:
         """A model by name; None is the only one.
 
+        Args:
+            name: of the model.
+            version: that has to answer at the moment; None is any.
+
         Raises:
-            HTTPException: 404 for an unknown name, 422 where one is wanted.
+            HTTPException: 404 for an unknown name or version, 422 where a name is wanted.
         """
         if name is None:
             if len(self.models) > 1:
@@ -76,7 +83,10 @@ class Service:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise HTTPException(404, f"no such model; there is {', '.join(self.models)}")
-        return self.models[name]
+        model = self.models[name]
+        if version not in (None, model.loaded.version):
+            raise HTTPException(404, f"no such version; there is {model.loaded.version}")
+        return model
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -96,6 +106,24 @@ class Service:
             self._pace.leave()
             self.metrics.in_flight.set(self._pace.inside)
 
+    async def read(self, body: bytes, length: int, size_hw: tuple[int, int], until: float) -> InferRequest:
+        """Read an infer request in a thread; long ones one after the other, or Python has time for no other.
+
+        Args:
+            body: of the request.
+            length: of its JSON.
+            size_hw: of the model.
+            until: time of the event loop's clock.
+
+        Raises:
+            UserError: it is no such request.
+            HTTPException: 504, the time was over before its turn came.
+        """
+        async with self._reading if length > LONGEST_HEAD else nullcontext():
+            if asyncio.get_running_loop().time() > until:
+                raise _late()
+            return await run_in_threadpool(read_request, body, length, size_hw)
+
     async def inspect(
         self,
         model: Model,
@@ -103,7 +131,7 @@ class Service:
         until: float,
         finish: Callable[[Loaded, list[Verdict]], Answer],
     ) -> Answer:
-        """Inspect images in the model's threads.
+        """Inspect images in the model's threads; those whose time is over leave them to others.
 
         Args:
             model: one of ours.
@@ -119,7 +147,7 @@ class Service:
             async with asyncio.timeout_at(until):
                 found: Answer = await asyncio.wrap_future(answer)
         except TimeoutError:
-            raise HTTPException(504, "there was no verdict in time") from None
+            raise _late() from None
         return found
 
     def _observer(self, name: str) -> Callable[[int, float], None]:
@@ -139,6 +167,13 @@ class Service:
                         self.metrics.reloads.labels(name, "loaded").inc()
                         told = {"model": name, "model_version": model.loaded.version}
                         log.info("model loaded", extra={"fields": told})
-                except UserError as error:
+                except Exception as error:
+                    # Whatever a look runs into: the next one, and the other models', must take place.
                     self.metrics.reloads.labels(name, "failed").inc()
-                    log.error(f"the former model goes on: {error}", extra={"fields": {"model": name}})
+                    fault = None if isinstance(error, UserError) else error
+                    fields = {"fields": {"model": name}}
+                    log.error(f"the former model goes on: {error}", exc_info=fault, extra=fields)
+
+
+def _late() -> HTTPException:
+    return HTTPException(504, "there was no verdict in time")
