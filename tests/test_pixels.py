@@ -295,6 +295,16 @@ def test_a_huge_size_in_the_header_is_an_error() -> None:
         read_image(bytes(whole))
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_values_that_count_from_white_are_turned(depth: type[np.uint8] | type[np.uint16]) -> None:
+    most = np.iinfo(depth).max
+    grey = np.linspace(0, most, 12 * 16).astype(depth).reshape(12, 16)
+    from_black = cv_encode(".tif", grey)
+    tag = from_black.index(struct.pack("<HHI", 0x0106, 3, 1)) + 8
+    from_white = from_black[:tag] + struct.pack("<H", 0) + from_black[tag + 2 :]
+    assert np.array_equal(read_image(from_white), read_image(cv_encode(".png", most - grey)))
+
+
 def test_every_sixteen_bit_value_is_rounded() -> None:
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     assert np.array_equal(read_image(cv_encode(".png", values))[..., 0], (values.astype(int) + 128) // 257)

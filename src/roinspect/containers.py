@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 
 _ORIENTATION_TAG = 0x0112
+_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 0x0106, 0
 _EXTRA_SAMPLES_TAG = 0x0152
 _STRAIGHT_ALPHA = 2
 _EXIF_PREFIX = b"Exif\0\0"
@@ -33,6 +34,7 @@ class Container:
         orientation: EXIF orientation, 1 to 8, that is left to apply after decoding.
         has_straight_alpha: a fourth channel is alpha that the stored colours are not multiplied by; any other
             fourth channel is padding, or alpha that the colours hold already.
+        is_white_zero: of a TIFF, grey values count from white.
         scans: of a JPEG, no further than to one more than `MOST_SCANS`.
         whole: False where the file ends early, a checksum fails, or it is cut up as no encoder does.
     """
@@ -41,6 +43,7 @@ class Container:
     size_hw: tuple[int, int] | None = None
     orientation: int = 1
     has_straight_alpha: bool = False
+    is_white_zero: bool = False
     scans: int = 0
     whole: bool = True
 
@@ -59,7 +62,11 @@ def identify(data: bytes) -> Container | None:
         return Container(kind, whole=False)
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         # OpenCV turns TIFF files itself, and refuses those that are cut off.
-        return Container("TIFF", has_straight_alpha=_short_tag(data, _EXTRA_SAMPLES_TAG) == _STRAIGHT_ALPHA)
+        return Container(
+            "TIFF",
+            has_straight_alpha=_short_tag(data, _EXTRA_SAMPLES_TAG) == _STRAIGHT_ALPHA,
+            is_white_zero=_short_tag(data, _PHOTOMETRIC_TAG) == _WHITE_IS_ZERO,
+        )
     return Container("BMP") if data.startswith(b"BM") else None
 
 

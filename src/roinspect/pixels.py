@@ -231,6 +231,9 @@ def _decode(data: bytes, where: str) -> Pixels:
         raise UserError(
             f"the {container.kind} file is cut off or damaged", where=where, remedy="copy it again"
         )
+    # OpenCV turns eight-bit values that count from white itself, but no deeper ones.
+    if container.is_white_zero and pixels.dtype == np.uint16:
+        pixels = np.iinfo(np.uint16).max - pixels
     # OpenCV multiplies the colours of an eight-bit TIFF by their alpha itself, but not those of a deeper one.
     if container.has_straight_alpha and not (container.kind == "TIFF" and pixels.dtype == np.uint8):
         pixels = _over_black(pixels)
