@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roinspect.bundle import Threshold
+from roinspect.tolerance import above
 
 CONFIDENCE = 0.95
 
@@ -44,64 +47,80 @@ def highest_rate(found: int, parts: int, confidence: float = CONFIDENCE) -> floa
 
 
 def false_reject_threshold(
-    good_scores: ArrayLike, false_reject: float, groups: Sequence[str] | None = None
+    good_scores: ArrayLike,
+    false_reject: float,
+    groups: Sequence[str] | None = None,
+    *,
+    kind: str = "held-out good parts",
 ) -> Threshold:
-    """The lowest threshold that rejects at most a given share of held-out good parts.
+    """The lowest threshold that a good part not seen yet reaches no more often than asked.
 
-    A part is rejected where ``score >= threshold``.
+    A part is rejected where ``score >= threshold``. A new part is as likely to take any place among N others
+    as any other, so above the (k + 1)-th highest of them it lies with a chance of (k + 1) / (N + 1) at most:
+    the split-conformal bound (Vovk et al., 2005). k is the greatest for which that is the asked rate or less,
+    and 0 where none is. The threshold has the room above that score that `tolerance.above` gives.
+
+    Near-duplicates are as one: a group counts as its highest part does, and N and k are numbers of groups.
 
     Args:
-        good_scores: (N,) scores of held-out good parts, N >= 1.
-        false_reject: target share of good parts rejected, in [0, 1).
-        groups: N names of what near-duplicates share, "" for none. What is known of all parts rests on the
-            number of groups, each of which counts as rejected where one of its parts is.
+        good_scores: (M,) scores of held-out good parts, M >= 1.
+        false_reject: share of all good parts to be rejected at most, in [0, 1).
+        groups: M names of what near-duplicates share, "" for none.
+        kind: what the parts are, in words.
 
     Returns:
-        The threshold; its origin says what is known of the rate among all good parts. Its warning says it
-        where N parts (or their groups) cannot support the rate: with fewer than 1 / rate of them the true
-        rate may be higher, whatever the threshold.
+        The threshold; its origin says what is known of the rate among all good parts, or groups of them. Its
+        warning says where they are too few for the rate asked.
 
     Raises:
         ValueError: no scores, scores that are not finite, a rate outside [0, 1), or another number of groups.
 
     Example:
-        >>> false_reject_threshold([0.1, 0.2, 0.3, 0.4], 0.25).value > 0.3
+        >>> found = false_reject_threshold([0.1, 0.2, 0.3, 0.4], 0.4)
+        >>> 0.3 < found.value < 0.301
         True
+        >>> found.origin
+        'rejects 1 of 4 held-out good parts; expect 40% of all good parts to be rejected, at most 75% (95% sure)'
     """
     scores = np.asarray(good_scores, dtype=np.float64)
     if scores.size == 0 or not np.isfinite(scores).all() or not 0 <= false_reject < 1:
         raise ValueError(
             f"need finite scores and a rate in [0, 1), not {scores.size} scores, rate {false_reject}"
         )
-    # Guarded against 0.07 * 100 = 7.000000000000001 and its like.
-    rejected = math.floor(false_reject * scores.size + 1e-9)
-    highest_passed = np.sort(scores)[scores.size - 1 - rejected]
-    # Scores are float32: the next float64 would be rounded back onto the good part's own score.
-    value = float(np.nextafter(np.float32(highest_passed), np.float32(np.inf)))
-
+    highest: dict[str | int, float] = {}
     names = [group or row for row, group in enumerate(groups or [""] * scores.size)]
-    touched = {name for name, score in zip(names, scores, strict=True) if score >= value}
-    independent = len(set(names))
-    bound = highest_rate(len(touched), independent)
-    parts = f"{scores.size} held-out good parts"
-    if independent < scores.size:
-        parts += f" of {independent} groups"
+    for name, score in zip(names, scores.tolist(), strict=True):
+        highest[name] = max(score, highest.get(name, score))
+    count = len(highest)
+    # Guarded against 0.07 * 100 = 7.000000000000001 and its like.
+    spared = max(0, math.floor(false_reject * (count + 1) + 1e-9) - 1)
+    value = above(sorted(highest.values(), reverse=True)[min(spared, count - 1)])
+
+    rejected, touched = int((scores >= value).sum()), sum(score >= value for score in highest.values())
+    expected, bound = (touched + 1) / (count + 1), highest_rate(touched, count)
+    origin, most = f"rejects {rejected} of {scores.size} {kind}", f"at most {_percent(bound)}"
+    if count == scores.size:
+        origin += f"; expect {_percent(expected)} of all good parts to be rejected, {most}"
+    else:
+        origin += f", in {touched} of {count} groups; expect a part to be rejected in {_percent(expected)} of "
+        origin += f"all groups, {most}"
+    origin += f" ({CONFIDENCE:.0%} sure)"
     warning = ""
-    if false_reject * independent < 1 - 1e-9:
-        possible = false_reject > 1e-9
-        enough = f"at least {math.ceil(1 / false_reject - 1e-9)} are wanted" if possible else "none can"
+    if false_reject * (count + 1) < 1 - 1e-9:
+        parts = f"{scores.size} {kind}" + (f" of {count} groups" if count < scores.size else "")
+        least = math.ceil(1 / false_reject - 1e-9) - 1 if false_reject > 1e-9 else 0
+        enough = f"at least {least} are wanted" if least else "none can"
         warning = (
-            f"{parts} cannot support a false-reject rate of {false_reject:.2%} ({enough}); "
-            f"all that is known ({CONFIDENCE:.0%}) is that it lies below {bound:.0%}"
+            f"{parts} cannot support a false-reject rate of {false_reject:.2%} ({enough}): "
+            f"expect {_percent(expected)}"
         )
-    origin = f"rejects at most {false_reject:.2%} of {parts}"
-    if not warning:
-        origin += f", so fewer than {bound:.1%} of all good parts ({CONFIDENCE:.0%} sure)"
     return Threshold(value, origin, warning)
 
 
 def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
-    """The threshold with the best F1 on a labelled validation split.
+    """The threshold with the best F1 on held-out parts of both kinds; it promises no rate of false rejects.
+
+    Scores that lie closer together than engines differ are not told apart.
 
     Args:
         scores: (N,) scores.
@@ -121,33 +140,81 @@ def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
     if values.shape != truth.shape or truth.all() or not truth.any() or not np.isfinite(values).all():
         raise ValueError("need as many labels as finite scores, and both classes")
     cuts = np.unique(values)
+    # The lowest cut rejects all parts, and needs no room.
+    has_room = np.array([True, *(above(float(low)) <= high for low, high in pairwise(cuts))])
     # Rejected at each cut: all scores from it on, counted from the sorted scores.
     positives, negatives = np.sort(values[truth]), np.sort(values[~truth])
     hits = positives.size - np.searchsorted(positives, cuts)
     false_alarms = negatives.size - np.searchsorted(negatives, cuts)
-    f1 = 2 * hits / (positives.size + hits + false_alarms)
+    f1 = np.where(has_room, 2 * hits / (positives.size + hits + false_alarms), -1)
     best = int(np.argmax(f1))
-    lower, lowest_rejected = cuts[max(best - 1, 0)], cuts[best]
-    value = np.float32((float(lower) + float(lowest_rejected)) / 2)
-    # Between neighbouring float32 numbers there is no middle, which would be rounded onto the lower one.
-    value = value if value > lower else lowest_rejected
-    return Threshold(float(value), f"best F1 ({f1[best]:.3f}) on a validation split of {values.size} parts")
+    lower, lowest_rejected = float(cuts[max(best - 1, 0)]), float(cuts[best])
+    value = float(np.float32((lower + lowest_rejected) / 2))
+    if best:
+        value = max(value, above(lower))
+    passed = values < value
+    return Threshold(
+        value,
+        f"best F1 ({f1[best]:.3f}) on {values.size} held-out parts; rejects "
+        f"{int((~passed & ~truth).sum())} of {negatives.size} good and "
+        f"{int((~passed & truth).sum())} of {positives.size} defective ones",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Scores (M,) of good parts that were trained on, each as if it and its group had not been.
+
+    Attributes:
+        scores: (M,), finite.
+        groups: M names of what near-duplicates share, "" for none.
+    """
+
+    scores: NDArray[np.float32]
+    groups: Sequence[str]
 
 
 def choose_threshold(
-    scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], groups: Sequence[str], false_reject: float
+    scores: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    groups: Sequence[str],
+    false_reject: float | None,
+    left_out: LeftOut | None = None,
 ) -> Threshold:
-    """Best F1 where held-out parts of both kinds exist, else a quantile of the good ones.
+    """The threshold of the false-reject rate asked for; or of the best F1, where that is asked for.
 
     Args:
         scores: (N,) of held-out parts.
         labels: (N,), in use: 0 good, 1 defective, -1 unknown.
         groups: N names of what near-duplicates share, "" for none.
-        false_reject: target share of good parts rejected, in [0, 1).
+        false_reject: share of all good parts to be rejected at most, in [0, 1); None takes the best F1, which
+            needs parts of both kinds.
+        left_out: more good parts, for the rate.
+
+    Returns:
+        The threshold; what it does to held-out defective parts is told, and warned of where it rejects none.
     """
-    if (labels == 1).any() and (labels == 0).any():
+    if false_reject is None:
         known = labels >= 0
         return best_f1_threshold(scores[known], labels[known])
     good = labels == 0
     names = [group for group, is_good in zip(groups, good, strict=True) if is_good]
-    return false_reject_threshold(scores[good], false_reject, names)
+    used, kind = scores[good], "held-out good parts"
+    if left_out is not None and len(left_out.scores):
+        kind = f"good parts ({len(used)} held out, {len(left_out.scores)} left out in turn)"
+        used, names = np.concatenate([used, left_out.scores]), [*names, *left_out.groups]
+    found = false_reject_threshold(used, false_reject, names, kind=kind)
+    defective = scores[labels == 1]
+    if not defective.size:
+        return found
+    caught = int((defective >= found.value).sum())
+    told = f"{caught} of {defective.size} held-out defective ones"
+    warnings = [found.warning] if found.warning else []
+    if not caught:
+        warnings.append(f"the threshold rejects {told}: the model does not tell them from good ones")
+    return Threshold(found.value, f"{found.origin}; rejects {told}", "; ".join(warnings))
+
+
+def _percent(rate: float) -> str:
+    """With two digits that count: 0.99%, 4.3%, 18%."""
+    return f"{rate:.0%}" if rate >= 0.0995 else f"{rate:.1%}" if rate >= 0.00995 else f"{rate:.2%}"

@@ -24,6 +24,7 @@ from roinspect.bundle import (
 from roinspect.calibration import best_f1_threshold, false_reject_threshold
 from roinspect.data.dataset import UNKNOWN_LABEL, stream
 from roinspect.data.records import Record, read_records
+from roinspect.data.splits import refuse_one_kind
 from roinspect.errors import UserError
 from roinspect.predicted_roi import with_roi
 
@@ -220,16 +221,10 @@ def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, b
 def _chosen(way: Way, scored: _Scored | None, data: Path | None) -> Threshold:
     if way.value is not None:
         return Threshold(way.value, "set by hand")
-    assert scored is not None
+    assert scored is not None and data is not None
     if way.false_reject is not None:
         return false_reject_threshold(scored.scores, way.false_reject, scored.groups)
-    defective, good = int((scored.labels == 1).sum()), int((scored.labels == 0).sum())
-    if not defective or not good:
-        raise UserError(
-            f"the best F1 needs good and defective parts, not {good} good and {defective} defective",
-            where=data,
-            remedy="label some of each in the val split, or use --false-reject",
-        )
+    refuse_one_kind(scored.labels, data)
     return best_f1_threshold(scored.scores, scored.labels)
 
 

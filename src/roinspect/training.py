@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import lightning
 import numpy as np
@@ -20,7 +20,7 @@ from roinspect.bundle import Bundle, photograph_digest, refuse_existing, save_bu
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset, train_loader
 from roinspect.data.records import Record, read_records
-from roinspect.data.splits import hold_out
+from roinspect.data.splits import hold_out, refuse_one_kind
 from roinspect.errors import UserError
 from roinspect.fitting import fit, held_out_scores
 from roinspect.history import History
@@ -31,6 +31,9 @@ from roinspect.processes import Processes, joined
 from roinspect.runs import fingerprint, prepare_run, refuse_differences
 
 log = logging.getLogger(__name__)
+
+Aim: TypeAlias = Literal["false-reject", "best-f1"]
+"""What a threshold is chosen for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ class TrainingSettings:
         batch_size: images per step and device.
         seed: fixes everything on one machine.
         held_out: share of the good training images kept for the threshold, where there is no val split.
-        false_reject: share of good parts that may be rejected, which sets the threshold.
+        threshold: "false-reject" rejects no more good parts than asked, "best-f1" has the best F1 on held-out
+            parts of both kinds, however many good ones that rejects.
+        false_reject: share of all good parts that may be rejected.
         min_defect_pixels: defective pixels inside the ROI that make a part defective.
         memory_gb: decoded images are kept in memory up to this much, else in a file; for each device.
         accelerator: "auto", "cpu", "gpu": as Lightning takes it.
@@ -62,6 +67,7 @@ class TrainingSettings:
     batch_size: int = 8
     seed: int = 0
     held_out: float = 0.15
+    threshold: Aim = "false-reject"
     false_reject: float = 0.01
     min_defect_pixels: int = 1
     memory_gb: float = 4.0
@@ -82,6 +88,12 @@ class TrainingSettings:
                 raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"must lie in [0, 2**32), not {self.seed}", where="training.seed")
+        if self.threshold not in get_args(Aim):
+            raise UserError(
+                f"{self.threshold!r} is not known",
+                where="training.threshold",
+                remedy=f"use {' or '.join(get_args(Aim))}",
+            )
         if self.strategy not in ("auto", "ddp"):
             raise UserError(
                 f"{self.strategy!r} is not known", where="training.strategy", remedy="use auto or ddp"
@@ -259,6 +271,8 @@ def train(
         history = History(model.epochs)
         processes.farewell(history.stop)
         with ready.decode(ready.fitted) as cache, ready.decode(ready.held_out) as kept:
+            if training.threshold == "best-f1":
+                refuse_one_kind(kept.labels, data)
             loaded = model.begin(cache.labels)
             batches, checks = ready.batches(cache), ready.checks(kept)
             # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
@@ -277,7 +291,12 @@ def train(
             if processes.rank == 0:
                 scores = held_out_scores(model, kept, ready.batch_size, out)
                 groups = [record.group for record in ready.held_out]
-                threshold, metrics = model.judge(scores, kept, groups, training.false_reject)
+                rate = training.false_reject if training.threshold == "false-reject" else None
+                left_out = None
+                # A val split is there to set the threshold, alone.
+                if rate is not None and not any(record.split == "val" for record in ready.held_out):
+                    left_out = model.left_out_scores(cache, [record.group for record in ready.fitted])
+                threshold, metrics = model.judge(scores, kept, groups, rate, left_out)
                 if threshold.warning:
                     log.warning(threshold.warning)
                 bundle = Bundle(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roinspect.data.records import Record
 from roinspect.errors import UserError
@@ -61,3 +62,14 @@ def hold_out(
             remedy="label some, or put good ones into the train split: they set the threshold",
         )
     return fitted, held_out
+
+
+def refuse_one_kind(labels: NDArray[np.int64], data: Path) -> None:
+    """Raise a UserError where the best F1 is asked for and held-out parts (N,) are all of one kind."""
+    good, defective = int((labels == 0).sum()), int((labels == 1).sum())
+    if not good or not defective:
+        raise UserError(
+            f"the best F1 needs good and defective parts, not {good} good and {defective} defective",
+            where=data,
+            remedy="label some of each in the val split, or ask for a false-reject rate",
+        )

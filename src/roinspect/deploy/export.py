@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from roinspect.backends import has_bfloat16, open_file
 from roinspect.bundle import refuse_segmenter
 from roinspect.deploy.graph import write_onnx, write_openvino, write_torchscript
-from roinspect.deploy.parity import SCORE_TOLERANCE, Parity, compare
+from roinspect.deploy.parity import Parity, compare
 from roinspect.deploy.samples import made_up_images, photographs
 from roinspect.errors import UserError
 from roinspect.exported import FILES, NAMES, Format, Precision, describe, graph_file, replacing
 from roinspect.methods.method import load_graph, predict
+from roinspect.tolerance import SCORE_TOLERANCE
 
 
 def export(

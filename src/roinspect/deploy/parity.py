@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.backends import Predict
+from roinspect.tolerance import LEAST, MAP_TOLERANCE, SCORE_TOLERANCE
 
-SCORE_TOLERANCE = 1e-4
-"""Largest difference of two scores, as a share of the score, or of 1 % of the threshold if that is more."""
-
-MAP_TOLERANCE = 1e-3
-"""Largest difference of two maps at any pixel, as a share of the map's maximum, or of the same 1 %."""
-
-_BASE = 0.01
 _AT_ONCE = 4
 
 
@@ -32,7 +26,7 @@ class Parity:
         map: the largest relative difference of maps.
         changed: images with another verdict, without the close ones.
         close: images whose score lies within `SCORE_TOLERANCE` of the threshold: whatever runs the graph,
-            rounding decides on them. A threshold may well lie on a part's own score.
+            rounding decides on them.
     """
 
     images: int
@@ -72,7 +66,7 @@ def compare(
         images: (H, W, 3) uint8 RGB at the graph's size, at least one.
         threshold: the score from which on a part is rejected.
     """
-    least = max(_BASE * abs(threshold), float(np.finfo(np.float32).tiny))
+    least = max(LEAST * abs(threshold), float(np.finfo(np.float32).tiny))
     scores, maps, changed, close = list[float](), list[float](), 0, 0
     for batch in _batches(images):
         for image, found, found_map in zip(batch, *candidate(batch), strict=True):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roinspect.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_weights
-from roinspect.calibration import choose_threshold
+from roinspect.calibration import LeftOut, choose_threshold
 from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
 from roinspect.processes import lowest
@@ -124,8 +124,25 @@ class Method(lightning.LightningModule):
         """
         return {}
 
+    def left_out_scores(self, fitted: DecodedCache, groups: Sequence[str]) -> LeftOut | None:
+        """Good images that were trained on, scored as if they and their groups had not been.
+
+        Args:
+            fitted: the images that were trained on, decoded.
+            groups: their groups' names, "" for none.
+
+        Returns:
+            None where that would take a training anew for each group.
+        """
+        return None
+
     def judge(
-        self, scores: NDArray[np.float32], kept: DecodedCache, groups: Sequence[str], false_reject: float
+        self,
+        scores: NDArray[np.float32],
+        kept: DecodedCache,
+        groups: Sequence[str],
+        false_reject: float | None,
+        left_out: LeftOut | None = None,
     ) -> tuple[Threshold, Mapping[str, Any]]:
         """What held-out images say of the trained graph.
 
@@ -133,12 +150,13 @@ class Method(lightning.LightningModule):
             scores: (N,), finite, of the held-out images.
             kept: these images, decoded.
             groups: N names of what near-duplicates share, "" for none.
-            false_reject: target share of good parts rejected, in [0, 1).
+            false_reject: share of good parts rejected at most, in [0, 1); None takes the best F1.
+            left_out: as `left_out_scores`.
 
         Returns:
             The threshold, and measures for the bundle.
         """
-        return choose_threshold(scores, kept.labels, groups, false_reject), {}
+        return choose_threshold(scores, kept.labels, groups, false_reject, left_out), {}
 
     def random(self, epoch: int, batch_index: int) -> torch.Generator:
         """Randomness of one step, from (seed, epoch, step, process) alone; epoch -1 is validation."""

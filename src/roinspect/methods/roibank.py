@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
+from roinspect.calibration import LeftOut
 from roinspect.data.augment import random_rotation
+from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
-from roinspect.methods.method import Method
+from roinspect.methods.method import Method, predict
 from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
-from roinspect.nn.memory import Gaussian, NearestNeighbours, Reservoir, greedy_coreset
+from roinspect.nn.memory import Gaussian, NearestNeighbours, Reservoir, greedy_coreset, without_rows
 from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.perlin import perturb
 from roinspect.nn.roi_head import RoiHead, swap_patches
@@ -61,6 +63,8 @@ class RoiBank(Method):
         UserError: the backbone is unknown or has no features of these strides.
     """
 
+    sources: Tensor
+
     name: ClassVar[str] = "roibank"
     trains_on: ClassVar[Literal["good", "all"]] = "good"
     settings_class: ClassVar[type] = RoiBankSettings
@@ -73,6 +77,8 @@ class RoiBank(Method):
         super().__init__(settings, size_hw, seed=seed, epochs=epochs)
         self.graph = self.build_graph(settings, size_hw)
         self.graph.features.requires_grad_(False)
+        # Which training image each row of the memory comes from: kept with a checkpoint, and not shipped.
+        self.register_buffer("sources", torch.full((settings.memory_size,), -1))
         self.to(memory_format=torch.channels_last)
         self._seen = _Seen(torch.empty(0), torch.empty(0))
         self.train()
@@ -199,11 +205,12 @@ class RoiBank(Method):
         )
         if makes_memory:
             self._whiten(raw, cells, generator)
-            candidates = self._candidates(data, raw, cells, sorted(set(good.tolist()) - set(rows)), generator)
+            others = sorted(set(good.tolist()) - set(rows))
+            candidates = self._candidates(data, raw, cells, rows, others, generator)
             if isinstance(graph.bank, NearestNeighbours):
                 self._memorise(candidates, generator)
             if s.known_defects:
-                self._weigh(data, candidates.patches, generator)
+                self._weigh(data, candidates.patches[:, :-1], generator)
             raw, cells = raw[share], cells[share]
         share_buffers(graph)
         if graph.roi_head is None:
@@ -270,29 +277,68 @@ class RoiBank(Method):
         data: InspectionDataset,
         raw: Tensor,
         cells: Tensor,
+        rows: Sequence[int],
         others: Sequence[int],
         generator: torch.Generator,
     ) -> Reservoir:
-        """A sample of all scaled patches inside the ROI, of the images at hand and of the others."""
+        """A sample of all scaled patches inside the ROI, each followed by the number of its image.
+
+        Of the images at hand, `rows`, and of the others.
+        """
         features, scale = self.graph.features, self.graph.scale
-        found = Reservoir(self.settings.candidates, scale.shape[1], generator=generator)
-        for block, share in zip(raw.split(_AT_ONCE), cells.split(_AT_ONCE), strict=True):
-            found.add(_inside(features.project(block.float()) * scale, share))
-        for batch in _batches(data, others):
+        found = Reservoir(self.settings.candidates, scale.shape[1] + 1, generator=generator)
+        numbers = torch.tensor(rows).split(_AT_ONCE)
+        for block, share, images in zip(raw.split(_AT_ONCE), cells.split(_AT_ONCE), numbers, strict=True):
+            found.add(_numbered(features.project(block.float()) * scale, share, images))
+        for batch, images in zip(_batches(data, others), torch.tensor(others).split(_AT_ONCE), strict=False):
             patches = features(self._image(batch)) * scale
-            found.add(_inside(patches, self._grid(batch.roi_mask, patches)))
+            found.add(_numbered(patches, self._grid(batch.roi_mask, patches), images))
         return found
 
     def _memorise(self, candidates: Reservoir, generator: torch.Generator) -> None:
         bank = self.graph.bank
         assert isinstance(bank, NearestNeighbours)
-        patches = candidates.patches.to(self.device)
+        patches = candidates.patches[:, :-1].to(self.device)
         chosen = greedy_coreset(patches, len(bank.weight), generator=generator)
         bank.fill(patches[chosen])
+        self.sources[: len(chosen)] = candidates.patches[chosen.cpu(), -1].long()
         log.info(
             f"the memory holds {len(chosen):,} of {candidates.seen:,} normal patches in the region, "
             f"chosen from a sample of {len(patches):,}"
         )
+
+    def left_out_scores(self, fitted: DecodedCache, groups: Sequence[str]) -> LeftOut | None:
+        """Good images scored with a memory that lacks what came from them and their group.
+
+        The whole memory holds all rows of each such memory, and more of them never make a distance greater:
+        a part not seen yet scores no higher than any of these memories would have it, so that the quantile is
+        that of the jackknife-minmax (Barber et al., *Predictive inference with the jackknife+*, 2021,
+        Theorem 3). What the bound leaves aside: the directions, which rows were chosen and the ROI head
+        have seen all images. One more pass of the backbone; nothing is trained anew.
+
+        Args:
+            fitted: the images that were trained on, decoded.
+            groups: their groups' names, "" for none.
+
+        Returns:
+            None for one Gaussian, and where all rows come from one group.
+        """
+        graph, bank = self.graph.eval(), self.graph.bank
+        if not isinstance(bank, NearestNeighbours):
+            return None
+        members: dict[str | int, list[int]] = {}
+        for image in np.flatnonzero(fitted.labels == 0).tolist():
+            members.setdefault(groups[image] or image, []).append(image)
+        scores, names = list[NDArray[np.float32]](), list[str]()
+        for group, images in members.items():
+            lacking = torch.isin(self.sources, torch.tensor(images, device=self.sources.device))
+            if lacking[self.sources >= 0].all():
+                return None
+            with without_rows(bank, lacking):
+                for first in range(0, len(images), _AT_ONCE):
+                    scores.append(predict(graph, fitted.images[images[first : first + _AT_ONCE]]).pred_score)
+            names += [group if isinstance(group, str) else ""] * len(images)
+        return LeftOut(np.concatenate(scores), names)
 
     def _weigh(self, data: InspectionDataset, normal: Tensor, generator: torch.Generator) -> None:
         """Let the directions that set known defects apart count more; the memory follows."""
@@ -380,6 +426,12 @@ def _batches(data: InspectionDataset, rows: Sequence[int]) -> Iterator[Batch]:
 def _inside(patches: Tensor, cells: Tensor) -> Tensor:
     """Patches (P, D) of the cells that lie mostly inside a mask."""
     return patches.permute(0, 2, 3, 1)[cells[:, 0] > 0.5].float()
+
+
+def _numbered(patches: Tensor, cells: Tensor, images: Tensor) -> Tensor:
+    """As `_inside`, and after each patch the number of its image: (P, D + 1)."""
+    numbers = images.to(patches.device)[:, None, None, None].expand(-1, 1, *patches.shape[2:])
+    return _inside(torch.cat((patches, numbers), dim=1), cells)
 
 
 def _box(roi_masks: NDArray[np.uint8], margin: int) -> list[int]:

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.functional.segmentation import mean_iou
 
 from roinspect.bundle import SEGMENTER, Threshold
+from roinspect.calibration import LeftOut
 from roinspect.data.augment import random_light, random_rotation, random_tint
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
@@ -258,7 +259,12 @@ class Segmenter(Method):
     # -- held-out images -------------------------------------------------------------------------------------
 
     def judge(
-        self, scores: NDArray[np.float32], kept: DecodedCache, groups: Sequence[str], false_reject: float
+        self,
+        scores: NDArray[np.float32],
+        kept: DecodedCache,
+        groups: Sequence[str],
+        false_reject: float | None,
+        left_out: LeftOut | None = None,
     ) -> tuple[Threshold, Mapping[str, Any]]:
         """What held-out images say: the IoU of predicted with drawn regions, and the confidence in it.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -120,6 +123,17 @@ class NearestNeighbours(nn.Module):
             # Fewer rows than neighbours: the last one stands for those that are missing.
             lacking = nearest[:, -1:].expand(-1, reweight - nearest.shape[1])
             self.neighbours[:count] = torch.cat((nearest, lacking), dim=1)
+
+
+@contextmanager
+def without_rows(bank: NearestNeighbours, lacking: Tensor) -> Iterator[None]:
+    """A memory as if these rows (size,) had never been memorised, for as long as the context lasts."""
+    offset = bank.offset.clone()
+    bank.offset[lacking] = _ABSENT
+    try:
+        yield
+    finally:
+        bank.offset.copy_(offset)
 
 
 class Gaussian(nn.Module):
