@@ -162,7 +162,7 @@ def test_what_is_likely_is_shown_and_how_it_was_found():
         low, high = bounds[name]
         assert f"{100 * low:.1f}–{100 * high:.1f} %" in text
     assert text.count("{:.3f}–{:.3f}".format(*bounds["image_auroc"])) == 2
-    assert "95% confidence, from 1000 resamples of 130 parts (seed 0)" in text
+    assert "95% confidence intervals, from 130 parts" in text
 
 
 @pytest.mark.filterwarnings("ignore:too few:RuntimeWarning")

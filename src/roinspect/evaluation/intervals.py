@@ -1,31 +1,39 @@
-"""How far measures could lie from those of another sample of parts: bootstrap confidence intervals.
+"""How far measures could lie from those of all parts: 95 % confidence intervals.
 
-Parts are drawn again with replacement, all kinds together, and everything is measured anew; the middle 95 %
-of the results are the interval. Photographs of one group (`Record.group`: a position, a part) show nearly the
-same, so whole groups are drawn where there are any.
+Each is found by asking which true values the parts at hand are compatible with, which holds for few parts and
+for rates of 0 and 1 too, where resampling (the bootstrap) draws intervals that are far too narrow:
 
-Two things that resampling alone would get wrong:
+- Rates: Wilson's score interval (1927).
+- AUROC: the same idea with the variance of Hanley and McNeil, Newcombe's method 5 (2006).
+- Average precision: as a rate among the defective parts (Boyd, Eng and Page, 2013).
+- Alarm rates at 95 % recall: thresholds whose recall may well be 95 %, and Wilson's interval of the rate at
+  the ends of these; each at half the risk.
 
-- Few parts look too certain. A measure has an interval only where each kind of parts it needs comes from at
-  least `LEAST` groups (or single parts); else it is NaN.
-- Where all n of a kind agree (no alarm on 60 good parts), so do all resamples, and the interval would have no
-  width. The bound is then the rate at which n independent parts still agree once in forty times,
-  1 - 0.025 ** (1 / n).
+Photographs of one group (`Record.group`: a position, a part) show nearly the same. The variance between
+groups (for AUROC that of DeLong's components by group, Obuchowski, 1997), over what it would be without
+groups, is the design effect: so many times fewer parts count, and Student's t with the number of groups
+stands for the normal distribution (Korn and Graubard, 1998). Where almost all parts agree, a group counts as
+one part.
+
+A measure has an interval only where each kind of parts it needs comes from at least `LEAST` groups (or single
+parts); else it is NaN.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 1000
-SEED = 0
+from roinspect.evaluation import curves
+
 LEVEL = 0.95
 LEAST = 5
 """Groups, or single parts, of each kind below which nothing can be said."""
@@ -46,10 +54,10 @@ NEEDED = {
 
 NAMES = {"defective": "defective", "outside": "outside-only", "good": "good"}
 
-AT_THRESHOLD = ("recall", "outside_alarm_rate", "good_reject_rate")
+AT_THRESHOLD = {"recall": "defective", "outside_alarm_rate": "outside", "good_reject_rate": "good"}
+"""The rates at the threshold, and the kind of parts that each is of."""
 
-_CHUNK = 2**20
-"""Weights held at a time."""
+_HALVINGS = 60
 
 
 class Interval(NamedTuple):
@@ -68,27 +76,12 @@ class Intervals:
 
     bounds: Mapping[str, Interval]
     unit: str
-    """What was drawn: "group" or "part"."""
+    """What counts as independent: "group" or "part"."""
     units: int
-    resamples: int = RESAMPLES
-    seed: int = SEED
     level: float = LEVEL
 
 
-class _Ranking(NamedTuple):
-    """The parts from the highest score to the lowest."""
-
-    kinds: dict[str, NDArray[np.bool_]]
-    """(N,) by kind: defective, outside, good, other (all but defective)."""
-    units: NDArray[np.intp]
-    """(N,) number of the group that each belongs to."""
-    ends: NDArray[np.intp]
-    """(D,) place of the last part with each distinct score."""
-    alarms: int
-    """How many distinct scores lie at or above the threshold."""
-
-
-def bootstrap(
+def find_intervals(
     scores: NDArray[np.float64],
     label: NDArray[np.bool_],
     outside_only: NDArray[np.bool_],
@@ -108,24 +101,112 @@ def bootstrap(
         An interval for every name in `NEEDED`, without those in `AT_THRESHOLD` where there is none; NaN, with
         a warning, where the parts are too few.
     """
-    ranking = _rank(scores, label, outside_only, _units(groups), threshold)
-    count = int(ranking.units.max()) + 1 if len(scores) else 0
-    names = [name for name in NEEDED if threshold is not None or name not in AT_THRESHOLD]
-    held = {kind: len(np.unique(ranking.units[which])) for kind, which in ranking.kinds.items()}
+    units = _units(groups)
+    kinds = {"defective": label, "outside": outside_only & ~label, "good": ~label & ~outside_only}
+    held = {kind: len(np.unique(units[which])) for kind, which in kinds.items()}
     few = [f"{held[kind]} {name}" for kind, name in NAMES.items() if 0 < held[kind] < LEAST]
     unit = "group" if any(groups) else "part"
     if few:
         message = f"too few {unit}s for some confidence intervals: {', '.join(few)} (at least {LEAST} wanted)"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
-    bounds = dict.fromkeys(names, UNKNOWN)
-    known = [name for name in names if all(held[kind] >= LEAST for kind in NEEDED[name])]
-    if known:
-        drawn = _resampled(ranking, count)
-        for name in known:
-            # A resample may lack a kind altogether; with five groups of it one in 150 does at most.
-            low, high = np.nanquantile(drawn[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            bounds[name] = _widened(name, low, high, min(held[kind] for kind in NEEDED[name]))
-    return Intervals(bounds, unit, count)
+    kinds["other"] = ~label
+    held["other"] = len(np.unique(units[~label]))
+    bounds = {name: UNKNOWN for name in NEEDED if threshold is not None or name not in AT_THRESHOLD}
+    known = {name for name in bounds if all(held[kind] >= LEAST for kind in NEEDED[name])}
+    if "image_auroc" in known:
+        bounds["image_auroc"], bounds["image_ap"] = _ranked(scores, label, units)
+    for name, kind in AT_THRESHOLD.items():
+        if name in known and threshold is not None:
+            bounds[name] = rate_interval(scores[kinds[kind]] >= threshold, units[kinds[kind]])
+    for kind in ("outside", "good"):
+        if f"{kind}_alarm_rate_at_recall95" in known:
+            bounds[f"{kind}_alarm_rate_at_recall95"] = _at_recall(scores, label, kinds[kind], units)
+    return Intervals(bounds, unit, len(np.unique(units)))
+
+
+def rate_interval(
+    hit: NDArray[np.bool_], units: NDArray[np.intp] | None = None, level: float = LEVEL
+) -> Interval:
+    """Wilson's interval of a rate.
+
+    Args:
+        hit: (N,), N >= 1, whether each part counts.
+        units: (N,) number of the group of each; None lets every part stand for itself.
+        level: of confidence.
+
+    Example:
+        >>> [round(bound, 3) for bound in rate_interval(np.arange(20) < 2)]
+        [0.028, 0.301]
+    """
+    count, rate = len(hit), float(hit.mean())
+    groups = count if units is None else len(np.unique(units))
+    if units is None or groups == count:
+        return _wilson(rate, count, _normal(level))
+    numbers = np.unique(units, return_inverse=True)[1]
+    touched = int((np.bincount(numbers, hit) > 0).sum())
+    effect = count / groups
+    # From fewer groups with a hit, or without one, no variance can be told.
+    if min(touched, groups - int((np.bincount(numbers, ~hit) == 0).sum())) >= LEAST:
+        of_groups = np.bincount(numbers, hit - rate)
+        variance = groups / max(groups - 1, 1) * float(np.square(of_groups).sum()) / count**2
+        effect = max(1.0, variance / (rate * (1 - rate) / count))
+    return _wilson(rate, max(1.0, count / effect), student(level, groups - 1))
+
+
+def student(level: float, freedom: int) -> float:
+    """The two-sided quantile of Student's t distribution, to 1 % from four degrees of freedom on.
+
+    Abramowitz and Stegun, 26.7.5.
+
+    Example:
+        >>> round(student(0.95, 10), 2)
+        2.23
+    """
+    z, v = _normal(level), max(freedom, 1)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / v + second / v**2 + third / v**3
+
+
+def auroc_interval(
+    value: float, defective: float, others: float, quantile: float = NormalDist().inv_cdf((1 + LEVEL) / 2)
+) -> Interval:
+    """The interval of an AUROC in [0, 1], from so many parts of either kind (Newcombe, 2006, method 5).
+
+    Example:
+        >>> [round(bound, 2) for bound in auroc_interval(1.0, 10, 10)]
+        [0.75, 1.0]
+    """
+    extra = (defective + others) / 2 - 1
+
+    def is_compatible(truth: float) -> bool:
+        spread = 1 + extra * ((1 - truth) / (2 - truth) + truth / (1 + truth))
+        variance = truth * (1 - truth) * spread / (defective * others)
+        return (value - truth) ** 2 <= quantile**2 * variance
+
+    return Interval(_end(is_compatible, value, 0.0), _end(is_compatible, value, 1.0))
+
+
+def _end(is_compatible: Callable[[float], bool], start: float, stop: float) -> float:
+    """The farthest compatible value between a compatible one and an end."""
+    if start == stop:
+        return stop
+    for _ in range(_HALVINGS):
+        middle = (start + stop) / 2
+        start, stop = (middle, stop) if is_compatible(middle) else (start, middle)
+    return start
+
+
+def _normal(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _wilson(rate: float, count: float, quantile: float) -> Interval:
+    shift = quantile**2 / count
+    middle = (rate + shift / 2) / (1 + shift)
+    reach = quantile / (1 + shift) * math.sqrt(rate * (1 - rate) / count + shift / (4 * count))
+    # Rounding must not leave 0 and 1 out.
+    return Interval(0.0 if rate == 0 else middle - reach, 1.0 if rate == 1 else middle + reach)
 
 
 def _units(groups: Sequence[str]) -> NDArray[np.intp]:
@@ -135,75 +216,65 @@ def _units(groups: Sequence[str]) -> NDArray[np.intp]:
     return np.array([names.setdefault(key, len(names)) for key in keys], np.intp)
 
 
-def _rank(
-    scores: NDArray[np.float64],
-    label: NDArray[np.bool_],
-    outside_only: NDArray[np.bool_],
-    units: NDArray[np.intp],
-    threshold: float | None,
-) -> _Ranking:
-    order = np.argsort(-scores, kind="stable")
-    falling = scores[order]
-    ends = np.flatnonzero(np.append(np.diff(falling) != 0, True)[: len(falling)])
-    label, outside = label[order], outside_only[order]
-    kinds = {"defective": label, "outside": outside, "good": ~label & ~outside, "other": ~label}
-    alarms = 0 if threshold is None else int((falling[ends] >= threshold).sum())
-    return _Ranking(kinds, units[order], ends, alarms)
+def _ranked(
+    scores: NDArray[np.float64], label: NDArray[np.bool_], units: NDArray[np.intp]
+) -> tuple[Interval, Interval]:
+    """The intervals of AUROC and of average precision."""
+    _, positive, negative = curves.tally(scores, label)
+    auroc = curves.auroc(positive, negative).value
+    precision = curves.average_precision(positive, negative).value
+    defective, others = np.sort(scores[label]), np.sort(scores[~label])
+    counts = len(defective), len(others)
+    fewest = min(len(np.unique(units[which])) for which in (label, ~label))
+    effect, quantile = 1.0, _normal(LEVEL)
+    if len(np.unique(units)) < len(units):
+        quantile = student(LEVEL, fewest - 1)
+        effect = _design_effect(scores, label, units, auroc)
+    sizes = [max(1.0, count / effect) for count in counts]
+    return auroc_interval(auroc, *sizes, quantile), _wilson(precision, sizes[0], quantile)
 
 
-def _resampled(ranking: _Ranking, count: int) -> dict[str, NDArray[np.float64]]:
-    """Measures `RESAMPLES` draws of `count` groups."""
-    random = np.random.default_rng(SEED)
-    rows = max(1, _CHUNK // max(len(ranking.units), count))
-    found = []
-    for start in range(0, RESAMPLES, rows):
-        draws = min(rows, RESAMPLES - start)
-        drawn = random.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
-        found.append(_measured(times.astype(np.int32)[:, ranking.units], ranking))
-    return {name: np.concatenate([chunk[name] for chunk in found]) for name in found[0]}
+def _design_effect(
+    scores: NDArray[np.float64], label: NDArray[np.bool_], units: NDArray[np.intp], auroc: float
+) -> float:
+    """How many times greater groups make the variance of the AUROC; at least 1."""
+    # DeLong's components: the share of the other kind that each part is in order with.
+    share = np.empty(len(scores))
+    for which, sign in ((label, 1), (~label, -1)):
+        rivals, own = np.sort(sign * scores[~which]), sign * scores[which]
+        lower = np.searchsorted(rivals, own, "left") + np.searchsorted(rivals, own, "right")
+        share[which] = lower / (2 * len(rivals)) - auroc
+    weighted = share / np.where(label, label.sum(), (~label).sum())
+    alone = float(np.square(weighted).sum())
+    numbers = np.unique(units, return_inverse=True)[1]
+    if not alone:
+        # All in order: each group counts as one part.
+        return len(scores) / (numbers.max() + 1)
+    groups = int(numbers.max()) + 1
+    together = groups / (groups - 1) * float(np.square(np.bincount(numbers, weighted)).sum())
+    return max(1.0, together / alone)
 
 
-def _measured(weights: NDArray[np.int32], ranking: _Ranking) -> dict[str, NDArray[np.float64]]:
-    """Measures resamples in which part n counts ``weights[:, n]`` times; (R, N) gives (R,) each."""
-    seen = {
-        kind: np.cumsum(weights * ranking.kinds[kind], axis=1, dtype=np.int32)[:, ranking.ends]
-        for kind in ("defective", "outside", "good")
-    }
-    hits, false = seen["defective"], seen["outside"] + seen["good"]
-    total = {kind: counts[:, -1].astype(np.float64) for kind, counts in seen.items()}
-    gained = np.diff(hits, axis=1, prepend=0)
-    others = false[:, -1:].astype(np.float64)
-    # Those that score lower, and half of those that score the same.
-    below = others - (false + np.concatenate([np.zeros_like(false[:, :1]), false[:, :-1]], axis=1)) / 2
-    needed = np.ceil(RECALL * total["defective"] - 1e-9)[:, None]
-    at_recall = np.argmax(hits >= needed, axis=1)[:, None]
+def _at_recall(
+    scores: NDArray[np.float64], label: NDArray[np.bool_], which: NDArray[np.bool_], units: NDArray[np.intp]
+) -> Interval:
+    """The interval of a kind's alarm rate where 95 % of the defective parts are caught.
 
-    def caught_at(kind: str) -> NDArray[np.float64]:
-        return np.take_along_axis(seen[kind], at_recall, axis=1)[:, 0] / total[kind]
+    From few defective parts (below about a hundred) it reaches up to 1: the weakest of them may be among the
+    5 % that are not to count.
+    """
+    level = (1 + LEVEL) / 2
+    own, of_defective = units[which], units[label]
 
-    def alarmed(kind: str) -> NDArray[np.float64]:
-        return (seen[kind][:, ranking.alarms - 1] if ranking.alarms else 0) / total[kind]
+    def recall(cut: float) -> Interval:
+        return rate_interval(scores[label] >= cut, of_defective, level)
 
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "image_auroc": (gained * below).sum(1) / (total["defective"] * others[:, 0]),
-            "image_ap": (gained * (hits / np.maximum(hits + false, 1))).sum(1) / total["defective"],
-            "outside_alarm_rate_at_recall95": caught_at("outside"),
-            "good_alarm_rate_at_recall95": caught_at("good"),
-            "recall": alarmed("defective"),
-            "outside_alarm_rate": alarmed("outside"),
-            "good_reject_rate": alarmed("good"),
-        }
-
-
-def _widened(name: str, low: float, high: float, units: int) -> Interval:
-    """Gives an interval without width at 0 or 1 the width that `units` agreeing groups leave."""
-    if low < high or 0 < low < 1:
-        return Interval(float(low), float(high))
-    if name == "image_ap":
-        # A mean of precisions is no rate of independent cases: nothing is known of it here.
-        return UNKNOWN
-    # For AUROC as for a rate: of n defective and n other parts, n independent pairs are in order.
-    room = 1 - ((1 - LEVEL) / 2) ** (1 / units)
-    return Interval(0.0, room) if low == 0 else Interval(1 - room, 1.0)
+    cuts = np.unique(scores[label]).tolist()
+    # The recall falls from cut to cut.
+    first = bisect_left(cuts, True, key=lambda cut: recall(cut).low <= RECALL)
+    last = bisect_left(cuts, True, key=lambda cut: recall(cut).high < RECALL) - 1
+    lowest, highest = cuts[min(first, len(cuts) - 1)], cuts[max(last, 0)]
+    low = rate_interval(scores[which] >= highest, own, level).low
+    if lowest == cuts[0]:
+        return Interval(low, 1.0)
+    return Interval(low, rate_interval(scores[which] >= lowest, own, level).high)

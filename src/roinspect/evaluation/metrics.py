@@ -19,7 +19,7 @@ from roinspect.errors import UserError
 from roinspect.evaluation import curves
 from roinspect.evaluation.breakdown import breakdown
 from roinspect.evaluation.histogram import PixelHistogram
-from roinspect.evaluation.intervals import RECALL, bootstrap
+from roinspect.evaluation.intervals import RECALL, find_intervals
 from roinspect.evaluation.values import MetricValues
 
 PRO_LIMITS = (0.3, 0.05)
@@ -77,8 +77,8 @@ class RoiMetrics:
             gt_mask: (N, H, W) in {0, 1}.
             roi_mask: (N, H, W) in {0, 1}.
             category: N names, for the breakdown.
-            group: N names of what near-duplicates share, "" for none: resampled together for the confidence
-                intervals, and broken down as categories are. Without it every part stands alone.
+            group: N names of what near-duplicates share, "" for none: they count together in the confidence
+                intervals, and are broken down as categories are. Without it every part stands alone.
             has_gt_mask: (N,) false where the truth is unknown: such an image counts at image level and not at
                 pixel level. Known everywhere by default.
 
@@ -167,7 +167,7 @@ class RoiMetrics:
             escapes=None if caught is None else int(label.sum()) - caught,
             good_rejects=alarms(good),
             outside_alarms=alarms(outside),
-            intervals=bootstrap(scores, label, outside, self._groups, threshold),
+            intervals=find_intervals(scores, label, outside, self._groups, threshold),
             categories=breakdown(self._categories, scores, label, threshold),
             groups=breakdown(self._groups, scores, label, threshold) if any(self._groups) else (),
         )

@@ -119,8 +119,8 @@ def likely_rate(metrics: MetricValues, name: str) -> str:
 def sampling(metrics: MetricValues) -> str:
     """How the intervals were found, in words."""
     found = metrics.intervals
-    drawn = f"{found.units} {found.unit}s" + (" of near-duplicates" if found.unit == "group" else "")
-    return f"{found.level:.0%} confidence, from {found.resamples} resamples of {drawn} (seed {found.seed})"
+    drawn = f"{found.units:,} {found.unit}s" + (" of near-duplicates" if found.unit == "group" else "")
+    return f"{found.level:.0%} confidence intervals, from {drawn}"
 
 
 def confusion(groups: Mapping[str, NDArray[Any]], threshold: float) -> Iterator[ConfusionRow]:
