@@ -128,7 +128,7 @@ def test_near_duplicates_are_no_evidence():
     assert (alone.unit, alone.units, grouped.unit, grouped.units) == ("part", 40, "group", 40)
     for name in ("image_auroc", "recall", "good_reject_rate"):
         # Student's t makes the difference.
-        assert tuple(grouped.bounds[name]) == pytest.approx(tuple(alone.bounds[name]), abs=0.02)
+        assert tuple(grouped.bounds[name]) == pytest.approx(tuple(alone.bounds[name]), abs=0.03)
         narrow, wide = (np.ptp(one.bounds[name]) for one in (taken_for_parts, grouped))
         assert narrow < 0.5 * wide
 

@@ -223,15 +223,13 @@ def _ranked(
     _, positive, negative = curves.tally(scores, label)
     auroc = curves.auroc(positive, negative).value
     precision = curves.average_precision(positive, negative).value
-    defective, others = np.sort(scores[label]), np.sort(scores[~label])
-    counts = len(defective), len(others)
     fewest = min(len(np.unique(units[which])) for which in (label, ~label))
     effect, quantile = 1.0, _normal(LEVEL)
     if len(np.unique(units)) < len(units):
         quantile = student(LEVEL, fewest - 1)
         effect = _design_effect(scores, label, units, auroc)
-    sizes = [max(1.0, count / effect) for count in counts]
-    return auroc_interval(auroc, *sizes, quantile), _wilson(precision, sizes[0], quantile)
+    defective, others = (max(1.0, int(count) / effect) for count in (label.sum(), (~label).sum()))
+    return auroc_interval(auroc, defective, others, quantile), _wilson(precision, defective, quantile)
 
 
 def _design_effect(
@@ -249,7 +247,7 @@ def _design_effect(
     numbers = np.unique(units, return_inverse=True)[1]
     if not alone:
         # All in order: each group counts as one part.
-        return len(scores) / (numbers.max() + 1)
+        return len(scores) / (int(numbers.max()) + 1)
     groups = int(numbers.max()) + 1
     together = groups / (groups - 1) * float(np.square(np.bincount(numbers, weighted)).sum())
     return max(1.0, together / alone)

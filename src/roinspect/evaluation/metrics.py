@@ -1,6 +1,6 @@
 """Measures that count only what lies inside the region of interest, one batch at a time.
 
-Image-level measures are exact. Pixel-level measures come from histograms of fixed size (24 MB), each with a
+Image-level measures are exact. Pixel-level measures come from histograms of bounded size (64 MB), each with a
 bound on its distance to the exact value. What grows with the number of images is a score, a label and two
 names each, some 100 bytes, so that 230,000 maps of any size take some tens of megabytes.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from roinspect.errors import UserError
 from roinspect.evaluation import curves
 from roinspect.evaluation.breakdown import breakdown
-from roinspect.evaluation.histogram import PixelHistogram
+from roinspect.evaluation.histogram import PixelCounts, PixelHistogram
 from roinspect.evaluation.intervals import RECALL, find_intervals
 from roinspect.evaluation.values import MetricValues
 
@@ -130,12 +131,15 @@ class RoiMetrics:
         good = ~label & ~outside
         _, defective_counts, other_counts = curves.tally(scores, label)
         _warn_of_one_class("image-level measures", "parts", defective_counts, other_counts)
-        positive, negative, overlap, tied = self._histogram.counts()
+        positive, negative, _, _ = self._histogram.counts()
         _warn_of_one_class("pixel-level measures", "pixels inside the ROI", positive, negative)
-        pixel_auroc = curves.auroc(positive, negative, tied)
-        pixel_ap = curves.average_precision(positive, negative, tied)
-        pixel_f1 = curves.f1_max(positive, negative, tied)
-        aupro, aupro_005 = (curves.area_under_pro(overlap, negative, limit, tied) for limit in PRO_LIMITS)
+        estimate = self._histogram.estimate
+        pixel_auroc = estimate(lambda held: curves.auroc(held.positive, held.negative, held.tied))
+        pixel_ap = estimate(lambda held: curves.average_precision(held.positive, held.negative, held.tied))
+        pixel_f1 = estimate(lambda held: curves.f1_max(held.positive, held.negative, held.tied))
+        aupro, aupro_005 = (
+            estimate(partial(_area_under_pro, limit=limit)) for limit in PRO_LIMITS
+        )
         at_recall = curves.threshold_at_recall(scores[label], RECALL)
 
         def alarms(which: NDArray[np.bool_]) -> int | None:
@@ -178,6 +182,10 @@ class RoiMetrics:
         if not negative.any() or not overlap.any():
             return np.zeros(0), np.zeros(0)
         return curves.pro_curve(overlap, negative)
+
+
+def _area_under_pro(held: PixelCounts, limit: float) -> curves.Estimate:
+    return curves.area_under_pro(held.overlap, held.negative, limit, held.tied)
 
 
 def _alarm_rate(scores: NDArray[np.float64], threshold: float) -> float:
