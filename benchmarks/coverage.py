@@ -64,7 +64,9 @@ def drawn(case: Case, shift: float, random: np.random.Generator) -> tuple[NDArra
     return np.concatenate(scores), groups
 
 
-def bootstrap(scores: NDArray[np.float64], label: NDArray[np.bool_], random: np.random.Generator) -> list[float]:
+def bootstrap(
+    scores: NDArray[np.float64], label: NDArray[np.bool_], random: np.random.Generator
+) -> list[float]:
     """The middle 95 % of the AUROC over resamples of parts, as it was before."""
     found = []
     for _ in range(RESAMPLES):
@@ -115,7 +117,9 @@ def main() -> None:
         for (name, case), (auroc, shift) in product(CASES.items(), (("0.84", 1.41), ("0.98", 2.9))):
             found[f"{name}, AUROC {auroc}"] = coverage(case, shift, seed=0)
             print(name, auroc, found[f"{name}, AUROC {auroc}"], flush=True)
-        RESULT.write_text(json.dumps({"machine": machine(), "trials": TRIALS, "cases": found}, indent=1) + "\n")
+        RESULT.write_text(
+            json.dumps({"machine": machine(), "trials": TRIALS, "cases": found}, indent=1) + "\n"
+        )
     put(DOCS, {"coverage": table})
 
 
@@ -124,7 +128,14 @@ def table() -> str:
     kept = json.loads(RESULT.read_text())
     columns = ("image_auroc, bootstrap", *MEASURES)
     rows = [[name, *(f"{case[column]:.2f}" for column in columns)] for name, case in kept["cases"].items()]
-    heads = ["parts", "AUROC, bootstrap of parts", "AUROC", "average precision", "recall", "good parts rejected"]
+    heads = [
+        "parts",
+        "AUROC, bootstrap of parts",
+        "AUROC",
+        "average precision",
+        "recall",
+        "good parts rejected",
+    ]
     return f"{markdown(heads, rows)}\n\n{kept['trials']:,} trials each. {kept['machine']}."
 
 

@@ -76,11 +76,11 @@ def false_reject_threshold(
         ValueError: no scores, scores that are not finite, a rate outside [0, 1), or another number of groups.
 
     Example:
-        >>> found = false_reject_threshold([0.1, 0.2, 0.3, 0.4], 0.4)
+        >>> found = false_reject_threshold([0.1, 0.2, 0.3, 0.4], 0.4, kind="good parts")
         >>> 0.3 < found.value < 0.301
         True
         >>> found.origin
-        'rejects 1 of 4 held-out good parts; expect 40% of all good parts to be rejected, at most 75% (95% sure)'
+        'rejects 1 of 4 good parts; expect 40% of all good parts to be rejected, at most 75% (95% sure)'
     """
     scores = np.asarray(good_scores, dtype=np.float64)
     if scores.size == 0 or not np.isfinite(scores).all() or not 0 <= false_reject < 1:
@@ -102,7 +102,9 @@ def false_reject_threshold(
     if count == scores.size:
         origin += f"; expect {_percent(expected)} of all good parts to be rejected, {most}"
     else:
-        origin += f", in {touched} of {count} groups; expect a part to be rejected in {_percent(expected)} of "
+        origin += (
+            f", in {touched} of {count} groups; expect a part to be rejected in {_percent(expected)} of "
+        )
         origin += f"all groups, {most}"
     origin += f" ({CONFIDENCE:.0%} sure)"
     warning = ""

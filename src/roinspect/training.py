@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from roinspect import __version__
 from roinspect.bundle import Bundle, photograph_digest, refuse_existing, save_bundle
 from roinspect.data.dataset import DecodedCache
+from roinspect.data.likeness import warning_of
 from roinspect.data.loader import Batch, InspectionDataset, train_loader
 from roinspect.data.records import Record, read_records
 from roinspect.data.splits import hold_out, refuse_one_kind
@@ -180,6 +181,8 @@ def prepare(
     lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
     records = [record for record in read_records(data, columns=columns) if record.split != "test"]
+    if told := warning_of([record for record in records if record.label == 0]):
+        log.warning(told)
     kind = cls.learns_from(method_settings)
     if kind == "roi":
         records = with_drawn_roi(records, roi, data, columns=columns)

@@ -101,7 +101,7 @@ def test_groups_intervals_and_warnings_reach_the_measures(
     assert "too few groups" in caplog.text
     assert told["threshold_warning"] == read_bundle(model).threshold.warning != ""
     page = (tmp_path / "out" / REPORT).read_text(encoding="utf-8")
-    assert told["threshold_warning"] in page and "Not known: too few groups" in page and "By group" in page
+    assert told["threshold_warning"] in page and "Note: too few groups" in page and "By group" in page
     assert "ROC curve" in page and values.groups[0].parts == 4
 
 

@@ -169,7 +169,7 @@ def test_what_is_likely_is_shown_and_how_it_was_found():
 def test_what_is_not_known_is_said():
     content = dataclasses.replace(report(defective=3, good=3, outside=1), remarks=["too few parts"])
     text = pages_text(render(content))
-    assert "likely" not in text.lower() and "Not known: too few parts." in text
+    assert "likely" not in text.lower() and "Note: too few parts." in text
 
 
 def test_curves_are_shown_where_there_are_some():

@@ -54,12 +54,14 @@ class Column(NamedTuple):
     digits: int
     better: int = 0
     scale: float = 1.0
+    error: str = ""
+    """Where the bound on what the pixel histogram may err by is, if it has one."""
 
 
 MEASURES = (
     Column("image AUROC", "image_auroc", 3, 1),
-    Column("pixel AUROC", "pixel_auroc", 3, 1),
-    Column("AUPRO", "aupro", 3, 1),
+    Column("pixel AUROC", "pixel_auroc", 3, 1, error="pixel_auroc_error"),
+    Column("AUPRO", "aupro", 3, 1, error="aupro_error"),
     Column("outside alarms at 95 % recall", "outside_alarm_rate_at_recall95", 3, -1),
     Column("heat inside", "roi_mass", 3, 1),
 )
@@ -90,6 +92,7 @@ class Row:
         spreads: of every column, by name.
         learns_from: the parts it is trained on, "good" or "good and defective"; "" where all seeds failed.
         error: why a seed has nothing; "" where all have.
+        bounds: of every column that has one, by name: the most that a seed's value may err by.
     """
 
     method: str
@@ -98,6 +101,7 @@ class Row:
     spreads: Mapping[str, Spread]
     learns_from: str = ""
     error: str = ""
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Row]:
@@ -114,7 +118,12 @@ def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Row]:
             spreads |= {column.name: _spread([o.cost[column.name] for o in done]) for column in COSTS}
             learns_from = done[0].notes.get(LEARNS_FROM, "").removesuffix(" parts") if done else ""
             error = errors[0] if errors else ""
-            found.append(Row(method, arm, len(done), spreads, learns_from, error))
+            bounds = {
+                column.name: max((o.arms[arm].get(column.error) or 0.0 for o in done), default=0.0)
+                for column in MEASURES
+                if column.error
+            }
+            found.append(Row(method, arm, len(done), spreads, learns_from, error, bounds))
     return found
 
 
@@ -163,7 +172,7 @@ def as_markdown(shown: Sequence[Row], outcomes: Sequence[Outcome], terms: Mappin
         cells = [
             f"**{cell}**" if _is_best(row, rivals, column) else cell
             for column in columns
-            for cell in [_cell(row.spreads[column.name], column)]
+            for cell in [_cell(row.spreads[column.name], column, row.bounds.get(column.name, 0.0))]
         ]
         method = row.method if row.seeds == seeds else f"{row.method} ({row.seeds} of {seeds} seeds)"
         lines.append([method, row.learns_from or "–", row.arm, *cells])
@@ -175,7 +184,8 @@ def as_markdown(shown: Sequence[Row], outcomes: Sequence[Outcome], terms: Mappin
         "",
         table,
         "",
-        f"Mean ± deviation over seeds; bold: best of its arm. Measured on {machines}.",
+        "Mean ± deviation over seeds; bold: best of its arm; (to x): known to within x. Measured on "
+        f"{machines}.",
         "",
         *(f"- {name}: {value}" for name, value in terms.items()),
         "",
@@ -270,12 +280,15 @@ def _is_best(row: Row, rivals: Sequence[Row], column: Column) -> bool:
     return bool(known) and own == max(known) > min(known)
 
 
-def _cell(spread: Spread, column: Column) -> str:
+def _cell(spread: Spread, column: Column, bound: float = 0.0) -> str:
     mean, deviation = (value * column.scale for value in spread)
     if math.isnan(mean):
         return "–"
     text = f"{mean:.{column.digits}f}"
-    return text if math.isnan(deviation) else f"{text} ± {deviation:.{column.digits}f}"
+    text += "" if math.isnan(deviation) else f" ± {deviation:.{column.digits}f}"
+    # Shown only where it would change a digit that is shown.
+    shown = f"{bound:.{column.digits}f}"
+    return f"{text} (to {shown})" if float(shown) else text
 
 
 def _notes(outcomes: Sequence[Outcome]) -> list[str]:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect import __version__
-from roinspect.bundle import Bundle, refuse_segmenter
+from roinspect.bundle import Bundle, photograph_digest, read_trained_on, refuse_segmenter
 from roinspect.data.dataset import UNKNOWN_LABEL, Loaded, Sample, stream
+from roinspect.data.likeness import undeclared_groups
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.evaluation.examples import choose, load_examples
@@ -165,6 +166,15 @@ def evaluate_models(
         values = [model.metrics.compute(model.bundle.threshold.value) for model in models]
     # What the data lacks it lacks for every model.
     remarks = list(dict.fromkeys(str(warning.message) for warning in told))
+    known_before = [_trained_on(model, known) for model in models]
+    remarks += [
+        f"{model.name} was trained on {count:,} of these {len(known):,} photographs: what it makes of them "
+        "says nothing of others"
+        for model, count in zip(models, known_before, strict=True)
+        if count
+    ]
+    if suggested := undeclared_groups([part.record for part in known if part.label == 0]):
+        remarks.append(f"{suggested} among the good parts; not declared, they make intervals too narrow")
     for remark in remarks:
         log.warning(remark)
 
@@ -200,7 +210,7 @@ def evaluate_models(
         remarks=remarks,
     )
     write_whole(out / PREDICTIONS, table(parts, thresholds))
-    write_whole(out / METRICS, _metrics_json(about, models, values))
+    write_whole(out / METRICS, _metrics_json(about, models, values, known_before))
     write_report(out / REPORT, content)
     return values
 
@@ -260,8 +270,17 @@ def _model_report(
     )
 
 
+def _trained_on(model: Model, known: Sequence[Part]) -> int:
+    """How many of the parts the model was trained on, by their files' contents."""
+    digests = read_trained_on(model.path)
+    return sum(photograph_digest(part.record.image_path) in digests for part in known) if digests else 0
+
+
 def _metrics_json(
-    about: Mapping[str, object], models: Sequence[Model], values: Sequence[MetricValues]
+    about: Mapping[str, object],
+    models: Sequence[Model],
+    values: Sequence[MetricValues],
+    known_before: Sequence[int],
 ) -> str:
     """The first model's measures, and the other's under "against"."""
     first, *others = (
@@ -269,9 +288,10 @@ def _metrics_json(
             "bundle": str(model.path),
             "threshold_origin": model.bundle.threshold.origin,
             "threshold_warning": model.bundle.threshold.warning,
+            "trained_on": count,
             **measured.to_dict(),
         }
-        for model, measured in zip(models, values, strict=True)
+        for model, measured, count in zip(models, values, known_before, strict=True)
     )
     against = {"against": others[0]} if others else {}
     return json.dumps({**about, **first, **against}, indent=1, allow_nan=False) + "\n"

@@ -198,7 +198,12 @@ class PixelHistogram:
             ]
         for key, split in self._split.items():
             fine = np.flatnonzero(split.pixels)
-            one = [split.pixels[fine], split.truth_pixels[fine], split.overlap[fine], np.ones(len(fine), bool)]
+            one = [
+                split.pixels[fine],
+                split.truth_pixels[fine],
+                split.overlap[fine],
+                np.ones(len(fine), bool),
+            ]
             columns.append([(key << _PLACE_BITS) + 2 * fine + 2, *one])
         order, pixels, truth, overlap, tied = (np.concatenate(one) for one in zip(*columns, strict=True))
         falling = np.argsort(-order, kind="stable")

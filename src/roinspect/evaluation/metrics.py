@@ -137,9 +137,7 @@ class RoiMetrics:
         pixel_auroc = estimate(lambda held: curves.auroc(held.positive, held.negative, held.tied))
         pixel_ap = estimate(lambda held: curves.average_precision(held.positive, held.negative, held.tied))
         pixel_f1 = estimate(lambda held: curves.f1_max(held.positive, held.negative, held.tied))
-        aupro, aupro_005 = (
-            estimate(partial(_area_under_pro, limit=limit)) for limit in PRO_LIMITS
-        )
+        aupro, aupro_005 = (estimate(partial(_area_under_pro, limit=limit)) for limit in PRO_LIMITS)
         at_recall = curves.threshold_at_recall(scores[label], RECALL)
 
         def alarms(which: NDArray[np.bool_]) -> int | None:

@@ -12,7 +12,7 @@ from roinspect.deploy.studio import results
 from roinspect.deploy.studio.adding import move
 from roinspect.deploy.studio.jobs import latest, start
 from roinspect.deploy.studio.judging import counts, one_of, result_of, wall
-from roinspect.deploy.studio.models import evaluation_path, model_path, names
+from roinspect.deploy.studio.models import model_path, names
 from roinspect.deploy.studio.project import Projects
 from roinspect.deploy.studio.shell import (
     SELECT,
@@ -24,7 +24,6 @@ from roinspect.deploy.studio.shell import (
     opened,
     plain,
 )
-from roinspect.deploy.studio.store import read_json
 from roinspect.deploy.studio.training import judge_command
 
 TICK_S = 1.5
@@ -212,9 +211,7 @@ def about(model: Path) -> str:
     parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
     if told_ := results.too_small_region(results.read_results(model)):
         parts.append(note(told_, "warning", link=("Look at the region", "/region")))
-    measured = read_json(evaluation_path(model) / "metrics.json")
-    if isinstance(measured, dict) and measured.get("split") == "train":
-        told_ = "There are no test photographs. These were trained on, so the result flatters the model."
+    if told_ := results.untested(model):
         parts.append(note(told_, "warning"))
     return plain(*parts)
 

@@ -15,7 +15,7 @@ from roinspect.deploy.studio.models import free_name, new_path, run_path
 from roinspect.deploy.studio.progress import Progress, read_progress
 from roinspect.deploy.studio.project import Project, Projects
 from roinspect.deploy.studio.regions import source_of, write_masks
-from roinspect.deploy.studio.results import read_results, tally, too_small_region
+from roinspect.deploy.studio.results import read_results, tally, too_small_region, untested
 from roinspect.deploy.studio.shell import as_note, begin, html, note, opened, plain
 from roinspect.deploy.studio.training import METHODS, Wish, begin_training, resume_training
 from roinspect.errors import UserError
@@ -213,10 +213,13 @@ def worth(model: Path, log: str) -> list[str]:
     parts = list[str]()
     try:
         found = read_results(model)
-        at = tally(found, read_bundle(model).threshold.value)
+        threshold = read_bundle(model).threshold
     except UserError:
         return parts
-    if at.defective:
+    at = tally(found, threshold.value)
+    if unproven := untested(model):
+        parts.append(note(f"{unproven} What is known: the threshold {threshold.origin}.", "warning"))
+    elif at.defective:
         rejected = at.defective - at.escapes
         words = f"It rejects {rejected:,} of {at.defective:,} defective parts and {at.rejects:,} of "
         words += f"{at.good:,} good ones."

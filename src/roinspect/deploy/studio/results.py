@@ -57,6 +57,26 @@ def too_small_region(results: list[Result]) -> str:
     )
 
 
+def untested(model: Path) -> str:
+    """Why a model's results say nothing of other photographs; "" where they do."""
+    measured = read_json(evaluation_path(model) / "metrics.json")
+    if not isinstance(measured, dict):
+        return ""
+    known, split = measured.get("trained_on", 0), measured.get("split")
+    advice = "Put good parts, and defective ones where there are any, to test with; then judge again."
+    if known:
+        return (
+            f"It was trained on {known:,} of the {measured.get('photographs', known):,} photographs that "
+            f"were judged: its verdicts on them do not show how good it is. {advice}"
+        )
+    if split != "test":
+        return (
+            "There are no test photographs. Those that were judged have set the threshold, so that verdicts "
+            f"on them flatter the model. {advice}"
+        )
+    return ""
+
+
 class Tally(NamedTuple):
     """What a threshold does to the labelled parts."""
 
