@@ -77,11 +77,11 @@ def test_a_false_reject_rate_on_fresh_photographs(bundle: Path, fresh: Path, cap
     after = read_bundle(bundle)
     good = scores(bundle, sorted((fresh / "train/good").iterdir()))
     assert (good >= after.threshold.value).sum() == int(0.1 * (len(good) + 1)) - 1
-    assert f"10.00% of {len(good)} held-out good parts" in after.threshold.origin
+    assert f"rejects 1 of {len(good)} held-out good parts" in after.threshold.origin
     told = capsys.readouterr()
     assert f"was rejected from score {before.threshold.value:.4g}" in told.out
     assert f"now rejected from score {after.threshold.value:.4g}" in told.out
-    assert f"Of {len(good)} held-out good parts it rejects {len(good) // 10};" in told.out
+    assert f"Of {len(good)} held-out good parts it rejects 1;" in told.out
     # Nothing else has changed, and the weights are still those of the manifest.
     assert read_weights(bundle)
     assert {name for name in before.__slots__ if getattr(before, name) != getattr(after, name)} == {
@@ -92,7 +92,7 @@ def test_a_false_reject_rate_on_fresh_photographs(bundle: Path, fresh: Path, cap
 def test_the_val_split_comes_first(bundle: Path, fresh: Path, capsys: Capture) -> None:
     assert run("calibrate", bundle, fresh) == 0
     assert "0 of 4 held-out good parts" in read_bundle(bundle).threshold.origin
-    one_line(capsys, "WARNING", "cannot support a false-reject rate of 1.00%", "at least 100")
+    one_line(capsys, "WARNING", "cannot support a false-reject rate of 1.00%", "at least 99")
 
 
 def test_good_photographs_alone_need_no_region(bundle: Path, fresh: Path, tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ def test_means_deviations_and_the_best_in_bold() -> None:
     assert next(csv.DictReader(as_csv(shown).splitlines()))["peak_bytes"] == ""
 
 
+def test_what_a_measure_may_err_by_is_printed_where_it_counts() -> None:
+    rough, fine = outcome("rough", 0, 0.64), outcome("fine", 0, 0.787)
+    for one, error in ((rough, 0.3), (fine, 0.0004)):
+        one.arms[PLAIN]["pixel_auroc_error"] = error  # type: ignore[index]
+    page = as_markdown(rows([rough, fine], [PLAIN]), [rough, fine], {})
+    assert "0.640 (to 0.300)" in page and "(to x): known to within x" in page
+    assert page.count("(to ") == 2 and "0.787 (" not in page
+
+
 def test_where_all_are_alike_none_is_best() -> None:
     outcomes = [outcome("ours", 0, 0.7), outcome("theirs", 0, 0.7)]
     assert "**0" not in as_markdown(rows(outcomes, [PLAIN]), outcomes, {})

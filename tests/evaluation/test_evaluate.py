@@ -213,3 +213,16 @@ def test_a_bad_photograph_costs_one_row_of_both(data: Path, model: Path, other: 
     (bad,) = (row for row in rows(tmp_path / "out") if row["error"])
     assert not any(bad[name] for name in ("pred_score", "against_pred_score", "against_is_defect"))
     assert measures(tmp_path / "out")["against"]["good_parts"] == 1
+
+
+def test_what_was_trained_on_is_told(
+    model: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate(model, data, tmp_path / "train", split="train")
+    told = measures(tmp_path / "train")["trained_on"]
+    assert 0 < told < measures(tmp_path / "train")["photographs"]
+    assert f"was trained on {told} of these" in caplog.text
+    page = (tmp_path / "train" / "report.html").read_text(encoding="utf-8")
+    assert f"was trained on {told} of these" in page
+    evaluate(model, data, tmp_path / "test")
+    assert measures(tmp_path / "test")["trained_on"] == 0

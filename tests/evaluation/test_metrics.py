@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from roinspect.errors import UserError
 from roinspect.evaluation import curves
 from roinspect.evaluation.breakdown import breakdown
-from roinspect.evaluation.histogram import order_keys
+from roinspect.evaluation.histogram import PixelHistogram, order_keys
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.evaluation.values import MetricValues
 
@@ -338,3 +338,51 @@ def test_rows_add_up_to_the_whole(seed):
     mean = sum(row.image_auroc * row.defective_parts for row in rows if row.defective_parts) / label.sum()
     assert mean == pytest.approx(roc_auc_score(label, scores))
     assert all(row.escapes is row.false_rejects is None for row in breakdown(["x"] * 30, scores, label, None))
+
+
+def crowded(rounds: int = 6, *, early: bool = False) -> tuple[RoiMetrics, list[np.ndarray], list[np.ndarray]]:
+    """Maps whose scores all lie within 1e-4; with a first map of other scores, if asked."""
+    random, metrics, scores, labels = np.random.default_rng(0), RoiMetrics(), [], []
+    for number in range(rounds):
+        truth = np.zeros((1, 64, 64), np.uint8)
+        truth[0, 8:24, 8:24] = 1
+        x = random.random((1, 64, 64)) + 0.6 * truth
+        # A map that spreads over many bins, and a few pixels in the one that is crowded later.
+        spread = x * (random.random(x.shape) > 0.003) + 0.9992 * (random.random(x.shape) < 0.003)
+        anomaly_map = (spread if early and not number else 0.999 + 1e-4 * x).astype(np.float32)
+        metrics.update(
+            np.ones(1), anomaly_map, np.ones(1, int), np.zeros(1, bool), truth, np.ones_like(truth), ["dent"]
+        )
+        scores.append(anomaly_map.ravel())
+        labels.append(truth.ravel())
+    return metrics, scores, labels
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_crowded_scores_are_told_apart(early: bool) -> None:
+    metrics, scores, labels = crowded(early=early)
+    values = metrics.compute()
+    _, positive, negative = curves.tally(np.concatenate(scores), np.concatenate(labels))
+    for name, exact in (
+        ("pixel_auroc", curves.auroc(positive, negative).value),
+        ("pixel_ap", curves.average_precision(positive, negative).value),
+        ("pixel_f1_max", curves.f1_max(positive, negative).value),
+    ):
+        value, error = getattr(values, name), getattr(values, f"{name}_error")
+        assert abs(value - exact) <= error + 1e-12 and error < 0.005, name
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bins_that_are_no_longer_crowded_are_put_together() -> None:
+    random, histogram = np.random.default_rng(0), PixelHistogram()
+    whole = np.ones((16, 16), bool)
+    scores = []
+    for number in range(900):
+        # One bin after another holds a whole image.
+        values = np.float32(1 + number * 2**-11) + random.random((16, 16), np.float32) * np.float32(2**-12)
+        histogram.add(values, whole & (np.arange(16) < 4), whole)
+        scores.append(values)
+    counts = histogram.counts()
+    assert len(histogram._split) <= 400
+    assert (counts.positive + counts.negative).sum() == 900 * 256 and counts.positive.sum() == 900 * 64

@@ -110,6 +110,74 @@ def same_bundle(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
+# -- good parts that were trained on, as if they had not been ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def everywhere(strips: Path) -> Iterator[InspectionDataset]:
+    """All of the photographs is inspected."""
+    records = [dataclasses.replace(record, roi_path=None) for record in read_records(strips)]
+    with DecodedCache(records, (64, 64)) as cache:
+        yield InspectionDataset(cache)
+
+
+def test_a_part_is_scored_with_a_memory_that_lacks_it(everywhere: InspectionDataset) -> None:
+    # All patches are memorised, so that a part finds itself at no distance.
+    method, cache = fitted(everywhere, memory_size=2000, roi_head=False, neighbourhood=1), everywhere.cache
+    left_out = method.left_out_scores(cache, [""] * len(cache))
+    assert left_out is not None and list(left_out.groups) == [""] * len(cache)
+    seen = predict(method.graph, cache.images).pred_score
+    assert (seen < 0.1).all() and (left_out.scores > 10 * seen).all()
+    # The same as a memory of the others would have it.
+    bank, others = method.graph.bank, (method.sources >= 0) & (method.sources != 3)
+    assert isinstance(bank, NearestNeighbours)
+    bank.fill(bank.weight[others] / -2)
+    assert predict(method.graph, cache.images[3:4]).pred_score == pytest.approx(
+        left_out.scores[3:4], rel=1e-4
+    )
+
+
+def test_groups_are_left_out_together(everywhere: InspectionDataset) -> None:
+    method, cache = fitted(everywhere, memory_size=2000, roi_head=False), everywhere.cache
+    groups = [f"position {row // 5}" for row in range(len(cache))]
+    alone = method.left_out_scores(cache, [""] * len(cache))
+    grouped = method.left_out_scores(cache, groups)
+    assert alone is not None and grouped is not None and list(grouped.groups) == groups
+    assert (grouped.scores >= alone.scores - 1e-5).all() and (grouped.scores > alone.scores).any()
+    assert method.left_out_scores(cache, ["one"] * len(cache)) is None
+    assert fitted(everywhere, bank="gaussian").left_out_scores(cache, groups) is None
+
+
+def test_scoring_the_left_out_changes_nothing(large: InspectionDataset) -> None:
+    method = fitted(large)
+    before = {name: value.clone() for name, value in method.graph.state_dict().items()}
+    method.left_out_scores(large.cache, [""] * len(large.cache))
+    assert all(torch.equal(value, before[name]) for name, value in method.graph.state_dict().items())
+
+
+def test_all_good_parts_set_the_threshold(strips: Path, tmp_path: Path) -> None:
+    bundle = load_graph(trained(strips, tmp_path / "bundle", QUICK))[0]
+    assert "0 of 22 good parts (2 held out, 20 left out in turn)" in bundle.threshold.origin
+    assert "expect 4.3% of all good parts" in bundle.threshold.origin
+
+
+def test_a_val_split_sets_the_threshold_alone(strips: Path, tmp_path: Path) -> None:
+    lines = strips.read_text().splitlines()
+    lines[1:5] = [line.replace(",train,", ",val,") for line in lines[1:5]]
+    manifest = strips.with_name("with_val.csv")
+    manifest.write_text("\n".join(lines))
+    bundle = load_graph(trained(manifest, tmp_path / "bundle", QUICK))[0]
+    assert bundle.threshold.origin.startswith("rejects 0 of 4 held-out good parts;")
+
+
+def test_best_f1_without_held_out_defects_is_refused_before_training(strips: Path, tmp_path: Path) -> None:
+    training = dataclasses.replace(QUICK, threshold="best-f1")
+    with pytest.raises(UserError, match="2 good and 0 defective"):
+        trained(strips, tmp_path / "bundle", training)
+    with pytest.raises(UserError, match="use false-reject or best-f1"):
+        dataclasses.replace(QUICK, threshold="f1")
+
+
 # -- what is learned before the first step -------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,13 +76,36 @@ def test_a_region_that_leaves_much_damage_out_is_questioned() -> None:
 def test_what_a_model_is_worth_is_told_with_what_would_help(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = SimpleNamespace(threshold=SimpleNamespace(value=0.5))
+    bundle = SimpleNamespace(threshold=SimpleNamespace(value=0.5, origin="rejects 0 of 9 good parts"))
     monkeypatch.setattr("roinspect.deploy.studio.page_train.read_bundle", lambda _: bundle)
     log = "roinspect: WARNING: 3 held-out good parts cannot support a false-reject rate\n" * 2
     told_ = worth(model, log)
     assert "rejects 1 of 2 defective parts and 2 of 3 good ones" in told_[0] and "To do better" in told_[0]
     assert len(told_) == 2 and "WARNING" not in told_[1] and "3 held-out" in told_[1]
     assert worth(model.with_name("other"), log) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        ({"split": "train", "trained_on": 4, "photographs": 5}, "trained on 4 of the 5"),
+        ({"split": "test", "trained_on": 1, "photographs": 5}, "trained on 1 of the 5"),
+        ({"split": "val", "trained_on": 0, "photographs": 5}, "have set the threshold"),
+    ],
+)
+def test_photographs_it_learned_from_are_no_success(
+    model: Path, monkeypatch: pytest.MonkeyPatch, measured: dict[str, object], words: str
+) -> None:
+    bundle = SimpleNamespace(threshold=SimpleNamespace(value=0.5, origin="rejects 0 of 9 good parts"))
+    monkeypatch.setattr("roinspect.deploy.studio.page_train.read_bundle", lambda _: bundle)
+    file = results.evaluation_path(model) / "metrics.json"
+    before = file.read_bytes() if file.exists() else None
+    file.write_text(json.dumps(measured), encoding="utf-8")
+    try:
+        (told_,) = worth(model, "")
+    finally:
+        file.unlink() if before is None else file.write_bytes(before)
+    assert words in told_ and "It rejects" not in told_ and "rejects 0 of 9 good parts" in told_
 
 
 def test_the_slider_reaches_all_scores_in_round_steps(model: Path) -> None:
