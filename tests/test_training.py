@@ -368,14 +368,19 @@ def test_nothing_that_is_there_is_lost(data: Path, tmp_path: Path) -> None:
 # -- the threshold ----------------------------------------------------------------------------------------
 
 
-def test_labelled_defects_in_val_give_the_best_f1(data: Path, tmp_path: Path) -> None:
+def test_labelled_defects_in_val_give_the_best_f1_only_when_asked(data: Path, tmp_path: Path) -> None:
     for number in range(6):
         photograph(tmp_path / "train" / "good" / f"{number}.png", number)
         photograph(tmp_path / "val" / ("good", "scratch")[number % 2] / f"{number}.png", number + 50)
     write_image(tmp_path / "roi.png", np.full((64, 64), 255, np.uint8))
-    trained(tmp_path, tmp_path / "bundle", QUICK)
+    trained(tmp_path, tmp_path / "rate", QUICK)
+    origin = read_bundle(tmp_path / "rate").threshold.origin
+    assert (
+        origin.startswith("rejects 0 of 3 held-out good parts") and "of 3 held-out defective ones" in origin
+    )
+    trained(tmp_path, tmp_path / "bundle", dataclasses.replace(QUICK, threshold="best-f1"))
     bundle = read_bundle(tmp_path / "bundle")
-    assert "best F1" in bundle.threshold.origin and "6 parts" in bundle.threshold.origin
+    assert "best F1" in bundle.threshold.origin and "6 held-out parts" in bundle.threshold.origin
     assert bundle.training["images"] == 6 and bundle.training["held_out_images"] == 6
 
 
@@ -387,7 +392,7 @@ def test_held_out_near_duplicates_are_no_evidence(data: Path, tmp_path: Path) ->
     manifest.write_text("\n".join(lines))
     trained(data, tmp_path / "bundle", QUICK, manifest=manifest)
     threshold = read_bundle(tmp_path / "bundle").threshold
-    assert "6 held-out good parts of 2 groups" in threshold.origin
+    assert "6 held-out good parts, in 0 of 2 groups" in threshold.origin
     assert "of 2 groups cannot support" in threshold.warning
 
 

@@ -181,8 +181,6 @@ def prepare(
     lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
     records = [record for record in read_records(data, columns=columns) if record.split != "test"]
-    if told := warning_of([record for record in records if record.label == 0]):
-        log.warning(told)
     kind = cls.learns_from(method_settings)
     if kind == "roi":
         records = with_drawn_roi(records, roi, data, columns=columns)
@@ -300,8 +298,10 @@ def train(
                 if rate is not None and not any(record.split == "val" for record in ready.held_out):
                     left_out = model.left_out_scores(cache, [record.group for record in ready.fitted])
                 threshold, metrics = model.judge(scores, kept, groups, rate, left_out)
-                if threshold.warning:
-                    log.warning(threshold.warning)
+                good = [record for record in used if record.label == 0]
+                for told in (threshold.warning, warning_of(good)):
+                    if told:
+                        log.warning(told)
                 bundle = Bundle(
                     method=method,
                     method_settings=settings["method"],
