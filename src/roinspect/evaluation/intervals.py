@@ -175,7 +175,7 @@ def auroc_interval(
 
     Example:
         >>> [round(bound, 2) for bound in auroc_interval(1.0, 10, 10)]
-        [0.75, 1.0]
+        [0.8, 1.0]
     """
     extra = (defective + others) / 2 - 1
 
