@@ -333,10 +333,15 @@ def _key(root: Path, image: Path) -> str:
 def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
     named = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
     files = dict.fromkeys(path.path if isinstance(path, DrawnMask) else path for path in named)
-    missing = [path for path in files if kind(path) != "file"]
+    lying = {path: kind(path) for path in files}
+    if special := [path for path, found in lying.items() if found == "other"]:
+        raise UserError(
+            "is no regular file", where=special[0], remedy=f"put a file in its place, or mend {manifest}"
+        )
+    missing = [path for path, found in lying.items() if found != "file"]
     if missing:
         raise UserError(
-            f"names {len(missing)} files that are not there, or no regular ones: {', '.join(map(str, missing[:3]))}",
+            f"names {len(missing)} files that are not there: {', '.join(map(str, missing[:3]))}",
             where=manifest,
             remedy="mend the paths, which are relative to the manifest's folder",
         )

@@ -1,8 +1,7 @@
-"""BMP: rows as they lie in the file, from 1 to 32 bits a pixel. Pillow unpacks run lengths."""
+"""BMP: rows as they lie in the file, from 1 to 32 bits a pixel, or as runs."""
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass
 
@@ -155,15 +154,51 @@ def _fields(rows: NDArray[np.uint8], bits: int, masks: tuple[int, ...]) -> NDArr
 
 
 def _run_lengths(data: bytes, container: BmpContainer) -> NDArray[np.uint8]:
-    from PIL import BmpImagePlugin
-
+    """The picture of a stream of runs; what it jumps over is of the palette's first colour."""
+    assert container.size_hw is not None
     if container.is_upright:
         raise UnsupportedError("BMP with run lengths from the top down")
-    try:
-        with BmpImagePlugin.BmpImageFile(io.BytesIO(data)) as image:
-            indices = np.asarray(image.convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError, IndexError, struct.error):
-        raise DamagedError from None
-    if indices.shape[:2] != container.size_hw:
-        raise DamagedError
-    return indices
+    table = _palette(data, container)
+    height, width = container.size_hw
+    indices = np.zeros((height, width), np.uint8)
+    bits, at, row, column = container.bits, container.start, 0, 0
+    while True:
+        if at + 2 > len(data):
+            raise DamagedError("its runs break off")
+        count, value = data[at : at + 2]
+        at += 2
+        if count:
+            packed = bytes([value]) * (count if bits == 8 else (count + 1) // 2)
+        elif value == 1:
+            break
+        elif value == 0:
+            row, column = row + 1, 0
+            continue
+        elif value == 2:
+            across, up = data[at : at + 2].ljust(2, b"\0")
+            at, row, column = at + 2, row + up, column + across
+            continue
+        else:
+            count, size = value, value if bits == 8 else (value + 1) // 2
+            if at + size > len(data):
+                raise DamagedError("its runs break off")
+            packed = data[at : at + size]
+            at += size + size % 2
+        # Some writers code the padding of a row as well.
+        end = min(column + count, width)
+        if row >= height or column + count > (width + 3) // 4 * 4:
+            raise DamagedError("a run leaves the picture")
+        if end > column:
+            run = np.frombuffer(packed, np.uint8) if bits == 8 else _nibbles(packed)
+            indices[row, column:end] = run[: end - column]
+        column += count
+    if row < height - 1:
+        raise DamagedError("its runs end before the picture does")
+    if int(indices.max()) >= len(table):
+        raise DamagedError("a pixel's colour is not in its palette")
+    return table[indices[::-1]]
+
+
+def _nibbles(packed: bytes) -> NDArray[np.uint8]:
+    pairs = np.frombuffer(packed, np.uint8)
+    return np.stack([pairs >> 4, pairs & 15], axis=1).reshape(-1)

@@ -146,9 +146,7 @@ def _plan(page: Page) -> _Plan:
         raise UnsupportedError(f"the predictor for {predicted}", tiff_codecs.REMEDY)
     if is_jpeg and (bits != 8 or form != 1):
         raise UnsupportedError(f"{bits}-bit JPEG compression", tiff_codecs.REMEDY)
-    if compression in tiff_codecs.BILEVEL and (bits, channels) != (1, 1):
-        raise DamagedError("fax compression of more than one bit")
-    if page.value(tags.FILL_ORDER, 1) != 1 and compression not in tiff_codecs.BILEVEL:
+    if page.value(tags.FILL_ORDER, 1) != 1:
         raise UnsupportedError("the reversed order of bits", tiff_codecs.REMEDY)
     planar = page.value(tags.PLANAR, 1)
     if planar not in (1, 2):
@@ -196,9 +194,7 @@ def _assembled(data: bytes, page: Page, plan: _Plan) -> Pixels:
     for plane, rows, columns, packed in _parts(data, page, plan):
         # A tile is always whole; the last strip may have fewer rows.
         tall = plan.part_hw[0] if plan.is_tiled else rows.stop - rows.start
-        flat = np.frombuffer(_unpacked(packed, page, plan, tall, row_bytes), np.uint8).reshape(
-            tall, row_bytes
-        )
+        flat = np.frombuffer(_unpacked(packed, plan, tall, row_bytes), np.uint8).reshape(tall, row_bytes)
         samples = flat.view(kind) if plan.kind else _samples(flat, plan.bits, wide * inner)
         samples = samples.reshape(tall, wide, inner)
         if plan.predictor == 2:
@@ -211,14 +207,11 @@ def _assembled(data: bytes, page: Page, plan: _Plan) -> Pixels:
     return picture
 
 
-def _unpacked(packed: bytes, page: Page, plan: _Plan, tall: int, row_bytes: int) -> bytes:
+def _unpacked(packed: bytes, plan: _Plan, tall: int, row_bytes: int) -> bytes:
     if plan.compression == tiff_codecs.NONE:
         if len(packed) < tall * row_bytes:
             raise DamagedError("a strip is cut off")
         return packed[: tall * row_bytes]
-    if plan.compression in tiff_codecs.BILEVEL:
-        options, order = page.value(tags.T4_OPTIONS), page.value(tags.FILL_ORDER, 1)
-        return tiff_codecs.unpacked_bilevel(packed, plan.compression, tall, plan.part_hw[1], options, order)
     return tiff_codecs.unpacked(packed, plan.compression, tall, row_bytes)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import lzma
 import struct
 import zlib
 from collections.abc import Callable
 
+import cv2
+import numpy as np
+
 from roinspect.formats.account import DamagedError, UnsupportedError
 
-NONE, HUFFMAN, FAX3, FAX4, LZW, OLD_JPEG, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA = (
-    1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925
-)  # fmt: skip
-BILEVEL = (HUFFMAN, FAX3, FAX4)
+NONE, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA = 1, 5, 7, 8, 32773, 32946, 34925
 _NAMES = {
-    OLD_JPEG: "old-style JPEG",
+    2: "fax",
+    3: "fax",
+    4: "fax",
+    6: "old-style JPEG",
     9: "JBIG",
     10: "JBIG",
     32766: "NeXT",
@@ -36,13 +38,15 @@ _NAMES = {
     52546: "JPEG XL",
 }
 REMEDY = "save it as PNG, or as TIFF with LZW or no compression"
+_MOST_SIDE = 1 << 20
+"""OpenCV reads no image that is wider or taller."""
 _LAST_ZEROS = 4
 """Zero bytes at the end of a strip whose compression has an end code: it was reserved and never written."""
 
 
 def refuse_unknown(compression: int) -> None:
     """Raise the UnsupportedError for a compression that is not read."""
-    if compression not in _CODECS and compression not in (NONE, JPEG, *BILEVEL):
+    if compression not in _CODECS and compression not in (NONE, JPEG):
         name = _NAMES.get(compression, f"TIFF's number {compression} as")
         raise UnsupportedError(f"{name} compression", REMEDY)
 
@@ -58,22 +62,6 @@ def unpacked(packed: bytes, compression: int, rows: int, row_bytes: int) -> byte
     if len(found) < size:
         raise DamagedError("a strip is cut off")
     return found[:size]
-
-
-def unpacked_bilevel(
-    packed: bytes, compression: int, rows: int, width: int, options: int, order: int
-) -> bytes:
-    """The rows of a strip of fax pages, 1 bit a pixel: 0 as the file's own zero.
-
-    Raises:
-        DamagedError: it breaks off.
-    """
-    if compression != HUFFMAN and order == 1:
-        _refuse_zeros(packed)
-    more = {266: order}
-    if compression == FAX3:
-        more[292] = options
-    return _by_libtiff(packed, compression, rows, width, 1, more)
 
 
 def _inflated(packed: bytes, rows: int, row_bytes: int) -> bytes:
@@ -107,12 +95,25 @@ def _unpacked_lzw(packed: bytes, rows: int, row_bytes: int) -> bytes:
         raise UnsupportedError("old-style LZW compression", REMEDY)
     if packed[:1] != b"\x80":
         raise DamagedError("a strip does not begin with a clear code")
-    _refuse_zeros(packed)
-    return _by_libtiff(packed, LZW, rows, row_bytes, 8, {})
+    if len(packed) >= _LAST_ZEROS and not any(packed[-_LAST_ZEROS:]):
+        raise DamagedError("a strip ends in zeros")
+    if rows * row_bytes % 2:
+        return _by_libtiff(_with_a_byte_more(packed), LZW, rows * row_bytes + 1)
+    return _by_libtiff(packed, LZW, rows * row_bytes)
+
+
+def _with_a_byte_more(packed: bytes) -> bytes:
+    """The stream with its end code, 257, made into that of one byte, 1: a bit less."""
+    bits = int.from_bytes(packed[-4:], "big")
+    last = bits & -bits
+    if bits & (last << 9) - 1 != last << 8 | last:
+        raise DamagedError("a strip has no end code")
+    return packed[:-4] + (bits ^ last << 8).to_bytes(min(len(packed), 4), "big")
 
 
 def _unpacked_bits(packed: bytes, rows: int, row_bytes: int) -> bytes:
-    return _by_libtiff(packed, PACKBITS, rows, row_bytes, 8, {})
+    size = rows * row_bytes
+    return _by_libtiff(packed + b"\0\0" * (size % 2), PACKBITS, size + size % 2)
 
 
 _CODECS: dict[int, Callable[[bytes, int, int], bytes]] = {
@@ -124,34 +125,23 @@ _CODECS: dict[int, Callable[[bytes, int, int], bytes]] = {
 }
 
 
-def _refuse_zeros(packed: bytes) -> None:
-    if len(packed) >= _LAST_ZEROS and not any(packed[-_LAST_ZEROS:]):
-        raise DamagedError("a strip ends in zeros")
+def _by_libtiff(packed: bytes, compression: int, size: int) -> bytes:
+    """Unpack by way of a TIFF of one strip of 16-bit grey, which OpenCV reads strictly and without a word.
 
-
-def _by_libtiff(
-    packed: bytes, compression: int, rows: int, width: int, bits: int, more: dict[int, int]
-) -> bytes:
-    """Unpack by way of a grey TIFF of this one strip: Pillow's libtiff is strict, and writes to no one."""
-    from PIL import TiffImagePlugin
-
-    tags = {
-        256: width,
-        257: rows,
-        258: bits,
-        259: compression,
-        262: 1,
-        277: 1,
-        278: rows,
-        279: len(packed),
-    } | more
-    start = 8 + 2 + 12 * (len(tags) + 1) + 4
-    tags[273] = start
+    Args:
+        packed: the strip.
+        compression: its number.
+        size: bytes that it holds, an even number.
+    """
+    width = next((side for side in range(min(size // 2, _MOST_SIDE), 0, -1) if size // 2 % side == 0), 1)
+    height = size // 2 // width
+    if height > _MOST_SIDE:
+        raise UnsupportedError("a strip of so many bytes", "save it in smaller strips, or as PNG")
+    tags = {256: width, 257: height, 258: 16, 259: compression, 262: 1, 273: 0, 277: 1, 278: height}
+    tags |= {273: 8 + 2 + 12 * (len(tags) + 1) + 4, 279: len(packed)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
     file = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + packed
-    try:
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(file)) as image:
-            image.load()
-            return image.tobytes()
-    except (OSError, ValueError, SyntaxError, struct.error, MemoryError):
-        raise DamagedError("a strip is damaged") from None
+    pixels = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.size * 2 != size:
+        raise DamagedError("a strip is damaged")
+    return pixels.astype("<u2", copy=False).tobytes()
