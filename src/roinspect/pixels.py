@@ -102,6 +102,20 @@ def image_size(path: Path | str) -> tuple[int, int]:
     return (width, height) if container.orientation >= 5 else (height, width)
 
 
+def highest_value(path: Path | str) -> int | None:
+    """The highest colour value of a 16-bit image; None where it is of another depth, which is not decoded.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    data = _read(path)
+    container = identify(data)
+    if container is None or container.depth != 16:
+        return None
+    pixels, _ = _decode(data, _name(path))
+    return int(pixels.max())
+
+
 def resize_image(image: NDArray[Value], size_hw: tuple[int, int]) -> NDArray[Value]:
     """Resize (H, W) or (H, W, C): an axis that shrinks is area-averaged, one that grows is interpolated.
 
@@ -225,7 +239,7 @@ def _decoded(data: bytes, container: Container, where: str) -> Decoded:
     try:
         return decode(data, container)
     except UnsupportedError as error:
-        raise UserError(f"{error.feature} is not supported", where=where, remedy=error.remedy) from None
+        raise UserError(str(error), where=where, remedy=error.remedy) from None
     except DamagedError as error:
         detail = f" ({error})" if str(error) else ""
         raise UserError(

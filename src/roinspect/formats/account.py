@@ -19,13 +19,13 @@ class UnsupportedError(Exception):
     """The file may be intact, but uses something that no decoder here is right for.
 
     Args:
-        feature: what that is, such as "ZSTD compression"; a singular.
+        feature: what that is, such as "ZSTD compression".
         remedy: what to do instead.
     """
 
     def __init__(self, feature: str, remedy: str = "save it as PNG") -> None:
-        super().__init__(feature)
-        self.feature, self.remedy = feature, remedy
+        super().__init__(f"{feature} is not supported")
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Container:
         kind: "PNG", "JPEG", "TIFF", "BMP" or "WebP".
         size_hw: stored height and width before any turn; None where only decoding tells.
         orientation: EXIF orientation, 1 to 8.
+        depth: bits of a stored sample; 0 where only decoding tells.
         scans: of a JPEG, no further than to one more than `MOST_SCANS`.
         whole: False where the file ends early, a checksum fails, or it is cut up as no encoder does.
     """
@@ -43,6 +44,7 @@ class Container:
     kind: str
     size_hw: tuple[int, int] | None = None
     orientation: int = 1
+    depth: int = 0
     scans: int = 0
     whole: bool = True
 

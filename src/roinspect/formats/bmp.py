@@ -46,12 +46,12 @@ def account(data: bytes) -> BmpContainer:
     start, header = struct.unpack_from("<II", data, 10)
     if header == _OS2:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        return BmpContainer("BMP", (height, width), header=header, bits=bits, start=start)
+        return BmpContainer("BMP", (height, width), depth=8, header=header, bits=bits, start=start)
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
     (colours,) = struct.unpack_from("<I", data, 46) if header in _WINDOWS else (0,)
     whole = width > 0 and height != 0
     return BmpContainer(
-        "BMP", (abs(height), width), 1, 0, whole, header, bits, compression, height < 0, colours, start
+        "BMP", (abs(height), width), 1, 8, 0, whole, header, bits, compression, height < 0, colours, start
     )
 
 
@@ -90,11 +90,9 @@ def _rows(data: bytes, container: BmpContainer) -> NDArray[np.uint8]:
     height, width = container.size_hw
     used = (width * container.bits + 7) // 8
     stride = (used + 3) // 4 * 4
-    if container.start < 14 + container.header or container.start + (height - 1) * stride + used > len(data):
+    if container.start < 14 + container.header or container.start + height * stride > len(data):
         raise DamagedError("it is shorter than its header says")
-    flat = np.frombuffer(data, np.uint8, min(height * stride, len(data) - container.start), container.start)
-    if flat.size < height * stride:
-        flat = np.concatenate([flat, np.zeros(height * stride - flat.size, np.uint8)])
+    flat = np.frombuffer(data, np.uint8, height * stride, container.start)
     rows = flat.reshape(height, stride)[:, :used]
     return rows if container.is_upright else rows[::-1]
 

@@ -43,13 +43,11 @@ class JpegContainer(Container):
 
     Attributes:
         frame: the marker that says how it is coded.
-        depth: bits of a sample.
         channels: how many.
         is_adobe: Adobe's marker says how four channels are meant.
     """
 
     frame: int = 0
-    depth: int = 0
     channels: int = 0
     is_adobe: bool = False
 
@@ -89,7 +87,7 @@ def account(data: bytes) -> JpegContainer:
         elif marker == 0xEE and segment.startswith(b"Adobe"):
             is_adobe = True
         position += length
-    return JpegContainer("JPEG", size_hw, orientation, scans, whole, frame, depth, channels, is_adobe)
+    return JpegContainer("JPEG", size_hw, orientation, depth, scans, whole, frame, channels, is_adobe)
 
 
 def decode(data: bytes, container: JpegContainer) -> Decoded:

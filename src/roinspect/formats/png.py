@@ -33,14 +33,12 @@ class PngContainer(Container):
     """A PNG's account.
 
     Attributes:
-        depth: bits of a sample, or of a palette's index.
         colour: the colour type of the header.
         key: the colour that is transparent, of a picture without palette: one value, or three.
         picture: where the chunks are that make up the picture: first byte and the one after the last.
         has_more: whether there are others.
     """
 
-    depth: int = 0
     colour: int = 0
     key: tuple[int, ...] = ()
     picture: tuple[tuple[int, int], ...] = ()
@@ -93,7 +91,7 @@ def account(data: bytes) -> PngContainer:
             parts.append((position, position + 12 + length))
             is_whole = any(data[first + 4 : first + 8] == b"IDAT" for first, _ in parts)
             return PngContainer(
-                "PNG", size_hw, orientation, 0, is_whole, depth, colour, key, tuple(parts), has_more
+                "PNG", size_hw, orientation, depth, 0, is_whole, colour, key, tuple(parts), has_more
             )
         else:
             # A capital letter means that the picture cannot be told without it.

@@ -19,17 +19,18 @@ from roinspect.formats import tiff_directory as tags
 from roinspect.formats.account import Container, DamagedError, Decoded, Pixels, UnsupportedError
 from roinspect.formats.tiff_directory import Page, photograph_page
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_NEEDED = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
+"""Channels that a colour takes."""
 _COLOURS = {
     4: "a transparency mask",
-    5: "CMYK colours",
-    8: "CIELab colours",
-    9: "ICCLab colours",
-    10: "ITULab colours",
+    8: "the colour space CIELab",
+    9: "the colour space ICCLab",
+    10: "the colour space ITULab",
     32803: "a raw sensor's mosaic",
-    32844: "LogL colours",
-    32845: "LogLuv colours",
-    34892: "raw sensor values",
+    32844: "the colour space LogL",
+    32845: "the colour space LogLuv",
+    34892: "a raw sensor's picture",
 }
 _TYPES = {
     (1, 8): "u1", (1, 16): "u2", (1, 32): "u4", (1, 64): "u8",
@@ -86,7 +87,8 @@ def account(data: bytes) -> TiffContainer:
     size_hw = page.value(tags.HEIGHT), page.value(tags.WIDTH)
     orientation = page.value(tags.ORIENTATION, 1)
     orientation = orientation if 1 <= orientation <= 8 else 1
-    return TiffContainer("TIFF", size_hw, orientation, 0, min(size_hw) > 0, page)
+    depth = page.value(tags.BITS, 1)
+    return TiffContainer("TIFF", size_hw, orientation, depth, 0, min(size_hw) > 0, page)
 
 
 def decode(data: bytes, container: TiffContainer) -> Decoded:
@@ -117,27 +119,27 @@ def _plan(page: Page) -> _Plan:
     if photometric == -1:
         raise DamagedError("it does not tell its colours")
     is_jpeg = compression == tiff_codecs.JPEG
-    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE) and not (
-        photometric == _YCBCR and is_jpeg
-    ):
-        if photometric == _YCBCR:
-            raise UnsupportedError("YCbCr colours without JPEG compression", tiff_codecs.REMEDY)
+    if photometric not in _NEEDED:
         raise UnsupportedError(_COLOURS.get(photometric, f"TIFF's colour space {photometric}"))
-    needed = 3 if photometric in (_RGB, _YCBCR) else 1
-    if channels < needed:
+    if is_jpeg != (photometric == _YCBCR) and photometric in (_YCBCR, _CMYK):
+        what = "YCbCr without" if photometric == _YCBCR else "CMYK with"
+        raise UnsupportedError(f"{what} JPEG compression", tiff_codecs.REMEDY)
+    if channels < _NEEDED[photometric]:
         raise DamagedError("it has fewer channels than colours")
     if channels > _MOST_CHANNELS:
         raise UnsupportedError(f"a picture of {channels} channels", "save three of them as PNG")
     if len(depths) > 1 or len(formats) > 1:
-        raise UnsupportedError("samples of different depths")
+        raise UnsupportedError("a mixture of depths")
     bits, form = depths.pop(), formats.pop()
     form = 1 if form == 4 else form
     kind = _TYPES.get((form, bits), "")
     if not kind and not (form == 1 and bits in (1, 2, 4)):
         what = {1: "unsigned", 2: "signed", 3: "float"}.get(form, "complex")
-        raise UnsupportedError(f"{bits}-bit {what}", "save it as 8 or 16 bit unsigned")
+        raise UnsupportedError(f"a sample of {bits} bits ({what})", "save it as 8 or 16 bit unsigned")
     if bits > 16 and channels > 1:
         raise UnsupportedError(f"{bits}-bit colour", "save it as 8 or 16 bit unsigned")
+    if photometric == _CMYK and kind not in ("u1", "u2"):
+        raise UnsupportedError(f"CMYK of {bits} bits")
     if photometric == _PALETTE and (form != 1 or bits > 16 or channels != 1):
         raise UnsupportedError(f"a palette of {bits}-bit indices")
     predictor = page.value(tags.PREDICTOR, 1)
@@ -232,7 +234,7 @@ def _assembled_jpeg(data: bytes, page: Page, plan: _Plan) -> Pixels:
     adobe = b"\xff\xee" + struct.pack(">H5sHHHB", 14, b"Adobe", 100, 0, 0, is_ycc) if inner == 3 else b""
     picture = np.empty((*plan.hw, plan.channels), np.uint8)
     if plan.photometric == _YCBCR and inner != 3:
-        raise UnsupportedError("planes of YCbCr colours", tiff_codecs.REMEDY)
+        raise UnsupportedError("YCbCr in planes", tiff_codecs.REMEDY)
     for plane, rows, columns, packed in _parts(data, page, plan):
         if not packed.startswith(jpeg.SIGNATURE):
             raise DamagedError("a strip is no JPEG")
@@ -259,18 +261,27 @@ def _shown(picture: Pixels, page: Page, plan: _Plan) -> Pixels:
     if plan.kind == "" and plan.bits < 8:
         picture = picture * np.uint8(255 // most)
         most = 255
-    needed = 3 if plan.photometric in (_RGB, _YCBCR) else 1
+    needed = _NEEDED[plan.photometric]
+    if plan.photometric == _CMYK:
+        picture, needed = _rgb_of(picture, most), 3
     if plan.photometric == _WHITE_IS_ZERO:
         if plan.kind[:1] in ("i", "f"):
-            raise UnsupportedError("signed samples that count from white", "save it as 8 or 16 bit unsigned")
+            raise UnsupportedError("a signed value that counts from white", "save it as 8 or 16 bit unsigned")
         picture[..., 0] = most - picture[..., 0]
     extra = page.values(tags.EXTRA_SAMPLES)
-    if _STRAIGHT in extra and plan.channels > needed:
+    if _STRAIGHT in extra and picture.shape[2] > needed:
         alpha = needed + extra.index(_STRAIGHT)
-        if alpha >= plan.channels:
+        if alpha >= picture.shape[2]:
             raise DamagedError("its alpha is no channel")
         return np.ascontiguousarray(picture[..., [*range(needed), alpha]])
     return picture[..., 0] if needed == 1 else picture[..., :3]
+
+
+def _rgb_of(picture: Pixels, most: int) -> Pixels:
+    """RGB, and what stands behind, of four inks whose zeros are the paper."""
+    ink, black = picture[..., :3].astype(np.uint32), picture[..., 3:4].astype(np.uint32)
+    rgb = ((most - ink) * (most - black) + most // 2) // most
+    return np.concatenate([rgb.astype(picture.dtype), picture[..., 4:]], axis=2)
 
 
 def _looked_up(indices: Pixels, page: Page, plan: _Plan) -> Pixels:

@@ -66,15 +66,12 @@ def unpacked(packed: bytes, compression: int, rows: int, row_bytes: int) -> byte
 
 def _inflated(packed: bytes, rows: int, row_bytes: int) -> bytes:
     stream = zlib.decompressobj()
-    size = rows * row_bytes
     try:
-        found = stream.decompress(packed, size + 1)
-        # The checksum stands behind the last byte: only at the end is it looked at.
-        if len(found) <= size and not stream.eof:
-            found += stream.decompress(stream.unconsumed_tail, size + 1 - len(found))
-    except (zlib.error, ValueError):
+        found = stream.decompress(packed, _most(rows, row_bytes))
+    except zlib.error:
         raise DamagedError("a strip is damaged") from None
-    if len(found) <= size and not stream.eof:
+    # Only at its end is the checksum looked at.
+    if not stream.eof:
         raise DamagedError("a strip is cut off")
     return found
 
@@ -82,12 +79,17 @@ def _inflated(packed: bytes, rows: int, row_bytes: int) -> bytes:
 def _unpacked_lzma(packed: bytes, rows: int, row_bytes: int) -> bytes:
     stream = lzma.LZMADecompressor()
     try:
-        found = stream.decompress(packed, rows * row_bytes + 1)
+        found = stream.decompress(packed, _most(rows, row_bytes))
     except (lzma.LZMAError, EOFError):
         raise DamagedError("a strip is damaged") from None
-    if len(found) <= rows * row_bytes and not stream.eof:
+    if not stream.eof:
         raise DamagedError("a strip is cut off")
     return found
+
+
+def _most(rows: int, row_bytes: int) -> int:
+    """Bytes that are unpacked: some writers fill the last strip up, and to see the end takes one more."""
+    return 2 * rows * row_bytes + 65536
 
 
 def _unpacked_lzw(packed: bytes, rows: int, row_bytes: int) -> bytes:

@@ -127,6 +127,8 @@ def _page(data: bytes, layout: _Layout, place: int) -> tuple[Page, int]:
     entries: dict[int, tuple[int, int, int]] = {}
     for at in range(start, start + count * layout.entry_size, layout.entry_size):
         tag, form, number = struct.unpack_from(f"{order}HH{'Q' if is_big else 'I'}", data, at)
+        if not tag:
+            raise struct.error("a directory holds zeros")
         value = at + layout.entry_size - inline
         size = number * (struct.calcsize(_CODES[form]) if form in _CODES else _SIZES.get(form, 1))
         if size > inline:

@@ -41,7 +41,7 @@ def account(data: bytes) -> WebpContainer:
     for _ in range(most_parts(data)):
         if position + 8 > min(end, len(data)):
             whole = len(data) >= end and picture != (0, 0)
-            return WebpContainer("WebP", size_hw, orientation, 0, whole, is_lossy, picture)
+            return WebpContainer("WebP", size_hw, orientation, 8, 0, whole, is_lossy, picture)
         kind, length = struct.unpack_from("<4sI", data, position)
         start = position + 8
         if kind == b"EXIF":
