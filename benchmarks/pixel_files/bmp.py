@@ -43,8 +43,8 @@ def files() -> Iterator[Made]:
         indices = np.repeat(picture(np.uint8, 14, 9, seed=7) // 16 % colours, 2, axis=1)[:, :17]
         palette = picture(np.uint8, 1, 1 << bits, 3, seed=3)[0]
         packed = _run_lengths(indices, bits, padded=padded)
-        data = write(np.frombuffer(packed, np.uint8)[None], 17, bits, 40, palette=palette, compression=3 - bits // 4,
-                     height=14)  # fmt: skip
+        rows, compression = np.frombuffer(packed, np.uint8)[None], 3 - bits // 4
+        data = write(rows, 17, bits, 40, palette=palette, compression=compression, height=14)
         name = f"run lengths of {bits} bit, {colours} colours{', padded' * padded}"
         yield Made("BMP", name, data, shown(palette[indices]))
 
@@ -105,12 +105,13 @@ def write(
             bgr if header == 12 else np.concatenate([bgr, np.zeros((len(bgr), 1), np.uint8)], axis=1)
         ).tobytes()
     ordered = rows if upright or is_packed else rows[::-1]
-    body = b"".join(row.tobytes() + b"" * 4 + bytes(-len(row) % 4 * (not is_packed)) for row in ordered)
+    body = b"".join(row.tobytes() + bytes(-len(row) % 4 * (not is_packed)) for row in ordered)
     if header == 12:
         told = struct.pack("<IHHHH", 12, width, height, 1, bits)
     else:
-        told = struct.pack("<IiiHHIIiiII", header, width, -height if upright else height, 1, bits, compression,
-                           len(body), 2835, 2835, 0 if palette is None else len(palette), 0)  # fmt: skip
+        colours = 0 if palette is None else len(palette)
+        sides, size = (width, -height if upright else height), len(body)
+        told = struct.pack("<IiiHHIIiiII", header, *sides, 1, bits, compression, size, 2835, 2835, colours, 0)
         more = struct.pack("<III", *masks) if masks else b""
         told = told + more if header == 40 else (told + more).ljust(header, b"\0")
     start = 14 + len(told) + len(table)

@@ -138,7 +138,7 @@ def write(
 
 
 def _rows(samples: NDArray[np.uint16], depth: int, filtered: int) -> bytes:
-    height, width, channels = samples.shape
+    height, _, channels = samples.shape
     if depth == 16:
         rows = samples.astype(">u2").view(np.uint8).reshape(height, -1)
     elif depth == 8:

@@ -64,7 +64,8 @@ def _by_tifffile() -> Iterator[Made]:
             how["extrasamples"] = ["unassalpha"]
         colours = pixels[..., :3] if channels > 1 else pixels
         truth = shown(np.ascontiguousarray(colours), pixels[..., 3] if channels == 4 else None)
-        name = f"{dtype.__name__}, {channels} channels, {planar}, {packing}, {layout}, {order}{', BigTIFF' * big}"
+        name = f"{dtype.__name__}, {channels} channels, {planar}, {packing}, {layout}, {order}"
+        name += ", BigTIFF" * big
         predictors = (False, True) if packing and HAS_CODECS else (False,)
         for predictor in predictors:
             data = _written(
@@ -123,8 +124,8 @@ def _by_tifffile() -> Iterator[Made]:
 
 
 def _by_pillow() -> Iterator[Made]:
-    rgb = Image.fromarray(picture(np.uint8, 37, 50, 3))
-    rgba = Image.fromarray(picture(np.uint8, 37, 50, 4))
+    rgb = Image.fromarray(picture(np.uint8, 37, 51, 3))
+    rgba = Image.fromarray(picture(np.uint8, 37, 51, 4))
     modes = {
         "1": rgb.convert("1"),
         "L": rgb.convert("L"),
@@ -134,7 +135,7 @@ def _by_pillow() -> Iterator[Made]:
         "RGBA": rgba,
         "CMYK": rgb.convert("CMYK"),
         "YCbCr": rgb.convert("YCbCr"),
-        "I;16": Image.fromarray(picture(np.uint16, 37, 50)),
+        "I;16": Image.fromarray(picture(np.uint16, 37, 51)),
     }
     packings = dict.fromkeys(packing for some in PACKINGS.values() for packing in some)
     for (mode, image), packing, rows, predictor, big in product(
@@ -160,15 +161,16 @@ def _by_pillow() -> Iterator[Made]:
         else:
             wide = np.asarray(image.convert("RGBA"))
             truth = shown(wide[..., :3], wide[..., 3])
-        name = f"Pillow's {mode}, {packing}{', predictor' * (predictor == 2)}{', strips' * bool(rows)}{', BigTIFF' * big}"
-        yield Made("TIFF", name, data, truth, int(mode in ("RGBA", "LA")))
+        name = f"Pillow's {mode}, {packing}{', predictor' * (predictor == 2)}"
+        name += ", strips" * bool(rows) + ", BigTIFF" * big
+        yield Made("TIFF", name, data, truth, int(mode in ("RGBA", "LA", "CMYK")))
 
 
 def _by_opencv() -> Iterator[Made]:
     for dtype, channels, packing, predictor, rows in product(
         (np.uint8, np.uint16), (1, 3, 4), (1, 5, 8, 32773, 32946), (1, 2), (3, 100)
     ):
-        pixels = picture(dtype, 37, 50, *((channels,) if channels > 1 else ()))
+        pixels = picture(dtype, 37, 51, *((channels,) if channels > 1 else ()))
         stored = pixels if channels == 1 else np.ascontiguousarray(pixels[..., [2, 1, 0, 3][:channels]])
         how = [cv2.IMWRITE_TIFF_COMPRESSION, packing, cv2.IMWRITE_TIFF_ROWSPERSTRIP, rows]
         if packing in (5, 8, 32946):

@@ -39,6 +39,6 @@ def shallow_warnings(images: Sequence[Path], *, workers: int = 2) -> Iterable[st
     others = f" ({len(deep)} such images)" if len(deep) > 1 else ""
     yield (
         f"{first}: values of {bits} bits in a 16-bit file{others}, none above {most:,}, so that at most "
-        f"{256 // factor} of 256 grey levels are left; multiply them by {factor}, here and on the line, or let "
-        "the camera write them left-aligned or in 8 bits"
+        f"{256 // factor} of 256 grey levels are left; multiply them by {factor}, here and on the line, or "
+        "let the camera write them left-aligned or in 8 bits"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +63,7 @@ def decode(data: bytes, container: BmpContainer) -> Decoded:
         DamagedError: the file is shorter than its header says, or a palette is.
         UnsupportedError: a version or a compression that is not read.
     """
+    assert container.size_hw is not None
     bits, compression = container.bits, container.compression
     if container.header in _OS2_LATE:
         raise UnsupportedError("BMP of OS/2's second version")
@@ -79,8 +81,9 @@ def decode(data: bytes, container: BmpContainer) -> Decoded:
     if bits == 16:
         return Decoded(_fields(rows, bits, _555))
     if bits in (24, 32):
-        height, width = rows.shape[0], rows.shape[1] // (bits // 8)
-        return Decoded(np.ascontiguousarray(rows.reshape(height, width, -1)[..., 2::-1]))
+        pixels = np.ascontiguousarray(rows).reshape(*container.size_hw, bits // 8)
+        code = cv2.COLOR_BGR2RGB if bits == 24 else cv2.COLOR_BGRA2RGB
+        return Decoded(cv2.cvtColor(pixels, code))
     return Decoded(_looked_up(rows, data, container))
 
 
