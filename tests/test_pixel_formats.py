@@ -22,6 +22,7 @@ from pixel_files import bmp, jpeg, png, tiff, webp
 from pixel_files.made import encoded, picture
 from pixel_formats import harmed, outcome
 
+from roinspect.containers import identify
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, read_mask
 
@@ -263,6 +264,34 @@ def test_a_strip_that_would_unpack_to_far_more_than_the_picture_is_bounded() -> 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 22
+
+
+def test_a_jpeg_strip_that_claims_more_than_its_page_is_not_decoded() -> None:
+    data = encoded(Image.fromarray(picture(np.uint8, 40, 40)), "TIFF", compression="jpeg")
+    frame = data.index(b"\xff\xc0", data.index(b"\xff\xd8"))
+    assert read_image(data).shape == (40, 40, 3)
+    hostile = data[: frame + 5] + struct.pack(">HH", 65000, 65000) + data[frame + 9 :]
+    with pytest.raises(UserError, match="a strip is of another size than the header says"):
+        read_image(hostile)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_header_that_claims_anything_is_an_error_and_never_a_crash(name: str) -> None:
+    random = np.random.default_rng(0)
+    for made in list(FORMATS[name].files())[::5]:
+        data = bytearray(made.data)
+        for _ in range(3):
+            place = int(random.integers(min(len(data) - 4, 400)))
+            data[place : place + 2] = random.integers(0, 256, 2, np.uint8).tobytes()
+        container = identify(bytes(data))
+        # A picture of a billion pixels takes its time.
+        if container is None or container.size_hw is None or max(container.size_hw) > 2000:
+            continue
+        try:
+            read = read_image(bytes(data))
+        except UserError:
+            continue
+        assert read.ndim == 3 and read.dtype == np.uint8
 
 
 def test_ordinary_files_are_read_as_opencv_reads_them() -> None:

@@ -63,19 +63,27 @@ def decode(data: bytes, container: Container) -> Decoded:
     """
     if not container.whole:
         raise DamagedError
-    match container:
-        case png.PngContainer():
-            decoded = png.decode(data, container)
-        case jpeg.JpegContainer():
-            decoded = jpeg.decode(data, container)
-        case webp.WebpContainer():
-            decoded = webp.decode(data, container)
-        case bmp.BmpContainer():
-            decoded = bmp.decode(data, container)
-        case tiff.TiffContainer():
-            decoded = tiff.decode(data, container)
-        case _:
-            raise DamagedError
+    try:
+        decoded = _decoded(data, container)
+    except (struct.error, ValueError, OverflowError, IndexError):
+        # A header may claim what no header can mean, in more ways than can be listed.
+        raise DamagedError("it contradicts itself") from None
     if decoded.pixels.shape[:2] != container.size_hw:
         raise DamagedError("the picture is not of the size that the header promises")
     return decoded
+
+
+def _decoded(data: bytes, container: Container) -> Decoded:
+    match container:
+        case png.PngContainer():
+            return png.decode(data, container)
+        case jpeg.JpegContainer():
+            return jpeg.decode(data, container)
+        case webp.WebpContainer():
+            return webp.decode(data, container)
+        case bmp.BmpContainer():
+            return bmp.decode(data, container)
+        case tiff.TiffContainer():
+            return tiff.decode(data, container)
+        case _:
+            raise DamagedError

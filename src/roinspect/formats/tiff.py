@@ -39,6 +39,8 @@ _TYPES = {
 }  # fmt: skip
 _STRAIGHT = 2
 _MOST_CHANNELS = 5
+_BLOCK = 16
+"""Pixels a side that a JPEG codes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +242,16 @@ def _assembled_jpeg(data: bytes, page: Page, plan: _Plan) -> Pixels:
             raise DamagedError("a strip is no JPEG")
         whole = jpeg.SIGNATURE + adobe + tables + packed[2:]
         found = jpeg.account(whole)
-        if not found.whole:
+        if not found.whole or found.size_hw is None:
             raise DamagedError("a strip is cut off")
-        part = jpeg.decode(whole, found).pixels.reshape(*(found.size_hw or (0, 0)), -1)
         tall, wide = rows.stop - rows.start, columns.stop - columns.start
-        if part.shape[2] != inner or part.shape[0] < tall or part.shape[1] < wide:
+        # Looked at first: it may claim far more than the page does. A writer may round up to whole blocks.
+        least, most = (tall, wide), (plan.part_hw[0] + _BLOCK, plan.part_hw[1] + _BLOCK)
+        if not all(low <= side < high for low, side, high in zip(least, found.size_hw, most, strict=True)):
             raise DamagedError("a strip is of another size than the header says")
+        part = jpeg.decode(whole, found).pixels.reshape(*found.size_hw, -1)
+        if part.shape[2] != inner:
+            raise DamagedError("a strip has other channels than the header says")
         if plan.planes == 1:
             picture[rows, columns] = part[:tall, :wide]
         else:
@@ -287,7 +293,7 @@ def _rgb_of(picture: Pixels, most: int) -> Pixels:
 def _looked_up(indices: Pixels, page: Page, plan: _Plan) -> Pixels:
     colours = page.values(tags.COLOUR_MAP)
     size = 1 << plan.bits
-    if len(colours) < 3 * size:
+    if len(colours) < 3 * size or not 0 <= min(colours) <= max(colours) < 1 << 16:
         raise DamagedError("its palette is missing")
     table = np.array(colours[: 3 * size], np.uint16).reshape(3, size).T
     # Sixteen bits each, though some writers give eight.
