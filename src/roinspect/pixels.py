@@ -1,7 +1,8 @@
 """Decode, resize and write images: the only place that does, for training and for the line alike.
 
 Eight- and sixteen-bit PNG, JPEG, TIFF, BMP and WebP files are read, grey, RGB, palette or with alpha, and
-turned as their EXIF tag says. Of an animated or many-paged file the first page counts.
+turned as their EXIF tag says. Of an animated file the still picture or else the first one counts, of a
+many-paged one the first page that is no preview.
 """
 
 from __future__ import annotations
@@ -12,22 +13,20 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.containers import identify
+from roinspect.containers import MOST_PIXELS, Container, DamagedError, UnsupportedError, decode, identify
 from roinspect.errors import UserError
+from roinspect.files import read_file
+from roinspect.formats.account import Decoded, Pixels
 
-Pixels: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
 Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-
-MOST_PIXELS = 2**30
-"""OpenCV decodes no larger image."""
 
 # A damaged file becomes a UserError that names it; OpenCV's own lines on stderr name nothing.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -48,25 +47,26 @@ def read_image(source: Path | str | bytes) -> NDArray[np.uint8]:
     Raises:
         UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported.
     """
-    pixels = _decode(_read(source), _name(source))
+    pixels, _ = _decode(_read(source), _name(source))
     if pixels.dtype not in (np.uint8, np.uint16):
+        what = {"i": "signed integers", "u": "unsigned integers"}.get(pixels.dtype.kind, "floating point")
         raise UserError(
-            f"pixels of type {pixels.dtype} are not supported",
+            f"pixels of {8 * pixels.dtype.itemsize}-bit {what} are not supported",
             where=_name(source),
-            remedy="save it as 8 or 16 bit",
+            remedy="save it as unsigned 8 or 16 bit",
         )
     if pixels.dtype == np.uint16:
         # Rounded: no sixteenth bit lies half-way. In one pass, as the image may fill the memory.
         pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=1 / 257)
-    code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels, np.uint8), code), np.uint8)
+    image = np.ascontiguousarray(pixels, np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) if image.ndim == 2 else image
 
 
 def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
     """Read a mask: 1 wherever any colour channel is above zero at the file's own depth.
 
-    Transparent parts are 0. JPEG blurs the edges of a mask into faint halos, so in a JPEG file a pixel counts
-    from half brightness on.
+    Transparent parts are 0. Lossy compression (JPEG, WebP's lossy one, JPEG inside a TIFF) blurs the edges of
+    a mask into faint halos: there a pixel counts from half brightness on.
 
     Args:
         source: a file, or a whole encoded file as bytes.
@@ -77,9 +77,8 @@ def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
     Raises:
         UserError: as `read_image`, but every depth is supported.
     """
-    data = _read(source)
-    pixels = _decode(data, _name(source))
-    marked = pixels >= 128 if data.startswith(b"\xff\xd8") else pixels != 0
+    pixels, is_lossy = _decode(_read(source), _name(source))
+    marked = pixels >= 128 if is_lossy else pixels != 0
     return np.ascontiguousarray(marked if marked.ndim == 2 else marked.any(axis=2), np.uint8)
 
 
@@ -91,11 +90,30 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """
     data = _read(path)
     container = identify(data)
-    if container is None or not container.whole or container.size_hw is None:
-        height, width = _decode(data, _name(path)).shape[:2]
+    if (
+        container is None
+        or container.kind not in ("PNG", "JPEG")
+        or not container.whole
+        or container.size_hw is None
+    ):
+        height, width = _decode(data, _name(path))[0].shape[:2]
         return height, width
     height, width = container.size_hw
     return (width, height) if container.orientation >= 5 else (height, width)
+
+
+def highest_value(path: Path | str) -> int | None:
+    """The highest colour value of a 16-bit image; None where it is of another depth, which is not decoded.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    data = _read(path)
+    container = identify(data)
+    if container is None or container.depth != 16:
+        return None
+    pixels, _ = _decode(data, _name(path))
+    return int(pixels.max())
 
 
 def resize_image(image: NDArray[Value], size_hw: tuple[int, int]) -> NDArray[Value]:
@@ -194,19 +212,11 @@ def _name(source: Path | str | bytes) -> str:
 
 
 def _read(source: Path | str | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    try:
-        return Path(source).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"cannot be read ({reason})", where=source, remedy="check the path and its rights"
-        ) from None
+    return source if isinstance(source, bytes) else read_file(source)
 
 
-def _decode(data: bytes, where: str) -> Pixels:
-    """Pixels at the file's depth, turned upright and laid over black: (H, W), or (H, W, 3) in BGR."""
+def _decode(data: bytes, where: str) -> tuple[Pixels, bool]:
+    """Pixels at the file's depth, upright and laid over black, (H, W) or (H, W, 3) RGB; and whether lossy."""
     if not data:
         raise UserError("the file is empty", where=where, remedy="take or copy the photograph again")
     container = identify(data)
@@ -221,24 +231,26 @@ def _decode(data: bytes, where: str) -> Pixels:
             where=where,
             remedy="cut it into parts, or save it smaller",
         )
-    pixels = None
-    if container.whole:
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            pixels = None
-    if pixels is None:
+    decoded = _decoded(data, container, where)
+    return _upright(_over_black(decoded.pixels), container.orientation), decoded.is_lossy
+
+
+def _decoded(data: bytes, container: Container, where: str) -> Decoded:
+    try:
+        return decode(data, container)
+    except UnsupportedError as error:
+        raise UserError(str(error), where=where, remedy=error.remedy) from None
+    except DamagedError as error:
+        detail = f" ({error})" if str(error) else ""
         raise UserError(
-            f"the {container.kind} file is cut off or damaged", where=where, remedy="copy it again"
-        )
-    # OpenCV turns eight-bit values that count from white itself, but no deeper ones.
-    if container.is_white_zero and pixels.dtype == np.uint16:
-        pixels = np.iinfo(np.uint16).max - pixels
-    # OpenCV multiplies the colours of an eight-bit TIFF by their alpha itself, but not those of a deeper one.
-    if container.has_straight_alpha and not (container.kind == "TIFF" and pixels.dtype == np.uint8):
-        pixels = _over_black(pixels)
-    colours = pixels if pixels.ndim == 2 else pixels[..., :3]
-    return _upright(colours, container.orientation)
+            f"the {container.kind} file is cut off or damaged{detail}", where=where, remedy="copy it again"
+        ) from None
+    except (cv2.error, MemoryError):
+        raise UserError(
+            f"the {container.kind} file cannot be decoded",
+            where=where,
+            remedy="copy it again, or save it anew",
+        ) from None
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -253,9 +265,14 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _over_black(pixels: Pixels) -> Pixels:
-    """Multiply colours by their alpha, where there is one."""
-    if pixels.ndim == 2 or pixels.shape[2] != 4 or pixels.dtype not in (np.uint8, np.uint16):
+    """Multiply colours by the alpha that stands behind them, where there is one."""
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
         return pixels
-    opaque = 255 if pixels.dtype == np.uint8 else 65535
-    alpha = pixels[..., 3:].astype(np.uint32)
-    return ((pixels[..., :3].astype(np.uint32) * alpha + opaque // 2) // opaque).astype(pixels.dtype)
+    colours, alpha = pixels[..., :-1], pixels[..., -1:]
+    if pixels.dtype in (np.uint8, np.uint16):
+        opaque = 255 if pixels.dtype == np.uint8 else 65535
+        wide = colours.astype(np.uint32) * alpha.astype(np.uint32)
+        colours = ((wide + opaque // 2) // opaque).astype(pixels.dtype)
+    else:
+        colours = np.where(alpha > 0, colours, np.zeros_like(colours))
+    return colours[..., 0] if colours.shape[2] == 1 else colours

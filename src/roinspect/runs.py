@@ -11,6 +11,7 @@ from typing import Any
 
 from roinspect.data.drawn import MaskSource
 from roinspect.errors import UserError
+from roinspect.files import read_file
 
 
 def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
@@ -71,7 +72,7 @@ def fingerprint(sources: Iterable[MaskSource | None]) -> str:
 
 
 def _content(source: MaskSource) -> bytes:
-    return source.read_bytes() if isinstance(source, Path) else source.content()
+    return read_file(source) if isinstance(source, Path) else source.content()
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -75,7 +75,7 @@ def test_each_file_is_read_once(parts: list[Record], monkeypatch: pytest.MonkeyP
     lock = threading.Lock()
     decode = pixels._decode
 
-    def counted(data: bytes, where: str) -> pixels.Pixels:
+    def counted(data: bytes, where: str) -> tuple[pixels.Pixels, bool]:
         with lock:
             counter[where] += 1
         return decode(data, where)

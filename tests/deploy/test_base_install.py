@@ -16,7 +16,7 @@ from roinspect import Inspector
 from roinspect.deploy.export import export
 from roinspect.pixels import read_image
 
-BASE = ("numpy", "cv2", "onnxruntime")
+BASE = ("numpy", "cv2", "simplejpeg", "onnxruntime")
 """Beside these and Python's own, the base install has only what the command line needs."""
 
 PROGRAM = """

@@ -56,16 +56,28 @@ def test_a_second_small_frame_hides_nothing() -> None:
 def test_tiles_count_as_well() -> None:
     entries = [(256, 4, 10), (257, 4, 10), (322, 4, 60000), (323, 4, 60000)]
     packed = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
-    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
     assert claimed_pixels(data, "TIFF") == 60000**2
     big = b"".join(struct.pack(">HHQQ", tag, 16, 1, value) for tag, _, value in entries[:2])
-    data = b"MM\0+\0\x08\0\0" + struct.pack(">QQ", 16, 2) + big
+    data = b"MM\0+\0\x08\0\0" + struct.pack(">QQ", 16, 2) + big + bytes(8)
     assert claimed_pixels(data, "TIFF") == 100
 
 
 def test_a_size_that_is_hidden_is_refused() -> None:
-    with pytest.raises(UserError, match="does not tell its size"):
-        check_pixels(b"II*\0" + bytes(20), 1000)
+    hidden = b"II*\0" + bytes(20)
+    check_pixels(hidden, 1000)
+    with pytest.raises(UserError, match="cut off or damaged"):
+        read_image(hidden)
+
+
+def test_the_page_that_is_decoded_counts_and_not_its_preview() -> None:
+    def page(following: int, preview: int, side: int) -> bytes:
+        entries = [(254, preview), (256, side), (257, side)]
+        packed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+        return struct.pack("<H", len(entries)) + packed + struct.pack("<I", following)
+
+    first = page(8 + 2 + 36 + 4, 1, 10)
+    assert claimed_pixels(b"II*\0" + struct.pack("<I", 8) + first + page(0, 0, 5000), "TIFF") == 5000**2
 
 
 @pytest.mark.parametrize("suffix", KINDS)

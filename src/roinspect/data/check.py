@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from roinspect.data.dataset import SamplePlace, SharedMasks, load_sample
+from roinspect.data.depth import shallow_warnings
 from roinspect.data.records import Record
 from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
@@ -112,7 +113,10 @@ def check(records: Sequence[Record], size_hw: tuple[int, int] | None = None, *, 
         rows=_rows(whole),
         duplicates=duplicates,
         problems=tuple(_problems(seen)),
-        warnings=tuple(_warnings(whole, duplicates, size_hw)),
+        warnings=(
+            *_warnings(whole, duplicates, size_hw),
+            *shallow_warnings([one.record.image_path for one in whole], workers=workers),
+        ),
     )
 
 

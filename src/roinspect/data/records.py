@@ -14,6 +14,7 @@ from roinspect.data.drawn import DrawnMask, MaskSource, drawn_in_file, is_annota
 from roinspect.data.paths import kind
 from roinspect.data.walk import find_files
 from roinspect.errors import UserError
+from roinspect.files import read_regular
 from roinspect.pixels import IMAGE_SUFFIXES
 
 COLUMNS = ("image_path", "split", "label", "mask_path", "roi_path", "group")
@@ -261,7 +262,7 @@ def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[
             f"unknown column {unknown[0]!r}", where="--columns", remedy=f"use {', '.join(COLUMNS)}"
         )
     try:
-        text = manifest.read_bytes().decode("utf-8-sig")
+        text = read_regular(manifest).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise UserError(
             "cannot be read as UTF-8 text", where=manifest, remedy="save it as UTF-8 CSV"
@@ -332,7 +333,12 @@ def _key(root: Path, image: Path) -> str:
 def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
     named = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
     files = dict.fromkeys(path.path if isinstance(path, DrawnMask) else path for path in named)
-    missing = [path for path in files if kind(path) != "file"]
+    lying = {path: kind(path) for path in files}
+    if special := [path for path, found in lying.items() if found == "other"]:
+        raise UserError(
+            "is no regular file", where=special[0], remedy=f"put a file in its place, or mend {manifest}"
+        )
+    missing = [path for path, found in lying.items() if found != "file"]
     if missing:
         raise UserError(
             f"names {len(missing)} files that are not there: {', '.join(map(str, missing[:3]))}",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from roinspect.data.paths import kind
 from roinspect.data.records import find_images
 from roinspect.deploy.journal import Journal
 from roinspect.deploy.pictures import Pictures, real_folder
@@ -151,7 +152,9 @@ class Watch:
             yield row
 
     def _may_become_whole(self, verdict: Verdict, file: _Waiting) -> bool:
-        return verdict.error is not None and time.monotonic() - file.since < self._settings.patience
+        if verdict.error is None or kind(verdict.image_path) == "other":
+            return False
+        return time.monotonic() - file.since < self._settings.patience
 
     def _row(self, verdict: Verdict, state: State) -> dict[str, Any]:
         # With its suffix: a.png and a.jpg may come on different days.

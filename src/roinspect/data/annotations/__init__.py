@@ -18,6 +18,7 @@ from roinspect.data.paths import kind
 from roinspect.data.polygons import Annotations, Drawing
 from roinspect.data.walk import find_files
 from roinspect.errors import UserError
+from roinspect.files import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _read(path: Path, folder: str) -> Annotations | None:
 
 @lru_cache(maxsize=4096)
 def _parsed(path: Path, folder: str, _mtime_ns: int, _size: int) -> Annotations | None:
-    found = parse(path.read_bytes(), path, folder)
+    found = parse(read_regular(path), path, folder)
     if found is not None:
         _refuse_twice(found.images, path)
         if found.passed_over:

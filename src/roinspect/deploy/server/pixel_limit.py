@@ -7,14 +7,12 @@ import struct
 
 from roinspect.containers import MOST_SCANS, identify
 from roinspect.errors import UserError
+from roinspect.formats import tiff_directory as tags
+from roinspect.formats.tiff_directory import photograph_page
 
 # In JPEG's compressed data, 0xFF before 0x00 is a plain byte, before D0-D7 a restart, before 0xFF padding.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_WIDTHS, _HEIGHTS = (256, 322), (257, 323)
-"""TIFF's tags of the image's and of its tiles' sides: a decoder makes room for either."""
-_MOST_ENTRIES = 65535
-"""In a directory; a BigTIFF may claim 64 bits of them."""
 
 
 def check_pixels(data: bytes, limit: int) -> None:
@@ -106,25 +104,13 @@ def _webp(data: bytes) -> int | None:
 
 
 def _tiff(data: bytes) -> int | None:
-    order = "<" if data.startswith(b"II") else ">"
-    is_big = data[2:4] in (b"+\0", b"\0+")
-    # Offset of the first directory, its number of entries, and an entry's tag, type and value.
-    offset, count, entry = ("8xQ", "Q", "HH8x8s") if is_big else ("4xI", "H", "HH4x4s")
-    (directory,) = struct.unpack_from(f"{order}{offset}", data)
-    (entries,) = struct.unpack_from(f"{order}{count}", data, directory)
-    if entries > _MOST_ENTRIES:
+    # Room is made for the page that is decoded, and for a tile of it.
+    page = photograph_page(data)
+    if tags.WIDTH not in page.entries or tags.HEIGHT not in page.entries:
         return None
-    start, size = directory + struct.calcsize(f"={count}"), struct.calcsize(f"={entry}")
-    widths: list[int] = []
-    heights: list[int] = []
-    for number in range(entries):
-        tag, form, value = struct.unpack_from(f"{order}{entry}", data, start + number * size)
-        if tag in _WIDTHS or tag in _HEIGHTS:
-            code = {3: "H", 4: "I", 16: "Q"}.get(form)
-            if code is None or (code == "Q" and not is_big):
-                return None
-            (widths if tag in _WIDTHS else heights).append(struct.unpack_from(f"{order}{code}", value)[0])
-    return max(widths) * max(heights) if widths and heights else None
+    sides = ((tags.WIDTH, tags.TILE_WIDTH), (tags.HEIGHT, tags.TILE_HEIGHT))
+    across, down = (max(max(page.values(tag), default=0) for tag in pair) for pair in sides)
+    return across * down or None
 
 
 _READERS = {"PNG": _png, "JPEG": _jpeg, "BMP": _bmp, "WebP": _webp, "TIFF": _tiff}

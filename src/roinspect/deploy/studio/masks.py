@@ -19,6 +19,7 @@ from roinspect.deploy.studio.drawing import Mask
 from roinspect.deploy.studio.project import Project
 from roinspect.deploy.studio.store import read_json, refused, write_json
 from roinspect.errors import UserError
+from roinspect.files import read_regular
 from roinspect.pixels import write_image
 
 
@@ -185,7 +186,7 @@ def move_file(old: Path, new: Path) -> None:
 def digest_of(source: MaskSource) -> str:
     """Tells whether what is drawn is the same."""
     try:
-        content = source.content() if isinstance(source, DrawnMask) else source.read_bytes()
+        content = source.content() if isinstance(source, DrawnMask) else read_regular(source)
     except OSError as error:
         raise UserError(
             f"cannot be read ({error.strerror})", where=source, remedy="check its rights"

@@ -1,0 +1,18 @@
+"""Image files of every kind that can be written here, each with the picture that it holds.
+
+What is lossless is known by the pixels that were written; of what is lossy Pillow's reading is the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pixel_files.made import Made
+
+
+def every_file() -> Iterator[Made]:
+    """All of them, always in the same order."""
+    from pixel_files import bmp, jpeg, png, tiff, webp
+
+    for module in (png, jpeg, webp, bmp, tiff):
+        yield from module.files()
