@@ -63,18 +63,23 @@ class Drawing:
     Attributes:
         name: the image as the file calls it: a path with forward slashes, without drive and without `..`.
         size_hw: height and width of the image when it was drawn on. None where the file does not tell: then
-            coordinates are fractions of width and height, and nothing is painted.
+            nothing is painted.
         shapes: in the file's order.
+        in_pixels: where there is no size, whether coordinates are pixels of the image as it is, rather than
+            fractions of its width and height.
     """
 
     name: str
     size_hw: tuple[int, int] | None
     shapes: tuple[Shape, ...]
+    in_pixels: bool = False
 
     def at_size(self, size_hw: tuple[int, int]) -> Drawing:
-        """The drawing in pixels of an image of a size, where it was in fractions; else the drawing itself."""
+        """The drawing on an image of a size, where its file told none; else the drawing itself."""
         if self.size_hw is not None:
             return self
+        if self.in_pixels:
+            return Drawing(self.name, size_hw, self.shapes)
         polygons = (shape for shape in self.shapes if isinstance(shape, Polygon))
         return Drawing(self.name, size_hw, tuple(scaled(shape, (1, 1), size_hw) for shape in polygons))
 

@@ -95,7 +95,7 @@ def test_other_texts_are_left_alone(labels: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("1 0.1 0.2 0.3 0.4 0.5", "line 2 has an x without a y"),
+        ("1 0.1 0.2 0.3 0.4 0.5 0.6 0.7", "line 2 has an x without a y"),
         ("1 0.1 0.2", "line 2 is not a class and points"),
         ("teeth 0.1 0.2 0.3 0.4", "line 2 is not a class and points"),
         ("1 10 20 300 400 500 600", "pixels, not fractions"),
