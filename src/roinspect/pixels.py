@@ -24,7 +24,7 @@ from roinspect.errors import UserError
 Pixels: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
 Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
 
 MOST_PIXELS = 2**30
 """OpenCV decodes no larger image."""

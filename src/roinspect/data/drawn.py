@@ -105,7 +105,44 @@ class DrawnMask:
         return repr((drawing.size_hw, chosen(drawing, self.labels))).encode()
 
 
-MaskSource: TypeAlias = Path | DrawnMask
+@dataclass(frozen=True, slots=True)
+class MaskPieces:
+    """A mask in several files, one for each defect, which are united.
+
+    Attributes:
+        files: mask files of one size.
+    """
+
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return str(self.files[0].parent)
+
+    def pixels(self, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """The mask of an image of a given size: (H, W), uint8 in {0, 1}.
+
+        Raises:
+            UserError: a file cannot be read, or is of another size.
+        """
+        united = np.zeros(size_hw, np.uint8)
+        for file in self.files:
+            piece = read_mask(file)
+            if piece.shape != size_hw:
+                raise UserError(
+                    f"is {piece.shape[0]}x{piece.shape[1]} pixels (height x width) but its image is "
+                    f"{size_hw[0]}x{size_hw[1]}",
+                    where=file,
+                    remedy="make the mask at the image's size",
+                )
+            united |= piece
+        return united
+
+    def content(self) -> bytes:
+        """What the mask depends on, for fingerprints."""
+        return b"".join(file.read_bytes() for file in self.files)
+
+
+MaskSource: TypeAlias = Path | DrawnMask | MaskPieces
 Keys: TypeAlias = Callable[[], Collection[str]]
 
 
@@ -113,7 +150,7 @@ def read_source(source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint
     """The mask of a source: a mask file as it is, a drawing at its image's size.
 
     Args:
-        source: a mask file or a drawing.
+        source: a mask file, pieces of one, or a drawing.
         size_hw: height and width of the image.
 
     Returns:
@@ -123,6 +160,13 @@ def read_source(source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint
         UserError: it cannot be read, or was drawn on an image of another aspect.
     """
     return read_mask(source) if isinstance(source, Path) else source.pixels(size_hw)
+
+
+def files_of(source: MaskSource) -> tuple[Path, ...]:
+    """The files that a mask's pixels come from."""
+    if isinstance(source, MaskPieces):
+        return source.files
+    return (source,) if isinstance(source, Path) else (source.path,)
 
 
 def split_labels(text: str) -> tuple[str, frozenset[str] | None]:

@@ -9,22 +9,23 @@ from typing import Final
 
 SPLITS: Final = {
     "train": "train",
-    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "test": "test",
-    "testing": "test",
     "test_public": "test",
 }
 """Splits by their folders' names, in lower case; `test_public` is MVTec AD 2's."""
 
-MASK_FOLDERS: Final = ("ground_truth", "masks", "mask", "label", "labels", "bodymask", "anomaly_mask")
+MASK_FOLDERS: Final = ("ground_truth", "masks", "mask")
 """Folders of defect masks, in lower case, wherever they lie."""
 
 NO_CATEGORY: Final = frozenset({"roi", *MASK_FOLDERS})
 IMAGE_FOLDERS: Final = frozenset({"img", "imgs", "image", "images"})
-"""Folders within a category that hold its photographs beside a folder of their masks."""
+"""Folders within a category that hold its photographs, in lower case."""
+
+MASKS_BESIDE_IMAGES: Final = frozenset({*MASK_FOLDERS, "label", "labels", "anomaly_mask"})
+"""Folders of masks beside a folder of photographs within a category, as in BMAD."""
 
 MASK_ENDINGS: Final = ("_mask", "_gt", "_label", "-mask")
 
