@@ -339,6 +339,6 @@ def _unlike(whole: Sequence[_Seen]) -> Iterable[str]:
     if named:
         shown = ", ".join(named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")
         yield (
-            f"{shown}: {len(named):,} of {len(compared):,} good photographs look unlike the rest; see whether "
-            "they show defects or another product"
+            f"{shown}: {len(named):,} of {len(compared):,} good photographs look unlike the rest; see "
+            "whether they show defects or another product"
         )

@@ -20,8 +20,8 @@ def defect_width(
     """How wide a photograph's defect is: the diameter of the widest disc that fits into it.
 
     So a scratch is as wide as its stroke, straight or bent, and a spot as its smaller extent. Of several
-    defects the widest counts: seen, it rejects the part. A defect counts whole where any of it lies inside the
-    ROI.
+    defects the widest counts: seen, it rejects the part. A defect counts whole where any of it lies inside
+    the ROI.
 
     Args:
         gt_mask: (H, W) in {0, 1}, 1 = defect.
@@ -40,6 +40,8 @@ def defect_width(
         ... )
         (4.0, 2.0)
     """
+    if not gt_mask.any():
+        return 0.0
     height, width = gt_mask.shape
     down, across = (1.0, 1.0) if size_hw is None else (size_hw[0] / height, size_hw[1] / width)
     _, pieces = cv2.connectedComponents(gt_mask, connectivity=8)

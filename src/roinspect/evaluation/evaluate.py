@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from roinspect import __version__
 from roinspect.bundle import Bundle, refuse_segmenter
-from roinspect.data.dataset import UNKNOWN_LABEL, Loaded, Sample, stream
-from roinspect.data.records import read_records
+from roinspect.data.account import missed_line
+from roinspect.data.dataset import EMPTY_REMEDY, UNKNOWN_LABEL, Loaded, Sample, is_empty_defect, stream
+from roinspect.data.records import read_records, refuse_unknown_good
 from roinspect.errors import UserError
 from roinspect.evaluation.examples import choose, load_examples
 from roinspect.evaluation.metrics import RoiMetrics
@@ -87,6 +88,7 @@ def evaluate(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     split: str = "test",
     batch_size: int = 8,
 ) -> MetricValues:
@@ -96,7 +98,7 @@ def evaluate(
         The measures, at the bundle's threshold.
     """
     return evaluate_models(
-        [bundle_path], data, out, roi=roi, columns=columns, split=split, batch_size=batch_size
+        [bundle_path], data, out, roi=roi, columns=columns, good=good, split=split, batch_size=batch_size
     )[0]
 
 
@@ -107,6 +109,7 @@ def evaluate_models(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     split: str = "test",
     batch_size: int = 8,
 ) -> list[MetricValues]:
@@ -122,6 +125,7 @@ def evaluate_models(
         out: the folder to write to; files of an earlier evaluation are replaced.
         roi: where the ROI masks are, as `with_roi` takes it; used for the measures, never by a model.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels; None takes those that the first bundle was trained with.
         split: "train", "val" or "test".
         batch_size: photographs per pass through a network.
 
@@ -133,7 +137,11 @@ def evaluate_models(
             the disk refuses.
     """
     models = _load(bundle_paths)
-    records = [record for record in read_records(data, columns=columns) if record.split == split]
+    everything = read_records(data, columns=columns, good=good or models[0].bundle.training.get("good"))
+    refuse_unknown_good(everything, good)
+    if unused := missed_line(data, everything, roi):
+        log.warning(unused)
+    records = [record for record in everything if record.split == split]
     if not records:
         raise UserError(
             f"no photographs in the {split} split",
@@ -160,6 +168,11 @@ def evaluate_models(
         )
     if unread:
         log.warning(f"{len(unread)} of {len(parts)} photographs could not be read, see {out / PREDICTIONS}")
+    if empty := [part for part in parts if is_empty_defect(part.record, part.place)]:
+        log.warning(
+            f"{len(empty)} photographs are labelled defective but their masks are empty: they count as good "
+            f"(first: {empty[0].record.key}); {EMPTY_REMEDY}"
+        )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         values = [model.metrics.compute(model.bundle.threshold.value) for model in models]
