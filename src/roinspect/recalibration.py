@@ -135,9 +135,8 @@ def recalibrate(
             log.warning(
                 f"{path}: does not say which photographs it was trained on; see that these are others"
             )
-        everything = read_records(data, columns=columns, good=good or bundle.training.get("good"))
-        refuse_unknown_good(everything, good)
-        records = _held_out(trained_on, data, split, everything)
+        names = good or bundle.training.get("good")
+        records = _held_out(trained_on, data, split, columns, names, is_asked=good is not None)
         if way.best_f1:
             records = with_roi(records, roi, data, columns=columns)
         else:
@@ -160,7 +159,13 @@ def recalibrate(
 
 
 def _held_out(
-    trained_on: Collection[str], data: Path, split: str | None, everything: Sequence[Record]
+    trained_on: Collection[str],
+    data: Path,
+    split: str | None,
+    columns: Mapping[str, str] | None,
+    good: Sequence[str] | None = None,
+    *,
+    is_asked: bool = False,
 ) -> list[Record]:
     """The labelled photographs of the split that the bundle did not learn from."""
     if split == "test":
@@ -169,6 +174,8 @@ def _held_out(
             where="--split test",
             remedy="use val or train",
         )
+    everything = read_records(data, columns=columns, good=good)
+    refuse_unknown_good(everything, good if is_asked else None)
     records = [record for record in everything if record.split != "test"]
     usable = [record for record in records if record.label is not None and split in (None, record.split)]
     left = [record for record in usable if _digest(record) not in trained_on]

@@ -20,7 +20,7 @@ from roinspect.bundle import Bundle, photograph_digest, refuse_existing, save_bu
 from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache, refuse_empty_defects
 from roinspect.data.loader import Batch, InspectionDataset, train_loader
-from roinspect.data.records import Record, read_records, refuse_unknown_good
+from roinspect.data.records import Record, read_records, refuse_unknown_good, refuse_without_good
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
 from roinspect.fitting import fit, held_out_scores
@@ -173,10 +173,10 @@ def prepare(
     cls = method_class(method)
     everything = read_records(data, columns=columns, good=good)
     refuse_unknown_good(everything, good)
-    if processes.rank == 0 and (told := missed_line(data, everything, roi)):
-        log.warning(told)
     records = [record for record in everything if record.split != "test"]
     kind = cls.learns_from(method_settings)
+    if kind != "roi":
+        refuse_without_good(records, data)
     if kind == "roi":
         records = with_drawn_roi(records, roi, data, columns=columns)
         fitted, held_out = hold_out(records, "all", training.held_out, training.seed, data)
@@ -200,6 +200,9 @@ def prepare(
         training = dataclasses.replace(training, steps=steps)
     # Built before anything is decoded: a setting that cannot be is said at once.
     model = cls(cls.prepared(method_settings), size_hw, seed=training.seed, epochs=epochs)
+    # Last: what goes wrong before is told alone.
+    if processes.rank == 0 and (told := missed_line(data, everything, roi)):
+        log.warning(told)
     return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch, processes)
 
 

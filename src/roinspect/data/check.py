@@ -323,7 +323,9 @@ def _too_narrow(whole: Sequence[_Seen], size_hw: tuple[int, int]) -> Iterable[st
     worst = narrow[0]
     told = f"its defect is {worst.width:.1f} pixels wide at {size_hw[0]}x{size_hw[1]}, under {WIDE_ENOUGH:g}"
     if worst.own_width < WIDE_ENOUGH:
-        remedy = f"the photograph itself shows it {worst.own_width:.1f} pixels wide: photograph the part closer up"
+        remedy = (
+            f"the photograph itself shows it {worst.own_width:.1f} pixels wide: photograph the part closer up"
+        )
     else:
         wanted = size_for(worst.width, size_hw)
         remedy = f"--size {wanted[0]}x{wanted[1]} would do"

@@ -130,6 +130,17 @@ def refuse_unknown_good(records: Sequence[Record], good: Sequence[str] | None) -
             )
 
 
+def refuse_without_good(records: Sequence[Record], data: Path) -> None:
+    """Raise the UserError for photographs to learn from of which some are labelled but none is good."""
+    if not any(record.label == 0 for record in records) and any(record.category for record in records):
+        called = ", ".join(sorted({record.category for record in records if record.category}))
+        raise UserError(
+            f"none of {len(records)} photographs to train on is labelled good, only {called}",
+            where=data,
+            remedy="label some good, or say which folders are: --good NAME",
+        )
+
+
 def _from_manifest(manifest: Path, columns: Mapping[str, str], good: Sequence[str] | None) -> list[Record]:
     root = manifest.parent
     records: list[Record] = []

@@ -139,8 +139,6 @@ def evaluate_models(
     models = _load(bundle_paths)
     everything = read_records(data, columns=columns, good=good or models[0].bundle.training.get("good"))
     refuse_unknown_good(everything, good)
-    if unused := missed_line(data, everything, roi):
-        log.warning(unused)
     records = [record for record in everything if record.split == split]
     if not records:
         raise UserError(
@@ -149,6 +147,8 @@ def evaluate_models(
             remedy="add some, or name another split; `roinspect check` lists what there is",
         )
     records = with_roi(records, roi, data, columns=columns)
+    if unused := missed_line(data, everything, roi):
+        log.warning(unused)
 
     parts, start = list[Part](), time.perf_counter()
     min_pixels = int(models[0].bundle.training.get("min_defect_pixels", 1))
