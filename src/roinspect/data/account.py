@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -132,8 +133,7 @@ class _Judge:
     """Says of a file that is not used why that is so."""
 
     def __init__(self, records: Sequence[Record], roi: str, *, is_listed: bool, has_splits: bool) -> None:
-        self._stems = {record.image_path.with_suffix("") for record in records}
-        self._keys = {PurePosixPath(record.key).with_suffix("") for record in records}
+        self._records = records
         self._good = {record.category.lower() for record in records if record.label == 0}
         self._knows_roi = any(record.roi_path is not None for record in records)
         self._roi, self._is_listed, self._has_splits = roi, is_listed, has_splits
@@ -142,6 +142,15 @@ class _Judge:
             for record in records
             for source in (record.roi_path, record.mask_path)
         )
+
+    # Made where a file asks for them: most data sets have no file that does.
+    @cached_property
+    def _stems(self) -> set[Path]:
+        return {record.image_path.with_suffix("") for record in self._records}
+
+    @cached_property
+    def _keys(self) -> set[PurePosixPath]:
+        return {PurePosixPath(record.key).with_suffix("") for record in self._records}
 
     def __call__(self, path: Path, below: Path) -> _Reason:
         suffix, folders = path.suffix.lower(), [folder.lower() for folder in below.parts[:-1]]

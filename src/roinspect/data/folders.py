@@ -117,7 +117,10 @@ def _refuse_loose(outside: Sequence[Path], root: Path, *, has_splits: bool) -> N
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    # Not `Path.is_dir`, which asks the disk once more for every photograph.
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return [folder / name for name in sorted(names)]
 
 
 def _loose_images(folder: Path) -> list[Path]:
@@ -135,9 +138,13 @@ def _apart(category: Path, files: Iterable[Path]) -> tuple[list[Path], list[Path
     # Below a folder with img/, a folder called label/ holds masks; elsewhere that may be a kind of defect.
     has_images = _any_folder(category, IMAGE_FOLDERS)
     names = MASKS_BESIDE_IMAGES if has_images else frozenset(MASK_FOLDERS)
+    holds_masks: dict[Path, bool] = {}
     for path in files:
-        folders = path.relative_to(category).parts[:-1]
-        (masks if any(folder.lower() in names for folder in folders) else images).append(path)
+        place = path.parent
+        if place not in holds_masks:
+            parts = place.relative_to(category).parts
+            holds_masks[place] = not names.isdisjoint(part.lower() for part in parts)
+        (masks if holds_masks[place] else images).append(path)
     return images, masks
 
 
@@ -150,26 +157,30 @@ def _any_folder(folder: Path, names: frozenset[str]) -> bool:
 
 def _with_masks_beside(found: Sequence[Photograph]) -> list[Photograph]:
     """Photographs less those files that are the masks of others in their folder, which are put with these."""
-    by_stem: dict[Path, list[Path]] = defaultdict(list)
+    by_stem: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for one in found:
-        by_stem[one.path.with_suffix("")].append(one.path)
+        by_stem[str(one.path.parent), one.path.stem].append(one.path)
     masks: dict[Path, list[Path]] = defaultdict(list)
     used: set[Path] = set()
-    for stem, files in by_stem.items():
-        _, *shorter = stems_of_mask(stem.as_posix())
+    for (folder, stem), files in by_stem.items():
+        _, *shorter = stems_of_mask(stem)
         for owner in shorter:
             # Two files of one name may be a photograph and its mask in their turn.
-            owners = by_stem.get(Path(owner), ())
+            owners = by_stem.get((folder, owner), ())
             if len(owners) == 1:
                 masks[owners[0]] += files
                 used.update(files)
                 break
         else:
+            if len(files) == 1:
+                continue
             lossy = [path for path in files if path.suffix.lower() in _LOSSY]
             others = [path for path in files if path not in lossy]
             if len(lossy) == len(others) == 1 and _is_two_valued(others[0]):
                 masks[lossy[0]] += others
                 used.update(others)
+    if not used:
+        return list(found)
     for image, own in masks.items():
         if len(own) > 1:
             raise UserError(
@@ -263,14 +274,18 @@ def _source(path: Path) -> MaskSource:
 def _with_masks(
     found: Sequence[Photograph], root: Path, inner: Sequence[tuple[Path, Path]], *, has_split: bool
 ) -> list[Photograph]:
-    places = {one.path: _places(one.path, root, has_split=has_split) for one in found}
-    masks = _Masks(root, inner, frozenset(place for own in places.values() for place in own))
-    names = Counter(one.path.stem for one in found if one.label)
     own_folders = {category for category, _ in inner}
 
+    def may_have(one: Photograph) -> bool:
+        # A good part needs no mask; what lies in its own folder is looked at all the same.
+        return bool(one.label) or any(one.path.is_relative_to(folder) for folder in own_folders)
+
+    places = {one.path: _places(one.path, root, has_split=has_split) for one in found if may_have(one)}
+    masks = _Masks(root, inner, frozenset(place for own in places.values() for place in own))
+    names = Counter(one.path.stem for one in found if one.label)
+
     def mask_of(one: Photograph) -> MaskSource | None:
-        # A good part needs none; what lies in its own folder is looked at all the same.
-        if not one.label and not any(one.path.is_relative_to(folder) for folder in own_folders):
+        if one.path not in places:
             return one.mask
         own = [mask for place in places[one.path] for mask in masks.whole.get(place, ())]
         if not own:
@@ -286,9 +301,9 @@ def _with_masks(
             )
         return own[0] if own else None
 
-    found = [replace(one, mask=mask_of(one)) for one in found]
-    _refuse_shared_masks(found, root)
-    return found
+    given = [replace(one, mask=mask_of(one)) if one.path in places else one for one in found]
+    _refuse_shared_masks(given, root)
+    return given
 
 
 def _places(path: Path, root: Path, *, has_split: bool) -> tuple[str, ...]:
