@@ -170,7 +170,8 @@ def compare(
         "budget_seconds": settings.budget_seconds,
         "threads": threads,
         "textures": str(settings.textures or "made up"),
-        **({"good": ",".join(good)} if good else {}),
+        # As jobs that know no such term have it.
+        "good": list(good) if good else {},
     }
     methods = dict.fromkeys((*settings.methods, *([ROI_PROVIDER] if with_predicted_roi else [])))
     jobs = [
