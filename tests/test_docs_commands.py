@@ -22,7 +22,10 @@ pytest.importorskip("torch")
 
 from jsonargparse import ArgumentParser
 
+from roinspect.backends import has_bfloat16
 from roinspect.cli import VERBS, main
+from roinspect.deploy.export import export
+from roinspect.errors import UserError
 from roinspect.methods.method import DEFAULT, METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,6 +277,11 @@ def run_command(words: list[str], page: str, home: Path) -> None:
     if words[1] != "synth":
         supply(words, home)
     line = " ".join(words)
+    if "--bf16" in words and words[1] == "export" and find_spec("openvino") and not has_bfloat16():
+        # What the page says of such a processor: refused, and the export that is there stays.
+        with pytest.raises(UserError, match="this processor has no bfloat16"):
+            export(Path(words[2]), "openvino", bf16=home / "parts", tell=str)
+        return
     assert main(shortened([word for pattern in words[1:] for word in expanded(pattern)])) == 0, line
     assert all(Path(path).exists() for path in made_by(words)), line
 
@@ -287,6 +295,19 @@ def run_python(text: str, page: str, names: dict[str, object], home: Path) -> No
 RUN = [
     page for page in PAGES if any(block.language in ("sh", "bash", "python", "") for block in blocks(page))
 ]
+
+
+def test_the_page_on_exports_runs_on_a_processor_without_bfloat16(
+    supplies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.chdir(tmp_path)
+    for module in (__name__, "roinspect.deploy.export", "roinspect.backends"):
+        monkeypatch.setattr(f"{module}.has_bfloat16", lambda: False)
+    lines = [words for block in blocks("docs/deploy.md") for words in commands(block) if "--bf16" in words]
+    assert lines
+    for words in lines:
+        run_command(words, "docs/deploy.md", supplies)
 
 
 @pytest.mark.parametrize("page", RUN)

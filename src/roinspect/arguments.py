@@ -10,6 +10,7 @@ from itertools import islice
 
 from jsonargparse import ArgumentParser, Namespace
 
+from roinspect.data.names import GOOD
 from roinspect.errors import UserError
 
 
@@ -33,6 +34,32 @@ def add_data_options(parser: ArgumentParser) -> None:
         default={},
         help="the manifest's own column names: --columns.label grade",
     )
+    add_good_option(parser)
+
+
+def add_good_option(parser: ArgumentParser) -> None:
+    """The option that names good parts; `good_names` reads it."""
+    parser.add_argument(
+        "--good",
+        type=str | list[str] | None,
+        default=None,
+        help=f"folders or labels of good parts, with commas or once each; {', '.join(GOOD)} by default",
+    )
+
+
+def good_names(given: str | list[str] | None) -> tuple[str, ...] | None:
+    """The names that --good was given; None where it was not.
+
+    Raises:
+        UserError: they are empty.
+    """
+    if given is None:
+        return None
+    listed = given.split(",") if isinstance(given, str) else [str(name) for name in given]
+    names = tuple(name.strip() for name in listed if name.strip())
+    if not names:
+        raise UserError("names nothing", where="--good", remedy="give a folder or label, such as --good OK")
+    return names
 
 
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
@@ -42,7 +69,7 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         UserError: an argument or a line of a --config file is unknown or has a bad value.
     """
     try:
-        return parser.parse_args(_config_first(arguments))
+        return parser.parse_args(_config_first(_once(arguments, "--good")))
     except ArgumentError as error:
         text = " ".join(str(error).split())
         text = re.sub(r"<class '(\w+)'>|typing\.", r"\1", text)
@@ -54,6 +81,19 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         raise UserError(
             f"no such setting{nearest(name, known)}", where=name, remedy=f"see {parser.prog} --help"
         ) from None
+
+
+def _once(arguments: list[str], option: str) -> list[str]:
+    """Put the values of an option that is given several times into one, with commas."""
+    values, others, words = list[str](), list[str](), iter(arguments)
+    for word in words:
+        if word == option:
+            values += islice(words, 1)
+        elif word.startswith(f"{option}="):
+            values.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    return [*others, option, ",".join(values)] if len(values) > 1 else arguments
 
 
 def _config_first(arguments: list[str]) -> list[str]:

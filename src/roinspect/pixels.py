@@ -26,7 +26,7 @@ from roinspect.formats.account import Decoded, Pixels
 
 Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
 
 # A damaged file becomes a UserError that names it; OpenCV's own lines on stderr name nothing.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -23,7 +23,7 @@ from roinspect.bundle import (
 )
 from roinspect.calibration import best_f1_threshold, false_reject_threshold
 from roinspect.data.dataset import UNKNOWN_LABEL, stream
-from roinspect.data.records import Record, read_records
+from roinspect.data.records import Record, read_records, refuse_unknown_good
 from roinspect.data.splits import refuse_one_kind
 from roinspect.errors import UserError
 from roinspect.predicted_roi import with_roi
@@ -105,6 +105,7 @@ def recalibrate(
     split: str | None = None,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     batch_size: int = 8,
 ) -> Change:
     """Choose another threshold for a bundle and write it into its manifest.
@@ -120,6 +121,7 @@ def recalibrate(
             training held out; else the val split where there is one, else the train split.
         roi: where the ROI masks are, as `with_roi` takes it; used for defective parts with a mask.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels; None takes those that the bundle was trained with.
         batch_size: photographs per pass through the network.
 
     Raises:
@@ -134,7 +136,8 @@ def recalibrate(
             log.warning(
                 f"{path}: does not say which photographs it was trained on; see that these are others"
             )
-        records = _held_out(trained_on, data, split, columns)
+        names = good or bundle.training.get("good")
+        records = _held_out(trained_on, data, split, columns, names, is_asked=good is not None)
         if way.best_f1:
             records = with_roi(records, roi, data, columns=columns)
         else:
@@ -157,7 +160,13 @@ def recalibrate(
 
 
 def _held_out(
-    trained_on: Collection[str], data: Path, split: str | None, columns: Mapping[str, str] | None
+    trained_on: Collection[str],
+    data: Path,
+    split: str | None,
+    columns: Mapping[str, str] | None,
+    good: Sequence[str] | None = None,
+    *,
+    is_asked: bool = False,
 ) -> list[Record]:
     """The labelled photographs of the split that the bundle did not learn from."""
     if split == "test":
@@ -166,7 +175,9 @@ def _held_out(
             where="--split test",
             remedy="use val or train",
         )
-    records = [record for record in read_records(data, columns=columns) if record.split != "test"]
+    everything = read_records(data, columns=columns, good=good)
+    refuse_unknown_good(everything, good if is_asked else None)
+    records = [record for record in everything if record.split != "test"]
     usable = [record for record in records if record.label is not None and split in (None, record.split)]
     left = [record for record in usable if _digest(record) not in trained_on]
     if known := len(usable) - len(left):

@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader, Subset
 
 from roinspect import __version__
 from roinspect.bundle import Bundle, photograph_digest, refuse_existing, save_bundle
-from roinspect.data.dataset import DecodedCache
+from roinspect.data.account import missed_line
+from roinspect.data.dataset import DecodedCache, refuse_empty_defects
 from roinspect.data.likeness import warning_of
 from roinspect.data.loader import Batch, InspectionDataset, train_loader
-from roinspect.data.records import Record, read_records
+from roinspect.data.records import Record, read_records, refuse_unknown_good, refuse_without_good
 from roinspect.data.splits import hold_out, refuse_one_kind
 from roinspect.errors import UserError
 from roinspect.fitting import fit, held_out_scores
@@ -132,6 +133,7 @@ class Preparation:
             min_pixels=self.training.min_defect_pixels,
         )
         self.processes.farewell(cache.close)
+        refuse_empty_defects(cache.records, cache.places)
         return cache
 
     def batches(self, fitted: DecodedCache) -> DataLoader[Batch]:
@@ -156,6 +158,7 @@ def prepare(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     processes: Processes | None = None,
 ) -> Preparation:
     """Settle what a training is of, and build the model; no image is decoded yet.
@@ -169,6 +172,7 @@ def prepare(
         training: how to train.
         roi: where the ROI masks are.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels.
         processes: that train together; None is this one alone.
 
     Raises:
@@ -180,8 +184,12 @@ def prepare(
         torch.set_num_threads(training.threads)
     lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
-    records = [record for record in read_records(data, columns=columns) if record.split != "test"]
+    everything = read_records(data, columns=columns, good=good)
+    refuse_unknown_good(everything, good)
+    records = [record for record in everything if record.split != "test"]
     kind = cls.learns_from(method_settings)
+    if kind != "roi":
+        refuse_without_good(records, data)
     if kind == "roi":
         records = with_drawn_roi(records, roi, data, columns=columns)
         fitted, held_out = hold_out(records, "all", training.held_out, training.seed, data)
@@ -205,6 +213,9 @@ def prepare(
         training = dataclasses.replace(training, steps=steps)
     # Built before anything is decoded: a setting that cannot be is said at once.
     model = cls(cls.prepared(method_settings), size_hw, seed=training.seed, epochs=epochs)
+    # Last: what goes wrong before is told alone.
+    if processes.rank == 0 and (told := missed_line(data, everything, roi)):
+        log.warning(told)
     return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch, processes)
 
 
@@ -217,6 +228,7 @@ def train(
     training: TrainingSettings,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Bundle:
@@ -232,6 +244,7 @@ def train(
         training: how to train.
         roi: where the ROI masks are, as `with_roi` takes it.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels, as `read_records` takes them; kept in the bundle.
         resume: go on from the last checkpoint of a run with the same settings.
         overwrite: replace a bundle that is there.
 
@@ -245,7 +258,7 @@ def train(
         # Only the first process writes, so only it may look: another one could find what it has written.
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
         ready = prepare(
-            method, data, method_settings, training, roi=roi, columns=columns, processes=processes
+            method, data, method_settings, training, roi=roi, columns=columns, good=good, processes=processes
         )
         model = ready.model
         settings = {
@@ -253,6 +266,7 @@ def train(
             "training": dataclasses.asdict(ready.training)
             | {
                 "roi": roi,
+                **({"good": [*good]} if good else {}),
                 "epochs_trained": model.epochs,
                 "images": len(ready.fitted),
                 "held_out_images": len(ready.held_out),
@@ -298,8 +312,8 @@ def train(
                 if rate is not None and not any(record.split == "val" for record in ready.held_out):
                     left_out = model.left_out_scores(cache, [record.group for record in ready.fitted])
                 threshold, metrics = model.judge(scores, kept, groups, rate, left_out)
-                good = [record for record in used if record.label == 0]
-                for told in (threshold.warning, warning_of(good)):
+                good_parts = [record for record in used if record.label == 0]
+                for told in (threshold.warning, warning_of(good_parts)):
                     if told:
                         log.warning(told)
                 bundle = Bundle(

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from roinspect import pixels
+from roinspect.data.account import account
 from roinspect.data.check import Findings, check, print_findings
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
@@ -47,7 +48,7 @@ def shown(findings: Findings, width: int = 80) -> str:
 
 
 def test_a_sound_data_set(parts: list[Record]) -> None:
-    findings = check(parts, (16, 20))
+    findings = check(parts, (64, 80))
     assert findings.problems == findings.warnings == findings.duplicates == ()
     facts = [(row.split, row.category, row.label, row.images) for row in findings.rows]
     assert facts == [("train", "good", "good", 2), ("test", "good", "good", 1), ("test", "pit", "bad", 3)]
@@ -174,7 +175,7 @@ def test_labels_that_the_masks_contradict(parts: list[Record], tmp_path: Path) -
     write_image(tmp_path / "empty.png", np.zeros(SIZE, np.uint8))
     for changed, message in (
         (replace(inside, label=0), "labelled good but"),
-        (replace(inside, mask_path=tmp_path / "empty.png"), "mask is empty"),
+        (replace(inside, mask_path=tmp_path / "empty.png"), "mask is empty, so it counts as good"),
         (replace(inside, mask_path=None), "without a mask"),
         (replace(inside, mask_path=None, label=None), "no label"),
     ):
@@ -182,10 +183,64 @@ def test_labels_that_the_masks_contradict(parts: list[Record], tmp_path: Path) -
         assert message in warning and inside.key in warning
 
 
-def test_defects_that_vanish_at_the_training_size(parts: list[Record]) -> None:
-    assert check(parts, (8, 10)).warnings == ()
-    (warning,) = check(parts, (4, 5)).warnings
-    assert "smaller than a pixel at 4x5" in warning and "3 such" in warning
+def test_an_empty_mask_of_a_defect_to_learn_from_is_a_problem(parts: list[Record], tmp_path: Path) -> None:
+    inside = next(record for record in parts if record.image_path.stem == "inside")
+    write_image(tmp_path / "empty.png", np.zeros(SIZE, np.uint8))
+    for split in ("train", "val"):
+        findings = check(
+            [*parts, replace(inside, split=split, key="x.png", mask_path=tmp_path / "empty.png")]
+        )
+        (problem,) = findings.problems
+        assert (
+            problem.startswith("x.png: labelled defective but its mask is empty")
+            and "label it good" in problem
+        )
+        assert not any("empty" in warning for warning in findings.warnings)
+
+
+def test_defects_too_narrow_at_the_training_size(parts: list[Record]) -> None:
+    findings = check(parts, (16, 20))
+    assert findings.remarks == ("The smallest of 2 defects is 2.0 pixels wide at 16x20 (test/pit/both.png).",)
+    (warning,) = findings.warnings
+    assert "2.0 pixels wide at 16x20" in warning and "2 such" in warning
+    # The photographs themselves show no more than four pixels.
+    assert "4.0 pixels wide: photograph the part closer up" in warning
+    assert findings.remarks[0] in shown(findings, 200)
+
+
+def test_the_size_that_would_do_is_named(parts: list[Record], tmp_path: Path) -> None:
+    both = next(record for record in parts if record.image_path.stem == "both")
+    mask = np.zeros(SIZE, np.uint8)
+    mask[4:14, 10:30] = 255
+    write_image(tmp_path / "wide.png", mask)
+    (warning,) = check(
+        [*parts[:1], replace(both, mask_path=tmp_path / "wide.png"), *parts[-1:]], (8, 10)
+    ).warnings
+    assert "2.5 pixels wide at 8x10" in warning and "--size 32x32 would do" in warning
+
+
+def test_files_that_are_not_used_are_warned_of(parts: list[Record], tmp_path: Path) -> None:
+    write_image(tmp_path / "ground_truth/pit/nobodys.png", np.zeros(SIZE, np.uint8))
+    (tmp_path / "train/good/phone.heic").write_bytes(b"x")
+    findings = check(parts, files=account(tmp_path, parts))
+    assert any("ground_truth/pit/nobodys.png" in warning for warning in findings.warnings)
+    assert any("phone.heic" in warning and "PNG" in warning for warning in findings.warnings)
+    text = shown(findings)
+    assert "regions of interest" in text and "masks that fit no photograph" in text
+    assert max(map(len, text.split("warning:")[0].splitlines())) <= 80
+
+
+def test_a_photograph_of_another_product_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        part = np.full((40, 40, 3), (60, 90, 120), np.uint8)
+        part[10:30, 10:30] += rng.integers(0, 20, (20, 20, 3), np.uint8)
+        write_image(tmp_path / f"good/{number:02}.png", part)
+    write_image(tmp_path / "good/other.png", rng.integers(0, 256, (40, 40, 3), np.uint8))
+    (warning,) = check(read_records(tmp_path)).warnings
+    assert warning.startswith("good/other.png: 1 of 31 good photographs look unlike the rest")
+    (tmp_path / "good/other.png").unlink()
+    assert check(read_records(tmp_path)).warnings == ()
 
 
 def test_many_sizes_are_summed_up(parts: list[Record], tmp_path: Path) -> None:

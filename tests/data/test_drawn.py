@@ -16,7 +16,7 @@ from roinspect.cli import main
 from roinspect.data.annotations import coco, labelme
 from roinspect.data.conversion import FORMATS, Format, convert
 from roinspect.data.dataset import DecodedCache, SharedMasks, load_sample
-from roinspect.data.drawn import DrawnMask, match, split_labels
+from roinspect.data.drawn import DrawnMask, drawn_in_file, match, split_labels
 from roinspect.data.polygons import Annotations, Drawing, Polygon, rectangle
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi, load_roi
@@ -414,3 +414,54 @@ def test_the_commands_of_the_document(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_records_are_values(tree: Path) -> None:
     record = replace(read_records(tree)[0], mask_path=DrawnMask(tree / "x.json", "a", frozenset({"b"})))
     assert hash(record) == hash(replace(record)) and str(record.mask_path) == f"{tree / 'x.json'} (a)"
+
+
+@pytest.mark.parametrize(
+    ("names", "keys", "expected"),
+    [
+        # What Label Studio makes of an upload's name, on either system.
+        (["images/8ab12cd0-a.png"], ["train/a.png"], {"train/a.png": "images/8ab12cd0-a.png"}),
+        (["x/upload/4/8ab12cd0-a.png"], ["good/a.jpg"], {"good/a.jpg": "x/upload/4/8ab12cd0-a.png"}),
+        # A photograph may be called so.
+        (["8ab12cd0-a.png"], ["x/8ab12cd0-a.png", "x/a.png"], {"x/8ab12cd0-a.png": "8ab12cd0-a.png"}),
+        (["a.png", "8ab12cd0-a.png"], ["good/a.png"], {"good/a.png": "a.png"}),
+        # A text file's name may end like an image's.
+        (["a.webp"], ["good/a.webp.jpg"], {"good/a.webp.jpg": "a.webp"}),
+        (["a.webp"], ["good/a.jpg"], {"good/a.jpg": "a.webp"}),
+        (["8ab12cd0-a.webp"], ["good/a.webp.jpg"], {"good/a.webp.jpg": "8ab12cd0-a.webp"}),
+        # A split has one name, however a tool spells it.
+        (["Train/a.png", "Validation/a.png"], ["train/a.png", "val/a.png"],
+         {"train/a.png": "Train/a.png", "val/a.png": "Validation/a.png"}),
+        (["8ab12cd-a.png", "8AB12CD0-a.png"], ["good/a.png"], {}),
+    ],
+)  # fmt: skip
+def test_names_that_tools_make_of_an_images(
+    names: list[str], keys: list[str], expected: dict[str, str]
+) -> None:
+    assert match(names, keys, lambda: keys, where="f") == expected
+
+
+def test_two_uploads_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match=r"may mean a.png"):
+        match(["images/8ab12cd0-a.png", "images/8ab12cd1-a.png"], ["x/a.png"], lambda: ["x/a.png"], where="f")
+    with pytest.raises(UserError, match=r"fits x/a.png as well as y/a.png"):
+        match(["images/8ab12cd0-a.png"], ["x/a.png", "y/a.png"], lambda: ["x/a.png", "y/a.png"], where="f")
+
+
+def test_a_label_with_a_comma_is_chosen_in_quotes(tmp_path: Path) -> None:
+    square = Polygon("scratch, deep", (((1.0, 1.0), (5.0, 1.0), (5.0, 5.0)),))
+    (tmp_path / "x.json").write_text(labelme.write(Drawing("a.png", (6, 8), (square,))))
+    path, labels = split_labels(f'{tmp_path / "x.json"}#"scratch, deep",dent')
+    assert labels == {"scratch, deep", "dent"}
+    with pytest.raises(UserError, match=r"has no label 'dent'.*it has .scratch, deep."):
+        drawn_in_file(Path(path), labels, ["a.png"], list, empty=False)
+    assert drawn_in_file(Path(path), frozenset({"scratch, deep"}), ["a.png"], list, empty=False)
+
+
+def test_a_size_before_exif_turned_it_is_named_as_the_reason(tmp_path: Path) -> None:
+    square = Polygon("a", (((1.0, 1.0), (5.0, 1.0), (5.0, 5.0)),))
+    (tmp_path / "x.json").write_text(labelme.write(Drawing("a.png", (48, 64), (square,))))
+    with pytest.raises(UserError, match=r"transposed size of the image's 64x48.*EXIF"):
+        DrawnMask(tmp_path / "x.json").pixels((64, 48))
+    with pytest.raises(UserError, match="another aspect"):
+        DrawnMask(tmp_path / "x.json").pixels((64, 64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,25 @@ def test_a_killed_comparison_goes_on_where_it_stopped(
     # Arms and seeds fewer or more, the trainings that are there serve again.
     again = made_up()
     assert compare(zipper, tmp_path, FAST) == found and not again.asked
+
+
+def test_good_folders_are_named_and_files_that_are_not_used_are_told(
+    zipper: Path, made_up: Callable[[], Any], tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(zipper, tmp_path / "data"))
+    for split in ("train", "test"):
+        (data / split / "good").rename(data / split / "Gut")
+        (data / "roi" / split / "good").rename(data / "roi" / split / "Gut")
+    (data / "train/Gut/phone.heic").write_bytes(b"")
+    told: list[str] = []
+    made_up()
+    compare(data, tmp_path / "out", FAST, good=["Gut"], tell=told.append)
+    assert "1 file is not used" in told[0] and "roinspect check" in told[0]
+    made_up()
+    with pytest.raises(UserError, match=r"other terms \(good\)"):
+        compare(data, tmp_path / "out", FAST, tell=told.append)
+    with pytest.raises(UserError, match="'Gutt'"):
+        compare(data, tmp_path / "out", FAST, good=["Gutt"], tell=told.append)
 
 
 def test_a_methods_settings_are_terms_of_its_own_jobs_only(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import add_data_options, command_parser, parse
+from roinspect.arguments import add_data_options, command_parser, good_names, parse
 from roinspect.errors import UserError
 
 
@@ -48,6 +48,7 @@ def run(arguments: list[str]) -> int:
         split=given.split,
         roi=given.roi,
         columns=given.columns,
+        good=good_names(given.good),
         batch_size=given.batch_size,
     )
     former, present = change.former, change.present

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from roinspect.arguments import add_data_options, command_parser, parse
+from roinspect.arguments import add_data_options, command_parser, good_names, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -49,7 +49,15 @@ def run(arguments: list[str]) -> int:
             for name in ("seeds", "size", "batch_size", "textures", "settings", "jobs", "engine")
         },
     )
-    compare(given.data, given.out, settings, roi=given.roi, columns=given.columns, tell=print)
+    compare(
+        given.data,
+        given.out,
+        settings,
+        roi=given.roi,
+        columns=given.columns,
+        good=good_names(given.good),
+        tell=print,
+    )
     print((given.out / MARKDOWN).read_text(encoding="utf-8"))
     print(f"The tables and the plot lie in {given.out}.")
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from roinspect.arguments import add_data_options, command_parser, nearest, parse
+from roinspect.arguments import add_data_options, command_parser, good_names, nearest, parse
 from roinspect.bundle import SEGMENTER
 from roinspect.errors import UserError
 
@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> int:
         training=TrainingSettings(**given.training.as_dict() | short),
         roi=given.roi,
         columns=given.columns,
+        good=good_names(given.good),
         resume=given.resume,
         overwrite=given.overwrite,
     )

@@ -8,19 +8,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from roinspect.data.dataset import SamplePlace, SharedMasks, load_sample
+from roinspect.data.account import FileUse
+from roinspect.data.dataset import EMPTY_REMEDY, SamplePlace, SharedMasks, is_empty_defect, load_sample
 from roinspect.data.depth import shallow_warnings
 from roinspect.data.records import Record
 from roinspect.data.threads import in_threads
+from roinspect.data.unlike import appearance, sampled, unlike
+from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
 from roinspect.errors import UserError
 
 _LABELS = {0: "good", 1: "bad", None: "?"}
 _SPLITS = ("train", "val", "test")
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,16 @@ class Findings:
         duplicates: keys of pictures with equal pixels that stand in more than one split.
         problems: lines on what would break training.
         warnings: lines on what looks wrong but would not.
+        remarks: lines on what is worth knowing.
+        files: what becomes of every file in the folder.
     """
 
     rows: tuple[Row, ...]
     duplicates: tuple[tuple[str, ...], ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    files: tuple[FileUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +84,53 @@ class _Seen:
     coverage: float = 1.0
     defect_pixels: int = 0
     place: SamplePlace = "none"
+    width: float = 0.0
+    own_width: float = 0.0
+    appearance: NDArray[np.float32] | None = None
 
 
-def check(records: Sequence[Record], size_hw: tuple[int, int] | None = None, *, workers: int = 2) -> Findings:
+def check(
+    records: Sequence[Record],
+    size_hw: tuple[int, int] | None = None,
+    *,
+    files: Sequence[FileUse] = (),
+    workers: int = 2,
+) -> Findings:
     """Read every file once and report on the data set.
 
     Problems: files that cannot be read, masks of another size than their image, a ROI that marks nothing or
-    that only some images have, no photograph or no good one to train on. Warnings: equal pictures in two
-    splits, labels that the masks contradict, defects without a mask or that vanish at the training size.
+    that only some images have, no photograph or no good one to train on, a defect to learn from whose mask is
+    empty. Warnings: equal pictures in two splits, labels that the masks contradict, defects without a mask or
+    narrower than five pixels at the training size, files that are not used, good photographs that look unlike
+    the others.
 
     Args:
         records: with their ROI attached.
         size_hw: height and width that training will use; None leaves out what depends on it.
+        files: what becomes of every file in the folder, as `account` tells it.
         workers: decoding threads.
     """
     read = SharedMasks(records)
+    good = [record for record in records if record.label == 0]
+    compared = {good[row].key for row in sampled(len(good))} if good else set[str]()
 
     def look(record: Record) -> _Seen:
         try:
             sample = load_sample(record, None, read=read)
         except UserError as error:
             return _Seen(record, error)
-        height, width = sample.roi_mask.shape
+        height, across = sample.roi_mask.shape
+        width = defect_width(sample.gt_mask, sample.roi_mask, size_hw) if size_hw else 0.0
         return _Seen(
             record,
-            size_hw=(height, width),
+            size_hw=(height, across),
             digest=hashlib.blake2b(sample.image.data, digest_size=16).digest(),
             coverage=float(sample.roi_mask.mean()),
             defect_pixels=int(sample.gt_mask.sum()),
             place=sample.place,
+            width=width,
+            own_width=defect_width(sample.gt_mask, sample.roi_mask) if width else 0.0,
+            appearance=appearance(sample.image) if record.key in compared else None,
         )
 
     seen = list(in_threads(look, records, workers=workers, ahead=16))
@@ -114,15 +141,22 @@ def check(records: Sequence[Record], size_hw: tuple[int, int] | None = None, *, 
         duplicates=duplicates,
         problems=tuple(_problems(seen)),
         warnings=(
-            *_warnings(whole, duplicates, size_hw),
+            *_warnings(whole, duplicates),
             *shallow_warnings([one.record.image_path for one in whole], workers=workers),
+            *([] if size_hw is None else _too_narrow(whole, size_hw)),
+            *_unlike(whole),
+            *(str(file) for file in files if file.standing == "missed"),
         ),
+        remarks=() if size_hw is None else tuple(_smallest(whole, size_hw)),
+        files=tuple(files),
     )
 
 
 def print_findings(findings: Findings, console: Console | None = None) -> None:
-    """Print the table, then the problems and the warnings."""
+    """Print the tables, then remarks, problems and warnings."""
     console = console or Console()
+    if findings.files:
+        console.print(_files_table(findings.files))
     table = Table("split", title="Photographs", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("category", overflow="fold", min_width=8)
     table.add_column("label")
@@ -152,6 +186,8 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
             *places,
         )
     console.print(table)
+    for line in findings.remarks:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for title, lines, style in (
         ("problem", findings.problems, "bold red"),
         ("warning", findings.warnings, "yellow"),
@@ -161,6 +197,24 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not findings.problems:
         console.print("[green]Nothing here would break training.[/]")
+
+
+def _files_table(files: Sequence[FileUse]) -> Table:
+    table = Table("count", "files", title="Files", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.columns[0].justify = "right"
+    table.add_column("used", no_wrap=True)
+    table.add_column("such as", overflow="fold")
+    for file in files:
+        named = "\n".join(file.examples) + ("\n..." if file.count > len(file.examples) else "")
+        is_used = "yes" if file.standing == "used" else "no"
+        # Of what is used, one tells what is meant.
+        table.add_row(
+            f"{file.count:,}",
+            escape(file.what),
+            is_used,
+            escape(file.examples[0] if file.standing == "used" else named),
+        )
+    return table
 
 
 def _rows(whole: Sequence[_Seen]) -> tuple[Row, ...]:
@@ -206,20 +260,21 @@ def _problems(seen: Sequence[_Seen]) -> Iterable[str]:
     if not training:
         yield "train: no readable photograph in this split; add some"
     elif not any(_is_good(one) for one in training):
-        yield "train: no good photograph in this split; add some, or name the good folders"
+        called = ", ".join(sorted({one.record.category for one in training if one.record.category}))
+        of = f", only {called}" if called else ""
+        yield f"train: no good photograph in this split{of}; add some, or name the good folders: --good NAME"
+    if learnt := [one for one in seen if one.record.split != "test" and _is_empty(one)]:
+        yield _told(learnt, f"labelled defective but its mask is empty; {EMPTY_REMEDY}")
 
 
 def _is_good(one: _Seen) -> bool:
     return one.record.label == 0 or one.place in ("none", "outside")
 
 
-def _warnings(
-    whole: Sequence[_Seen], duplicates: Sequence[tuple[str, ...]], size_hw: tuple[int, int] | None
-) -> Iterable[str]:
+def _warnings(whole: Sequence[_Seen], duplicates: Sequence[tuple[str, ...]]) -> Iterable[str]:
     def count(found: list[_Seen], what: str) -> Iterable[str]:
         if found:
-            others = f" ({len(found)} such images)" if len(found) > 1 else ""
-            yield f"{found[0].record.key}: {what}{others}"
+            yield _told(found, what)
 
     for group in duplicates:
         yield f"{', '.join(group)}: the same picture in more than one split; keep it in one"
@@ -228,8 +283,8 @@ def _warnings(
         [one for one in marked if one.record.label == 0], "labelled good but its mask marks a defect"
     )
     yield from count(
-        [one for one in whole if one.record.label == 1 and one.record.mask_path and not one.defect_pixels],
-        "labelled defective but its mask is empty, so it counts as good",
+        [one for one in whole if one.record.split == "test" and _is_empty(one)],
+        f"labelled defective but its mask is empty, so it counts as good; {EMPTY_REMEDY}",
     )
     yield from count(
         [one for one in whole if one.record.label == 1 and one.record.mask_path is None],
@@ -238,9 +293,56 @@ def _warnings(
     yield from count(
         [one for one in whole if one.place == "unknown" and one.record.label is None], "no label"
     )
-    if size_hw is not None:
-        shrink = [size_hw[0] * size_hw[1] / (one.size_hw[0] * one.size_hw[1]) for one in marked]
-        yield from count(
-            [one for one, factor in zip(marked, shrink, strict=True) if one.defect_pixels * factor < 1],
-            f"its defect is smaller than a pixel at {size_hw[0]}x{size_hw[1]}; train at a larger size",
+
+
+def _told(found: Sequence[_Seen], what: str) -> str:
+    others = f" ({len(found)} such images)" if len(found) > 1 else ""
+    return f"{found[0].record.key}: {what}{others}"
+
+
+def _is_empty(one: _Seen) -> bool:
+    return one.error is None and is_empty_defect(one.record, one.place)
+
+
+def _measured(whole: Sequence[_Seen]) -> list[_Seen]:
+    """Those with a defect that counts, from the narrowest on."""
+    return sorted((one for one in whole if one.width and one.record.label != 0), key=lambda one: one.width)
+
+
+def _smallest(whole: Sequence[_Seen], size_hw: tuple[int, int]) -> Iterable[str]:
+    if found := _measured(whole):
+        yield (
+            f"The smallest of {len(found):,} defects is {found[0].width:.1f} pixels wide at "
+            f"{size_hw[0]}x{size_hw[1]} ({found[0].record.key})."
+        )
+
+
+def _too_narrow(whole: Sequence[_Seen], size_hw: tuple[int, int]) -> Iterable[str]:
+    """A size that would do is named where the photographs have as many pixels."""
+    narrow = [one for one in _measured(whole) if one.width < WIDE_ENOUGH]
+    if not narrow:
+        return
+    worst = narrow[0]
+    told = f"its defect is {worst.width:.1f} pixels wide at {size_hw[0]}x{size_hw[1]}, under {WIDE_ENOUGH:g}"
+    if worst.own_width < WIDE_ENOUGH:
+        remedy = (
+            f"the photograph itself shows it {worst.own_width:.1f} pixels wide: photograph the part closer up"
+        )
+    else:
+        wanted = size_for(worst.width, size_hw)
+        remedy = f"--size {wanted[0]}x{wanted[1]} would do"
+    yield _told(narrow, f"{told}; {remedy}")
+
+
+def _unlike(whole: Sequence[_Seen]) -> Iterable[str]:
+    compared = [one for one in whole if one.appearance is not None]
+    if not compared:
+        return
+    odd = unlike(np.stack([one.appearance for one in compared if one.appearance is not None]))
+    named = [one.record.key for one, is_odd in zip(compared, odd, strict=True) if is_odd]
+    if named:
+        shown = ", ".join(named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")
+        yield (
+            f"{shown}: {len(named):,} of {len(compared):,} good photographs look unlike the rest; see "
+            "whether they show defects or another product"
         )

@@ -13,9 +13,10 @@ from typing import Literal, get_args
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, read, yolo
 from roinspect.data.annotations.document import known_size
 from roinspect.data.drawn import match, refuse_unknown_labels, split_labels
+from roinspect.data.names import NO_CATEGORY
 from roinspect.data.paths import kind
 from roinspect.data.polygons import Annotations, Drawing, chosen, rasterise, simplified, trace
-from roinspect.data.records import NO_CATEGORY, find_images
+from roinspect.data.records import find_images
 from roinspect.errors import UserError
 from roinspect.pixels import IMAGE_SUFFIXES, image_size, read_mask, write_image
 

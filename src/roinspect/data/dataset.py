@@ -95,6 +95,31 @@ def load_sample(
     )
 
 
+EMPTY_REMEDY = "mark the defect, label it good, or remove the mask: then the label stands"
+
+
+def is_empty_defect(record: Record, place: str) -> bool:
+    """Whether a photograph is labelled defective but its mask marks nothing: one of both is wrong.
+
+    Args:
+        record: the photograph.
+        place: where its defect lies, as `Sample.place`.
+    """
+    return record.label == 1 and record.mask_path is not None and place == "none"
+
+
+def refuse_empty_defects(records: Sequence[Record], places: Sequence[str]) -> None:
+    """Raise the UserError for defects to learn from whose mask is empty: they would be learnt as good."""
+    empty = [record for record, place in zip(records, places, strict=True) if is_empty_defect(record, place)]
+    if empty:
+        others = f" ({len(empty)} such photographs)" if len(empty) > 1 else ""
+        raise UserError(
+            f"its mask {empty[0].mask_path} is empty, but it is labelled defective{others}",
+            where=empty[0].key or empty[0].image_path,
+            remedy=EMPTY_REMEDY,
+        )
+
+
 class SharedMasks:
     """Reads masks, from any thread; those that serve several records are decoded once and kept."""
 

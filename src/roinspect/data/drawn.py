@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.annotations import ANNOTATION_SUFFIXES, read_file, read_files_below
+from roinspect.data.names import SPLITS
 from roinspect.data.paths import kind
-from roinspect.data.polygons import Drawing, Painted, chosen, rasterise
+from roinspect.data.polygons import Drawing, Painted, chosen, fits, rasterise
 from roinspect.errors import UserError
 from roinspect.pixels import IMAGE_SUFFIXES, read_mask
 
 _MOST_SCALED = 1 << 26
+_NEAR = 8
+"""So many folders above a file may be a split's."""
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,13 @@ class DrawnMask:
         try:
             return rasterise(drawing, size_hw, self.labels)
         except ValueError:
+            if fits((width, height), size_hw):
+                raise UserError(
+                    f"was drawn on {height}x{width} pixels (height x width), the transposed size of the "
+                    f"image's {size_hw[0]}x{size_hw[1]}: the file tells the size before EXIF turns it",
+                    where=self,
+                    remedy="save the photograph upright and export anew, or swap height and width",
+                ) from None
             raise UserError(
                 f"was drawn on {height}x{width} pixels (height x width), which is of another aspect than the "
                 f"image's {size_hw[0]}x{size_hw[1]}",
@@ -92,7 +105,44 @@ class DrawnMask:
         return repr((drawing.size_hw, chosen(drawing, self.labels))).encode()
 
 
-MaskSource: TypeAlias = Path | DrawnMask
+@dataclass(frozen=True, slots=True)
+class MaskPieces:
+    """A mask in several files, one for each defect, which are united.
+
+    Attributes:
+        files: mask files of one size.
+    """
+
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return str(self.files[0].parent)
+
+    def pixels(self, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """The mask of an image of a given size: (H, W), uint8 in {0, 1}.
+
+        Raises:
+            UserError: a file cannot be read, or is of another size.
+        """
+        united = np.zeros(size_hw, np.uint8)
+        for file in self.files:
+            piece = read_mask(file)
+            if piece.shape != size_hw:
+                raise UserError(
+                    f"is {piece.shape[0]}x{piece.shape[1]} pixels (height x width) but its image is "
+                    f"{size_hw[0]}x{size_hw[1]}",
+                    where=file,
+                    remedy="make the mask at the image's size",
+                )
+            united |= piece
+        return united
+
+    def content(self) -> bytes:
+        """What the mask depends on, for fingerprints."""
+        return b"".join(file.read_bytes() for file in self.files)
+
+
+MaskSource: TypeAlias = Path | DrawnMask | MaskPieces
 Keys: TypeAlias = Callable[[], Collection[str]]
 
 
@@ -100,7 +150,7 @@ def read_source(source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint
     """The mask of a source: a mask file as it is, a drawing at its image's size.
 
     Args:
-        source: a mask file or a drawing.
+        source: a mask file, pieces of one, or a drawing.
         size_hw: height and width of the image.
 
     Returns:
@@ -112,19 +162,29 @@ def read_source(source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint
     return read_mask(source) if isinstance(source, Path) else source.pixels(size_hw)
 
 
+def files_of(source: MaskSource) -> tuple[Path, ...]:
+    """The files that a mask's pixels come from."""
+    if isinstance(source, MaskPieces):
+        return source.files
+    return (source,) if isinstance(source, Path) else (source.path,)
+
+
 def split_labels(text: str) -> tuple[str, frozenset[str] | None]:
     """The path and the labels of PATH#LABEL or PATH#LABEL,LABEL; labels are None where there are none.
 
-    A file that is called like the whole text is taken for it.
+    A label with a comma stands in double quotes. A file that is called like the whole text is taken for it.
 
     Example:
         >>> split_labels("polygons.json#teeth")
         ('polygons.json', frozenset({'teeth'}))
+        >>> split_labels('polygons.json#"scratch, deep"')
+        ('polygons.json', frozenset({'scratch, deep'}))
     """
     path, hash_mark, labels = text.rpartition("#")
     if not hash_mark or not path or kind(text) != "none":
         return text, None
-    return path, frozenset(label.strip() for label in labels.split(","))
+    listed = next(csv.reader([labels], skipinitialspace=True), [""])
+    return path, frozenset(label.strip() for label in listed)
 
 
 def is_annotation(path: Path) -> bool:
@@ -191,7 +251,12 @@ def match(names: Iterable[str], keys: Collection[str], every: Keys, *, where: ob
     """Which name in an annotation file means which image.
 
     A name means the image whose key it is, suffixes of image files aside. Otherwise one of both must end in
-    the other, folder by folder, and no other image or name may fit as well.
+    the other, folder by folder, and no other image or name may fit as well. The folders of a split have one
+    name, however they are spelt: Train is train, Validation is val.
+
+    A name that fits no image is taken for what a tool made of the image's name: an upload to Label Studio,
+    which gets eight hexadecimal digits and a hyphen in front and loses its folders, or a name of which the
+    suffix was cut off and whose rest ends like a suffix, as `a.webp` of `a.webp.jpg`.
 
     Args:
         names: the file's names for its images.
@@ -210,6 +275,7 @@ def match(names: Iterable[str], keys: Collection[str], every: Keys, *, where: ob
         >>> match(["a.png", "C/x/train/b.png"], keys, lambda: keys, where="")
         {'train/a.jpg': 'a.png', 'train/b.jpg': 'C/x/train/b.png'}
     """
+    names = list(dict.fromkeys(names))
     known = _Ends(names, _depth(keys))
     exact: dict[str, str] = {}
     undecided: dict[str, list[str]] = {}
@@ -231,7 +297,43 @@ def match(names: Iterable[str], keys: Collection[str], every: Keys, *, where: ob
             loose[key] = _only(free, key, where)
     for name in dict.fromkeys(loose.values()):
         _refuse_several(name, images.fitting(name), where)
-    return exact | loose
+    found = exact | loose
+    return found | _match_made_of(
+        set(names) - set(found.values()), [k for k in keys if k not in found], every, where
+    )
+
+
+def _match_made_of(names: Collection[str], keys: Sequence[str], every: Keys, where: object) -> dict[str, str]:
+    """As `match`, for what is left: names that a tool made of an image's name."""
+    suspects = {name: others for name in sorted(names) if (others := list(_made_of(name)))}
+    if not suspects or not keys:
+        return {}
+    everything = list(dict.fromkeys((*keys, *every())))
+    images = _Ends(everything, _depth(everything))
+    meant: dict[str, str] = {}
+    for name, others in suspects.items():
+        if images.fitting(name):
+            continue
+        for other in others:
+            if images.fitting(other):
+                if other in meant:
+                    raise UserError(
+                        f"{meant[other]} as well as {name} may mean {other}",
+                        where=where,
+                        remedy="name the images with their folders, as seen from the data's folder",
+                    )
+                meant[other] = name
+                break
+    return {key: meant[other] for key, other in match(meant, keys, every, where=where).items()}
+
+
+def _made_of(name: str) -> Iterator[str]:
+    """What an image may be called of which a tool made a name."""
+    uploaded = _UPLOADED.fullmatch(PurePosixPath(name).name)
+    names = [name, uploaded[1]] if uploaded else [name]
+    yield from names[1:]
+    # The suffix that is put there is the one which is cut off where names are compared.
+    yield from (f"{other}.png" for other in names if PurePosixPath(other).suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _refuse_several(name: str, keys: Sequence[str], where: object) -> None:
@@ -290,7 +392,9 @@ def _depth(keys: Iterable[str]) -> int:
 
 def _parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
-    return (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).parts
+    parts = (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).parts
+    far, near = parts[: -1 - _NEAR], parts[-1 - _NEAR : -1]
+    return (*far, *(SPLITS.get(folder.lower(), folder) for folder in near), *parts[-1:])
 
 
 def refuse_unknown_labels(known: list[str], labels: frozenset[str] | None, path: Path) -> None:
@@ -299,5 +403,11 @@ def refuse_unknown_labels(known: list[str], labels: frozenset[str] | None, path:
         raise UserError(
             f"has no label {unknown[0]!r}",
             where=path,
-            remedy=f"it has {', '.join(map(repr, known)) or 'none'}",
+            remedy=f"it has {', '.join(map(_quoted, known)) or 'none'}",
         )
+
+
+def _quoted(label: str) -> str:
+    """A label as `split_labels` takes it, where that needs quotes, else as Python writes it."""
+    doubled = label.replace('"', '""')
+    return f'"{doubled}"' if "," in label or '"' in label else repr(label)

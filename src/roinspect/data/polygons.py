@@ -63,18 +63,23 @@ class Drawing:
     Attributes:
         name: the image as the file calls it: a path with forward slashes, without drive and without `..`.
         size_hw: height and width of the image when it was drawn on. None where the file does not tell: then
-            coordinates are fractions of width and height, and nothing is painted.
+            nothing is painted.
         shapes: in the file's order.
+        in_pixels: where there is no size, whether coordinates are pixels of the image as it is, rather than
+            fractions of its width and height.
     """
 
     name: str
     size_hw: tuple[int, int] | None
     shapes: tuple[Shape, ...]
+    in_pixels: bool = False
 
     def at_size(self, size_hw: tuple[int, int]) -> Drawing:
-        """The drawing in pixels of an image of a size, where it was in fractions; else the drawing itself."""
+        """The drawing on an image of a size, where its file told none; else the drawing itself."""
         if self.size_hw is not None:
             return self
+        if self.in_pixels:
+            return Drawing(self.name, size_hw, self.shapes)
         polygons = (shape for shape in self.shapes if isinstance(shape, Polygon))
         return Drawing(self.name, size_hw, tuple(scaled(shape, (1, 1), size_hw) for shape in polygons))
 
@@ -178,9 +183,9 @@ def _fill(rings: Sequence[Ring], marked: NDArray[np.uint8]) -> None:
     turns = np.zeros((bottom - top, right - left + 1), np.uint8)
     at_once = max(1, _CROSSINGS_AT_ONCE // height)
     for start in range(0, len(ends), at_once):
-        row, x = _crossings(ends[start : start + at_once], rows[start : start + at_once])
-        column = np.ceil(x - 0.5).clip(left, right).astype(np.int64)
-        np.bitwise_xor.at(turns, (row - top, column - left), 1)
+        row, column = _crossings(ends[start : start + at_once], rows[start : start + at_once])
+        place = column.clip(left, right).astype(np.int64) - left
+        np.bitwise_xor.at(turns, (row - top, place), 1)
     filled = np.bitwise_xor.accumulate(turns, axis=1)[:, :-1]
     if filled.any():
         marked[top:bottom, left:right] |= filled
@@ -192,12 +197,22 @@ def _fill(rings: Sequence[Ring], marked: NDArray[np.uint8]) -> None:
 def _crossings(
     ends: NDArray[np.float64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Where edges (N, 2, 2), upper end first, cross the middles of their rows: the rows, and x in each."""
+    """Where edges (N, 2, 2), upper end first, cross the middles of their rows.
+
+    Returns:
+        The rows, and in each the first column whose middle does not lie left of the edge.
+    """
     counts = rows[:, 1] - rows[:, 0]
     edge = np.repeat(np.arange(len(ends)), counts)
     row = np.arange(len(edge)) - np.repeat(counts.cumsum() - counts, counts) + rows[edge, 0]
     (x_upper, y_upper), (x_lower, y_lower) = np.moveaxis(ends[edge], 0, 2)
-    return row, x_upper + (row + 0.5 - y_upper) / (y_lower - y_upper) * (x_lower - x_upper)
+    down, across, depth = y_lower - y_upper, x_lower - x_upper, row + 0.5 - y_upper
+    column = np.ceil(x_upper + depth / down * across - 0.5)
+    # The quotient is rounded: a middle on the edge itself could fall to either side. The product is not.
+    reach = depth * across
+    column -= (column - 0.5 - x_upper) * down >= reach
+    column += (column + 0.5 - x_upper) * down < reach
+    return row, column
 
 
 def trace(mask: NDArray[np.uint8], label: str) -> tuple[Polygon, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from roinspect.data.drawn import DrawnMask, MaskSource, drawn_in_file, is_annotation, split_labels
+from roinspect.data.drawn import DrawnMask, MaskSource, drawn_in_file, files_of, is_annotation, split_labels
+from roinspect.data.folders import read_folders
+from roinspect.data.names import SPLITS, is_good
 from roinspect.data.paths import kind
 from roinspect.data.walk import find_files
 from roinspect.errors import UserError
@@ -19,9 +21,6 @@ from roinspect.pixels import IMAGE_SUFFIXES
 
 COLUMNS = ("image_path", "split", "label", "mask_path", "roi_path", "group")
 PATHS = ("image_path", "mask_path", "roi_path")
-SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
-MASK_FOLDERS = ("ground_truth", "masks")
-NO_CATEGORY = frozenset({"roi", *MASK_FOLDERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def read_records(
     data: Path | str,
     *,
     columns: Mapping[str, str] | None = None,
-    good: Sequence[str] = ("good", "ok", "normal"),
+    good: Sequence[str] | None = None,
 ) -> list[Record]:
     """Read every photograph below `data`, sorted by key.
 
@@ -62,35 +61,36 @@ def read_records(
     1. a CSV file, or a folder with `manifest.csv`: columns image_path, split, label, mask_path, roi_path,
        group, of which only the first must be there; paths are absolute or relative to the CSV's folder. A
        mask may be an annotation file, with the labels that count: defects.json#scratch,dent;
-    2. an MVTec tree: `train/CATEGORY/`, `test/CATEGORY/`, `val/CATEGORY/`;
-    3. plain folders: `CATEGORY/`, all of them in the train split.
+    2. an MVTec tree: `train/CATEGORY/`, `test/CATEGORY/`, `val/CATEGORY/` (or `validation`, `valid`);
+    3. plain folders: `CATEGORY/`, all of them in the train split, but for a good one that says another:
+       `normal_test`.
 
-    In 2 and 3 a defect's mask lies in `ground_truth/` or `masks/`, under `CATEGORY/` or `SPLIT/CATEGORY/`,
-    and is named like the image with or without `_mask`: an image file, or a LabelMe file (.json).
+    In 2 and 3 a defect's mask lies in `ground_truth/`, `masks/` or `mask/`, under `CATEGORY/` or
+    `SPLIT/CATEGORY/`, or beside its photograph, and is named like the image with or without `_mask`: an image
+    file, or a LabelMe file (.json). `folders` tells all the places.
 
     Args:
         data: folder or CSV file.
         columns: the manifest's own name for a column above, such as {"group": "position"}.
-        good: category or label names, whatever their case, that mean good; "0" always does.
+        good: category or label names that mean good, as `is_good` takes them; None takes the usual ones.
 
     Raises:
         UserError: nothing there, no image found, a file or column missing, a mask that fits two images, or an
             annotation file that cannot be read or leaves an image out.
     """
     data = Path(data)
-    names = frozenset(name.lower() for name in good) | {"0"}
     place = kind(data)
     if place == "none":
         raise UserError("no such folder or manifest", where=data, remedy="check the path")
     manifest = data / "manifest.csv" if place == "folder" else data
     if kind(manifest) == "file":
-        records = _from_manifest(manifest, columns or {}, names)
+        records = _from_manifest(manifest, columns or {}, good)
     elif columns:
         raise UserError(
             "columns are mapped but there is no manifest.csv", where=data, remedy="drop the columns"
         )
     else:
-        records = _from_folders(data, names)
+        records = _from_folders(data, good)
     if not records:
         raise UserError(
             "no photographs found",
@@ -105,81 +105,44 @@ def find_images(folder: Path) -> list[Path]:
     return find_files(folder, IMAGE_SUFFIXES)
 
 
-def _from_folders(root: Path, good: frozenset[str]) -> list[Record]:
-    split_folders = [folder for folder in _folders(root) if folder.name.lower() in SPLITS]
-    masks = _index_masks(root)
-    records: list[Record] = []
-    for folder in split_folders or [root]:
-        split = SPLITS[folder.name.lower()] if split_folders else "train"
-        if split_folders and (loose := _loose_images(folder)):
-            raise UserError(
-                f"{len(loose)} photographs lie outside any category",
-                where=loose[0],
-                remedy=f"move to {folder}/good/",
-            )
-        for category in _folders(folder):
-            if category.name.lower() in NO_CATEGORY:
-                continue
-            if any(inner.name.lower() in SPLITS for inner in _folders(category)):
-                raise UserError(
-                    "holds several products", where=root, remedy=f"point at one, such as {category}"
-                )
-            label = 0 if category.name.lower() in good else 1
-            for image in find_images(category):
-                key = image.relative_to(root).as_posix()
-                mask = _mask_of(key, masks, has_split=bool(split_folders)) if label else None
-                records.append(Record(image, split, label, category.name, mask, key=key))
-    _refuse_shared_masks(records)
-    return records
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _loose_images(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
-    )
-
-
-def _index_masks(root: Path) -> dict[str, list[MaskSource]]:
-    """Masks by their path below the mask folder, without suffix and without `_mask`."""
-    masks: dict[str, list[MaskSource]] = defaultdict(list)
-    for name in MASK_FOLDERS:
-        for path in find_files(root / name, IMAGE_SUFFIXES | {".json"}):
-            key = path.relative_to(root / name).with_suffix("").as_posix()
-            mask = DrawnMask(path) if is_annotation(path) else path
-            masks[key].append(mask)
-            if key.endswith("_mask"):
-                masks[key.removesuffix("_mask")].append(mask)
-    return masks
-
-
-def _mask_of(key: str, masks: Mapping[str, list[MaskSource]], *, has_split: bool) -> MaskSource | None:
-    stem = PurePosixPath(key).with_suffix("").as_posix()
-    places = (stem, stem.split("/", 1)[1]) if has_split else (stem,)
-    found = [mask for place in places for mask in masks.get(place, ())]
-    if len(found) > 1:
-        raise UserError(
-            f"fits the same image as {found[1]} ({key})", where=found[0], remedy="keep one of them"
+def _from_folders(root: Path, good: Sequence[str] | None) -> list[Record]:
+    return [
+        Record(
+            one.path,
+            one.split,
+            one.label,
+            one.category,
+            one.mask,
+            key=one.path.relative_to(root).as_posix(),
         )
-    return found[0] if found else None
+        for one in read_folders(root, good)
+    ]
 
 
-def _refuse_shared_masks(records: Sequence[Record]) -> None:
-    uses = Counter(record.mask_path for record in records if record.mask_path)
-    for mask, count in uses.items():
-        if count > 1:
-            keys = [record.key for record in records if record.mask_path == mask]
+def refuse_unknown_good(records: Sequence[Record], good: Sequence[str] | None) -> None:
+    """Raise the UserError for a name of good parts that no folder or label of the data has."""
+    categories = sorted({record.category for record in records})
+    for name in good or ():
+        if not any(is_good(category, [name]) for category in categories):
             raise UserError(
-                f"fits {count} images: {', '.join(keys[:3])}",
-                where=mask,
-                remedy="lay the masks in ground_truth/SPLIT/CATEGORY/ and give each image its own name",
+                f"no folder or label is called {name!r}",
+                where="--good",
+                remedy=f"there are {', '.join(categories)}",
             )
 
 
-def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[str]) -> list[Record]:
+def refuse_without_good(records: Sequence[Record], data: Path) -> None:
+    """Raise the UserError for photographs to learn from of which some are labelled but none is good."""
+    if not any(record.label == 0 for record in records) and any(record.category for record in records):
+        called = ", ".join(sorted({record.category for record in records if record.category}))
+        raise UserError(
+            f"none of {len(records)} photographs to train on is labelled good, only {called}",
+            where=data,
+            remedy="label some good, or say which folders are: --good NAME",
+        )
+
+
+def _from_manifest(manifest: Path, columns: Mapping[str, str], good: Sequence[str] | None) -> list[Record]:
     root = manifest.parent
     records: list[Record] = []
     seen: dict[str, int] = {}
@@ -202,7 +165,7 @@ def _from_manifest(manifest: Path, columns: Mapping[str, str], good: frozenset[s
             Record(
                 image_path=image,
                 split=SPLITS[split],
-                label=None if not label else int(label.lower() not in good),
+                label=None if not label else int(not is_good(label, good)),
                 category=label,
                 mask_path=_mask_source(root, row["mask_path"]) if row.get("mask_path") else None,
                 roi_path=_mask_source(root, row["roi_path"]) if row.get("roi_path") else None,
@@ -332,7 +295,7 @@ def _key(root: Path, image: Path) -> str:
 
 def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
     named = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
-    files = dict.fromkeys(path.path if isinstance(path, DrawnMask) else path for path in named)
+    files = dict.fromkeys(file for path in named for file in files_of(path))
     lying = {path: kind(path) for path in files}
     if special := [path for path, found in lying.items() if found == "other"]:
         raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 
@@ -14,7 +14,16 @@ def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
         folder: where to begin; links are followed, but not to a folder that they lie in.
         suffixes: in lower case, with their dot; case does not matter in the files' names.
     """
-    found: list[Path] = []
+    return sorted(path for path in walk(folder) if path.suffix.lower() in suffixes)
+
+
+def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
+    """Every file below a folder, in no order.
+
+    Args:
+        folder: as `find_files`.
+        hidden: whether hidden files count, and those in hidden folders.
+    """
     # For every folder to come: where it really is, and where those really are that it lies in.
     real = folder.resolve()
     ahead = {folder: (real, frozenset({real}))}
@@ -24,13 +33,8 @@ def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
         for inner in tuple(folders):
             path = place / inner
             inner_real = path.resolve() if path.is_symlink() else real / inner
-            if inner.startswith(".") or inner_real in around:
+            if (inner.startswith(".") and not hidden) or inner_real in around:
                 folders.remove(inner)
             else:
                 ahead[path] = inner_real, around | {inner_real}
-        found += [
-            place / name
-            for name in files
-            if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-        ]
-    return sorted(found)
+        yield from (place / name for name in files if hidden or not name.startswith("."))

@@ -67,8 +67,9 @@ def calibration_split(
     Raises:
         UserError: the data cannot be read, or has too few good parts.
     """
-    records = [record for record in read_records(data, columns=columns) if record.split != "test"]
     training = bundle.training
+    everything = read_records(data, columns=columns, good=training.get("good"))
+    records = [record for record in everything if record.split != "test"]
     share, seed = training.get("held_out", 0.15), training.get("seed", 0)
     fitted, held_out = hold_out(records, "all", share, seed, data)
     return list(_spread([record for record in fitted if record.label == 0])), held_out

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from roinspect.bundle import photograph_digest
 from roinspect.data.drawn import DrawnMask, drawn_in_folder
+from roinspect.data.names import NO_CATEGORY
 from roinspect.data.paths import kind
-from roinspect.data.records import NO_CATEGORY, find_images, read_records
+from roinspect.data.records import find_images, read_records
 from roinspect.data.roi import mask_stems
 from roinspect.deploy.contact_sheet import Tile, write_contact_sheet
 from roinspect.deploy.journal import Journal

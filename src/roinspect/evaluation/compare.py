@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from roinspect import __version__
 from roinspect.arguments import nearest
+from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache
-from roinspect.data.records import read_records
+from roinspect.data.records import read_records, refuse_unknown_good
 from roinspect.errors import UserError
 from roinspect.evaluation.arms import (
     PLAIN,
@@ -116,6 +117,7 @@ def compare(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Outcome]:
     """Train and test every method with every seed, and write the tables.
@@ -132,6 +134,7 @@ def compare(
         roi: where the ROI masks are, as `with_roi` takes it: our methods learn from those of the training
             images, the measures and the arm `roi-at-test` use those of the test images.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels, as `read_records` takes them.
         tell: is given a line as each job ends.
 
     Returns:
@@ -150,8 +153,12 @@ def compare(
             remedy="give its masks with --roi, or leave this arm out",
         )
     size_hw = parse_size(settings.size)
-    records = records_to_test(data, roi, columns)
-    everything = read_records(data, columns=columns)
+    good = None if good is None else tuple(good)
+    records = records_to_test(data, roi, columns, good)
+    everything = read_records(data, columns=columns, good=good)
+    refuse_unknown_good(everything, good)
+    if unused := missed_line(data, everything, roi):
+        tell(unused)
     given = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // settings.jobs)
     terms = {
@@ -163,6 +170,8 @@ def compare(
         "budget_seconds": settings.budget_seconds,
         "threads": threads,
         "textures": str(settings.textures or "made up"),
+        # As jobs that know no such term have it.
+        "good": list(good) if good else {},
     }
     methods = dict.fromkeys((*settings.methods, *([ROI_PROVIDER] if with_predicted_roi else [])))
     jobs = [
@@ -177,6 +186,7 @@ def compare(
             log=(out / "logs" / f"{method}-seed{seed}.log").resolve(),
             roi=roi,
             columns=columns,
+            good=good,
             textures=settings.textures,
             limit_seconds=settings.limit_seconds,
             settings=settings.settings.get(method, {}),

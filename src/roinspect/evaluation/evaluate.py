@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from roinspect import __version__
 from roinspect.bundle import Bundle, photograph_digest, read_trained_on, refuse_segmenter
-from roinspect.data.dataset import UNKNOWN_LABEL, Loaded, Sample, stream
+from roinspect.data.account import missed_line
+from roinspect.data.dataset import EMPTY_REMEDY, UNKNOWN_LABEL, Loaded, Sample, is_empty_defect, stream
 from roinspect.data.likeness import undeclared_groups
-from roinspect.data.records import read_records
+from roinspect.data.records import read_records, refuse_unknown_good
 from roinspect.errors import UserError
 from roinspect.evaluation.examples import choose, load_examples
 from roinspect.evaluation.metrics import RoiMetrics
@@ -88,6 +89,7 @@ def evaluate(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     split: str = "test",
     batch_size: int = 8,
 ) -> MetricValues:
@@ -97,7 +99,7 @@ def evaluate(
         The measures, at the bundle's threshold.
     """
     return evaluate_models(
-        [bundle_path], data, out, roi=roi, columns=columns, split=split, batch_size=batch_size
+        [bundle_path], data, out, roi=roi, columns=columns, good=good, split=split, batch_size=batch_size
     )[0]
 
 
@@ -108,6 +110,7 @@ def evaluate_models(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
     split: str = "test",
     batch_size: int = 8,
 ) -> list[MetricValues]:
@@ -123,6 +126,7 @@ def evaluate_models(
         out: the folder to write to; files of an earlier evaluation are replaced.
         roi: where the ROI masks are, as `with_roi` takes it; used for the measures, never by a model.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels; None takes those that the first bundle was trained with.
         split: "train", "val" or "test".
         batch_size: photographs per pass through a network.
 
@@ -134,7 +138,9 @@ def evaluate_models(
             the disk refuses.
     """
     models = _load(bundle_paths)
-    records = [record for record in read_records(data, columns=columns) if record.split == split]
+    everything = read_records(data, columns=columns, good=good or models[0].bundle.training.get("good"))
+    refuse_unknown_good(everything, good)
+    records = [record for record in everything if record.split == split]
     if not records:
         raise UserError(
             f"no photographs in the {split} split",
@@ -142,6 +148,8 @@ def evaluate_models(
             remedy="add some, or name another split; `roinspect check` lists what there is",
         )
     records = with_roi(records, roi, data, columns=columns)
+    if unused := missed_line(data, everything, roi):
+        log.warning(unused)
 
     parts, start = list[Part](), time.perf_counter()
     min_pixels = int(models[0].bundle.training.get("min_defect_pixels", 1))
@@ -161,6 +169,11 @@ def evaluate_models(
         )
     if unread:
         log.warning(f"{len(unread)} of {len(parts)} photographs could not be read, see {out / PREDICTIONS}")
+    if empty := [part for part in parts if is_empty_defect(part.record, part.place)]:
+        log.warning(
+            f"{len(empty)} photographs are labelled defective but their masks are empty: they count as good "
+            f"(first: {empty[0].record.key}); {EMPTY_REMEDY}"
+        )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         values = [model.metrics.compute(model.bundle.threshold.value) for model in models]

@@ -35,6 +35,7 @@ class Job:
         log: file for all that is printed.
         roi: where the ROI masks are, as `with_roi` takes it.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels.
         textures: as `run_peer`, like the next one.
         limit_seconds: after which a training that does not heed the budget is ended.
         settings: of the method, other than its `compact` preset or anomalib's defaults.
@@ -50,6 +51,7 @@ class Job:
     log: Path
     roi: str = "auto"
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    good: tuple[str, ...] | None = None
     textures: Path | None = None
     limit_seconds: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -65,13 +67,15 @@ class Job:
         return self.method in METHODS
 
 
-def records_to_test(data: Path, roi: str, columns: Mapping[str, str]) -> list[Record]:
+def records_to_test(
+    data: Path, roi: str, columns: Mapping[str, str], good: tuple[str, ...] | None = None
+) -> list[Record]:
     """What every method is tested on, with its ROI masks.
 
     Raises:
         UserError: there is no such data, or none in the test split.
     """
-    records = [record for record in read_records(data, columns=columns) if record.split == "test"]
+    records = [record for record in read_records(data, columns=columns, good=good) if record.split == "test"]
     if not records:
         raise UserError(
             "no photographs in the test split", where=data, remedy="add some; see `roinspect check`"
@@ -86,7 +90,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
         UserError: the method cannot be trained on these data, failed, or took too long.
         CancelledError: `stop` was set.
     """
-    records = read_records(job.data, columns=job.columns)
+    records = read_records(job.data, columns=job.columns, good=job.good)
     test = [record for record in records if record.split == "test"]
     environment = {"OMP_NUM_THREADS": str(job.threads)}
     if not job.is_ours:
@@ -113,6 +117,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
         # What is meant from here; the process stands elsewhere.
         "roi": absolute_roi(job.roi),
         "columns": dict(job.columns),
+        "good": job.good,
         "seed": job.seed,
         "batch_size": job.batch_size,
         "settings": dict(job.settings),

@@ -39,7 +39,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
         held_out=request["held_out"],
     )
     data, bundle_path = Path(request["data"]), Path(request["folder"], "bundle")
-    where = {"roi": request["roi"], "columns": request["columns"]}
+    where = {"roi": request["roi"], "columns": request["columns"], "good": request.get("good")}
     told = f"{cls.default_steps}, its default, in whole epochs"
     if cls.fills_budget:
         pace = measure_pace(request["method"], settings, data, training, **where)

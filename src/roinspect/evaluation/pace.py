@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,21 +49,23 @@ def measure_pace(
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
 ) -> Pace:
     """Time a few steps of a training as `training.train` would do it; nothing of it is kept.
 
     Args:
         method: the method's name.
         settings: of the method's settings class.
-        data: as `train`, like the next three.
+        data: as `train`, like all that follow.
         training: how to train.
         roi: where the ROI masks are.
         columns: the manifest's column names.
+        good: names of good parts' folders or labels.
 
     Raises:
         UserError: as `train`.
     """
-    ready = prepare(method, data, settings, training, roi=roi, columns=columns)
+    ready = prepare(method, data, settings, training, roi=roi, columns=columns, good=good)
     with ready.decode(ready.fitted) as cache:
         batches = ready.batches(cache)
         ready.model.begin(cache.labels)

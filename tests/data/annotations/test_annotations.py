@@ -184,3 +184,28 @@ def test_a_file_is_parsed_once_until_it_changes(tmp_path: Path, monkeypatch: pyt
 
 def test_counts_of_paint_are_whole() -> None:
     assert rle.decode((3, 5, 40), (6, 8)).sum() == 5
+
+
+FOREIGN = {
+    "labelbox": [
+        {"ID": "0.png", "External ID": "0.png", "Label": {"objects": [{"polygon": [{"x": 1, "y": 1}]}]}}
+    ],
+    "mmdetection": [{"filename": "0.png", "width": 64, "height": 48, "ann": {"bboxes": [[1, 2, 3, 4]]}}],
+    "tf.js": [{"filename": "0.png", "bbox": [1, 2, 30, 20], "class": "scratch"}],
+    "mpii": [{"img_paths": "0.png", "img_width": 64.0, "joint_self": [[6.0, 3.0, 1.0]]}],
+    "createml": [{"image": "0.png", "annotations": [{"label": "a", "coordinates": {"x": 2, "y": 2}}]}],
+    "coco-like": {"images": ["0.png"], "annotations": [], "info": {}} | {"images": [{"name": "0.png"}]},
+    "shapes of others": {"shapes": [{"type": "rect"}], "picture": "0.png"},
+    "via": {"0.png1234": {"filename": "0.png", "size": 1234, "regions": [{"shape_attributes": {}}]}},
+    "an image alone": {"image": "0.png"},
+    "classes": {"names": ["a", "b"]},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_other_tools_files_are_no_annotations(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(FOREIGN[kind]))
+    with pytest.raises(UserError, match="holds no annotations of a known format"):
+        read(path)
+    assert read(tmp_path).images == ()

@@ -146,3 +146,54 @@ def test_pycocotools_reads_what_is_written(write: Any, capsys: pytest.CaptureFix
 def test_traps_are_one_line(write: Any, document: dict[str, Any], fault: str) -> None:
     with pytest.raises(UserError, match=fault):
         read(write(document))
+
+
+def boxed(**entry: Any) -> dict[str, Any]:
+    image = {"id": 1, "file_name": "0.png", "height": 30, "width": 40}
+    annotation = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "segmentation": [],
+        "bbox": [10, 12, 20, 4],
+        **entry,
+    }
+    return {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "teeth"}]}
+
+
+@pytest.mark.parametrize("degrees", [0, 30.0, 90.0, 135, 270])
+def test_a_box_that_cvat_turned_is_turned_about_its_middle(write: Any, degrees: float) -> None:
+    (drawing,) = read(write(boxed(attributes={"occluded": False, "rotation": degrees}))).images
+    corners = np.array([[10, 12], [30, 12], [30, 16], [10, 16]], float) - (20, 14)
+    turn = np.radians(degrees)
+    # Clockwise as the picture is seen: from x, which points right, to y, which points down.
+    expected = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + (20, 14)
+    (shape,) = drawing.shapes
+    assert isinstance(shape, Polygon) and np.allclose(shape.rings[0], expected, atol=1e-5)
+
+
+def test_attributes_of_other_tools_turn_nothing(write: Any) -> None:
+    for attributes in (None, [], "x", {"rotation": None}, {}):
+        (drawing,) = read(write(boxed(attributes=attributes))).images
+        assert rasterise(drawing, (30, 40))[12:16, 10:30].all() and rasterise(drawing, (30, 40)).sum() == 80
+
+
+def test_without_a_size_that_of_the_photograph_counts(write: Any) -> None:
+    document = boxed(segmentation=[[10, 10, 30, 10, 30, 20, 10, 20]])
+    for name in ("height", "width"):
+        del document["images"][0][name]
+    (drawing,) = read(write(document)).images
+    assert drawing.size_hw is None
+    for size_hw in ((30, 40), (60, 50)):
+        mask = rasterise(drawing, size_hw)
+        assert mask.shape == size_hw and mask.sum() == 200 and mask[10:20, 10:30].all()
+    document["annotations"][0]["segmentation"] = {"size": [30, 40], "counts": [1200]}
+    with pytest.raises(UserError, match="size the file does not tell"):
+        read(write(document))
+
+
+def test_the_panoptic_kind_is_named(write: Any) -> None:
+    document = boxed()
+    document["annotations"] = [{"image_id": 1, "file_name": "0.png", "segments_info": [{"id": 1}]}]
+    with pytest.raises(UserError, match="panoptic"):
+        read(write(document))

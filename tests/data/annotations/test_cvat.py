@@ -157,3 +157,13 @@ def test_a_mask_beyond_the_border_is_cut_off(path: Path) -> None:
     path.write_text(IMAGE.format('<mask label="a" rle="0,16" left="-2" top="28" width="4" height="4"/>'))
     mask = rasterise(read(path).images[0], (30, 40))
     assert mask.sum() == 4 and mask[28:, :2].all()
+
+
+def test_a_subset_of_a_project_counts_as_a_folder(path: Path) -> None:
+    image = '<image id="{}" name="{}" subset="{}" width="40" height="30"></image>'
+    names = [("0.png", "Train"), ("0.png", "Test"), ("a/1.png", "Train"), ("a/1.png", ""), ("2.png", "Train")]
+    images = "".join(image.format(place, *name) for place, name in enumerate(names))
+    path.write_text(f"<annotations><version>1.1</version>{images}</annotations>")
+    found = [drawing.name for drawing in read(path).images]
+    # A name that is there once means one image wherever that lies.
+    assert found == ["Train/0.png", "Test/0.png", "Train/a/1.png", "a/1.png", "2.png"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -214,3 +216,35 @@ def test_tasks_are_told_from_other_lists(write: Any) -> None:
     assert not label_studio.holds_tasks(label_studio.Node([{"a": 1}], "x"))
     with pytest.raises(UserError, match="known format"):
         read(write([1, 2]))
+
+
+def bitmask(pixels: NDArray[np.uint8], prefix: str = "data:image/png;base64,") -> dict[str, Any]:
+    png = base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
+    return result("bitmasklabels", {"imageDataURL": prefix + png, "bitmasklabels": ["tape"]})
+
+
+def test_bitmasks_grey_or_black_on_transparent(write: Any) -> None:
+    black = np.zeros((30, 40, 4), np.uint8)
+    black[..., 3] = PAINTED * 255
+    colour = np.repeat((PAINTED * 90)[..., None], 3, axis=2)
+    for pixels in (PAINTED * 255, black, colour):
+        (drawing,) = read(write([task(bitmask(pixels))])).images
+        assert np.array_equal(rasterise(drawing, (30, 40), {"tape"}), PAINTED)
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [
+        (bitmask(PAINTED[1:]), "is no PNG of 30x40 pixels"),
+        (bitmask(PAINTED, "data:image/jpeg;base64,"), "is no PNG in base64"),
+        (result("bitmasklabels", {"imageDataURL": "", "bitmasklabels": ["tape"]}), "is no PNG of"),
+    ],
+)
+def test_broken_bitmasks_are_one_line(write: Any, broken: dict[str, Any], fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        read(write([task(broken)]))
+
+
+def test_a_short_form_without_shapes_is_known_by_its_own_fields(write: Any) -> None:
+    (drawing,) = read(write([{"image": "0.png", "id": 1, "annotation_id": 3, "lead_time": 2.0}])).images
+    assert drawing.name == "0.png" and drawing.shapes == ()

@@ -142,3 +142,43 @@ def test_traps_are_one_line(write: Any, changes: dict[str, Any], fault: str) -> 
     with pytest.raises(UserError, match=fault) as caught:
         read(path)
     assert caught.value.where == str(path) and "\n" not in str(caught.value)
+
+
+def masked(x: float, y: float, size_hw: tuple[int, int], *, far: float = 0.0) -> dict[str, Any]:
+    part = np.full(size_hw, 255, np.uint8)
+    png = base64.b64encode(cv2.imencode(".png", part)[1].tobytes()).decode()
+    end = [x + size_hw[1] - 1 + far, y + size_hw[0] - 1 + far]
+    return document(shapes=[shape("mask", [[x, y], end], mask=png)])
+
+
+@pytest.mark.parametrize(("x", "left"), [(10.0, 10), (10.5, 10), (11.5, 12), (10.4, 10), (10.6, 11)])
+def test_a_mask_that_was_dragged_begins_at_its_rounded_corner(write: Any, x: float, left: int) -> None:
+    (drawing,) = read(write(masked(x, 5.0, (6, 9)))).images
+    mask = rasterise(drawing, (30, 40))
+    assert mask.sum() == 54 and mask[5:11, left : left + 9].all()
+
+
+@pytest.mark.parametrize("far", [1.0, -1.0, 5.0])
+def test_a_mask_whose_png_is_of_another_size_is_refused(write: Any, far: float) -> None:
+    with pytest.raises(UserError, match="is no PNG of"):
+        read(write(masked(10.0, 5.0, (6, 9), far=far)))
+
+
+@pytest.mark.parametrize("kind", ["rotation", "quadrilateral"])
+def test_x_anylabelings_corners_are_read_as_they_lie(write: Any, kind: str) -> None:
+    corners = [[10, 5], [30, 9], [28, 19], [8, 15]]
+    (drawing,) = read(write(document(shapes=[shape(kind, corners, direction=0.3)]))).images
+    assert drawing.shapes == (Polygon("a", (tuple((float(x), float(y)) for x, y in corners),)),)
+
+
+def test_version_3_tells_no_size(write: Any) -> None:
+    old = document(version="3.16.7", shapes=[{"label": "a", "points": [[1, 1], [9, 1], [9, 9]]}])
+    del old["imageHeight"], old["imageWidth"]
+    (drawing,) = read(write(old)).images
+    assert (
+        drawing.size_hw is None
+        and rasterise(drawing, (30, 40)).sum() == rasterise(drawing, (50, 50)).sum() > 20
+    )
+    old["shapes"] = masked(1, 1, (2, 2))["shapes"]
+    with pytest.raises(UserError, match="size the file does not tell"):
+        read(write(old))

@@ -95,7 +95,7 @@ def test_other_texts_are_left_alone(labels: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("1 0.1 0.2 0.3 0.4 0.5", "line 2 has an x without a y"),
+        ("1 0.1 0.2 0.3 0.4 0.5 0.6 0.7", "line 2 has an x without a y"),
         ("1 0.1 0.2", "line 2 is not a class and points"),
         ("teeth 0.1 0.2 0.3 0.4", "line 2 is not a class and points"),
         ("1 10 20 300 400 500 600", "pixels, not fractions"),
@@ -106,4 +106,50 @@ def test_other_texts_are_left_alone(labels: Path) -> None:
 def test_traps_are_one_line(labels: Path, line: str, fault: str) -> None:
     (labels / "train/000.txt").write_text(f"0 0.1 0.1 0.5 0.1 0.5 0.5\n{line}\n")
     with pytest.raises(UserError, match=fault):
+        read(labels)
+
+
+POSE = "0 0.5 0.5 0.4 0.3 0.4 0.4 2 0.45 0.5 0 0.6 0.55 1 0.5 0.6 0\n"
+
+
+def test_key_points_are_no_polygon(labels: Path) -> None:
+    (labels / "train/000.txt").write_text(POSE)
+    with pytest.raises(UserError, match="line 1 holds the key points"):
+        read(labels)
+
+
+@pytest.mark.parametrize("line", ["0 0.5 0.5 0.4 0.3 0.4 0.4 0.6 0.6", "0 0.5 0.5 0.4 0.3 0.4 0.4 2"])
+def test_settings_with_key_points_rule_polygons_out(labels: Path, line: str) -> None:
+    (labels / "train/000.txt").write_text(line)
+    (labels.parent / "data.yaml").write_text("kpt_shape: [2, 2]\nnames: [part]\n")
+    with pytest.raises(UserError, match="key points"):
+        read(labels)
+    # A box alone is one in a data set of poses as well.
+    (labels / "train/000.txt").write_text("0 0.5 0.5 0.4 0.4")
+    assert rasterise(read(labels).images[0], (20, 40)).sum() == 8 * 16
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        # Polygons that touch the picture's edge where a pose would say how well a point is seen.
+        "0 0.5 0.5 0.9 0.5 0.9 0.9 0 0.9 0.3 0",
+        "0 0.2 0.3 0.4 0.1 1 0.5 1 0.9 0.5 1",
+        "0 0 0 1 0 1 1 0 1",
+    ],
+)
+def test_polygons_at_the_edge_stay_polygons(labels: Path, line: str) -> None:
+    (labels / "train/000.txt").write_text(line)
+    (shape,) = read(labels / "train/000.txt").images[0].shapes
+    assert len(shape.rings[0]) == len(line.split()) // 2
+
+
+def test_a_box_with_a_confidence_is_the_box(labels: Path) -> None:
+    (labels / "train/000.txt").write_text("0 0.5 0.5 0.4 0.4 0.91\n")
+    assert rasterise(read(labels / "train/000.txt").images[0], (20, 40)).sum() == 8 * 16
+
+
+def test_a_polygon_with_a_confidence_is_refused(labels: Path) -> None:
+    (labels / "train/000.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5 0.91\n")
+    with pytest.raises(UserError, match=r"a confidence behind its polygon; save it without confidences"):
         read(labels)

@@ -68,7 +68,7 @@ def read_file(path: Path) -> Annotations:
         raise UserError(
             "holds no annotations of a known format",
             where=path,
-            remedy="export LabelMe, COCO, CVAT for images 1.1, Label Studio JSON or YOLO segmentation",
+            remedy="export LabelMe, COCO instances, CVAT for images 1.1, Label Studio JSON or YOLO",
         )
     return found
 
@@ -121,10 +121,9 @@ def parse(data: bytes, path: Path, folder: str = "") -> Annotations | None:
         return cvat.read(data, file)
     if head.startswith((b"{", b"[")):
         document = read_json(data, file)
-        fields = document.value.keys() if isinstance(document.value, dict) else frozenset[str]()
-        if "shapes" in fields:
+        if labelme.holds_shapes(document):
             return labelme.read(document, folder)
-        if {"images", "annotations"} <= fields:
+        if coco.holds_instances(document):
             return coco.read(document)
         if label_studio.holds_tasks(document):
             return label_studio.read(document)
@@ -140,7 +139,8 @@ def parse(data: bytes, path: Path, folder: str = "") -> Annotations | None:
     if not yolo.looks_like_lines(text):
         return None
     name = (PurePosixPath(folder) / path.stem).as_posix()
-    return yolo.read(text, name, file, yolo.class_names(path.parent))
+    classes, has_key_points = yolo.class_names(path.parent), yolo.key_points(path.parent)
+    return yolo.read(text, name, file, classes, has_key_points=has_key_points)
 
 
 def _refuse_twice(drawings: list[Drawing] | tuple[Drawing, ...], path: Path) -> None:

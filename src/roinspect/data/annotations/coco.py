@@ -13,6 +13,7 @@ from roinspect.data.polygons import (
     bridged,
     rasterise,
     rectangle,
+    turned,
 )
 
 
@@ -20,29 +21,50 @@ def read(document: Node) -> Annotations:
     """The drawings of a COCO file.
 
     Every part of a polygon is a shape of its own: COCO unites them. An annotation without a segmentation is
-    its bbox. A crowd counts like any other.
+    its bbox, turned clockwise about its middle by `attributes.rotation` degrees, as CVAT writes a turned box.
+    A crowd counts like any other. Where an image has no size, its coordinates are pixels of the photograph.
 
     Raises:
-        UserError: the file does not hold what COCO describes.
+        UserError: the file does not hold what COCO describes, or holds its panoptic kind.
     """
     labels = {_id(entry.at("id")): entry.at("name").text() for entry in _listed(document, "categories")}
-    images: dict[str, tuple[str, tuple[int, int]]] = {}
+    images: dict[str, tuple[str, tuple[int, int] | None]] = {}
     shapes: dict[str, list[Shape]] = {}
     for entry in document.at("images").entries():
         identity = _id(entry.at("id"))
         if identity in images:
             raise entry.fault(f"has the id {identity} of an image before")
-        images[identity] = entry.at("file_name").image_name(), entry.size_hw()
+        images[identity] = entry.at("file_name").image_name(), entry.maybe_size_hw()
         shapes[identity] = []
     for entry in document.at("annotations").entries():
         identity = _id(entry.at("image_id"))
         if identity not in images:
             raise entry.fault(f"is of image {identity}, which is not in the file")
+        if entry.maybe("segments_info") is not None:
+            raise entry.fault(
+                "is of COCO's panoptic kind, whose areas lie in pictures beside it",
+                "export COCO instances (polygons or run lengths)",
+            )
         category = entry.maybe("category_id")
         label = labels.get(_id(category), _id(category)) if category else ""
         shapes[identity] += _shapes(entry, label, images[identity][1])
     return Annotations(
-        tuple(Drawing(name, size_hw, tuple(shapes[key])) for key, (name, size_hw) in images.items())
+        tuple(
+            Drawing(name, size_hw, tuple(shapes[key]), in_pixels=size_hw is None)
+            for key, (name, size_hw) in images.items()
+        )
+    )
+
+
+def holds_instances(document: Node) -> bool:
+    """Whether a JSON document is built like COCO's: lists of images and of annotations."""
+    fields = document.value
+    if not isinstance(fields, dict) or not {"images", "annotations"} <= fields.keys():
+        return False
+    images = fields["images"]
+    # What is no list at all is a damaged COCO file; a list of others' entries is another format.
+    return not isinstance(images, list) or all(
+        not isinstance(image, dict) or bool({"file_name", "id"} & image.keys()) for image in images[:1]
     )
 
 
@@ -55,13 +77,18 @@ def _id(node: Node) -> str:
     return node.text()
 
 
-def _shapes(entry: Node, label: str, size_hw: tuple[int, int]) -> list[Shape]:
+def _shapes(entry: Node, label: str, size_hw: tuple[int, int] | None) -> list[Shape]:
     segmentation = entry.maybe("segmentation")
     if segmentation is None or segmentation.value == []:
-        return [Polygon(label, (_box(entry.at("bbox")),))]
+        attributes = entry.maybe("attributes")
+        is_plain = attributes is None or not isinstance(attributes.value, dict)
+        turn = None if attributes is None or is_plain else attributes.maybe("rotation")
+        return [Polygon(label, (_box(entry.at("bbox"), turn.number() if turn else 0.0),))]
     if isinstance(segmentation.value, list):
         return [Polygon(label, (part.ring(part.flat_points()),)) for part in segmentation.entries()]
     counts = segmentation.at("counts")
+    if size_hw is None:
+        raise entry.fault("is painted on an image whose size the file does not tell", "add height and width")
     if segmentation.at("size").counts() != list(size_hw):
         raise segmentation.fault(f"has another size than its image, {list(size_hw)}")
     try:
@@ -73,12 +100,12 @@ def _shapes(entry: Node, label: str, size_hw: tuple[int, int]) -> list[Shape]:
     return [Painted(label, lengths)]
 
 
-def _box(bbox: Node) -> tuple[tuple[float, float], ...]:
+def _box(bbox: Node, degrees: float) -> tuple[tuple[float, float], ...]:
     points = bbox.flat_points()
     if len(points) != 2:
         raise bbox.fault("is not [x, y, width, height]")
     (x, y), (width, height) = points
-    return rectangle(x, y, x + width, y + height)
+    return turned(rectangle(x, y, x + width, y + height), (x + width / 2, y + height / 2), degrees)
 
 
 def write(annotations: Annotations) -> str:

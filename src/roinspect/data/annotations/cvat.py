@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import NoReturn
 from xml.parsers import expat
@@ -44,6 +45,7 @@ def read(data: bytes, file: str) -> Annotations | None:
         return None
     drawings = []
     passed_over: set[str] = set()
+    uses = Counter(attributes.get("name") for attributes, _ in document.images)
     for attributes, elements in document.images:
         image = Node(attributes, file, f"image {attributes.get('name', '')!r}")
         size_hw = image.size_hw()
@@ -53,7 +55,10 @@ def read(data: bytes, file: str) -> Annotations | None:
             if tag in ENCLOSING
         ]
         passed_over |= {tag for tag, _ in elements if tag not in ENCLOSING}
-        drawings.append(Drawing(image.at("name").image_name(), size_hw, tuple(shapes)))
+        # A project's export tells images of one name apart by their subset: a folder of the data set.
+        subset = image.maybe("subset") if uses[attributes.get("name")] > 1 else None
+        name = image.at("name").image_name(subset.text() if subset else "")
+        drawings.append(Drawing(name, size_hw, tuple(shapes)))
     return Annotations(tuple(drawings), tuple(sorted(passed_over)))
 
 

@@ -84,6 +84,12 @@ class Node:
             )
         return size_hw
 
+    def maybe_size_hw(self, height: str = "height", width: str = "width") -> tuple[int, int] | None:
+        """As `size_hw`, but None where neither field is there."""
+        if self.maybe(height) is None and self.maybe(width) is None:
+            return None
+        return self.size_hw(height, width)
+
     def counts(self) -> list[int]:
         """A list of run lengths."""
         values = self._list()

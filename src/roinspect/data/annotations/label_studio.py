@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import cv2
+import numpy as np
+
+from roinspect.containers import identify
 from roinspect.data import rle
 from roinspect.data.annotations import brush
 from roinspect.data.annotations.document import Node, known_size, to_json
@@ -31,10 +37,31 @@ LOCAL = "/data/local-files/?d="
 _UPLOADED = re.compile(r".*/upload/(?:\d+/)?[0-9a-f]{8}-(.+)")
 
 
+_DATA_URL = re.compile(r"data:image/png;base64,")
+# What the export JSON-MIN puts beside a task's own fields.
+_SHORT = frozenset({"annotation_id", "annotator", "lead_time"})
+
+
 def holds_tasks(document: Node) -> bool:
-    """Whether a JSON document looks like Label Studio's: tasks with results, or in short form."""
+    """Whether a JSON document is built like Label Studio's: it begins with a task, whole or in short form.
+
+    An image's name alone makes no task: other tools' files name images, too, and have their shapes elsewhere.
+    """
     first = document.value[0] if isinstance(document.value, list) and document.value else document.value
-    return isinstance(first, dict) and ({"data", "annotations"} <= first.keys() or _names_image(first))
+    return isinstance(first, dict) and (_is_whole(first) or _is_short(first))
+
+
+def _is_whole(task: dict[str, Any]) -> bool:
+    return isinstance(task.get("data"), dict) and isinstance(task.get("annotations"), list)
+
+
+def _is_short(task: dict[str, Any]) -> bool:
+    if not _names_image(task):
+        return False
+    drawn = (entry for value in task.values() if isinstance(value, list) for entry in value)
+    return not _SHORT.isdisjoint(task) or any(
+        isinstance(entry, dict) and "original_width" in entry for entry in drawn
+    )
 
 
 def read(document: Node) -> Annotations:
@@ -49,6 +76,8 @@ def read(document: Node) -> Annotations:
     for task in document.entries() if isinstance(document.value, list) else [document]:
         size_hw: tuple[int, int] | None = None
         shapes: list[Shape] = []
+        if isinstance(task.value, dict) and not (_is_whole(task.value) or _names_image(task.value)):
+            raise task.fault("is no task with an image")
         for result in _results(task):
             value = result.maybe("value") or result
             read_value = _reader(value)
@@ -152,8 +181,28 @@ def _brush(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
         raise runs.fault(f"is no brush ({error})") from None
 
 
+def _bitmask(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
+    """A PNG of the image's size: what is painted is opaque, whatever its colour; without alpha, not black."""
+    address = value.at("imageDataURL")
+    try:
+        data = base64.b64decode(_DATA_URL.sub("", address.text(), count=1), validate=True)
+    except (binascii.Error, ValueError):
+        raise address.fault("is no PNG in base64") from None
+    container = identify(data)
+    # Its own account of its size comes first: a small file may unpack to a huge picture.
+    if container is None or container.kind != "PNG" or container.size_hw != size_hw:
+        raise address.fault(f"is no PNG of {size_hw[0]}x{size_hw[1]} pixels (height x width) like its image")
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise address.fault("is a damaged PNG")
+    if pixels.ndim == 3:
+        pixels = pixels[..., 3] if pixels.shape[2] == 4 else pixels.max(axis=2)
+    return Painted(label, rle.encode((pixels > 0).astype(np.uint8)))
+
+
 _READERS: tuple[tuple[frozenset[str], Reader], ...] = (
     (frozenset({"rle"}), _brush),
+    (frozenset({"imageDataURL"}), _bitmask),
     (frozenset({"points"}), _polygon),
     (frozenset({"radiusX", "radiusY"}), _ellipse),
     (frozenset({"x", "y", "width", "height"}), _rectangle),

@@ -1,4 +1,4 @@
-"""LabelMe 5 JSON: one file an image; polygons, rectangles, circles and masks."""
+"""LabelMe JSON, and X-AnyLabeling's: one file an image; polygons, rectangles, circles and masks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ from roinspect.errors import UserError
 from roinspect.pixels import read_mask
 
 VERSION = "5.4.1"
-ENCLOSING = frozenset({"polygon", "rectangle", "oriented_rectangle", "circle", "mask"})
+# X-AnyLabeling gives the corners of a `rotation` as they lie; its `direction` repeats what they say.
+_CORNERS = frozenset({"polygon", "oriented_rectangle", "rotation", "quadrilateral"})
+ENCLOSING = _CORNERS | {"rectangle", "circle", "mask"}
+
+
+def holds_shapes(document: Node) -> bool:
+    """Whether a JSON document is built like LabelMe's: shapes, and what tells of their image."""
+    fields = document.value.keys() if isinstance(document.value, dict) else frozenset[str]()
+    return "shapes" in fields and not fields.isdisjoint({"imagePath", "imageData", "imageHeight"})
 
 
 def read(document: Node, folder: str = "") -> Annotations:
     """The drawing of a LabelMe file.
+
+    Version 3 tells no size: its coordinates are pixels of the photograph.
 
     Args:
         document: the file's JSON.
@@ -30,7 +40,7 @@ def read(document: Node, folder: str = "") -> Annotations:
     Raises:
         UserError: the file does not hold what LabelMe writes.
     """
-    size_hw = document.size_hw("imageHeight", "imageWidth")
+    size_hw = document.maybe_size_hw("imageHeight", "imageWidth")
     shapes: list[Shape] = []
     passed_over: set[str] = set()
     for entry in document.at("shapes").entries():
@@ -41,13 +51,14 @@ def read(document: Node, folder: str = "") -> Annotations:
         else:
             passed_over.add(name)
     image = document.at("imagePath").image_name(folder)
-    return Annotations((Drawing(image, size_hw, tuple(shapes)),), tuple(sorted(passed_over)))
+    drawing = Drawing(image, size_hw, tuple(shapes), in_pixels=size_hw is None)
+    return Annotations((drawing,), tuple(sorted(passed_over)))
 
 
-def _shape(entry: Node, kind: str, size_hw: tuple[int, int]) -> Shape:
+def _shape(entry: Node, kind: str, size_hw: tuple[int, int] | None) -> Shape:
     label = entry.at("label").text()
     points = entry.at("points").points()
-    if kind in ("polygon", "oriented_rectangle"):
+    if kind in _CORNERS:
         return Polygon(label, (entry.ring(points),))
     if kind == "rectangle" and len(points) == 4:
         return Polygon(label, (entry.ring(points),))
@@ -59,19 +70,31 @@ def _shape(entry: Node, kind: str, size_hw: tuple[int, int]) -> Shape:
     if kind == "circle":
         radius = math.hypot(x1 - x0, y1 - y0)
         return Polygon(label, (ellipse(x0, y0, radius, radius),))
+    if size_hw is None:
+        raise entry.fault(
+            "is painted on an image whose size the file does not tell", "save it in LabelMe anew"
+        )
     return Painted(label, _painted(entry.at("mask"), points, size_hw))
 
 
 def _painted(mask: Node, corners: list[tuple[float, float]], size_hw: tuple[int, int]) -> tuple[int, ...]:
-    """Run lengths of a PNG in base64 that fills the rectangle between two pixels, both of them included."""
-    (left, top), (right, bottom) = ((round(x), round(y)) for x, y in corners)
-    part_hw = bottom - top + 1, right - left + 1
+    """Run lengths of a PNG in base64 that begins at the first of two corners.
+
+    The PNG tells its size. LabelMe draws it from the first corner, rounded; the second one is the last pixel,
+    which both may miss by a half where the mask was dragged.
+    """
+    (x, y), (right, bottom) = corners
+    left, top = round(x), round(y)
+    told_hw = bottom - y + 1, right - x + 1
     try:
         data = base64.b64decode(mask.text(), validate=True)
         container = identify(data)
         # Its own account of its size comes first: a small file may unpack to a huge picture.
-        if container is None or container.kind != "PNG" or container.size_hw != part_hw:
-            raise mask.fault(f"is no PNG of {part_hw[0]}x{part_hw[1]} pixels, as its points say")
+        size_hw_of_part = None if container is None or container.kind != "PNG" else container.size_hw
+        if size_hw_of_part is None or any(
+            abs(side - told) >= 1 for side, told in zip(size_hw_of_part, told_hw, strict=True)
+        ):
+            raise mask.fault(f"is no PNG of {told_hw[0]:g}x{told_hw[1]:g} pixels, as its points say")
         part = read_mask(data)
     except (binascii.Error, ValueError):
         raise mask.fault("is no base64") from None

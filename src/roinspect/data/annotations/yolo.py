@@ -18,6 +18,7 @@ CLASSES = "classes.txt"
 SETTINGS = "data.yaml"
 _LINE = re.compile(r"\s*[0-9]{1,6}(\s+[-+.0-9eE]+){4,}\s*")
 _DECIMALS = 12
+_SLACK = 0.02
 
 
 def looks_like_lines(text: str) -> bool:
@@ -26,17 +27,22 @@ def looks_like_lines(text: str) -> bool:
     return first is None or _LINE.fullmatch(first) is not None
 
 
-def read(text: str, name: str, file: str, classes: Sequence[str] = ()) -> Annotations:
+def read(
+    text: str, name: str, file: str, classes: Sequence[str] = (), *, has_key_points: bool = False
+) -> Annotations:
     """The drawing of one text file; its coordinates stay fractions, as the image's size is not told.
+
+    Four numbers are a box, five a box with the confidence of a prediction.
 
     Args:
         text: the file.
         name: the image's name.
         file: the file's name, for errors.
         classes: names of the classes; a class without one is called by its number.
+        has_key_points: whether the data set's settings say that longer lines hold key points.
 
     Raises:
-        UserError: a line is none of YOLO's.
+        UserError: a line is none of YOLO's, or holds key points, which enclose nothing.
     """
     shapes = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -50,8 +56,17 @@ def read(text: str, name: str, file: str, classes: Sequence[str] = ()) -> Annota
         coordinates = [Node(value, file, node.way).number() for value in values]
         if not all(-1 <= value <= 2 for value in coordinates):
             raise node.fault("holds pixels, not fractions of the image's width and height")
-        if len(values) % 2:
-            raise node.fault("has an x without a y")
+        if len(values) > 5 and (has_key_points or _is_pose(values, coordinates)):
+            raise node.fault(
+                "holds the key points of a pose, which enclose nothing", "export YOLO segmentation, or boxes"
+            )
+        if len(values) == 5:
+            coordinates.pop()
+        if len(coordinates) % 2:
+            raise node.fault(
+                "has an x without a y, or a confidence behind its polygon",
+                "save it without confidences, or mend it",
+            )
         points = list(zip(coordinates[::2], coordinates[1::2], strict=True))
         if len(points) == 2:
             points = _box(*points)
@@ -60,11 +75,41 @@ def read(text: str, name: str, file: str, classes: Sequence[str] = ()) -> Annota
     return Annotations((Drawing(name, None, tuple(shapes)),))
 
 
+def _is_pose(values: Sequence[str], coordinates: Sequence[float]) -> bool:
+    """Whether a line is a box and then key points x y v, where v in {0, 1, 2} says how well each is seen.
+
+    A polygon may have such numbers where it touches the picture's edge, so all key points must also lie in
+    the box: those of a polygon that begins with the middle of its own bounding box do not occur.
+    """
+    seen = values[6::3]
+    if len(values) < 7 or (len(values) - 4) % 3 or not set(seen) <= {"0", "1", "2"}:
+        return False
+    x, y, width, height = coordinates[:4]
+    key_points = zip(coordinates[4::3], coordinates[5::3], seen, strict=True)
+    return "2" in seen or all(
+        (visible == "0" and a == b == 0)
+        or (abs(a - x) <= width / 2 + _SLACK and abs(b - y) <= height / 2 + _SLACK)
+        for a, b, visible in key_points
+    )
+
+
 def _box(centre: tuple[float, float], size: tuple[float, float]) -> list[tuple[float, float]]:
     """The corners of a line with four numbers: a box of YOLO's detection."""
     (x, y), (width, height) = centre, size
     left, right, top, bottom = x - width / 2, x + width / 2, y - height / 2, y + height / 2
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def key_points(folder: Path) -> bool:
+    """Whether data.yaml in a folder or the two above says, by `kpt_shape`, that labels hold key points.
+
+    Raises:
+        UserError: as `class_names`.
+    """
+    for place in (folder, *folder.parents[:2]):
+        if (place / SETTINGS).is_file():
+            return _read(place / SETTINGS)[1]
+    return False
 
 
 def class_names(folder: Path) -> Sequence[str]:
@@ -75,23 +120,30 @@ def class_names(folder: Path) -> Sequence[str]:
     """
     for place in (folder, *folder.parents[:2]):
         for name in (CLASSES, SETTINGS):
-            path = place / name
-            if path.is_file():
-                try:
-                    state = path.stat()
-                    return _names(path, state.st_mtime_ns, state.st_size)
-                except (OSError, ValueError, RecursionError, yaml.YAMLError):
-                    raise UserError(
-                        "the names of the classes cannot be read", where=path, remedy="mend or remove it"
-                    ) from None
+            if (place / name).is_file():
+                return _read(place / name)[0]
     return ()
 
 
+def _read(path: Path) -> tuple[Sequence[str], bool]:
+    """Names of the classes, and whether labels hold key points."""
+    try:
+        state = path.stat()
+        return _parsed(path, state.st_mtime_ns, state.st_size)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        raise UserError(
+            "the names of the classes cannot be read", where=path, remedy="mend or remove it"
+        ) from None
+
+
 @lru_cache(maxsize=64)
-def _names(path: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
-    """The names in a file, which is read once for all the text files that it is for, until it is changed."""
+def _parsed(path: Path, _mtime_ns: int, _size: int) -> tuple[Sequence[str], bool]:
+    """What a file says; it is read once for all the text files that it is for, until it is changed."""
     text = path.read_text(encoding="utf-8-sig")
-    return tuple(_lines(text, str(path)) if path.name == CLASSES else _settings(text, str(path)))
+    if path.name == CLASSES:
+        return tuple(_lines(text, str(path))), False
+    settings = Node(yaml.safe_load(text), str(path))
+    return tuple(_settings(settings)), settings.maybe("kpt_shape") is not None
 
 
 def _lines(text: str, file: str) -> list[str]:
@@ -100,8 +152,8 @@ def _lines(text: str, file: str) -> list[str]:
     ]
 
 
-def _settings(text: str, file: str) -> list[str]:
-    names = Node(yaml.safe_load(text), file).maybe("names")
+def _settings(settings: Node) -> list[str]:
+    names, file = settings.maybe("names"), settings.file
     if names is None:
         return []
     if not isinstance(names.value, dict):

@@ -12,7 +12,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
 from roinspect.data.drawn import DrawnMask, drawn_in_folder
-from roinspect.data.records import NO_CATEGORY, SPLITS, Record, manifest_path
+from roinspect.data.names import NO_CATEGORY, SPLITS
+from roinspect.data.records import Record, manifest_path
 from roinspect.deploy.studio.kept import drawing_file
 from roinspect.deploy.studio.masks import free_aside, mask_file, move_file, note_file, own_file
 from roinspect.deploy.studio.project import Project

@@ -76,7 +76,7 @@ def own_file(mask: MaskSource | None) -> Path | None:
     """The file that holds this mask and no other."""
     if isinstance(mask, DrawnMask):
         return mask.path if mask.image is None else None
-    return mask
+    return mask if isinstance(mask, Path) else None
 
 
 def note_file(project: Project, key: str) -> Path:
@@ -186,7 +186,7 @@ def move_file(old: Path, new: Path) -> None:
 def digest_of(source: MaskSource) -> str:
     """Tells whether what is drawn is the same."""
     try:
-        content = source.content() if isinstance(source, DrawnMask) else read_regular(source)
+        content = read_regular(source) if isinstance(source, Path) else source.content()
     except OSError as error:
         raise UserError(
             f"cannot be read ({error.strerror})", where=source, remedy="check its rights"
