@@ -425,3 +425,45 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], words: str) -> No
     given = {"logits": logits_of(features, head), "label": LABEL, "heat": features, "roi_mask": roi_mask}
     with pytest.raises(ValueError, match=words):
         ceod_loss(**(given | {"omega": 1.0} | changes))
+
+
+@pytest.mark.parametrize("gate", ["defects", "all"])
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 2.0])])
+def test_an_ignored_part_counts_for_nothing(gate: Any, weight: Tensor | None) -> None:
+    torch.manual_seed(0)
+    logits, heat = torch.randn(3, 2), torch.rand(3, 1, 4, 4)
+    roi_mask, label = torch.zeros(3, 1, 4, 4), torch.tensor([0, -100, 1])
+    roi_mask[..., :1] = 1
+    known = [0, 2]
+    found = ceod_loss(logits, label, heat, roi_mask, 1.0, gate=gate, weight=weight)
+    expected = ceod_loss(
+        logits[known], label[known], heat[known], roi_mask[known], 1.0, gate=gate, weight=weight
+    )
+    assert found.item() == pytest.approx(expected.item())
+    if weight is None:
+        cross_entropy = ceod_loss(logits, label, heat, roi_mask, 0.0, gate=gate)
+        assert cross_entropy.item() == pytest.approx(F.cross_entropy(logits, label).item())
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"gate": "defect"}, ValueError),
+        ({"resolution": "fine"}, ValueError),
+        ({"variant": "lin"}, ValueError),
+        ({"soften": "blur"}, ValueError),
+        ({"denominator": "roi"}, ValueError),
+        ({"softening": "clip"}, TypeError),
+        ({"omega": -1.0}, ValueError),
+        ({"defect_class": -1}, ValueError),
+    ],
+)
+def test_a_wrong_option_is_refused_before_the_first_batch(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        CeodLoss(**options)
+
+
+def test_any_steered_class_is_accepted_before_the_first_batch() -> None:
+    CeodLoss(defect_class=4, weight=torch.ones(5))

@@ -272,3 +272,15 @@ def test_hard_areas_of_empty_faint_and_far_heat_are_finite(form: dict[str, Any],
         assert distance.isfinite() and heat.grad is not None and heat.grad.isfinite().all()
         if scale < 1e-8:
             assert distance == 0, "an empty heatmap costs nothing, however its areas are counted"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    heat, roi_mask = torch.ones(1, 1, 256, 256, dtype=dtype), torch.ones(1, 1, 256, 256, dtype=dtype)
+    assert overlap_distance(heat, roi_mask).item() == pytest.approx(0, abs=1e-6)
+    roi_mask[..., 128:] = 0
+    half = overlap_distance(heat, roi_mask, soften="none", denominator="heatmap")
+    assert half.dtype == torch.float32 and half.item() == pytest.approx(math.log(2), abs=1e-5)
+    heat.requires_grad_()
+    overlap_distance(heat, roi_mask, soften="none", denominator="heatmap").backward()
+    assert heat.grad is not None and heat.grad.isfinite().all()

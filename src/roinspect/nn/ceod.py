@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ from roinspect.nn.overlap import overlap_distance
 
 Gate = Literal["defects", "all"]
 Resolution = Literal["grid", "image"]
+IGNORED = -100
+"""The label of a part that counts for nothing, as in torch."""
 
 
 class CeodTerms(NamedTuple):
@@ -48,7 +51,8 @@ def ceod_loss(
 
     Args:
         logits: (N, K), before softmax.
-        label: (N,) int64, `defect_class` for parts with a defect inside the ROI.
+        label: (N,) int64, `defect_class` for parts with a defect inside the ROI. Parts labelled -100 count
+            for nothing, as in `torch.nn.functional.cross_entropy`.
         heat: the features (N, C, h, w), C > 1, that the logits were computed from, whose Grad-CAM for the
             defect class is taken, so they must require a gradient; or a heatmap (N, 1, h, w) >= 0 such as
             `linear_cam` gives. Grad-CAM's ReLU passes no gradient to cells without heat: where none at all
@@ -105,13 +109,7 @@ def ceod_terms(
     **overlap: Any,
 ) -> CeodTerms:
     """`ceod_loss` with its parts, for logs; the same arguments and errors."""
-    if gate not in get_args(Gate) or resolution not in get_args(Resolution):
-        raise ValueError(
-            f"gate is one of {', '.join(get_args(Gate))}, resolution of {', '.join(get_args(Resolution))}; "
-            f"not {gate!r} and {resolution!r}"
-        )
-    if omega < 0:
-        raise ValueError(f"omega must be at least 0, not {omega}")
+    _refuse_options(omega, gate, resolution)
     shapes = [tuple(given.shape) for given in (logits, label, heat, roi_mask)]
     if [len(shape) for shape in shapes] != [2, 1, 4, 4] or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
@@ -130,7 +128,7 @@ def ceod_terms(
     if weight is not None:
         # Over N and not over the weights' sum: the mean of equal parts of a batch is the batch's mean, so
         # several devices do what one does.
-        cross_entropy = cross_entropy * weight[label]
+        cross_entropy = cross_entropy * weight[label.clamp_min(0)]
     heatmap = heat if heat.shape[1] == 1 else grad_cam(heat, logits, defect_class, create_graph=omega > 0)
     # Half precision would round the logarithm's epsilon away.
     heatmap = at_least_float32(heatmap)
@@ -141,13 +139,24 @@ def ceod_terms(
     else:
         heatmap = F.interpolate(heatmap, roi_mask.shape[2:], mode="bilinear", align_corners=False)
     distance = overlap_distance(heatmap, roi_mask, reduction="none", **overlap)
-    if gate == "defects":
-        distance = distance * (label == defect_class)
-    ce, od = cross_entropy.mean(), distance.mean()
+    is_counted = label != IGNORED
+    distance = distance * ((label == defect_class) if gate == "defects" else is_counted)
+    count = is_counted.sum().clamp_min(1)
+    ce, od = cross_entropy.sum() / count, distance.sum() / count
     empty = (heatmap.detach().amax((1, 2, 3)) <= 0).float().mean()
     # At omega 0 the distance is only looked at, and must not cost a backward pass or carry a NaN.
     loss = ce + omega * od if omega > 0 else ce
     return CeodTerms(loss, ce.detach(), od.detach(), empty)
+
+
+def _refuse_options(omega: float, gate: str, resolution: str) -> None:
+    if gate not in get_args(Gate) or resolution not in get_args(Resolution):
+        raise ValueError(
+            f"gate is one of {', '.join(get_args(Gate))}, resolution of {', '.join(get_args(Resolution))}; "
+            f"not {gate!r} and {resolution!r}"
+        )
+    if omega < 0:
+        raise ValueError(f"omega must be at least 0, not {omega}")
 
 
 class CeodLoss(nn.Module):
@@ -156,6 +165,10 @@ class CeodLoss(nn.Module):
     Args:
         omega: as in `ceod_loss`.
         **options: as in `ceod_loss`; a `weight` moves with the module.
+
+    Raises:
+        TypeError: there is no such option.
+        ValueError: an option has a value that it cannot have.
 
     Example:
         >>> import torch
@@ -169,6 +182,16 @@ class CeodLoss(nn.Module):
 
     def __init__(self, omega: float = 0.001, *, weight: Tensor | None = None, **options: Any) -> None:
         super().__init__()
+        # One part that is easily told: a misspelt option is refused here, not at the first batch.
+        one = torch.ones(1, 1, 2, 2)
+        ceod_terms(
+            one.new_zeros(1, 1 + options.get("defect_class", 1)),
+            torch.zeros(1, dtype=torch.int64),
+            one,
+            one,
+            omega,
+            **options,
+        )
         self.omega = omega
         self.options = options
         self.register_buffer("weight", weight)

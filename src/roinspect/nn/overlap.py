@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from roinspect.nn.focal import Reduction
+from roinspect.nn.gradcam import at_least_float32
 
 Variant = Literal["log", "linear"]
 Denominator = Literal["min", "heatmap"]
@@ -58,7 +59,8 @@ def overlap_distance(
         reduction: "mean" over the batch, "sum" or "none".
 
     Returns:
-        A scalar, or (N,) with ``reduction="none"``; >= 0 and at most -log(eps). An empty heatmap gives 0.
+        A scalar, or (N,) with ``reduction="none"``; >= 0 and at most -log(eps). An empty heatmap gives 0. In
+        float32 for half-precision input.
 
     Raises:
         ValueError: shapes differ or are not image-like, or an option is unknown.
@@ -87,6 +89,8 @@ def overlap_distance(
     ):
         if value not in get_args(options):
             raise ValueError(f"{value!r} is none of {', '.join(get_args(options))}")
+    # In half precision a sum of a whole heatmap overflows, and the logarithm's epsilon is rounded away.
+    heatmap = at_least_float32(heatmap)
     soft = soften_mask(roi_mask.to(heatmap.dtype), soften=soften, reach=reach).flatten(1)
     heat = heatmap.flatten(1)
     is_empty = heat.sum(1) <= eps
