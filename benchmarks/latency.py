@@ -35,8 +35,9 @@ from latency_models import METHODS, ROOT, SIZES, WORK, Contender, make, own, pho
 from machine import machine
 from numpy.typing import NDArray
 
-from roinspect.backends import Engine, Predict
+from roinspect.backends import Engine
 from roinspect.pixels import read_image
+from roinspect.prediction import Predict
 
 Rates: TypeAlias = dict[str, list[tuple[float, float]]]
 

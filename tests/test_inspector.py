@@ -18,15 +18,18 @@ import roinspect.inspector
 from roinspect import Inspector, UserError
 from roinspect.bundle import Bundle, Threshold
 from roinspect.pixels import read_image, write_image
+from roinspect.prediction import Prediction
 
 SIZE = (8, 12)
 
 
-def brightness(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def brightness(images: NDArray[np.uint8]) -> Prediction:
     """A model whose map is the brightness and whose score is its maximum."""
     assert images.shape[1:] == (*SIZE, 3) and images.dtype == np.uint8
     maps = images.mean(axis=3, dtype=np.float32) / np.float32(255)
-    return maps.max(axis=(1, 2)), maps
+    return Prediction(
+        maps.max(axis=(1, 2)), maps, np.ones((len(maps), 1, 1), np.float32), np.zeros(len(maps), np.float32)
+    )
 
 
 def inspector(threshold: float = 0.5) -> Inspector:
@@ -93,9 +96,9 @@ def test_an_image_too_large_for_the_memory_costs_its_own_row(
 
 
 def test_an_answer_that_is_no_number_is_no_verdict(images: list[Path]) -> None:
-    def broken(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        scores, maps = brightness(batch)
-        return scores * np.float32(np.nan), maps
+    def broken(batch: NDArray[np.uint8]) -> Prediction:
+        found = brightness(batch)
+        return found._replace(pred_score=found.pred_score * np.float32(np.nan))
 
     sick = Inspector(inspector().bundle, broken)
     with pytest.raises(UserError, match="NaN"):
@@ -165,7 +168,7 @@ def test_batches_change_neither_order_nor_verdicts(images: list[Path], batch_siz
 def test_the_network_sees_batches_without_what_could_not_be_read(images: list[Path]) -> None:
     seen = []
 
-    def counted(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def counted(batch: NDArray[np.uint8]) -> Prediction:
         seen.append(len(batch))
         return brightness(batch)
 
@@ -197,7 +200,7 @@ def test_decoding_the_network_and_the_caller_work_at_the_same_time(monkeypatch: 
         time.sleep(0.02)
         return np.zeros((*SIZE, 3), np.uint8)
 
-    def slow_network(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def slow_network(batch: NDArray[np.uint8]) -> Prediction:
         time.sleep(0.02 * len(batch))
         return brightness(batch)
 
@@ -212,7 +215,7 @@ def test_decoding_the_network_and_the_caller_work_at_the_same_time(monkeypatch: 
 def test_streams_run_side_by_side_and_keep_the_order() -> None:
     both = threading.Barrier(2, timeout=10)
 
-    def meeting(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def meeting(batch: NDArray[np.uint8]) -> Prediction:
         both.wait()
         return brightness(batch)
 

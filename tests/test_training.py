@@ -240,7 +240,9 @@ def test_a_run_killed_after_its_last_epoch_only_writes_the_bundle(
     monkeypatch.setattr(GrdNet, "training_step", at(0, 0, lambda _: pytest.fail("trained again")))
     trained(data, out, training, resume=True)
     weights = read_weights(out)
-    assert all(torch.equal(weight, before["state_dict"][name]) for name, weight in weights.items())
+    # What pictures look like is remembered when the bundle is written.
+    learned = {name: weight for name, weight in weights.items() if not name.startswith("appearance.")}
+    assert all(torch.equal(weight, before["state_dict"][name]) for name, weight in learned.items())
     assert [epoch for epoch, _ in read_bundle(out).history["held-out/segmenter"]] == [2]
 
 

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -19,20 +19,15 @@ from numpy.typing import NDArray
 from roinspect.bundle import Bundle
 from roinspect.errors import UserError
 from roinspect.exported import NAMES, Format, Precision, graph_file, has_export, read_export
+from roinspect.prediction import OUTPUTS, Predict, Prediction
 
 log = logging.getLogger(__name__)
-
-Predict: TypeAlias = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""(N, H, W, 3) uint8 RGB of the bundle's size to `pred_score` (N,) and `anomaly_map` (N, H, W).
-
-May be called from several threads."""
 
 Engine: TypeAlias = Literal["auto", "openvino", "onnxruntime", "torchscript", "torch"]
 
 FORMATS: dict[Engine, Format] = {"openvino": "openvino", "onnxruntime": "onnx", "torchscript": "torchscript"}
 """What each engine runs; torch runs the weights themselves."""
 
-_NAMES = ("pred_score", "anomaly_map")
 _ONE_CORE = threading.Lock()
 
 
@@ -194,9 +189,8 @@ def _onnxruntime(file: Path, threads: int | None, providers: Sequence[str]) -> P
             remedy="install its driver and libraries in the versions that ONNX Runtime asks for",
         )
 
-    def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        pred_score, anomaly_map = session.run(_NAMES, {"image": images})
-        return pred_score, anomaly_map[:, 0]
+    def predict(images: NDArray[np.uint8]) -> Prediction:
+        return _prediction(session.run(OUTPUTS, {"image": images}))
 
     return predict
 
@@ -244,14 +238,13 @@ def _openvino(file: Path, threads: int | None, streams: int, *, is_rounded: bool
     for _ in range(streams):
         free.put(model.create_infer_request())
 
-    def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(images: NDArray[np.uint8]) -> Prediction:
         request = free.get()
         try:
             found = request.infer({"image": images}, share_inputs=True)
-            pred_score, anomaly_map = (np.array(found[name]) for name in _NAMES)
+            return _prediction([np.array(found[name]) for name in OUTPUTS])
         finally:
             free.put(request)
-        return pred_score, anomaly_map[:, 0]
 
     return predict
 
@@ -267,10 +260,9 @@ def _torchscript(file: Path, threads: int | None) -> Predict:
         warnings.simplefilter("ignore")
         graph = torch.jit.load(file, map_location="cpu")
 
-    def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(images: NDArray[np.uint8]) -> Prediction:
         with torch.inference_mode():
-            pred_score, anomaly_map = graph(torch.from_numpy(images))
-        return pred_score.numpy(), anomaly_map[:, 0].numpy()
+            return _prediction([values.numpy() for values in graph(torch.from_numpy(images))])
 
     return predict
 
@@ -283,6 +275,12 @@ def _torch(path: Path, threads: int | None) -> Predict:
     _set_threads(threads)
     graph = load_graph(path)[1]
     return lambda images: predict(graph, images)
+
+
+def _prediction(outputs: Sequence[NDArray[np.float32]]) -> Prediction:
+    """The answers of an exported graph, whose maps have a channel each."""
+    pred_score, anomaly_map, roi_map, novelty = outputs
+    return Prediction(pred_score, anomaly_map[:, 0], roi_map[:, 0], novelty)
 
 
 def _set_threads(threads: int | None) -> None:

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 from roinspect.errors import UserError
 from roinspect.files import read_regular
 from roinspect.regions import hottest_level
+from roinspect.scene import SceneLimits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SEGMENTER = "segmenter"
 """The method that predicts regions of interest, and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
@@ -62,6 +63,7 @@ class Bundle:
         map_share: None where the score is the map's highest value, so that a region is found where the map
             reaches the threshold; else the share of its own maximum from which the map of a rejected part
             counts as found, in (0, 1], for methods that explain a score by a map of another scale.
+        scene: beyond which a picture is not inspectable; None for a segmenter, which gives no verdicts.
     """
 
     method: str
@@ -74,6 +76,7 @@ class Bundle:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     roinspect_version: str = ""
     map_share: float | None = None
+    scene: SceneLimits | None = None
 
     def map_level(self, pred_score: float, anomaly_map: NDArray[Any]) -> float | None:
         """The map value from which a pixel belongs to a found region of this part.
@@ -256,6 +259,8 @@ def _bundle(path: Path, content: Mapping[str, Any]) -> Bundle:
     values["threshold"] = Threshold(**values["threshold"])
     height, width = values["size_hw"]
     values["size_hw"] = (height, width)
+    if values["scene"] is not None:
+        values["scene"] = SceneLimits.from_plain(values["scene"])
     return Bundle(**values)
 
 

@@ -81,7 +81,8 @@ def demo(
     picture = out / PICTURES / f"{part.category}_{part.image_path.stem}.png"
     assert verdict.image is not None
     write_image(picture, overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level))
-    words = "[bold red]defective[/]" if verdict.is_defect else "[bold green]good[/]"
+    colours = {"good": "green", "defective": "red"}
+    words = f"[bold {colours.get(str(verdict.verdict), 'yellow')}]{verdict.verdict}[/]"
     say(f"   verdict {words}: score {verdict.pred_score:.4g}, threshold {verdict.threshold:.4g}")
 
     say(f"[bold]Done[/] in {time.perf_counter() - start:.0f} s. Look at:")

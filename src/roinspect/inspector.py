@@ -15,12 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.backends import Engine, Predict, open_engine
+from roinspect.backends import Engine, open_engine
 from roinspect.bundle import Bundle, read_bundle, refuse_segmenter
 from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, resize_image
+from roinspect.prediction import Predict
 from roinspect.regions import Region, find_regions
+from roinspect.scene import Outcome, Scene, fault_of, measure, outcome
 
 Source: TypeAlias = Path | str | bytes | NDArray[np.uint8]
 """A file, a whole encoded file as bytes, or pixels (H, W, 3) uint8 RGB."""
@@ -33,7 +35,13 @@ class Verdict:
     Attributes:
         image_path: the file as it was given, "" for pixels or bytes.
         pred_score: higher = more anomalous; NaN with an error.
-        is_defect: whether `pred_score >= threshold`; None with an error.
+        verdict: "good", "defective" or "not inspectable", as `outcome`; None with an error.
+        is_defect: whether the verdict is "defective"; None with an error, and where it is "not inspectable":
+            what was not seen is not good.
+        is_inspectable: whether the picture shows what good parts of the training showed; None with an error,
+            and of a bundle without limits.
+        reason: why it is not inspectable, else None.
+        scene: what the picture shows; None with an error.
         threshold: of the bundle.
         image: (H, W, 3) uint8 RGB, what was inspected, as it was decoded; None with an error.
         anomaly_map: (H, W) float32 at the image's own size, higher = more anomalous; None with an error.
@@ -47,14 +55,22 @@ class Verdict:
 
     image_path: str
     pred_score: float
-    is_defect: bool | None
+    verdict: Outcome | None
     threshold: float
     latency_ms: float
     image: NDArray[np.uint8] | None = None
     anomaly_map: NDArray[np.float32] | None = None
     map_level: float | None = None
     regions: tuple[Region, ...] = ()
+    is_inspectable: bool | None = None
+    reason: str | None = None
+    scene: Scene | None = None
     error: str | None = None
+
+    @property
+    def is_defect(self) -> bool | None:
+        """See above."""
+        return {"defective": True, "good": False}.get(self.verdict or "")
 
 
 class _Image(NamedTuple):
@@ -69,6 +85,7 @@ class _Answer(NamedTuple):
     image: _Image
     score: float
     anomaly_map: NDArray[np.float32] | None
+    scene: Scene | None
     latency_ms: float
 
 
@@ -194,16 +211,20 @@ class Inspector:
         share = _since(start) / max(1, len(read))
         told = []
         for image in batch:
-            score, anomaly_map = (math.nan, None) if image.resized is None else next(answers)
-            told.append(_Answer(image, float(score), anomaly_map, image.latency_ms + share))
+            if image.resized is None:
+                told.append(_Answer(image, math.nan, None, None, image.latency_ms))
+                continue
+            score, anomaly_map, roi_map, novelty = next(answers)
+            scene = measure(roi_map, float(novelty))
+            told.append(_Answer(image, float(score), anomaly_map, scene, image.latency_ms + share))
         return told
 
     def _verdict(self, answer: _Answer) -> Verdict:
         start = time.perf_counter()
-        image, score, anomaly_map, latency_ms = answer
+        image, score, anomaly_map, scene, latency_ms = answer
         if image.error is not None:
             raise image.error
-        assert image.pixels is not None and anomaly_map is not None
+        assert image.pixels is not None and anomaly_map is not None and scene is not None
         # A comparison with NaN is false: without this check it would pass for a good part.
         if not math.isfinite(score):
             raise UserError(
@@ -214,17 +235,22 @@ class Inspector:
         height, width = image.pixels.shape[:2]
         level = self.bundle.map_level(score, anomaly_map)
         found = [] if level is None else find_regions(anomaly_map, level)
+        limits = self.bundle.scene
+        reason = None if limits is None else fault_of(scene, limits)
         factors = width / anomaly_map.shape[1], height / anomaly_map.shape[0]
         return Verdict(
             image_path=image.path,
             pred_score=score,
-            is_defect=score >= self.threshold,
+            verdict=outcome(score, self.threshold, reason),
             threshold=self.threshold,
             image=image.pixels,
             anomaly_map=resize_image(anomaly_map, (height, width)),
             map_level=level,
             regions=tuple(region.scaled(*factors) for region in found),
             latency_ms=latency_ms + _since(start),
+            is_inspectable=None if limits is None else reason is None,
+            reason=reason,
+            scene=scene,
         )
 
     def _row(self, answer: _Answer) -> Verdict:

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from roinspect import __version__
-from roinspect.bundle import Bundle, photograph_digest, refuse_existing, save_bundle
+from roinspect.bundle import SEGMENTER, Bundle, photograph_digest, refuse_existing, save_bundle
 from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache, refuse_empty_defects
 from roinspect.data.likeness import warning_of
@@ -31,6 +31,7 @@ from roinspect.pixels import parse_size
 from roinspect.predicted_roi import with_drawn_roi, with_roi
 from roinspect.processes import Processes, joined
 from roinspect.runs import fingerprint, prepare_run, refuse_differences
+from roinspect.surveying import survey
 
 log = logging.getLogger(__name__)
 
@@ -316,6 +317,11 @@ def train(
                 for told in (threshold.warning, warning_of(good_parts)):
                     if told:
                         log.warning(told)
+                graph = model.inspection_graph().eval()
+                scene = None
+                # A segmenter gives no verdicts.
+                if method != SEGMENTER:
+                    scene = survey(graph, cache, [record.group for record in ready.fitted], kept)
                 bundle = Bundle(
                     method=method,
                     method_settings=settings["method"],
@@ -327,9 +333,9 @@ def train(
                     fingerprints={**fingerprints, **loaded},
                     roinspect_version=__version__,
                     map_share=model.map_share,
+                    scene=scene,
                 )
                 trained_on = [photograph_digest(record.image_path) for record in ready.fitted]
-                weights = model.inspection_graph().state_dict()
-                save_bundle(out, bundle, weights, trained_on=trained_on, overwrite=overwrite)
+                save_bundle(out, bundle, graph.state_dict(), trained_on=trained_on, overwrite=overwrite)
                 (run / "last.ckpt").unlink(missing_ok=True)
     return bundle

@@ -26,6 +26,7 @@ from roinspect.deploy.progress import Progress
 from roinspect.deploy.sources import list_images
 from roinspect.deploy.tables import write_table
 from roinspect.pixels import image_size, write_image
+from roinspect.prediction import Prediction
 
 SIZE = (8, 12)
 NONE = Pictures()
@@ -34,7 +35,9 @@ TERMS = {"model": {"size_hw": SIZE}, "threshold": 0.5}
 
 def brightness(images: Any) -> Any:
     maps = images.mean(axis=3, dtype=np.float32) / np.float32(255)
-    return maps.max(axis=(1, 2)), maps
+    return Prediction(
+        maps.max(axis=(1, 2)), maps, np.ones((len(maps), 1, 1), np.float32), np.zeros(len(maps), np.float32)
+    )
 
 
 def inspector() -> Inspector:

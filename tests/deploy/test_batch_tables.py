@@ -52,7 +52,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text().splitlines()]
     with path.open(newline="", encoding="utf-8") as file:
-        texts = ("image_path", "overlay", "map", "error")
+        texts = ("image_path", "verdict", "reason", "overlay", "map", "error")
         return [
             {name: value if name in texts else json.loads(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
@@ -136,7 +136,7 @@ def test_predict_writes_the_lines_that_it_would_print(
     assert run("predict", model, parts, *folders, "--out", out) == 0
     told = capsys.readouterr()
     assert read(out) == printed and len(printed) == 9
-    assert "Of 9 images" in told.out and "1 could not be inspected" in told.out
+    assert "9 images" in told.out and "1 could not be read" in told.out
     assert "9 of 9 images, " in told.err and "images/s" in told.err
     assert image_size(printed[-1]["overlay"]) == image_size(printed[-1]["map"]) == (64, 64)
     assert run("predict", model, parts, *folders, "--out", out) == 2

@@ -85,13 +85,22 @@ def test_the_cpp_program_gives_the_verdict(engine: str, to: Format, bundle: Path
     pixels.tofile(tmp_path / "part.rgb")
     expected = inspector.inspect(pixels)
     assert expected.anomaly_map is not None
-    for factor in (0.99, 1.01):
-        threshold = repr(expected.pred_score * factor)
-        words = ["./inspect", str(graph_file(bundle, to)), "part.rgb", str(height), str(width), threshold]
-        score, corner, is_defect = run(words, tmp_path).split()
+    assert expected.scene is not None
+    area, novelty = expected.scene.roi_area, expected.scene.novelty
+    seen = (area - 0.01, area + 0.01, novelty + 0.01)
+    for factor, limits, verdict in (
+        (0.99, seen, "defective"),
+        (1.01, seen, "good"),
+        (1.01, (area + 0.01, 1.0, novelty + 0.01), "not inspectable"),
+        (1.01, (-0.01, area - 0.01, novelty + 0.01), "not inspectable"),
+        (1.01, (area - 0.01, area + 0.01, novelty - 0.01), "not inspectable"),
+    ):
+        numbers = map(repr, (height, width, expected.pred_score * factor, *limits))
+        words = ["./inspect", str(graph_file(bundle, to)), "part.rgb", *numbers]
+        score, corner, told = run(words, tmp_path).split(maxsplit=2)
         assert float(score) == pytest.approx(expected.pred_score, rel=1e-4)
         assert float(corner) == pytest.approx(float(expected.anomaly_map[0, 0]), rel=1e-3)
-        assert is_defect == str(int(factor < 1))
+        assert told.strip() == verdict
 
 
 def test_the_python_programs_run(
@@ -108,8 +117,8 @@ def test_the_python_programs_run(
     for program in PYTHON:
         exec(compile(program, "docs/deploy.md", "exec"), {})
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("True ") and len(told) == 5
-    assert [line.endswith("True") for line in told[2:]] == [False, True, True] and "none.png" in told[2]
+    assert told[0].startswith("defective ") and len(told) == 5
+    assert [line.endswith("defective") for line in told[2:]] == [False, True, True] and "none.png" in told[2]
 
 
 def run(words: Sequence[str], folder: Path) -> str:

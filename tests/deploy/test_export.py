@@ -93,6 +93,8 @@ def test_the_onnx_file_takes_decoded_pixels_in_any_number(bundle: Path) -> None:
         "image": ["batch", height, width, 3],
         "pred_score": ["batch"],
         "anomaly_map": ["batch", 1, height, width],
+        "roi_map": ["batch", 1, height // 4, width // 4],
+        "novelty": ["batch"],
     }
 
 
@@ -105,10 +107,14 @@ def test_another_graph_is_refused_with_a_table_and_nothing_stays(
     with pytest.raises(UserError, match="does not answer as the trained one"):
         export(bundle, "torchscript", tell=told.append)
     assert content(bundle) == before and sorted(path.name for path in bundle.iterdir()) == sorted(before)
-    head, score, anomaly_map, verdicts = told[0].splitlines()
+    head, score, anomaly_map, scene, verdicts = told[0].splitlines()
     assert "8 images" in head and "allowed" in head
     assert score.startswith("score") and float(score.split()[-2]) > float(score.split()[-1])
-    assert anomaly_map.startswith("map") and verdicts.startswith("verdicts changed")
+    assert (
+        anomaly_map.startswith("map")
+        and scene.startswith("scene")
+        and verdicts.startswith("verdicts changed")
+    )
 
 
 def test_a_refused_export_leaves_the_one_before(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

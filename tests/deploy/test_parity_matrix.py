@@ -127,7 +127,7 @@ def trained(
     expected = {}
     for path in files:
         image = read_image(path)
-        (score,), (anomaly_map,) = predict(graph, resize_image(image, manifest.size_hw)[None])
+        (score,), (anomaly_map,), *_ = predict(graph, resize_image(image, manifest.size_hw)[None])
         expected[path] = float(score), resize_image(anomaly_map, image.shape[:2])
     # In the widest gap between two scores: verdicts of both kinds, and none by rounding.
     scores = sorted(score for score, _ in expected.values())

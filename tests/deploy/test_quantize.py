@@ -106,7 +106,7 @@ def test_bfloat16_is_kept_where_verdicts_agree_and_the_processor_has_it(bundle: 
     rounded, exact = (
         Inspector.load(bundle, engine).inspect(part.image_path).pred_score for engine in ("openvino", "torch")
     )
-    assert rounded == pytest.approx(exact, rel=0.1) and rounded != pytest.approx(exact, rel=1e-4)
+    assert rounded == pytest.approx(exact, rel=0.25) and rounded != pytest.approx(exact, rel=1e-4)
     replace_threshold(bundle, Threshold((rounded + exact) / 2, "between the two"))
     with pytest.raises(UserError, match="bfloat16 changes verdicts, and is not kept"):
         export(bundle, "openvino", bf16=zipper, tell=silent)

@@ -26,6 +26,7 @@ from roinspect.deploy.roi_prediction import JOURNAL, SHEET, TABLE, predict_rois
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, read_mask, write_image
 from roinspect.predicted_roi import absolute_roi, with_drawn_roi, with_roi
+from roinspect.prediction import Prediction
 from roinspect.segmenting import RegionFinder, cleaned, confidence
 
 SIDE = 48
@@ -49,13 +50,13 @@ class ByBrightness:
         self.sure = 1.0
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, images: NDArray[np.uint8]) -> Prediction:
         self.asked += len(images)
         self.meanwhile()
         bright = images.mean(3) > 100
-        return np.zeros(len(images), np.float32), np.where(bright, self.sure, 1 - self.sure).astype(
-            np.float32
-        )
+        maps = np.where(bright, self.sure, 1 - self.sure).astype(np.float32)
+        nothing = np.zeros(len(images), np.float32)
+        return Prediction(nothing, maps, maps, nothing)
 
 
 @pytest.fixture

@@ -36,14 +36,17 @@ from roinspect.deploy.spool import Spool
 from roinspect.errors import UserError
 from roinspect.inspector import Inspector
 from roinspect.pixels import read_image
+from roinspect.prediction import Prediction
 
 SIZE = (8, 12)
 
 
-def brightness(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def brightness(images: np.ndarray) -> Prediction:
     """A model whose score is the brightness."""
     maps = images.astype(np.float32).mean(axis=3) / 255
-    return maps.mean(axis=(1, 2)), maps
+    return Prediction(
+        maps.mean(axis=(1, 2)), maps, np.ones((len(maps), 1, 1), np.float32), np.zeros(len(maps), np.float32)
+    )
 
 
 def png(value: int, size_hw: tuple[int, int] = SIZE) -> bytes:
@@ -220,7 +223,7 @@ class Held:
         self.batches: list[int] = []
         self.go.set()
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, images: np.ndarray) -> Prediction:
         self.entered.release()
         assert self.go.wait(20)
         self.batches.append(len(images))
@@ -272,7 +275,7 @@ def tensor(count: int, data: Any, **more: Any) -> dict[str, Any]:
 
 
 def test_many_images_are_left_at_their_deadline(make_client: Callable[..., TestClient]) -> None:
-    def slow(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def slow(images: np.ndarray) -> Prediction:
         time.sleep(0.05)
         return brightness(images)
 
@@ -352,7 +355,7 @@ def test_a_look_that_fails_is_not_the_last(
 def test_a_model_that_fails_is_a_500_and_the_next_is_answered(make_client: Callable[..., TestClient]) -> None:
     calls = []
 
-    def sometimes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sometimes(images: np.ndarray) -> Prediction:
         calls.append(1)
         if len(calls) == 2:
             raise RuntimeError("secret")
@@ -383,7 +386,7 @@ def test_logs_are_json_with_the_part(client: TestClient, caplog: pytest.LogCaptu
         client.post("/inspect", content=png(204), headers={"X-Part-Id": 'a"b'})
     (record,) = (record for record in caplog.records if record.getMessage() == "inspected")
     line = json.loads(JsonFormatter().format(record))
-    assert (line["part_id"], line["outcome"], line["level"]) == ('a"b', "defect", "info")
+    assert (line["part_id"], line["outcome"], line["level"]) == ('a"b', "defective", "info")
 
 
 def test_results_reach_their_receiver(make_client: Callable[..., TestClient], tmp_path: Path) -> None:

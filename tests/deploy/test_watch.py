@@ -24,6 +24,7 @@ from roinspect.cli import main
 from roinspect.deploy.pictures import Pictures
 from roinspect.deploy.watch import Watch, WatchSettings
 from roinspect.pixels import write_image
+from roinspect.prediction import Prediction
 
 SIZE = (8, 12)
 FAST = WatchSettings(interval=0.02, patience=0.3)
@@ -31,7 +32,9 @@ FAST = WatchSettings(interval=0.02, patience=0.3)
 
 def brightness(images: Any) -> Any:
     maps = images.mean(axis=3, dtype=np.float32) / np.float32(255)
-    return maps.max(axis=(1, 2)), maps
+    return Prediction(
+        maps.max(axis=(1, 2)), maps, np.ones((len(maps), 1, 1), np.float32), np.zeros(len(maps), np.float32)
+    )
 
 
 def encoded(value: int, scratch: Path) -> bytes:

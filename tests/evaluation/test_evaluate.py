@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from sklearn.metrics import roc_auc_score
 
 from roinspect import Inspector, UserError
-from roinspect.bundle import Threshold, read_bundle, read_weights, save_bundle
+from roinspect.bundle import Threshold, read_bundle, read_weights, replace_threshold, save_bundle
 from roinspect.cli import main
 from roinspect.evaluation.evaluate import (
     METRICS,
@@ -26,7 +26,7 @@ from roinspect.evaluation.evaluate import (
     evaluate,
     evaluate_models,
 )
-from roinspect.pixels import read_image
+from roinspect.pixels import read_image, write_image
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -56,9 +56,25 @@ def test_rows_and_measures_agree(out: Path) -> None:
     labels = np.array([int(row["label"]) for row in found])
     assert told["image_auroc"] == pytest.approx(roc_auc_score(labels, scores))
     alarms = scores >= told["threshold"]
-    assert [int(row["is_defect"]) for row in found] == alarms.astype(int).tolist()
+    assert [row["verdict"] == "defective" for row in found] == alarms.tolist()
     assert told["caught"] == int(alarms[labels == 1].sum())
     assert told["false_rejects"] == int(alarms[labels == 0].sum())
+
+
+def test_a_picture_that_shows_something_else_is_told_wherever_parts_are_counted(
+    model: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange = sorted((data / "test/good").iterdir())[0]
+    write_image(strange, np.zeros((64, 64, 3), np.uint8))
+    replaced = shutil.copytree(model, tmp_path / "model")
+    replace_threshold(replaced, Threshold(1e9, "nothing is rejected"))
+    evaluate(replaced, data, tmp_path / "out")
+    (row,) = (row for row in rows(tmp_path / "out") if row["verdict"] == "not inspectable")
+    assert row["key"].endswith(strange.name) and row["reason"]
+    told = measures(tmp_path / "out")["not_inspectable"]
+    assert (told["good"], told["defective"]) == (1, 0) and row["reason"] in told["such_as"]
+    words = "1 good and 0 defective parts that the score alone would pass are not inspectable"
+    assert words in caplog.text and words in (tmp_path / "out/report.html").read_text()
 
 
 def test_a_defect_outside_the_region_makes_a_good_part(out: Path) -> None:
@@ -111,7 +127,7 @@ def test_a_bad_photograph_costs_one_row(data: Path, model: Path, tmp_path: Path)
     evaluate(model, data, tmp_path / "out")
     bad = [row for row in rows(tmp_path / "out") if row["error"]]
     assert [row["key"] for row in bad] == ["test/good/000.png"]
-    assert bad[0]["pred_score"] == bad[0]["is_defect"] == bad[0]["label"] == ""
+    assert bad[0]["pred_score"] == bad[0]["verdict"] == bad[0]["label"] == ""
     assert measures(tmp_path / "out")["unreadable"] == 1
     assert measures(tmp_path / "out")["good_parts"] == 1
 
@@ -181,7 +197,8 @@ def test_two_models_measure_together_what_they_measure_alone(
     assert against.items() <= measures(alone[1]).items()
     for row, first, second in zip(rows(together), *map(rows, alone), strict=True):
         assert row.pop("against_pred_score") == second["pred_score"]
-        assert row.pop("against_is_defect") == second["is_defect"]
+        assert row.pop("against_verdict") == second["verdict"]
+        assert row.pop("against_reason") == second["reason"]
         assert row == first
 
 
@@ -211,7 +228,7 @@ def test_a_bad_photograph_costs_one_row_of_both(data: Path, model: Path, other: 
     (data / "test/good/000.png").write_bytes(b"")
     evaluate_models([model, other], data, tmp_path / "out")
     (bad,) = (row for row in rows(tmp_path / "out") if row["error"])
-    assert not any(bad[name] for name in ("pred_score", "against_pred_score", "against_is_defect"))
+    assert not any(bad[name] for name in ("pred_score", "against_pred_score", "against_verdict"))
     assert measures(tmp_path / "out")["against"]["good_parts"] == 1
 
 

@@ -17,18 +17,19 @@ from roinspect.evaluation.parts import Part
 AT = 0.5
 PARTS = st.lists(
     st.builds(
-        lambda place, scores: Part(
-            Record(Path("x.png"), "test", None, ""), int(place in ("inside", "both")), place, scores
+        lambda place, scores, reasons: Part(
+            Record(Path("x.png"), "test", None, ""), int(place in ("inside", "both")), place, scores, reasons
         ),
         st.sampled_from(["none", "inside", "outside", "both"]),
         st.tuples(st.floats(0, 1), st.floats(0, 1)),
+        st.tuples(*[st.sampled_from(["", "", "no region of interest was found"])] * 2),
     ),
     max_size=40,
 )
 
 
 def kind(part: Part) -> str:
-    return verdict(part, part.pred_scores[0], AT)
+    return verdict(part, part.pred_scores[0], AT, part.reasons[0])
 
 
 def ranked(parts: list[Part], name: str) -> list[Part]:
@@ -39,7 +40,7 @@ def ranked(parts: list[Part], name: str) -> list[Part]:
 
 @given(PARTS)
 def test_every_kind_is_shown_in_order_and_its_worst_first(parts: list[Part]) -> None:
-    alone = [Part(p.record, p.label, p.place, p.pred_scores[:1]) for p in parts]
+    alone = [Part(p.record, p.label, p.place, p.pred_scores[:1], p.reasons[:1]) for p in parts]
     chosen = choose(alone, [AT])
     assert min(len(parts), EXAMPLES) <= len(chosen) <= EXAMPLES + MISTAKES * WORST
     assert {kind(part) for part in chosen} == {kind(part) for part in alone}
@@ -67,10 +68,13 @@ def test_disagreement_comes_first(parts: list[Part]) -> None:
 
 
 def test_what_became_of_a_part() -> None:
-    def told(place: str, label: int, score: float) -> str:
-        return verdict(Part(Record(Path("x.png"), "test", None, ""), label, place, (score,)), score, AT)
+    def told(place: str, label: int, score: float, reason: str = "") -> str:
+        part = Part(Record(Path("x.png"), "test", None, ""), label, place, (score,), (reason,))
+        return verdict(part, score, AT, reason)
 
     assert (told("inside", 1, 0.5), told("inside", 1, 0.4)) == ("rightly rejected", "escape")
     assert (told("none", 0, 0.5), told("none", 0, 0.4)) == ("false reject", "rightly passed")
     assert told("outside", 0, 0.5) == "alarm on outside damage"
     assert told("both", 0, 0.4) == "outside damage rightly passed"
+    assert {told("inside", 1, 0.4, "no region"), told("none", 0, 0.4, "no region")} == {"not inspectable"}
+    assert told("inside", 1, 0.5, "no region") == "rightly rejected"

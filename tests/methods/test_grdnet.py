@@ -257,7 +257,8 @@ def test_the_latent_is_the_papers(preset: str) -> None:
     graph = on_paper(preset)
     _, latent = graph.autoencoder(image)
     assert latent.shape == (1, 32, 8, 8)
-    score, anomaly_map = graph(image)
+    score, anomaly_map, roi_map, novelty = graph(image)
+    assert roi_map.shape == (1, 1, 64, 64) and novelty.shape == (1,)
     assert score.shape == (1,) and anomaly_map.shape == (1, 1, 256, 256)
 
 
@@ -282,11 +283,12 @@ def test_the_score_is_the_maximum_of_the_smoothed_map(size_hw: tuple[int, int], 
     graph = GrdNet.build_graph(small(smoothing=21), size_hw).eval()
     image = torch.rand(count, 3, *size_hw)
     with torch.no_grad():
-        score, anomaly_map = graph(image)
+        score, anomaly_map, roi_map, _ = graph(image)
         repaired = graph.reconstruct(image)
         raw = graph.segmenter(torch.cat((image, repaired), 1)).sigmoid()
     assert repaired.shape == image.shape and anomaly_map.shape == (count, 1, *size_hw)
     assert torch.equal(score, anomaly_map.amax((1, 2, 3)))
+    assert roi_map.shape == (count, 1, size_hw[0] // 4, size_hw[1] // 4)
     assert anomaly_map.min() >= 0 and anomaly_map.max() <= 1
     k = graph.kernel
     padded, inside = F.pad(raw, (k // 2,) * 4), F.pad(torch.ones_like(raw), (k // 2,) * 4)

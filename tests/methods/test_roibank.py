@@ -23,6 +23,7 @@ from roinspect.errors import UserError  # noqa: E402
 from roinspect.methods.roibank import RoiBank, RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
+from roinspect.prediction import OUTPUTS  # noqa: E402
 
 TINY = RoiBankSettings(
     backbone="test_convnext", weights="none", strides=(8, 16), neighbourhood=3, dimensions=16,
@@ -83,13 +84,13 @@ def test_an_image_is_scored_by_the_top_of_its_map_and_by_no_other_image(
     size_hw: tuple[int, int], changes: dict[str, Any]
 ) -> None:
     graph, images = built(**changes), photos(5, *size_hw, seed=1)
-    score, anomaly_map = graph(images)
+    score, anomaly_map = graph(images)[:2]
     assert score.shape == (5,) and anomaly_map.shape == (5, 1, *size_hw)
     assert anomaly_map.isfinite().all() and anomaly_map.min() >= 0
     assert torch.equal(score, anomaly_map.amax((1, 2, 3)))
     alone = [graph(image[None]) for image in images]
-    torch.testing.assert_close(torch.cat([one for one, _ in alone]), score, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(torch.cat([one for _, one in alone]), anomaly_map, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat([one for one, *_ in alone]), score, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.cat([one for _, one, *_ in alone]), anomaly_map, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"reweight": 4}], ids=str)
@@ -129,10 +130,10 @@ def test_what_lies_outside_the_predicted_roi_counts_for_nothing() -> None:
 def test_a_crop_answers_as_if_nothing_else_had_been_photographed(box: list[int], reweight: int) -> None:
     graph, images = built(strides=(4, 8), reweight=reweight), photos(3, seed=1)
     (top, left, bottom, right), part = box, images[:, :, box[0] : box[2], box[1] : box[3]]
-    expected, expected_map = graph(part)
+    expected, expected_map = graph(part)[:2]
     expected_roi = graph.predict_roi(part)
     graph.crop_to(box)
-    score, anomaly_map = graph(images)
+    score, anomaly_map = graph(images)[:2]
     torch.testing.assert_close(score, expected)
     for found, wanted in ((anomaly_map, expected_map), (graph.predict_roi(images), expected_roi)):
         assert found is not None and found.shape == (3, 1, 64, 64)
@@ -188,7 +189,7 @@ def test_a_weighted_score_is_the_top_times_the_certainty_of_its_patch() -> None:
     scaled = patches * graph.scale
     strange = (graph.bank(scaled) * graph.roi_head(patches).sigmoid()).flatten(1).argmax(1)
     expected = graph.bank.certainty(scaled.flatten(2)[torch.arange(6), :, strange])
-    score, anomaly_map = graph(images)
+    score, anomaly_map = graph(images)[:2]
     torch.testing.assert_close(score / anomaly_map.amax((1, 2, 3)), expected)
     assert expected.unique().numel() > 1
     unweighted = built(smoothing=0.0)
@@ -210,7 +211,7 @@ def graph() -> RoiBankGraph:
 @settings(deadline=None, max_examples=10)
 @given(h=st.integers(32, 100), w=st.integers(32, 100), seed=st.integers(0, 2**32))
 def test_any_size_has_a_map_of_that_size(graph: RoiBankGraph, h: int, w: int, seed: int) -> None:
-    score, anomaly_map = graph(photos(1, h, w, seed=seed))
+    score, anomaly_map = graph(photos(1, h, w, seed=seed))[:2]
     assert anomaly_map.shape == (1, 1, h, w) and score.isfinite().all() and anomaly_map.min() >= 0
 
 
@@ -225,7 +226,7 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph, (photos(2, 60, 96),), dynamo=True, verbose=False, input_names=["image"],
-            output_names=["pred_score", "anomaly_map"],
+            output_names=list(OUTPUTS),
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
         )  # fmt: skip
     assert program is not None
@@ -233,7 +234,7 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 2, 5):
         images = photos(count, 60, 96, seed=count)
-        found = session.run(["pred_score", "anomaly_map"], {"image": images.numpy()})
+        found = session.run(OUTPUTS, {"image": images.numpy()})
         for one, expected in zip(found, graph(images), strict=True):
             np.testing.assert_allclose(one, expected.numpy(), atol=1e-4, rtol=1e-4)
 

@@ -28,6 +28,7 @@ from roinspect.methods.method import load_graph  # noqa: E402
 from roinspect.methods.segmenter import Segmenter, decidedness, mutual_iou  # noqa: E402
 from roinspect.methods.segmenter_settings import SegmenterSettings  # noqa: E402
 from roinspect.pixels import write_image  # noqa: E402
+from roinspect.prediction import OUTPUTS  # noqa: E402
 from roinspect.segmenting import confidence  # noqa: E402
 from roinspect.training import TrainingSettings, train  # noqa: E402
 
@@ -117,7 +118,7 @@ def fresh(**changes: Any) -> Segmenter:
 @pytest.mark.parametrize("coordinates", [True, False])
 def test_an_image_is_answered_by_itself_alone(size_hw: tuple[int, int], coordinates: bool) -> None:
     graph, images = fresh(coordinates=coordinates).graph.eval().requires_grad_(False), photos(3, *size_hw)
-    doubt, probability = graph(images)
+    doubt, probability = graph(images)[:2]
     assert doubt.shape == (3,) and probability.shape == (3, 1, *size_hw)
     assert probability.min() >= 0 and probability.max() <= 1 and doubt.min() >= 0 and doubt.max() <= 1
     assert torch.equal(doubt, 1 - decidedness(probability))
@@ -160,7 +161,7 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph, (photos(2, 60, 96),), dynamo=True, verbose=False, input_names=["image"],
-            output_names=["pred_score", "anomaly_map"],
+            output_names=list(OUTPUTS),
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
         )  # fmt: skip
     assert program is not None
@@ -168,7 +169,7 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 3):
         images = photos(count, 60, 96, seed=count)
-        found = session.run(["pred_score", "anomaly_map"], {"image": images.numpy()})
+        found = session.run(OUTPUTS, {"image": images.numpy()})
         for one, expected in zip(found, graph(images), strict=True):
             np.testing.assert_allclose(one, expected.numpy(), atol=1e-4, rtol=1e-4)
 

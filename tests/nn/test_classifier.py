@@ -215,7 +215,7 @@ def test_the_roi_head_learns_a_region_from_its_place_alone() -> None:
     alike = torch.ones(1, CHANNELS, *GRID)
     for _ in range(60):
         roi_logits = net.head(alike).roi_logits
-        assert roi_logits is not None and roi_logits.shape == (1, 1, *GRID)
+        assert roi_logits.shape == (1, 1, *GRID)
         loss = F.binary_cross_entropy_with_logits(roi_logits, left())
         optimizer.zero_grad()
         loss.backward()
@@ -227,7 +227,16 @@ def test_the_roi_head_learns_a_region_from_its_place_alone() -> None:
 def test_the_verdict_teaches_every_part(head: dict[str, Any]) -> None:
     net = classifier(**head).train()
     label = torch.tensor([0, 1, 1])
-    F.cross_entropy(net.head(features()).logits, label).backward()
+    evidence = net.head(features())
+    F.cross_entropy(evidence.logits, label).backward(retain_graph=True)
+    # Without a gate the ROI head takes no part in the verdict, and learns beside it.
+    deaf = {name for name, weight in net.named_parameters() if weight.grad is None}
+    assert deaf == {name for name in dict(net.named_parameters()) if "roi_head" in name and not net.is_gated}
+    before = {name: weight.grad.clone() for name, weight in net.named_parameters() if weight.grad is not None}
+    evidence.roi_logits.square().sum().backward()
+    if not net.is_gated:
+        for name, grad in before.items():
+            assert torch.equal(dict(net.named_parameters())[name].grad, grad), name
     silent = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert not silent
     assert all(weight.grad.isfinite().all() for weight in net.parameters() if weight.grad is not None)
@@ -243,6 +252,7 @@ def test_around_customnet_it_is_customnet(training: bool) -> None:
     wrapped = Classifier(
         net.features, WIDTHS[-1], norm=net.norm, linear=net.classifier, coordinates=False
     ).train(training)
-    assert sum(weight.numel() for weight in wrapped.parameters()) == 294_994
+    known = sum(weight.numel() for weight in wrapped.parameters())
+    assert known - sum(weight.numel() for weight in wrapped.roi_head.parameters()) == 294_994
     image = torch.rand(2, 3, 32, 48)
     torch.testing.assert_close(wrapped(image).logits, net(image))

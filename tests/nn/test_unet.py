@@ -28,6 +28,8 @@ def test_every_weight_learns() -> None:
     torch.manual_seed(0)
     net = UNet(6, 4, depth=4, stem=2, coordinates=True)
     (net(torch.rand(2, 6, 64, 64)) - 1).square().sum().backward()
+    assert all(weight.grad is None for weight in net.roi_head.parameters())
+    net.with_heads(torch.rand(2, 6, 64, 64))[1].roi.square().sum().backward()
     for name, weight in net.named_parameters():
         assert weight.grad is not None and weight.grad.isfinite().all() and weight.grad.any(), name
 

@@ -24,13 +24,13 @@ from roinspect.deploy.studio.results import Result
 from roinspect.deploy.studio.shell import Page, note
 from roinspect.errors import UserError
 
-TABLE = """key,category,label,place,pred_score,is_defect,error
-test/dent/d.png,dent,1,inside,0.9,1,
-test/good/c.png,good,0,none,0.2,0,
-test/good/e.png,good,0,none,0.7,1,
-test/dent/f.png,dent,1,inside,0.1,0,
-test/hole/g.png,hole,0,outside,0.6,1,
-test/good/h.png,good,,,,,h.png: cut off; copy it again
+TABLE = """key,category,label,place,pred_score,verdict,reason,error
+test/dent/d.png,dent,1,inside,0.9,defective,,
+test/good/c.png,good,0,none,0.2,good,,
+test/good/e.png,good,0,none,0.7,defective,,
+test/dent/f.png,dent,1,inside,0.1,good,,
+test/hole/g.png,hole,0,outside,0.6,defective,,
+test/good/h.png,good,,,,,,h.png: cut off; copy it again
 """
 
 
@@ -45,9 +45,9 @@ def model(project: Project) -> Path:
 def test_rejects_and_escapes_follow_the_threshold(model: Path) -> None:
     found = results.read_results(model)
     assert [one.key[-5] for one in found] == ["d", "e", "g", "c", "f", "h"]
-    assert results.tally(found, 0.5) == (3, 2, 2, 1, 1)
-    assert results.tally(found, 0.05) == (3, 3, 2, 0, 1)
-    assert results.tally(found, 1.0) == (3, 0, 2, 2, 1)
+    assert results.tally(found, 0.5) == (3, 2, 2, 1, 1, 0)
+    assert results.tally(found, 0.05) == (3, 3, 2, 0, 1, 0)
+    assert results.tally(found, 1.0) == (3, 0, 2, 2, 1, 0)
     assert {one.key[-5] for one in results.chosen(found, 0.5, "wrong")} == {"e", "f", "g"}
     assert len(results.chosen(found, 0.5, "rejected")) == 3 and len(results.chosen(found, 0.5, "passed")) == 2
 

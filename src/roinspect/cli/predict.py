@@ -63,10 +63,16 @@ def run(arguments: list[str]) -> int:
             where=", ".join(map(str, given.images[:3])),
             remedy="check the paths",
         )
+    if tally.unseen + tally.errors == tally.images:
+        raise UserError(
+            f"none of {tally.images} images could be inspected",
+            where=", ".join(map(str, given.images[:3])),
+            remedy="the rows say why; check the camera, or whether the model is of this product",
+        )
     if given.out:
         print(
-            f"Of {tally.images:,} images {tally.defective:,} are rejected; {tally.errors:,} could not be "
-            f"inspected. The table is {given.out}."
+            f"Of {tally.images:,} images {tally.defective:,} are rejected, {tally.unseen:,} are not "
+            f"inspectable, {tally.errors:,} could not be read. The table is {given.out}."
         )
     return 0
 

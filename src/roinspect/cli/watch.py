@@ -47,8 +47,10 @@ def run(arguments: list[str]) -> int:
             count += 1
             if "error" in row:
                 _tell(row["error"])
-            elif row["is_defect"]:
+            elif row["verdict"] == "defective":
                 _tell(f"{row['image_path']}: rejected, score {row['pred_score']:.4g}")
+            elif row["verdict"] == "not inspectable":
+                _tell(f"{row['image_path']}: not inspectable, {row['reason']}")
     _tell(f"{count:,} images were inspected.")
     return 0
 

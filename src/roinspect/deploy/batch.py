@@ -38,11 +38,13 @@ class Tally:
     Attributes:
         images: rows.
         defective: rejected images.
-        errors: images that could not be inspected.
+        unseen: images that are not inspectable.
+        errors: images that could not be read.
     """
 
     images: int = 0
     defective: int = 0
+    unseen: int = 0
     errors: int = 0
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
@@ -50,6 +52,7 @@ class Tally:
         for row in rows:
             self.images += 1
             self.defective += bool(row.get("is_defect"))
+            self.unseen += row.get("verdict") == "not inspectable"
             self.errors += "error" in row
             yield row
 

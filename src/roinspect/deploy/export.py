@@ -71,7 +71,7 @@ def export(
         file: Path, samples: Iterable[NDArray[np.uint8]], precision: Precision = "float32"
     ) -> Parity:
         candidate = open_file(file, to, precision=precision)
-        return compare(partial(predict, graph), candidate, samples, threshold)
+        return compare(partial(predict, graph), candidate, samples, threshold, manifest.scene)
 
     with replacing(bundle, to) as folder, tempfile.TemporaryDirectory() as scratch:
         file, source = folder / FILES[to][0], Path(scratch) / "float32.onnx"

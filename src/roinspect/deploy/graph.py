@@ -1,7 +1,8 @@
 """An inspection graph as a file that decoded images go into: nothing is left to do wrong around it.
 
-Input `image`: (N, H, W, 3) uint8 RGB, any N, at the bundle's size. Outputs `pred_score` (N,) and
-`anomaly_map` (N, 1, H, W), float32, higher = more anomalous.
+Input `image`: (N, H, W, 3) uint8 RGB, any N, at the bundle's size. Outputs, all float32: `pred_score` (N,)
+and `anomaly_map` (N, 1, H, W), higher = more anomalous; `roi_map` (N, 1, h, w), the probability of the region
+of interest, and `novelty` (N,), which tell whether the picture can be inspected at all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from roinspect.errors import UserError
 from roinspect.methods.method import InspectionGraph
 from roinspect.nn.memory import NearestNeighbours
+from roinspect.prediction import OUTPUTS
 
 OPSET = 18
 """Known to every ONNX Runtime and OpenVINO that the project supports, and native to the exporter."""
@@ -37,10 +39,10 @@ class FromPixels(nn.Module):
         super().__init__()
         self.inspection = inspection
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, 3) uint8 RGB to `pred_score` (N,) and `anomaly_map` (N, 1, H, W)."""
-        pred_score, anomaly_map = self.inspection(image.permute(0, 3, 1, 2).float() / 255)
-        return pred_score, anomaly_map
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(N, H, W, 3) uint8 RGB to the four `OUTPUTS`."""
+        pred_score, anomaly_map, roi_map, novelty = self.inspection(image.permute(0, 3, 1, 2).float() / 255)
+        return pred_score, anomaly_map, roi_map, novelty
 
 
 def write_onnx(
@@ -75,7 +77,7 @@ def write_onnx(
                 opset_version=OPSET,
                 dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
                 input_names=["image"],
-                output_names=["pred_score", "anomaly_map"],
+                output_names=list(OUTPUTS),
                 external_data=False,
                 verbose=False,
             )

@@ -11,15 +11,19 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
     """A verdict as values for JSON.
 
     Returns:
-        `image_path`, `pred_score`, `is_defect`, `threshold` and `regions` as `Region.to_dict`; for an image
-        that cannot be inspected `image_path` and `error`, one line.
+        `image_path`, `verdict`, `pred_score`, `is_defect` (null where the verdict is "not inspectable"),
+        `threshold`, `regions` as `Region.to_dict`, and `reason` where the picture shows something else than
+        good parts did; for an image that cannot be read `image_path` and `error`, one line.
     """
     if verdict.error is not None:
         return {"image_path": verdict.image_path, "error": verdict.error}
+    reason = {} if verdict.reason is None else {"reason": verdict.reason}
     return {
         "image_path": verdict.image_path,
+        "verdict": verdict.verdict,
         "pred_score": verdict.pred_score,
         "is_defect": verdict.is_defect,
         "threshold": verdict.threshold,
         "regions": [region.to_dict() for region in verdict.regions],
+        **reason,
     }

@@ -18,9 +18,11 @@ Row: TypeAlias = Mapping[str, Any]
 
 COLUMNS = (
     "image_path",
+    "verdict",
     "pred_score",
     "is_defect",
     "threshold",
+    "reason",
     "regions",
     "overlay",
     "map",

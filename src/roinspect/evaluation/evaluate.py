@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from roinspect.evaluation.values import MetricValues
 from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.pixels import resize_image, resize_mask
 from roinspect.predicted_roi import with_roi
+from roinspect.scene import fault_of, measure
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +48,15 @@ class Model:
     seconds: list[float] = field(default_factory=list)
     """What the network took for one image, once a batch."""
 
-    def predict(self, samples: Sequence[Sample], parts: Sequence[Part]) -> list[float]:
+    def predict(self, samples: Sequence[Sample], parts: Sequence[Part]) -> list[tuple[float, str]]:
         """Score a batch of any size in pixels and add it to the measures; a part without a label is left out.
 
         Args:
             samples: decoded.
             parts: the same, in the same order, with label and place.
+
+        Returns:
+            Of each its score, and why its picture is not inspectable, "" where it is.
         """
         images = np.stack([resize_image(sample.image, self.bundle.size_hw) for sample in samples])
         start = time.perf_counter()
@@ -70,7 +75,10 @@ class Model:
                 group=[parts[row].record.group for row in rows],
                 has_gt_mask=np.array([parts[row].place != "unknown" for row in rows]),
             )
-        return [float(score) for score in prediction.pred_score]
+        limits = self.bundle.scene
+        scenes = (measure(*shown) for shown in zip(prediction.roi_map, prediction.novelty, strict=True))
+        reasons = ["" if limits is None else fault_of(scene, limits) or "" for scene in scenes]
+        return [(float(score), reason) for score, reason in zip(prediction.pred_score, reasons, strict=True)]
 
     def _masks(self, masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         return np.stack([resize_mask(mask, self.bundle.size_hw) for mask in masks])
@@ -188,8 +196,12 @@ def evaluate_models(
     ]
     if suggested := undeclared_groups([part.record for part in known if part.label == 0]):
         remarks.append(f"{suggested} among the good parts; not declared, they make intervals too narrow")
+    unseen = [_unseen(row, model, known) for row, model in enumerate(models)]
     for remark in remarks:
         log.warning(remark)
+    for model, lost in zip(models, unseen, strict=True):
+        if lost["such_as"]:
+            log.warning(f"{model.name}: {_unseen_words(lost)}")
 
     about = {
         "data": str(data),
@@ -204,7 +216,7 @@ def evaluate_models(
     content = ReportContent(
         title=_title(models, data, split),
         models=[
-            _model_report(row, model, values[row], known, {"bundle": str(model.path), **about})
+            _model_report(row, model, values[row], known, unseen[row], {"bundle": str(model.path), **about})
             for row, model in enumerate(models)
         ],
         labels=np.array([part.label for part in known]),
@@ -223,7 +235,7 @@ def evaluate_models(
         remarks=remarks,
     )
     write_whole(out / PREDICTIONS, table(parts, thresholds))
-    write_whole(out / METRICS, _metrics_json(about, models, values, known_before))
+    write_whole(out / METRICS, _metrics_json(about, models, values, known_before, unseen))
     write_report(out / REPORT, content)
     return values
 
@@ -250,8 +262,13 @@ def _inspected(batch: Sequence[Loaded], models: Sequence[Model]) -> list[Part]:
     if not samples:
         return parts
     read = [part for part in parts if not part.error]
-    scores = zip(*(model.predict(samples, read) for model in models), strict=True)
-    return [part if part.error else replace(part, pred_scores=next(scores)) for part in parts]
+    found = zip(*(model.predict(samples, read) for model in models), strict=True)
+    return [part if part.error else _judged(part, next(found)) for part in parts]
+
+
+def _judged(part: Part, found: Sequence[tuple[float, str]]) -> Part:
+    pred_scores, reasons = zip(*found, strict=True)
+    return replace(part, pred_scores=pred_scores, reasons=reasons)
 
 
 def _title(models: Sequence[Model], data: Path, split: str) -> str:
@@ -262,7 +279,12 @@ def _title(models: Sequence[Model], data: Path, split: str) -> str:
 
 
 def _model_report(
-    row: int, model: Model, values: MetricValues, known: Sequence[Part], about: Mapping[str, object]
+    row: int,
+    model: Model,
+    values: MetricValues,
+    known: Sequence[Part],
+    unseen: Mapping[str, object],
+    about: Mapping[str, object],
 ) -> ModelReport:
     bundle = model.bundle
     return ModelReport(
@@ -270,6 +292,7 @@ def _model_report(
         metrics=values,
         threshold_origin=bundle.threshold.origin,
         threshold_warning=bundle.threshold.warning,
+        unseen=_unseen_words(unseen) if unseen["such_as"] else "",
         pro_curve=model.metrics.pro_curve(),
         scores=np.array([part.pred_scores[row] for part in known]),
         training_curves=bundle.history,
@@ -289,11 +312,30 @@ def _trained_on(model: Model, known: Sequence[Part]) -> int:
     return sum(photograph_digest(part.record.image_path) in digests for part in known) if digests else 0
 
 
+def _unseen(row: int, model: Model, known: Sequence[Part]) -> dict[str, Any]:
+    """How many parts of each label are not inspectable, and the first of them."""
+    lost = [part for part in known if part.is_unseen(model.bundle.threshold.value, row)]
+    first = f"{lost[0].record.key}: {lost[0].reasons[row]}" if lost else ""
+    return {
+        "good": sum(part.label == 0 for part in lost),
+        "defective": sum(part.label == 1 for part in lost),
+        "such_as": first,
+    }
+
+
+def _unseen_words(lost: Mapping[str, object]) -> str:
+    return (
+        f"{lost['good']} good and {lost['defective']} defective parts that the score alone would pass are "
+        f"not inspectable (such as {lost['such_as']})."
+    )
+
+
 def _metrics_json(
     about: Mapping[str, object],
     models: Sequence[Model],
     values: Sequence[MetricValues],
     known_before: Sequence[int],
+    unseen: Sequence[Mapping[str, object]],
 ) -> str:
     """The first model's measures, and the other's under "against"."""
     first, *others = (
@@ -302,9 +344,10 @@ def _metrics_json(
             "threshold_origin": model.bundle.threshold.origin,
             "threshold_warning": model.bundle.threshold.warning,
             "trained_on": count,
+            "not_inspectable": lost,
             **measured.to_dict(),
         }
-        for model, measured, count in zip(models, values, known_before, strict=True)
+        for model, measured, count, lost in zip(models, values, known_before, unseen, strict=True)
     )
     against = {"against": others[0]} if others else {}
     return json.dumps({**about, **first, **against}, indent=1, allow_nan=False) + "\n"

@@ -27,6 +27,7 @@ VERDICTS = (
     "escape",
     "false reject",
     "alarm on outside damage",
+    "not inspectable",
     "rightly rejected",
     "outside damage rightly passed",
     "rightly passed",
@@ -37,9 +38,11 @@ MISTAKES = 3
 """How many of them, from the first, are mistakes."""
 
 
-def verdict(part: Part, pred_score: float, threshold: float) -> str:
+def verdict(part: Part, pred_score: float, threshold: float, reason: str) -> str:
     """What became of a labelled part, as one of `VERDICTS`."""
     is_rejected = pred_score >= threshold
+    if not is_rejected and reason:
+        return "not inspectable"
     if part.label == 1:
         return "rightly rejected" if is_rejected else "escape"
     if part.is_outside_only:
@@ -60,12 +63,12 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
     """
     groups: dict[str, list[Part]] = {name: [] for name in VERDICTS}
     for part in parts:
-        groups[verdict(part, part.pred_scores[0], thresholds[0])].append(part)
+        groups[verdict(part, part.pred_scores[0], thresholds[0], part.reasons[0])].append(part)
 
     def rank(part: Part) -> tuple[bool, float]:
         rejected = {score >= at for score, at in zip(part.pred_scores, thresholds, strict=True)}
         # The worst escape has the lowest score; of all others the highest tells most.
-        is_escape = part.label == 1 and part.pred_scores[0] < thresholds[0]
+        is_escape = verdict(part, part.pred_scores[0], thresholds[0], part.reasons[0]) == "escape"
         return len(rejected) == 1, part.pred_scores[0] if is_escape else -part.pred_scores[0]
 
     turns = zip_longest(*(sorted(group, key=rank) for group in groups.values()))
@@ -101,14 +104,19 @@ def load_examples(
             roi_mask=sample.roi_mask,
             gt_mask=None if part.place == "unknown" else sample.gt_mask,
             found=[
-                _found(part, score, sample.image, bundle, graph)
-                for score, (bundle, graph) in zip(part.pred_scores, models, strict=True)
+                _found(part, score, reason, sample.image, bundle, graph)
+                for score, reason, (bundle, graph) in zip(part.pred_scores, part.reasons, models, strict=True)
             ],
         )
 
 
 def _found(
-    part: Part, pred_score: float, image: NDArray[np.uint8], bundle: Bundle, graph: InspectionGraph
+    part: Part,
+    pred_score: float,
+    reason: str,
+    image: NDArray[np.uint8],
+    bundle: Bundle,
+    graph: InspectionGraph,
 ) -> Found:
     resized = resize_image(image, bundle.size_hw)
     anomaly_map = predict(graph, resized[None]).anomaly_map[0]
@@ -116,7 +124,7 @@ def _found(
         anomaly_map=anomaly_map,
         level=bundle.map_level(pred_score, anomaly_map),
         pred_score=pred_score,
-        verdict=verdict(part, pred_score, bundle.threshold.value),
+        verdict=verdict(part, pred_score, bundle.threshold.value, reason),
         reconstruction=_repaired(graph, resized),
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from roinspect.data.dataset import UNKNOWN_LABEL
 from roinspect.data.records import Record
 from roinspect.data.roi import is_outside_only
+from roinspect.scene import outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Part:
         label: the label in use: 0 good, 1 defective inside the ROI, -1 unknown.
         place: where its defect lies, as `Sample.place`; "" where it could not be read.
         pred_scores: one a model, higher = more anomalous; none where it could not be read.
+        reasons: one a model, why the picture is not inspectable, "" where it is.
         error: why it could not be read, else "".
     """
 
@@ -28,7 +30,12 @@ class Part:
     label: int = UNKNOWN_LABEL
     place: str = ""
     pred_scores: tuple[float, ...] = ()
+    reasons: tuple[str, ...] = ()
     error: str = ""
+
+    def is_unseen(self, threshold: float, model: int = 0) -> bool:
+        """Whether it is "not inspectable": the score does not reject it, and means nothing."""
+        return bool(self.reasons[model]) and self.pred_scores[model] < threshold
 
     @property
     def is_outside_only(self) -> bool:
@@ -45,19 +52,21 @@ def table(parts: Sequence[Part], thresholds: Sequence[float]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    verdicts = [("pred_score", "is_defect"), ("against_pred_score", "against_is_defect")][: len(thresholds)]
+    names = ("pred_score", "verdict", "reason")
+    verdicts: list[tuple[str, ...]] = [names, tuple(f"against_{name}" for name in names)][: len(thresholds)]
     first, *others = verdicts
     writer.writerow(("key", "category", "label", "place", *first, "error", *sum(others, ())))
     for part in parts:
         label = "" if part.label == UNKNOWN_LABEL else part.label
-        first, *others = (
-            [("", "")] * len(thresholds)
+        columns: list[tuple[str, ...]] = (
+            [("", "", "")] * len(thresholds)
             if part.error
             else [
-                (repr(score), str(int(score >= threshold)))
-                for score, threshold in zip(part.pred_scores, thresholds, strict=True)
+                (repr(score), outcome(score, threshold, reason), reason)
+                for score, reason, threshold in zip(part.pred_scores, part.reasons, thresholds, strict=True)
             ]
         )
+        first, *others = columns
         writer.writerow(
             (part.record.key, part.record.category, label, part.place, *first, part.error, *sum(others, ()))
         )

@@ -50,6 +50,8 @@ class ModelReport:
     """(N,), one a part."""
     threshold_warning: str = ""
     """What speaks against the threshold, in words."""
+    unseen: str = ""
+    """Which parts it cannot inspect, in words."""
     pro_curve: tuple[NDArray[Any], NDArray[Any]] = _NO_CURVE
     """False-positive rates and covered shares, as `curves.pro_curve`; empty where undefined."""
     training_curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
@@ -163,6 +165,7 @@ def _view(
 ) -> dict[str, Any]:
     """What the page shows of one model."""
     verdict, threshold = verdict_sentences(model.metrics), model.metrics.threshold
+    verdict += [model.unseen] if model.unseen else []
     assert threshold is not None
     scores = np.asarray(model.scores, np.float64)
     groups = {kind: scores[which] for kind, which in kinds.items() if which.any()}

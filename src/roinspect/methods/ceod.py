@@ -23,7 +23,7 @@ from roinspect.data.augment import random_light, random_rotation
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
 from roinspect.methods.ceod_settings import CeodSettings
-from roinspect.methods.method import InspectionGraph, Method
+from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.ceod import ceod_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
@@ -49,9 +49,11 @@ class CeodGraph(InspectionGraph):
         super().__init__()
         self.classifier = classifier
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both in [0, 1]."""
-        return self.explain(self.classifier(image), (image.shape[2], image.shape[3]))
+    def look(self, image: Tensor) -> Look:
+        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both in [0, 1], and the ROI."""
+        evidence = self.classifier(image)
+        explained = self.explain(evidence, (image.shape[2], image.shape[3]))
+        return Look(*explained, evidence.roi_logits.float().sigmoid())
 
     def explain(self, evidence: Evidence, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Score (N,) and map (N, 1, H, W) from what the classifier made of the images."""
@@ -263,12 +265,11 @@ class Ceod(Method):
             "accuracy": (evidence.logits.argmax(1) == label).float().mean(),
             "empty_heatmaps": terms.empty,
         }
-        loss = terms.loss
-        if evidence.roi_logits is not None:
-            cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
-            noted["roi_head"] = F.binary_cross_entropy_with_logits(evidence.roi_logits.float(), cells)
-            loss = loss + s.roi_head_weight * noted["roi_head"]
-        return loss, noted
+        cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
+        noted["roi_head"] = F.binary_cross_entropy_with_logits(evidence.roi_logits.float(), cells)
+        # Without a gate it moves nothing but the head itself.
+        weight = s.roi_head_weight if self.classifier.is_gated else 1.0
+        return terms.loss + weight * noted["roi_head"], noted
 
     def _heat(self, evidence: Evidence) -> Tensor:
         s, classifier = self.settings, self.classifier

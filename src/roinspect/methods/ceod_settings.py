@@ -33,7 +33,8 @@ class CeodSettings:
         coordinates: block and ROI head see where in the image a cell lies.
         pooling: share of the cells, those with the most evidence, that the verdict averages; 1 is global
             average pooling, as in the papers.
-        roi_head: the network predicts the ROI and lets only evidence from inside through. Ours.
+        roi_head: the network predicts the ROI and lets only evidence from inside through. Ours. False
+            predicts it beside the network, only to tell what a picture shows.
         roi_head_weight: weight of the ROI head's cross-entropy.
         margin: the heatmap explains defect logit minus good logit; false: the defect logit, as in the papers.
         omega: weight of the overlap distance (Eq. 7).

@@ -22,7 +22,7 @@ from roinspect.data.loader import Batch
 from roinspect.data.records import find_images
 from roinspect.errors import UserError
 from roinspect.methods.grdnet_settings import GrdNetSettings
-from roinspect.methods.method import InspectionGraph, Method
+from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
 from roinspect.nn.focal import focal_loss
 from roinspect.nn.perlin import Blobs, perturb
@@ -47,17 +47,20 @@ class GrdNetGraph(InspectionGraph):
         self.segmenter = segmenter
         self.kernel = kernel
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both in [0, 1]."""
+    def look(self, image: Tensor) -> Look:
+        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both in [0, 1], and the ROI."""
         reconstruction, _ = self.autoencoder(image)
-        anomaly_map = self.segmenter(torch.cat((image, reconstruction), dim=1)).sigmoid()
+        logits, heads = self.segmenter.with_heads(torch.cat((image, reconstruction), dim=1))
+        anomaly_map = logits.sigmoid()
         margin = self.kernel // 2
         # A mean filter is separable; at the border the mean is over what lies inside the image.
         for kernel, padding in (((self.kernel, 1), (margin, 0)), ((1, self.kernel), (0, margin))):
             anomaly_map = F.avg_pool2d(
                 anomaly_map, kernel, stride=1, padding=padding, count_include_pad=False
             )
-        return anomaly_map.amax((1, 2, 3)), anomaly_map
+        # All that a picture shows is told on a quarter of the grid as well.
+        roi_map = F.avg_pool2d(heads.roi.float().sigmoid(), 4)
+        return Look(anomaly_map.amax((1, 2, 3)), anomaly_map, roi_map)
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """The repaired image (N, 3, H, W) in [0, 1]."""
@@ -224,12 +227,15 @@ class GrdNet(Method):
             gamma=s.focal_gamma,
             alpha=s.focal_alpha,
         )
-        if heads is None:
-            return {"segmenter": loss}
-        # The defect head learns from all synthetic defects, also from those that do not matter.
-        anywhere = focal_loss(heads.defect, noise_mask, gamma=s.focal_gamma, alpha=s.focal_alpha)
         roi_head = F.binary_cross_entropy_with_logits(heads.roi, roi_mask)
-        return {"segmenter": loss + anywhere + s.roi_head_weight * roi_head, "roi_head": roi_head}
+        if not self.segmenter.is_gated:
+            # It moves nothing but the head itself.
+            loss = loss + roi_head
+        else:
+            loss = loss + s.roi_head_weight * roi_head
+            # The defect head learns from all synthetic defects, also from those that do not matter.
+            loss = loss + focal_loss(heads.defect, noise_mask, gamma=s.focal_gamma, alpha=s.focal_alpha)
+        return {"segmenter": loss, "roi_head": roi_head}
 
     def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:
         _, real = self.discriminator(image)

@@ -23,6 +23,7 @@ class GrdNetSettings:
             that it would matter there, and multiplies them. The first learns from all synthetic defects, the
             second from the ROI masks while synthetic defects lie on them. Ours: the target alone tells the
             network about the ROI only where a synthetic defect is, and about defects only inside the ROI.
+            False predicts the ROI beside it, only to tell what a picture shows.
         roi_head_weight: weight of the ROI head's cross-entropy. Small, as the focal loss of rare defects is
             small: at 1 the head would take the network's whole attention.
         overlap_weight: w of Eq. 8, in [0, 1].

@@ -19,6 +19,8 @@ from roinspect.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_wei
 from roinspect.calibration import LeftOut, choose_threshold
 from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
+from roinspect.nn.appearance import Appearance
+from roinspect.prediction import Prediction
 from roinspect.processes import lowest
 
 METHODS: dict[str, str] = {
@@ -36,24 +38,41 @@ DEFAULT = "roibank"
 """The method that is meant where none is named."""
 
 
-class Prediction(NamedTuple):
-    """Scores and maps of N images; higher = more anomalous."""
+class Look(NamedTuple):
+    """What a method makes of N prepared images."""
 
-    pred_score: NDArray[np.float32]
-    """(N,)."""
-    anomaly_map: NDArray[np.float32]
-    """(N, H, W)."""
+    pred_score: Tensor
+    """(N,), higher = more anomalous."""
+    anomaly_map: Tensor
+    """(N, 1, H, W), higher = more anomalous."""
+    roi_map: Tensor
+    """(N, 1, h, w), probability of the ROI on a grid of its own; ones where all of the image is inspected."""
 
 
 class InspectionGraph(nn.Module):
     """Prepared image to verdict; normalisation, smoothing and pooling are inside.
 
     Validation, evaluation and export all run this graph and nothing else.
+
+    Attributes:
+        appearance: tells how far a whole image lies from those of the training.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.appearance = Appearance()
+
     @abstractmethod
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) in [0, 1] to `pred_score` (N,) and `anomaly_map` (N, 1, H, W)."""
+    def look(self, image: Tensor) -> Look:
+        """What the method makes of images (N, 3, H, W) in [0, 1]."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) in [0, 1] to the four `OUTPUTS`.
+
+        Returns:
+            `pred_score` (N,), `anomaly_map` (N, 1, H, W), `roi_map` (N, 1, h, w), `novelty` (N,).
+        """
+        return *self.look(image), self.appearance(image)
 
     def reconstruct(self, image: Tensor) -> Tensor | None:
         """The repaired image (N, 3, H, W) in [0, 1], for methods that repair; else None."""
@@ -244,10 +263,11 @@ def predict(graph: InspectionGraph, images: NDArray[np.uint8]) -> Prediction:
         images: (N, H, W, 3), uint8, RGB, of the size that the graph was trained for.
 
     Returns:
-        `pred_score` (N,) and `anomaly_map` (N, H, W), float32.
+        All of it in float32.
     """
     device = next(graph.parameters()).device
     batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
     with torch.inference_mode():
-        pred_score, anomaly_map = graph(batch)
-    return Prediction(pred_score.float().cpu().numpy(), anomaly_map[:, 0].float().cpu().numpy())
+        pred_score, anomaly_map, roi_map, novelty = graph(batch)
+    found = (pred_score, anomaly_map[:, 0], roi_map[:, 0], novelty)
+    return Prediction(*(values.float().cpu().numpy() for values in found))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from roinspect.methods.method import InspectionGraph
+from roinspect.methods.method import InspectionGraph, Look
 from roinspect.nn.memory import Gaussian, NearestNeighbours
 from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.roi_head import RoiHead
@@ -53,13 +53,15 @@ class RoiBankGraph(InspectionGraph):
         self._crop: list[int] = []
         self.register_load_state_dict_post_hook(_read_box)  # type: ignore[no-untyped-call]
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both at least 0."""
+    def look(self, image: Tensor) -> Look:
+        """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both at least 0, and the ROI."""
         patches = self.features(self.cropped(image))
         scaled = patches * self.scale
         cells = self.bank(scaled)
+        roi_map = torch.ones_like(cells)
         if self.roi_head is not None:
-            cells = cells * self.roi_head(patches).sigmoid()
+            roi_map = self.roi_head(patches).sigmoid()
+            cells = cells * roi_map
         cells = self._smoothed(cells)
         anomaly_map = self._enlarged(cells, image)
         pred_score = anomaly_map.amax((1, 2, 3))
@@ -67,7 +69,7 @@ class RoiBankGraph(InspectionGraph):
             # PatchCore's weight of the patch that the score comes from; the map keeps its own scale.
             top = cells.flatten(1).argmax(1)[:, None, None].expand(-1, patches.shape[1], 1)
             pred_score = pred_score * self.bank.certainty(scaled.flatten(2).gather(2, top)[:, :, 0])
-        return pred_score, anomaly_map
+        return Look(pred_score, anomaly_map, roi_map)
 
     def predict_roi(self, image: Tensor) -> Tensor | None:
         """(N, 3, H, W) in [0, 1] to the probability that a defect there would matter, (N, 1, H, W)."""

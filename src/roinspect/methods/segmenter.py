@@ -26,7 +26,7 @@ from roinspect.calibration import LeftOut
 from roinspect.data.augment import random_light, random_rotation, random_tint
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
-from roinspect.methods.method import InspectionGraph, Method, predict
+from roinspect.methods.method import InspectionGraph, Look, Method, predict
 from roinspect.methods.segmenter_settings import SegmenterSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.dice import dice_loss
@@ -57,13 +57,13 @@ class SegmenterGraph(InspectionGraph):
         super().__init__()
         self.backbone, self.decoder = backbone, decoder
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def look(self, image: Tensor) -> Look:
         """(N, 3, H, W) in [0, 1] to doubt (N,) and probability of the region (N, 1, H, W), both in [0, 1].
 
         The doubt is 1 minus the confidence, see `decidedness`.
         """
         probability = self.logits(image).float().sigmoid()
-        return 1 - decidedness(probability), probability
+        return Look(1 - decidedness(probability), probability, probability)
 
     def predict_roi(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to the probability of the region (N, 1, H, W)."""

@@ -22,8 +22,8 @@ class Evidence(NamedTuple):
     """(N, 2): good, defect; before softmax."""
     features: Tensor
     """(N, C, h, w), what the linear layer pools."""
-    roi_logits: Tensor | None
-    """(N, 1, h, w), that a defect there would matter; None without an ROI head."""
+    roi_logits: Tensor
+    """(N, 1, h, w), that a defect there would matter."""
 
 
 class Classifier(nn.Module):
@@ -38,8 +38,9 @@ class Classifier(nn.Module):
         coordinates: block and ROI head also see where in the image a cell lies.
         pooling: share of the cells, those with the most evidence for a defect, that are averaged; 1 is global
             average pooling. A pit of two cells among 640 is lost in the average of all.
-        roi_head: dilated convolutions on the trunk's features predict the ROI, which gates what the head
-            sees: evidence from outside does not reach the verdict.
+        roi_head: let the ROI, which dilated convolutions predict from the trunk's features, gate what the
+            head sees: evidence from outside does not reach the verdict. Without it the ROI is predicted all
+            the same, to tell what a picture shows, and neither moves the features nor the verdict.
         margin: the evidence for a defect is the difference of both logits; false is the defect logit alone.
 
     Attributes:
@@ -79,10 +80,9 @@ class Classifier(nn.Module):
                 nn.GELU(),
             )
         self.has_block = block > 0
-        self.roi_head: nn.Module | None = None
-        if roi_head:
-            self.roi_head = roi_convolutions(inputs)
         self.linear = linear if linear is not None else nn.Linear(block or channels, 2)
+        self.is_gated = roi_head
+        self.roi_head = roi_convolutions(inputs)
 
     def forward(self, image: Tensor) -> Evidence:
         """(N, 3, H, W) in [0, 1] to logits, pooled features and the predicted ROI."""
@@ -94,11 +94,10 @@ class Classifier(nn.Module):
         if self.coordinates:
             placed = with_coordinates(placed)
         pooled = self.block(placed) if self.has_block else features
-        roi_logits = None
-        if self.roi_head is not None:
-            roi_logits = self.roi_head(placed)
+        roi_logits = self.roi_head(placed if self.is_gated else placed.detach())
+        if self.is_gated:
             pooled = pooled * roi_logits.sigmoid()
-        vector = self._pool(pooled, roi_logits)
+        vector = self._pool(pooled, roi_logits if self.is_gated else None)
         logits = self.linear(vector if self.norm is None else self.norm(vector))
         return Evidence(logits, pooled, roi_logits)
 

@@ -27,7 +27,7 @@ class DoubleConv(nn.Sequential):
 
 
 class Heads(NamedTuple):
-    """Logits of a U-Net with an ROI head, (N, 1, H, W) each."""
+    """Logits of a U-Net, (N, 1, H, W) each."""
 
     defect: Tensor
     """That something is wrong there, whether or not it matters."""
@@ -45,7 +45,8 @@ class UNet(nn.Module):
         stem: 1, or 2 to fold 2 x 2 pixels into channels first and unfold the logits last.
         coordinates: adds two channels that hold y and x in [-1, 1], so that an ROI with a fixed place in the
             image can be learned from the place alone.
-        roi_head: a second logit per pixel says whether the pixel belongs to the ROI, and gates the first.
+        roi_head: let the logit that says whether a pixel belongs to the ROI gate the other. Without it the
+            ROI is predicted all the same, to tell what a picture shows, and moves nothing else.
     """
 
     def __init__(
@@ -63,18 +64,19 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             DoubleConv(widths[level + 1] + widths[level], widths[level]) for level in range(depth)
         )
-        self.has_roi_head = roi_head
-        self.head = nn.Conv2d(width, (2 if roi_head else 1) * stem**2, 1)
+        self.is_gated = roi_head
+        self.head = nn.Conv2d(width, stem**2, 1)
+        self.roi_head = nn.Conv2d(width, stem**2, 1)
         # Defects are rare: the first maps say so, and the first steps are not spent on learning it.
-        nn.init.constant_(self.head.bias[: stem**2], -3.0)  # type: ignore[index]
+        nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]
         self.unfold = nn.PixelShuffle(stem) if stem > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to logits (N, 1, H, W)."""
         return self.with_heads(x)[0]
 
-    def with_heads(self, x: Tensor) -> tuple[Tensor, Heads | None]:
-        """The logits of `forward`, and what they are the product of where there is a head for the ROI."""
+    def with_heads(self, x: Tensor) -> tuple[Tensor, Heads]:
+        """The logits of `forward`, and those of both heads, whose product they are with a gate."""
         x = self.fold(x)
         if self.coordinates:
             x = with_coordinates(x)
@@ -86,11 +88,9 @@ class UNet(nn.Module):
         for block in reversed(self.up):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat((x, skips.pop()), dim=1))
-        logits = self.unfold(self.head(x))
-        if not self.has_roi_head:
-            return logits, None
-        defect, roi = logits.split(1, dim=1)
-        return logit_of_product(defect, roi), Heads(defect, roi)
+        defect = self.unfold(self.head(x))
+        roi = self.unfold(self.roi_head(x if self.is_gated else x.detach()))
+        return (logit_of_product(defect, roi) if self.is_gated else defect), Heads(defect, roi)
 
 
 def logit_of_product(a: Tensor, b: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ def _conclude(
     except UserError as error:
         log.error(str(error))
         raise HTTPException(503, "the result cannot be kept; try again") from None
-    outcome = {True: "defect", False: "good", None: "error"}[verdict.is_defect]
+    outcome = verdict.verdict or "error"
     service.metrics.images.labels(model.name, outcome).inc()
     told = {name: value for name, value in row.items() if name not in ("image_path", "regions")}
     log.info("inspected", extra={"fields": told | {"outcome": outcome}})
@@ -198,7 +198,8 @@ def _add_model(app: FastAPI, service: Service, route: str, found: Any) -> None:
                 tensors = {
                     "pred_score": np.array([verdict.pred_score for verdict in verdicts], np.float32),
                     "anomaly_map": np.stack(maps)[:, None],  # type: ignore[arg-type]
-                    "is_defect": np.array([verdict.is_defect for verdict in verdicts], np.bool_),
+                    "is_defect": np.array([verdict.verdict == "defective" for verdict in verdicts]),
+                    "is_good": np.array([verdict.verdict == "good" for verdict in verdicts]),
                 }
                 content, headers = write_response(wanted, asked.name, loaded.version, tensors)
                 return Response(content, headers=headers)

@@ -24,7 +24,9 @@ class Metrics:
         counter = partial(Counter, registry=self._registry)
         seconds = partial(Histogram, registry=self._registry, buckets=_SECONDS)
         self.requests = counter("roinspect_requests", "Requests answered.", ("route", "status"))
-        self.images = counter("roinspect_images", "Images: good, defect or error.", ("model", "outcome"))
+        self.images = counter(
+            "roinspect_images", "Images: good, defective, not inspectable or error.", ("model", "outcome")
+        )
         self.reloads = counter("roinspect_model_reloads", "Bundles: loaded, failed.", ("model", "result"))
         self.seconds = seconds("roinspect_request_seconds", "From first byte to answer.", ("route",))
         self.batch_seconds = seconds("roinspect_batch_seconds", "Decoding to regions.", ("model",))

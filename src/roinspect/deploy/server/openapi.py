@@ -79,14 +79,16 @@ VERDICT: dict[int | str, dict[str, Any]] = (
                             "part_id": {"type": "string"},
                             "model": {"type": "string"},
                             "model_version": {"type": "string"},
+                            "verdict": {"enum": ["good", "defective", "not inspectable"]},
                             "pred_score": _NUMBER,
-                            "is_defect": {"type": "boolean"},
+                            "is_defect": {"type": ["boolean", "null"]},
+                            "reason": {"type": "string"},
                             "threshold": _NUMBER,
                             "regions": {"type": "array", "items": {"type": "object"}},
                             "latency_ms": _NUMBER,
                             "overlay_png": {"type": "string"},
                         },
-                        "required": ["id", "pred_score", "is_defect", "threshold", "regions"],
+                        "required": ["id", "verdict", "pred_score", "is_defect", "threshold", "regions"],
                     }
                 }
             },

@@ -20,7 +20,8 @@ from roinspect.errors import UserError
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """The HTTP header that gives the JSON's length where bytes follow it."""
 
-OUTPUTS = {"pred_score": "FP32", "anomaly_map": "FP32", "is_defect": "BOOL"}
+OUTPUTS = {"pred_score": "FP32", "anomaly_map": "FP32", "is_defect": "BOOL", "is_good": "BOOL"}
+"""A picture that is neither defective nor good is not inspectable: what lets a part pass is `is_good`."""
 LONGEST_HEAD = 65536
 """Bytes of JSON beside the numbers of `data`. Read by Python, JSON takes up to 35 times its room, and until
 all of it is read no other thread runs."""
@@ -51,7 +52,7 @@ class InferRequest:
 def metadata(name: str, version: str, bundle: Bundle) -> dict[str, Any]:
     """A model's inputs and outputs; -1 is the number of images."""
     height, width = bundle.size_hw
-    shapes = {"pred_score": [-1], "anomaly_map": [-1, 1, height, width], "is_defect": [-1]}
+    shapes = {"pred_score": [-1], "anomaly_map": [-1, 1, height, width], "is_defect": [-1], "is_good": [-1]}
     return {
         "name": name,
         "versions": [version],

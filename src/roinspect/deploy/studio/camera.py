@@ -29,13 +29,15 @@ def camera(job: Job) -> str:
     results = Path(job.commands[0][job.commands[0].index("--out") + 1])
     model = Path(job.commands[0][2])
     rows = deque[dict[str, Any]](maxlen=LATEST)
-    count = rejected = 0
+    count = rejected = unseen = 0
     try:
         with results.open(encoding="utf-8") as file:
             for line in file:
                 if line.endswith("\n"):
                     rows.append(json.loads(line))
-                    count, rejected = count + 1, rejected + bool(rows[-1].get("is_defect"))
+                    count += 1
+                    rejected += rows[-1].get("verdict") == "defective"
+                    unseen += rows[-1].get("verdict") == "not inspectable"
     except OSError:
         pass
     head = {
@@ -43,7 +45,8 @@ def camera(job: Job) -> str:
         "failed": note(job.fault(), "problem"),
     }.get(state, note("Not following any more."))
     figures = (
-        f'<div class="tally"><div><b>{count:,}</b>inspected</div><div><b>{rejected:,}</b>rejected</div></div>'
+        f'<div class="tally"><div><b>{count:,}</b>inspected</div><div><b>{rejected:,}</b>rejected</div>'
+        f"<div><b>{unseen:,}</b>not inspectable</div></div>"
     )
     where = escape(str(results))
     lines = f"<p class='soft'>The latest {LATEST}, newest first; all of them are lines of {where}.</p>"
@@ -59,7 +62,8 @@ def _row(row: dict[str, Any], model: Path, folder: Path) -> str:
     if "error" in row:
         told = verdict_badge(None) + f"<span class='name'>{escape(row['error'])}</span>"
         return card(unreadable_uri(), name, told)
-    words = verdict_badge(bool(row["is_defect"])) + f" {row['pred_score']:.4g}"
+    words = verdict_badge(row["verdict"]) + f" {row['pred_score']:.4g}"
+    words += f" <span class='name'>{escape(row['reason'])}</span>" if "reason" in row else ""
     picture = _picture(path, row.get("mtime_ns"), str(row.get("map")), float(row.get("map_factor", 0)), model)
     return card(picture, name, words)
 

@@ -28,6 +28,8 @@ def counts(found: list[Result], threshold: float) -> str:
     ]
     if told.unread:
         boxes.append((told.unread, "could not be read"))
+    if told.unseen:
+        boxes.append((told.unseen, "not inspectable"))
     figures = "".join(f"<div><b>{count:,}</b>{escape(words)}</div>" for count, words in boxes)
     return plain(f'<div class="tally" role="status">{figures}</div>', histogram(found, threshold))
 
@@ -52,7 +54,7 @@ def _card(project: Project, one: Result, threshold: float) -> str:
     if one.error:
         return card(address, one.key, verdict_badge(None), key=one.key)
     wrong = one.is_wrong(threshold)
-    words = verdict_badge(one.pred_score >= threshold) + f" {one.pred_score:.4g}"
+    words = verdict_badge(one.verdict(threshold)) + f" {one.pred_score:.4g}"
     words += " <b>wrong verdict</b>" if wrong else ""
     return card(address, one.key, words, key=one.key, css="wrong" if wrong else "")
 
@@ -87,7 +89,8 @@ def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[s
     words = f"<h3>{escape(key)}</h3><p>{says}"
     if result.error:
         return plain(words + "</p>", note(result.error, "problem")), result
-    words += f"; score {result.pred_score:.4g}, {verdict_badge(result.pred_score >= threshold)}</p>"
+    words += f"; score {result.pred_score:.4g}, {verdict_badge(result.verdict(threshold))}</p>"
+    words += f"<p>{escape(result.reason)}</p>" if result.reason else ""
     if result.is_wrong(threshold):
         words += "<p><b>The verdict is wrong.</b></p>"
     return plain(words, _figures(project, model, key)), result

@@ -106,15 +106,17 @@ def run_page(blocks: Any, projects: Projects) -> None:
             return
         yield plain(note(f"Inspecting {len(paths):,} photographs ...")), hidden
         ready = inspector(model_path(opened(page, id), name))
-        items, rejected = list[str](), 0
+        items, rejected, unseen = list[str](), 0, 0
         for index, verdict in enumerate(ready.inspect_many(paths)):
             items += [_card(verdict, str(index))] if index < MOST_SHOWN else []
-            rejected += bool(verdict.is_defect)
+            rejected += verdict.verdict == "defective"
+            unseen += verdict.verdict == "not inspectable"
             if index % 6 == 5 or index + 1 == len(paths):
+                doubtful = f", <b>{unseen:,} not inspectable</b>" if unseen else ""
                 head = (
-                    f"<p>{index + 1:,} of {len(paths):,} photographs inspected, <b>{rejected:,} rejected</b> "
-                    f"(from a score of {ready.threshold:.4g} on). Yellow lines surround what was found; "
-                    "press one to look closer.</p>"
+                    f"<p>{index + 1:,} of {len(paths):,} photographs inspected, <b>{rejected:,} rejected</b>"
+                    f"{doubtful} (from a score of {ready.threshold:.4g} on). Yellow lines surround what was "
+                    "found; press one to look closer.</p>"
                 )
                 yield plain(head, cards(iter(items), large=True)), hidden
 
@@ -126,7 +128,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
     def look_closer(id: str, name: str | None, dropped: list[str] | None, picked: str) -> tuple[Any, ...]:
         path = _dropped(dropped, picked)
         verdict = inspector(model_path(opened(page, id), name)).inspect(path)
-        return _large(verdict), int(bool(verdict.is_defect))
+        return _large(verdict), int(verdict.verdict == "defective")
 
     def put(id: str, dropped: list[str] | None, picked: str, truth: int, said_kind: str, to: str) -> str:
         path = _dropped(dropped, picked)
@@ -179,7 +181,7 @@ def _card(verdict: Verdict, key: str) -> str:
     if verdict.error is not None:
         words = verdict_badge(None) + f"<span class='name'>{escape(verdict.error.partition(': ')[2])}</span>"
         return card(unreadable_uri(), name, words)
-    words = verdict_badge(verdict.is_defect) + f" {verdict.pred_score:.4g}"
+    words = verdict_badge(verdict.verdict) + f" {verdict.pred_score:.4g}"
     return card(data_uri(picture(verdict), 420), name, words, key=key)
 
 
@@ -187,14 +189,13 @@ def _large(verdict: Verdict) -> str:
     assert verdict.image is not None
     found = len(verdict.regions)
     words = f"score {verdict.pred_score:.4g}, rejected from {verdict.threshold:.4g} on; {found} places found"
+    words += f"; {escape(verdict.reason)}" if verdict.reason else ""
     pairs = ((verdict.image, "the photograph"), (picture(verdict), "heat: dark is low, yellow is high"))
     figures = "".join(
         f'<figure><img src="{data_uri(image, 640)}" alt="{told_}"><figcaption>{told_}</figcaption></figure>'
         for image, told_ in pairs
     )
-    head = (
-        f"<h3>{escape(Path(verdict.image_path).name)}</h3><p>{verdict_badge(verdict.is_defect)} {words}</p>"
-    )
+    head = f"<h3>{escape(Path(verdict.image_path).name)}</h3><p>{verdict_badge(verdict.verdict)} {words}</p>"
     return plain(head, f'<div class="pictures">{figures}</div>')
 
 

@@ -14,6 +14,7 @@ from roinspect.deploy.studio.models import evaluation_path
 from roinspect.deploy.studio.store import read_json, write_json
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import histogram_svg, score_range
+from roinspect.scene import Outcome, outcome
 
 Which: TypeAlias = Literal["all", "wrong", "rejected", "passed"]
 
@@ -29,6 +30,7 @@ class Result:
         pred_score: higher = more anomalous; NaN with an error.
         is_outside_only: whether it has a defect, but outside the region alone.
         error: why there is no score, else "".
+        reason: why the picture is not inspectable, else "".
         is_corrected: whether a person said that the label is the other one.
     """
 
@@ -39,10 +41,16 @@ class Result:
     is_outside_only: bool = False
     error: str = ""
     is_corrected: bool = False
+    reason: str = ""
+
+    def verdict(self, threshold: float) -> Outcome | None:
+        """The answer at a threshold; None with an error."""
+        return None if self.error else outcome(self.pred_score, threshold, self.reason)
 
     def is_wrong(self, threshold: float) -> bool:
         """Whether the verdict at a threshold is not the label's."""
-        return self.label >= 0 and not self.error and (self.pred_score >= threshold) != (self.label == 1)
+        said = {"good": 0, "defective": 1}.get(self.verdict(threshold) or "")
+        return self.label >= 0 and said is not None and said != self.label
 
 
 def too_small_region(results: list[Result]) -> str:
@@ -87,6 +95,8 @@ class Tally(NamedTuple):
     escapes: int
     """Defective parts that pass."""
     unread: int
+    unseen: int
+    """Photographs that are not inspectable."""
 
 
 def read_results(model: Path) -> list[Result]:
@@ -115,7 +125,7 @@ def _result(row: dict[str, str]) -> Result:
     label, error = int(row["label"] or -1), row["error"]
     score = float(row["pred_score"]) if row["pred_score"] else float("nan")
     outside = label == 0 and row["place"] in ("outside", "both")
-    return Result(row["key"], row["category"], label, score, outside, error)
+    return Result(row["key"], row["category"], label, score, outside, error, reason=row["reason"])
 
 
 def tally(results: list[Result], threshold: float) -> Tally:
@@ -126,8 +136,9 @@ def tally(results: list[Result], threshold: float) -> Tally:
         len(good),
         sum(one.pred_score >= threshold for one in good),
         len(defective),
-        sum(one.pred_score < threshold for one in defective),
+        sum(one.verdict(threshold) == "good" for one in defective),
         sum(bool(one.error) for one in results),
+        sum(one.verdict(threshold) == "not inspectable" for one in results),
     )
 
 
@@ -138,7 +149,7 @@ def chosen(results: list[Result], threshold: float, which: Which) -> list[Result
     if which == "wrong":
         return [one for one in results if one.is_wrong(threshold)]
     rejected = which == "rejected"
-    return [one for one in results if not one.error and (one.pred_score >= threshold) == rejected]
+    return [one for one in results if not one.error and (one.verdict(threshold) != "good") == rejected]
 
 
 def corrections(model: Path) -> dict[str, int]:

@@ -204,11 +204,17 @@ def card(
     return f'<button type="button" class="card {css}" data-key="{escape(key)}"{current}>{inside}</button>'
 
 
-def verdict_badge(is_defect: bool | None) -> str:
-    """Good, rejected or none, in words and colour."""
-    css, word = {True: ("bad", "✕ rejected"), False: ("good", "✓ good"), None: ("error", "! no verdict")}[
-        is_defect
-    ]
+_BADGES = {
+    "defective": ("bad", "✕ rejected"),
+    "good": ("good", "✓ good"),
+    "not inspectable": ("error", "! not inspectable"),
+    None: ("error", "! no verdict"),
+}
+
+
+def verdict_badge(verdict: str | None) -> str:
+    """Good, rejected, not inspectable or none, in words and colour."""
+    css, word = _BADGES[verdict]
     return f'<span class="verdict {css}">{word}</span>'
 
 

@@ -1,0 +1,181 @@
+"""Which pictures that do not show the part pass as good, and how many good parts the third answer costs.
+
+    python benchmarks/scenes.py             # about 20 minutes; writes results/scenes.json as it goes
+    python benchmarks/scenes.py --tables    # puts the result into docs/scenes.md
+
+A picture passes where its verdict is "good"; by the score alone it passes where the score lies below the
+threshold. The room that `roinspect.scene` leaves about the good parts was chosen on the synthetic sets and on
+hazelnut_toy; the other real sets were looked at once, with this script. Needs the images in the folder
+ROINSPECT_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from false_rejects import IMAGES, ROOT, SETS, Set
+from machine import machine
+from numpy.typing import NDArray
+from tables import markdown, put
+
+from roinspect.bundle import Bundle
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.records import Record, read_records
+from roinspect.data.synthetic import write_dataset
+from roinspect.inspector import Inspector
+from roinspect.methods.method import METHODS, method_class
+from roinspect.pixels import read_image, resize_image
+from roinspect.predicted_roi import with_roi
+from roinspect.training import TrainingSettings, train
+
+RESULT = ROOT / "benchmarks" / "results" / "scenes.json"
+DOCS = ROOT / "docs" / "scenes.md"
+CHOSEN_ON = ("zipper", "vials", "hazelnut_toy")
+RUNS = (
+    ("zipper", "roibank"),
+    ("zipper", "ceod"),
+    ("zipper", "grdnet"),
+    ("vials", "roibank"),
+    ("hazelnut_toy", "roibank"),
+    ("bottle, rim", "roibank"),
+    ("magnetic_tile", "roibank"),
+    ("ball screw, positions declared", "roibank"),
+    ("ball screw, positions declared", "ceod"),
+)
+SEEDS, MOST, OTHERS = 2, 40, 8
+
+Images: TypeAlias = Sequence[NDArray[np.uint8]]
+
+
+def main() -> None:
+    """Measure, or write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tables", action="store_true")
+    if parser.parse_args().tables:
+        put(DOCS, {"scenes": lambda: _table(json.loads(RESULT.read_text()))})
+        return
+    rows = list[dict[str, Any]]()
+    with tempfile.TemporaryDirectory() as scratch:
+        sets = dict(SETS)
+        for kind in ("zipper", "vials"):
+            write_dataset(
+                kind, Path(scratch) / kind, count=160, seed=0, size_hw=(128, 128), train_defects=0.3
+            )
+            sets[kind] = Set(Path(scratch) / kind, "auto", "128")
+        for name, method in RUNS:
+            for seed in range(SEEDS):
+                start = time.time()
+                rows.append(_measured(name, method, sets, seed, Path(scratch)))
+                print(f"{name}, {method}, seed {seed}: {time.time() - start:.0f} s", flush=True)
+                RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+
+
+def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: Path) -> dict[str, Any]:
+    about = sets[name]
+    bundle_path = scratch / f"{name}-{method}-{seed}".replace(" ", "").replace(",", "")
+    settings = method_class(method).settings_class()
+    columns = about.columns
+    train(
+        method,
+        about.data,
+        bundle_path,
+        method_settings=settings,
+        training=TrainingSettings(size=about.size, seed=seed),
+        roi=about.roi,
+        columns=columns,
+    )
+    inspector = Inspector.load(bundle_path, "torch")
+    records = [one for one in read_records(about.data, columns=columns) if one.split == "test"]
+    records = with_roi(records, about.roi, about.data, columns=columns)
+    with DecodedCache(records, inspector.bundle.size_hw) as cache:
+        good, defective = (np.flatnonzero(cache.labels == label) for label in (0, 1))
+        shown = good[np.linspace(0, len(good) - 1, min(MOST, len(good))).round().astype(int)]
+        images, masks = cache.images[shown], cache.roi_masks[shown]
+        scenes: dict[str, Images] = {
+            "part painted over": [_painted_over(*pair) for pair in zip(images, masks, strict=True)],
+            "black, white, grey, noise": _plain(inspector.bundle),
+            "blur, sigma 6": [cv2.GaussianBlur(image, (0, 0), 6) for image in images],
+            "another product": list(_others(name, sets, inspector.bundle)),
+        }
+        counts = {kind: _count(inspector, pictures) for kind, pictures in scenes.items()}
+        return {
+            "set": name,
+            "method": method,
+            "seed": seed,
+            "limits": inspector.bundle.scene and inspector.bundle.scene.origin,
+            "good": _count(inspector, list(cache.images[good])),
+            "defective": _count(inspector, list(cache.images[defective])),
+            **counts,
+        }
+
+
+def _count(inspector: Inspector, pictures: Images) -> dict[str, Any]:
+    """Of so many pictures, those that pass by the score alone, and those that pass as good."""
+    verdicts = [inspector.inspect(picture) for picture in pictures]
+    lost = [one for one in verdicts if one.verdict == "not inspectable"]
+    return {
+        "pictures": len(verdicts),
+        "low_score": sum(one.pred_score < one.threshold for one in verdicts),
+        "good": sum(one.verdict == "good" for one in verdicts),
+        "reasons": sorted({str(one.reason) for one in lost})[:5],
+    }
+
+
+def _painted_over(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The region filled from what surrounds it."""
+    wide = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8))
+    return np.asarray(cv2.inpaint(image, wide, 3, cv2.INPAINT_TELEA), np.uint8)
+
+
+def _plain(bundle: Bundle) -> Images:
+    shape = (*bundle.size_hw, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return [*(np.full(shape, value, np.uint8) for value in (0, 255, 128)), noise]
+
+
+def _others(name: str, sets: dict[str, Set], bundle: Bundle) -> Iterator[NDArray[np.uint8]]:
+    """Good parts of all other sets."""
+    for other, about in sets.items():
+        if other.split(",")[0] != name.split(",")[0]:
+            for record in _good(about)[:OTHERS]:
+                yield resize_image(read_image(record.image_path), bundle.size_hw)
+
+
+def _good(about: Set) -> list[Record]:
+    records = read_records(about.data, columns=about.columns)
+    return [one for one in records if one.split == "test" and one.label == 0]
+
+
+def _table(result: dict[str, Any]) -> str:
+    kinds = ("part painted over", "black, white, grey, noise", "blur, sigma 6", "another product")
+    head = ["set, method", *kinds, "defective", "good parts lost"]
+    lines = []
+    for name, method in RUNS:
+        rows = [row for row in result["rows"] if (row["set"], row["method"]) == (name, method)]
+        if not rows:
+            continue
+
+        def summed(kind: str, what: str, rows: list[dict[str, Any]] = rows) -> int:
+            return sum(row[kind][what] for row in rows)
+
+        cells = [
+            f"{summed(kind, 'low_score')} → {summed(kind, 'good')} of {summed(kind, 'pictures')}"
+            for kind in (*kinds, "defective")
+        ]
+        lost = summed("good", "low_score") - summed("good", "good")
+        mark = "" if name in CHOSEN_ON else " (unseen)"
+        lines.append([f"{name}{mark}, {method}", *cells, f"{lost} of {summed('good', 'pictures')}"])
+    return f"{markdown(head, lines)}\n\n{result['machine']}, {SEEDS} seeds"
+
+
+if __name__ == "__main__":
+    assert set(METHODS) >= {method for _, method in RUNS} and IMAGES.is_dir()
+    main()

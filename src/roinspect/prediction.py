@@ -1,0 +1,29 @@
+"""What an inspection graph answers, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+OUTPUTS = ("pred_score", "anomaly_map", "roi_map", "novelty")
+"""Of every graph and export, in this order."""
+
+
+class Prediction(NamedTuple):
+    """Scores, maps and scenes of N images."""
+
+    pred_score: NDArray[np.float32]
+    """(N,), higher = more anomalous."""
+    anomaly_map: NDArray[np.float32]
+    """(N, H, W), higher = more anomalous."""
+    roi_map: NDArray[np.float32]
+    """(N, h, w), probability of the region of interest, on a grid of its own; ones where all is inspected."""
+    novelty: NDArray[np.float32]
+    """(N,), distance of the whole picture to those of the training, at least 0."""
+
+
+Predict: TypeAlias = Callable[[NDArray[np.uint8]], Prediction]
+"""(N, H, W, 3) uint8 RGB of the bundle's size to a prediction. May be called from several threads."""
