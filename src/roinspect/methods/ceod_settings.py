@@ -71,7 +71,7 @@ class CeodSettings:
     margin: bool = True
     omega: float = 0.3
     area: Area = "defect"
-    gate: Gate = "all"
+    gate: Gate = "defects"
     variant: Variant = "log"
     denominator: Denominator = "min"
     soften: Soften = "clip"
@@ -135,7 +135,6 @@ class CeodSettings:
             margin=False,
             omega=0.001,
             area="roi",
-            gate="defects",
             learning_rate=0.002,
             schedule="constant",
         )
