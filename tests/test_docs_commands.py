@@ -236,6 +236,9 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset("zipper", home / "parts", count=40, seed=0, size_hw=(64, 64), train_defects=0.5)
     write_dataset("zipper", home / "fresh", count=20, seed=1, size_hw=(64, 64))
     shutil.copytree(home / "parts/test/good", home / "new")
+    shutil.copytree(home / "parts", home / "teile")
+    for folder in sorted((home / "teile").rglob("good")):
+        folder.rename(folder.with_name("Gut"))
     shutil.copy(min((home / "new").iterdir()), home / "new/part.jpg")
     mask = read_mask(min((home / "parts/roi/train/good").iterdir()))
     write_image(home / "mask.png", mask * 255)
