@@ -345,9 +345,9 @@ def test_three_training_steps_with_all_heat_outside_stay_finite(
 def test_the_gradient_is_right(options: dict[str, Any]) -> None:
     torch.manual_seed(1)
     features = torch.rand(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
-    # Positive weights, and a heatmap off 0: away from the ReLU's kink.
-    weight = (torch.rand(2, 3, dtype=torch.float64) + 0.1).requires_grad_()
-    heatmap = (torch.rand(2, 1, 3, 4, dtype=torch.float64) + 0.1).requires_grad_()
+    # Positive weights, and a heatmap off 0: away from the ReLU's kink; more evidence than makes it fade.
+    weight = (10 * torch.rand(2, 3, dtype=torch.float64) + 1).requires_grad_()
+    heatmap = (torch.rand(2, 1, 3, 4, dtype=torch.float64) + 1).requires_grad_()
     roi_mask, label = torch.zeros(2, 1, 6, 8), torch.tensor([0, 1])
     roi_mask[..., :3, :3] = 1
 
@@ -467,3 +467,35 @@ def test_a_wrong_option_is_refused_before_the_first_batch(
 
 def test_any_steered_class_is_accepted_before_the_first_batch() -> None:
     CeodLoss(defect_class=4, weight=torch.ones(5))
+
+
+@pytest.mark.parametrize("gate", ["defects", "all"])
+@pytest.mark.parametrize("form", ["features", "closed", "own heatmap"])
+@pytest.mark.parametrize(
+    "overlap", [{}, {"denominator": "heatmap"}, {"variant": "linear"}, {"areas": "hard"}]
+)
+def test_the_distance_pulls_less_as_the_evidence_vanishes(
+    gate: Any, form: str, overlap: dict[str, Any]
+) -> None:
+    """Heat divided by its own maximum looks the same however faint it is; its pull must not grow as 1 / s."""
+    torch.manual_seed(0)
+    features, head, roi_mask = batch()
+    label = torch.ones_like(LABEL) if gate == "defects" else torch.zeros_like(LABEL)
+    with torch.no_grad():
+        head.weight[1] = head.weight[1].abs()
+    pulls, values = [], []
+    for scale in (1.0, 1e-3, 1e-6):
+        faint = (features.detach() * scale).requires_grad_()
+        logits = logits_of(faint, head)
+        heat = {
+            "features": faint,
+            "closed": linear_cam(faint, head, 1),
+            "own heatmap": torch.einsum("nchw,c->nhw", faint, head.weight[1]).unsqueeze(1),
+        }[form]
+        terms = ceod_terms(logits, label, heat, roi_mask, 1.0, gate=gate, soften="none", **overlap)
+        (both,) = torch.autograd.grad(terms.loss, faint, retain_graph=True)
+        (plain,) = torch.autograd.grad(F.cross_entropy(logits, label), faint)
+        pulls.append((both - plain).norm().item())
+        values.append(terms.distance.item())
+    assert 0 < pulls[0] < 1 and pulls[2] <= pulls[1] <= pulls[0], pulls
+    assert min(values) > 0.01, "the distance itself is as far as before"

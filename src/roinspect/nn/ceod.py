@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roinspect.nn.gradcam import at_least_float32, grad_cam
+from roinspect.nn.gradcam import at_least_float32, faded, grad_cam
+from roinspect.nn.misuse import refuse_misuse
 from roinspect.nn.overlap import overlap_distance
 
 Gate = Literal["defects", "all"]
@@ -111,6 +112,11 @@ def ceod_terms(
     """`ceod_loss` with its parts, for logs; the same arguments and errors."""
     _refuse_options(omega, gate, resolution)
     shapes = [tuple(given.shape) for given in (logits, label, heat, roi_mask)]
+    if shapes[0] in (shapes[1], (*shapes[1], 1)):
+        raise ValueError(
+            f"logits must be (N, K) with one for each class, not a single one of shape {shapes[0]}: of that, z "
+            "of shape (N,), torch.stack((torch.zeros_like(z), z), 1) makes the two, with the same cross-entropy"
+        )
     if [len(shape) for shape in shapes] != [2, 1, 4, 4] or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
             "logits, label, heat and roi_mask must be (N, K), (N,), (N, C, h, w) and (N, 1, H, W), not "
@@ -129,9 +135,12 @@ def ceod_terms(
         # Over N and not over the weights' sum: the mean of equal parts of a batch is the batch's mean, so
         # several devices do what one does.
         cross_entropy = cross_entropy * weight[label.clamp_min(0)]
-    heatmap = heat if heat.shape[1] == 1 else grad_cam(heat, logits, defect_class, create_graph=omega > 0)
-    # Half precision would round the logarithm's epsilon away.
-    heatmap = at_least_float32(heatmap)
+    if heat.shape[1] == 1:
+        # Half precision would round the logarithm's epsilon away.
+        heatmap = at_least_float32(heat)
+        heatmap = faded(heatmap, heatmap.amax((1, 2, 3), keepdim=True))
+    else:
+        heatmap = grad_cam(heat, logits, defect_class, create_graph=omega > 0)
     roi_mask = roi_mask.to(heatmap.dtype)
     if resolution == "grid":
         # Average pooling, not sampling: a narrow ROI keeps its share of a coarse cell.
@@ -162,13 +171,17 @@ def _refuse_options(omega: float, gate: str, resolution: str) -> None:
 class CeodLoss(nn.Module):
     """`ceod_loss` with its options fixed, for any PyTorch training loop.
 
+    At its first call in training mode with more than one part it looks for what would go wrong without a
+    word, at the cost of one backward pass through the head: see `refuse_misuse`. `ceod_loss` does not look.
+
     Args:
         omega: as in `ceod_loss`.
         **options: as in `ceod_loss`; a `weight` moves with the module.
 
     Raises:
         TypeError: there is no such option.
-        ValueError: an option has a value that it cannot have.
+        ValueError: an option has a value that it cannot have; at the first call: what was given is not what
+            CEOD is defined for.
 
     Example:
         >>> import torch
@@ -195,10 +208,18 @@ class CeodLoss(nn.Module):
         self.omega = omega
         self.options = options
         self.register_buffer("weight", weight)
+        self._is_looked_at = False
 
     def forward(self, logits: Tensor, label: Tensor, heat: Tensor, roi_mask: Tensor) -> Tensor:
         """As `ceod_loss`."""
-        return ceod_loss(logits, label, heat, roi_mask, self.omega, weight=self.weight, **self.options)
+        loss = ceod_loss(logits, label, heat, roi_mask, self.omega, weight=self.weight, **self.options)
+        # After the loss, which has refused what does not fit at all. In evaluation mode a batch norm does no
+        # harm, and of a single part it cannot be told.
+        if self.training and not self._is_looked_at and torch.is_grad_enabled():
+            look = torch.compiler.disable(refuse_misuse) if torch.compiler.is_compiling() else refuse_misuse
+            look(logits, heat, roi_mask, self.options.get("defect_class", 1))
+            self._is_looked_at = len(logits) > 1
+        return loss
 
     def extra_repr(self) -> str:
         """The options, for `print`."""
