@@ -14,6 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from roinspect.nn.ceod import CeodLoss, ceod_loss, ceod_terms  # noqa: E402
 from roinspect.nn.gradcam import grad_cam, linear_cam  # noqa: E402
+from roinspect.nn.overlap import overlap_distance  # noqa: E402
 
 LABEL = torch.tensor([0, 1, 1, 0])
 FARTHEST = -math.log(1e-7)
@@ -348,7 +349,8 @@ def test_the_gradient_is_right(options: dict[str, Any]) -> None:
     # Positive weights, and a heatmap off 0: away from the ReLU's kink; more evidence than makes it fade.
     weight = (10 * torch.rand(2, 3, dtype=torch.float64) + 1).requires_grad_()
     heatmap = (torch.rand(2, 1, 3, 4, dtype=torch.float64) + 1).requires_grad_()
-    roi_mask, label = torch.zeros(2, 1, 6, 8), torch.tensor([0, 1])
+    # A good part's distance is damped under "all", see below.
+    roi_mask, label = torch.zeros(2, 1, 6, 8), torch.tensor([int("gate" in options), 1])
     roi_mask[..., :3, :3] = 1
 
     def from_features(features: Tensor, weight: Tensor) -> Tensor:
@@ -360,6 +362,27 @@ def test_the_gradient_is_right(options: dict[str, Any]) -> None:
 
     assert torch.autograd.gradcheck(from_features, (features, weight))
     assert torch.autograd.gradcheck(from_heatmap, (weight[:, :2], heatmap))
+
+
+def test_a_good_part_is_steered_as_far_as_it_is_called_defective() -> None:
+    features, head, roi_mask = batch()
+    with torch.no_grad():
+        head.weight.mul_(10)
+    logits = logits_of(features, head)
+    distance = overlap_distance(
+        grad_cam(features, logits, 1), F.adaptive_avg_pool2d(roi_mask, 8), reduction="none"
+    )
+    pull = torch.where(LABEL == 1, 1.0, logits.softmax(1)[:, 1].detach())
+    assert 0.05 < pull.min() < 0.95
+    expected = F.cross_entropy(logits, LABEL) + 2 * (pull * distance).mean()
+    loss = ceod_loss(logits, LABEL, features, roi_mask, 2.0, gate="all")
+    for one, other in zip(
+        torch.autograd.grad(loss, [features, head.weight], retain_graph=True),
+        torch.autograd.grad(expected, [features, head.weight]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, LABEL) + 2 * distance.mean())
 
 
 def test_the_module_is_the_function() -> None:

@@ -260,7 +260,7 @@ def compiled(code: Any) -> Any:
 
 def test_a_compiled_network_is_told_as_such() -> None:
     net = Net()
-    refused(compiled(net), "one compiled graph.*compile the body alone")
+    refused(compiled(net), "one compiled graph.*compile the body only")
     head = compiled(net.head)
 
     def answer(image: Tensor) -> Answer:

@@ -29,12 +29,12 @@ def compiled_between(logits: Tensor, features: Tensor) -> str | None:
     compiled = [node for node in nodes_between(logits, features) if "CompiledFunction" in node.name()]
     if features.grad_fn is not None and features.grad_fn is logits.grad_fn and compiled:
         return (
-            "the logits and the features come out of one compiled graph, in which no gradient leads from one "
-            "to the other: compile the body alone, or give the heatmap of `linear_cam` in place of the features"
+            "the logits and the features come out of one compiled graph, in which no gradient leads from "
+            "one to the other: compile the body only, or give `linear_cam`'s heatmap in place of the features"
         )
     if any(node is not features.grad_fn for node in compiled):
         return (
-            "the head is compiled, and compiled code cannot be differentiated twice: compile the body alone, "
+            "the head is compiled, and compiled code cannot be differentiated twice: compile the body only, "
             "or give the heatmap of `linear_cam` in place of the features"
         )
     return None

@@ -199,10 +199,14 @@ def faded(heatmap: Tensor, evidence: Tensor) -> Tensor:
     Returns:
         (N, 1, h, w), equal to `heatmap`.
     """
-    if not (torch.is_grad_enabled() and heatmap.requires_grad):
-        return heatmap
-    share = (evidence.detach() / FAINT).clamp(0, 1).square()
-    return heatmap.detach() + share * (heatmap - heatmap.detach())
+    return damped(heatmap, (evidence.detach() / FAINT).clamp(0, 1).square())
+
+
+def damped(values: Tensor, share: Tensor) -> Tensor:
+    """The same values, with that share of their gradient."""
+    if not (torch.is_grad_enabled() and values.requires_grad):
+        return values
+    return values.detach() + share * (values - values.detach())
 
 
 def at_least_float32(values: Tensor) -> Tensor:

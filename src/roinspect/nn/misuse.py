@@ -69,8 +69,8 @@ def _refuse_channels_at_the_end(features: torch.Size, roi_mask: torch.Size) -> N
         height, width, channels = sides
         raise ValueError(
             f"the features look like (N, h, w, C), {tuple(features)} for masks of {roi_mask[2]} x "
-            f"{roi_mask[3]}, and are read as {height} channels of {width} x {channels}: permute them before "
-            "the head, features = body(image).permute(0, 3, 1, 2), logits = head(features.permute(0, 2, 3, 1))"
+            f"{roi_mask[3]}, and are read as {height} channels of {width} x {channels}. Permute them before "
+            "the head: x = body(image).permute(0, 3, 1, 2); logits = head(x.permute(0, 2, 3, 1))"
         )
 
 
@@ -81,8 +81,8 @@ def _refuse_before_activation(logits: Tensor, features: Tensor) -> None:
         if takes and node.name().startswith((*_ACTIVATIONS, *_NORMS)):
             kind = "norm" if node.name().startswith(_NORMS) else "activation"
             raise ValueError(
-                f"the features are those before the last {kind} ({node.name()} comes next): give what it makes "
-                "of them, as Grad-CAM explains what the head pools"
+                f"the features are those before the last {kind} ({node.name()} comes next): give what it "
+                "makes of them, as Grad-CAM explains what the head pools"
             )
 
 
@@ -94,5 +94,5 @@ def _refuse_coupled_parts(logits: Tensor, features: Tensor, defect_class: int) -
     if others > 1e-6 * own:
         raise ValueError(
             "a part's logits depend on the other parts of the batch, so there is no Grad-CAM of it: put the "
-            "batch norms of the head in evaluation mode, or give `linear_cam(features, linear, ..., norm=norm)`"
+            "batch norms of the head in evaluation mode, or give `linear_cam(features, linear, 1, norm=norm)`"
         )
