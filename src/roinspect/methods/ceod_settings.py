@@ -139,6 +139,12 @@ class CeodSettings:
             schedule="constant",
         )
 
+    def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
+        """What `TrainingSettings` a preset goes with; the papers' lengths are those on the zipper (5.2.1)."""
+        if preset == "compact":
+            return {}
+        return {"batch_size": 32, "epochs": 100 if self.backbone == "customnet" else 1000}
+
     @property
     def overlap(self) -> dict[str, Any]:
         """Options of the distance, as `ceod_loss` takes them."""
