@@ -43,6 +43,8 @@ Aim: TypeAlias = Literal["false-reject", "best-f1"]
 class TrainingSettings:
     """How to train, whatever the method.
 
+    As `--preset paper` trains: ``TrainingSettings(**settings.training("paper"))`` of the method's `settings`.
+
     Attributes:
         size: height x width that images are resized to, such as "256x640", or one number for both.
         steps: training steps, rounded up to whole epochs; None is the method's own default.

@@ -14,6 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from roinspect.nn.ceod import CeodLoss, ceod_loss, ceod_terms  # noqa: E402
 from roinspect.nn.gradcam import grad_cam, linear_cam  # noqa: E402
+from roinspect.nn.overlap import overlap_distance  # noqa: E402
 
 LABEL = torch.tensor([0, 1, 1, 0])
 FARTHEST = -math.log(1e-7)
@@ -345,10 +346,11 @@ def test_three_training_steps_with_all_heat_outside_stay_finite(
 def test_the_gradient_is_right(options: dict[str, Any]) -> None:
     torch.manual_seed(1)
     features = torch.rand(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
-    # Positive weights, and a heatmap off 0: away from the ReLU's kink.
-    weight = (torch.rand(2, 3, dtype=torch.float64) + 0.1).requires_grad_()
-    heatmap = (torch.rand(2, 1, 3, 4, dtype=torch.float64) + 0.1).requires_grad_()
-    roi_mask, label = torch.zeros(2, 1, 6, 8), torch.tensor([0, 1])
+    # Positive weights, and a heatmap off 0: away from the ReLU's kink; more evidence than makes it fade.
+    weight = (10 * torch.rand(2, 3, dtype=torch.float64) + 1).requires_grad_()
+    heatmap = (torch.rand(2, 1, 3, 4, dtype=torch.float64) + 1).requires_grad_()
+    # A good part's distance is damped under "all", see below.
+    roi_mask, label = torch.zeros(2, 1, 6, 8), torch.tensor([int("gate" in options), 1])
     roi_mask[..., :3, :3] = 1
 
     def from_features(features: Tensor, weight: Tensor) -> Tensor:
@@ -360,6 +362,27 @@ def test_the_gradient_is_right(options: dict[str, Any]) -> None:
 
     assert torch.autograd.gradcheck(from_features, (features, weight))
     assert torch.autograd.gradcheck(from_heatmap, (weight[:, :2], heatmap))
+
+
+def test_a_good_part_is_steered_as_far_as_it_is_called_defective() -> None:
+    features, head, roi_mask = batch()
+    with torch.no_grad():
+        head.weight.mul_(10)
+    logits = logits_of(features, head)
+    distance = overlap_distance(
+        grad_cam(features, logits, 1), F.adaptive_avg_pool2d(roi_mask, 8), reduction="none"
+    )
+    pull = torch.where(LABEL == 1, 1.0, logits.softmax(1)[:, 1].detach())
+    assert 0.05 < pull.min() < 0.95
+    expected = F.cross_entropy(logits, LABEL) + 2 * (pull * distance).mean()
+    loss = ceod_loss(logits, LABEL, features, roi_mask, 2.0, gate="all")
+    for one, other in zip(
+        torch.autograd.grad(loss, [features, head.weight], retain_graph=True),
+        torch.autograd.grad(expected, [features, head.weight]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, LABEL) + 2 * distance.mean())
 
 
 def test_the_module_is_the_function() -> None:
@@ -467,3 +490,35 @@ def test_a_wrong_option_is_refused_before_the_first_batch(
 
 def test_any_steered_class_is_accepted_before_the_first_batch() -> None:
     CeodLoss(defect_class=4, weight=torch.ones(5))
+
+
+@pytest.mark.parametrize("gate", ["defects", "all"])
+@pytest.mark.parametrize("form", ["features", "closed", "own heatmap"])
+@pytest.mark.parametrize(
+    "overlap", [{}, {"denominator": "heatmap"}, {"variant": "linear"}, {"areas": "hard"}]
+)
+def test_the_distance_pulls_less_as_the_evidence_vanishes(
+    gate: Any, form: str, overlap: dict[str, Any]
+) -> None:
+    """Heat divided by its own maximum looks the same however faint it is; its pull must not grow as 1 / s."""
+    torch.manual_seed(0)
+    features, head, roi_mask = batch()
+    label = torch.ones_like(LABEL) if gate == "defects" else torch.zeros_like(LABEL)
+    with torch.no_grad():
+        head.weight[1] = head.weight[1].abs()
+    pulls, values = [], []
+    for scale in (1.0, 1e-3, 1e-6):
+        faint = (features.detach() * scale).requires_grad_()
+        logits = logits_of(faint, head)
+        heat = {
+            "features": faint,
+            "closed": linear_cam(faint, head, 1),
+            "own heatmap": torch.einsum("nchw,c->nhw", faint, head.weight[1]).unsqueeze(1),
+        }[form]
+        terms = ceod_terms(logits, label, heat, roi_mask, 1.0, gate=gate, soften="none", **overlap)
+        (both,) = torch.autograd.grad(terms.loss, faint, retain_graph=True)
+        (plain,) = torch.autograd.grad(F.cross_entropy(logits, label), faint)
+        pulls.append((both - plain).norm().item())
+        values.append(terms.distance.item())
+    assert 0 < pulls[0] < 1 and pulls[2] <= pulls[1] <= pulls[0], pulls
+    assert min(values) > 0.01, "the distance itself is as far as before"

@@ -224,7 +224,8 @@ def test_the_gradient_is_right(with_norm: bool) -> None:
     features, head = example(2, 3, with_norm=with_norm)
     features = features.detach().double().requires_grad_()
     head = head.double()
-    weight = head.linear.weight.detach().clone().requires_grad_()
+    # Evidence of more than a logit, where the gradient is whole.
+    weight = (30 * head.linear.weight.detach()).requires_grad_()
     target = torch.tensor([1, 0])
 
     def by_autograd(features: Tensor, weight: Tensor) -> Tensor:
@@ -242,6 +243,29 @@ def test_the_gradient_is_right(with_norm: bool) -> None:
     for form in (by_autograd, closed):
         assert torch.autograd.gradcheck(form, (features, weight))
     assert torch.autograd.gradcheck(weighted_cam, (features, weight[:, :3]))
+
+
+@pytest.mark.parametrize("form", ["autograd", "closed"])
+def test_the_gradient_of_faint_heat_fades_and_its_value_does_not(form: str) -> None:
+    """Undamped it grows as 1 / s; here it is that times min(1, evidence)^2, so it vanishes with s."""
+    features, head = example(4, 6, with_norm=False)
+    features = features.detach().double()
+    head = head.double()
+    towards = torch.rand(4, 1, *features.shape[2:], dtype=torch.float64)
+    slopes: list[Tensor] = []
+    for scale in (1e3, 1e-1, 1e-3, 1e-6):
+        scaled = (features * scale).requires_grad_()
+        logits = head(scaled)
+        heat = grad_cam(scaled, logits, 1) if form == "autograd" else linear_cam(scaled, head.linear, 1)
+        weights = head.linear.weight[1].detach()
+        evidence = torch.einsum("nchw,c->nhw", scaled.detach(), weights).amax((1, 2)).relu()
+        (gradient,) = torch.autograd.grad((heat * towards).sum(), scaled)
+        size = gradient.flatten(1).norm(dim=1)
+        slopes.append(size)
+        whole = slopes[0] * 1e3 / scale
+        torch.testing.assert_close(size, whole * evidence.clamp(max=1) ** 2, rtol=1e-3, atol=1e-9)
+        assert (heat.amax((1, 2, 3))[evidence > 1e-5] > 0.999).all()
+    assert slopes[0].min() > 0 and (slopes[2] <= slopes[1]).all() and (slopes[3] <= slopes[2]).all()
 
 
 def test_half_precision_gives_a_float32_map() -> None:

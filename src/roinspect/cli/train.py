@@ -86,7 +86,10 @@ def _parser(method: str, settings_class: type, training_class: type) -> Argument
     add_data_options(parser)
     parser.add_argument("--out", type=Path, help="the bundle to write")
     parser.add_argument(
-        "--preset", choices=PRESETS, default=PRESETS[0], help="defaults of all method.* settings"
+        "--preset",
+        choices=PRESETS,
+        default=PRESETS[0],
+        help="defaults of all method.* settings, training's length and batch",
     )
     parser.add_argument("--size", type=str, help="short for --training.size: HEIGHTxWIDTH, or one number")
     parser.add_argument("--seed", type=int, help="short for --training.seed")
@@ -101,7 +104,13 @@ def _preset_first(parser: ArgumentParser, settings_class: Any, arguments: list[s
     """Make the preset's values the defaults; returns the arguments in the order to read them in."""
     # The preset may stand in a YAML file, so everything is read once to find it and once on top of it.
     words = [word for word in arguments if not word.startswith("--print_config")]
-    values = dataclasses.asdict(settings_class.preset(parse(parser, words).preset))
+    given = parse(parser, words)
+    values = dataclasses.asdict(settings_class.preset(given.preset))
+    training = settings_class(**given.method.as_dict()).training(given.preset)
+    if given.training.steps:
+        # Epochs would go over the steps that were asked for.
+        training.pop("epochs", None)
     parser.set_defaults({f"method.{name}": value for name, value in values.items()})
+    parser.set_defaults({f"training.{name}": value for name, value in training.items()})
     # Printed before a --config is read, the configuration would be half of it.
     return words + [word for word in arguments if word not in words]

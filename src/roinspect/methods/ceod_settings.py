@@ -72,7 +72,7 @@ class CeodSettings:
     margin: bool = True
     omega: float = 0.3
     area: Area = "defect"
-    gate: Gate = "all"
+    gate: Gate = "defects"
     variant: Variant = "log"
     denominator: Denominator = "min"
     soften: Soften = "clip"
@@ -136,10 +136,15 @@ class CeodSettings:
             margin=False,
             omega=0.001,
             area="roi",
-            gate="defects",
             learning_rate=0.002,
             schedule="constant",
         )
+
+    def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
+        """What `TrainingSettings` a preset goes with; the papers' lengths are those on the zipper (5.2.1)."""
+        if preset == "compact":
+            return {}
+        return {"batch_size": 32, "epochs": 100 if self.backbone == "customnet" else 1000}
 
     @property
     def overlap(self) -> dict[str, Any]:

@@ -161,6 +161,10 @@ class GrdNetSettings:
             smoothing=21,
         )
 
+    def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
+        """What `TrainingSettings` a preset goes with; the paper says nothing of the batch's size."""
+        return {} if preset == "compact" else {"epochs": 200}
+
     @property
     def sources(self) -> dict[NoiseSource, float]:
         """Weights of the synthetic defects' contents, as `perturb` takes them."""

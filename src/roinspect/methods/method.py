@@ -95,7 +95,8 @@ class Method(lightning.LightningModule):
     Attributes:
         name: as in `roinspect train NAME`.
         trains_on: "good" images only, "all", or those with a drawn "roi", whatever their label.
-        settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets.
+        settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets, and
+            ``settings.training(name)`` what of `TrainingSettings` goes with one.
         map_share: as `Bundle.map_share`.
         default_steps: length of a training where none is asked for.
         fills_budget: whether more steps are worth more time; a comparison trains others for their default.

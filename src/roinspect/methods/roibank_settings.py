@@ -123,3 +123,7 @@ class RoiBankSettings:
         if name == "compact":
             return cls()
         return cls(backbone="wide_resnet50_2", dimensions=256, memory_size=20_000, candidates=400_000)
+
+    def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
+        """What `TrainingSettings` a preset goes with: none of its own."""
+        return {}

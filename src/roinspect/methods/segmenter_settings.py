@@ -105,3 +105,7 @@ class SegmenterSettings:
         if name == "compact":
             return cls()
         return cls(backbone="efficientnet_b0", width=64, backbone_learning_rate=1e-4)
+
+    def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
+        """What `TrainingSettings` a preset goes with: none of its own."""
+        return {}

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roinspect.nn.gradcam import at_least_float32, grad_cam
+from roinspect.nn.gradcam import at_least_float32, damped, faded, grad_cam
+from roinspect.nn.misuse import refuse_misuse
 from roinspect.nn.overlap import overlap_distance
 
 Gate = Literal["defects", "all"]
@@ -55,13 +56,17 @@ def ceod_loss(
             for nothing, as in `torch.nn.functional.cross_entropy`.
         heat: the features (N, C, h, w), C > 1, that the logits were computed from, whose Grad-CAM for the
             defect class is taken, so they must require a gradient; or a heatmap (N, 1, h, w) >= 0 such as
-            `linear_cam` gives. Grad-CAM's ReLU passes no gradient to cells without heat: where none at all
-            lies inside or on the softened rim, OD is constant and only the cross-entropy teaches. A trace is
-            enough; ``soften="falloff"`` with a long reach draws the heat nearer from afar.
+            `linear_cam` gives. The gradient of heat that rests on next to nothing fades, see `faded`; that of
+            a heatmap of your own with its maximum below 1. Grad-CAM's ReLU passes none to cells without heat:
+            where none at all lies inside or on the softened rim, OD is constant and only the
+            cross-entropy teaches. A trace is enough; ``soften="falloff"`` with a long reach draws the heat
+            nearer from afar.
         roi_mask: (N, 1, H, W) in [0, 1] at any size, 1 = inspect; averaged over the heatmap's cells.
         omega: weight of the distance, >= 0. The paper has 0.001, which is next to nothing; see our ablation.
         gate: "defects" counts OD for parts of the defect class (2024), "all" for every part (2022): only then
-            does a good part whose defect lies outside the ROI teach the network where not to look.
+            does a good part whose defect lies outside the ROI teach the network where not to look. A good
+            part's gradient is taken times its probability of a defect: one that is called good, as it should
+            be, would else be taught to show evidence inside.
         weight: (K,) weights of the classes in the cross-entropy, against imbalance.
         defect_class: the class whose heatmap is steered.
         resolution: "grid" measures on the heatmap's cells, "image" enlarges the heatmap to the mask's size.
@@ -111,6 +116,11 @@ def ceod_terms(
     """`ceod_loss` with its parts, for logs; the same arguments and errors."""
     _refuse_options(omega, gate, resolution)
     shapes = [tuple(given.shape) for given in (logits, label, heat, roi_mask)]
+    if shapes[0] in (shapes[1], (*shapes[1], 1)):
+        raise ValueError(
+            f"logits must be (N, K) with one for each class, not a single one of shape {shapes[0]}: of that, "
+            "z of shape (N,), torch.stack((torch.zeros_like(z), z), 1) makes two, with the same cross-entropy"
+        )
     if [len(shape) for shape in shapes] != [2, 1, 4, 4] or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
             "logits, label, heat and roi_mask must be (N, K), (N,), (N, C, h, w) and (N, 1, H, W), not "
@@ -129,9 +139,12 @@ def ceod_terms(
         # Over N and not over the weights' sum: the mean of equal parts of a batch is the batch's mean, so
         # several devices do what one does.
         cross_entropy = cross_entropy * weight[label.clamp_min(0)]
-    heatmap = heat if heat.shape[1] == 1 else grad_cam(heat, logits, defect_class, create_graph=omega > 0)
-    # Half precision would round the logarithm's epsilon away.
-    heatmap = at_least_float32(heatmap)
+    if heat.shape[1] == 1:
+        # Half precision would round the logarithm's epsilon away.
+        heatmap = at_least_float32(heat)
+        heatmap = faded(heatmap, heatmap.amax((1, 2, 3), keepdim=True))
+    else:
+        heatmap = grad_cam(heat, logits, defect_class, create_graph=omega > 0)
     roi_mask = roi_mask.to(heatmap.dtype)
     if resolution == "grid":
         # Average pooling, not sampling: a narrow ROI keeps its share of a coarse cell.
@@ -140,7 +153,12 @@ def ceod_terms(
         heatmap = F.interpolate(heatmap, roi_mask.shape[2:], mode="bilinear", align_corners=False)
     distance = overlap_distance(heatmap, roi_mask, reduction="none", **overlap)
     is_counted = label != IGNORED
-    distance = distance * ((label == defect_class) if gate == "defects" else is_counted)
+    is_defective = label == defect_class
+    if gate == "defects":
+        distance = distance * is_defective
+    else:
+        suspicion = at_least_float32(logits.detach()).softmax(1)[:, defect_class].to(distance.dtype)
+        distance = damped(distance * is_counted, suspicion.masked_fill(is_defective, 1))
     count = is_counted.sum().clamp_min(1)
     ce, od = cross_entropy.sum() / count, distance.sum() / count
     empty = (heatmap.detach().amax((1, 2, 3)) <= 0).float().mean()
@@ -162,13 +180,17 @@ def _refuse_options(omega: float, gate: str, resolution: str) -> None:
 class CeodLoss(nn.Module):
     """`ceod_loss` with its options fixed, for any PyTorch training loop.
 
+    At its first call in training mode with more than one part it looks for what would go wrong without a
+    word, at the cost of one backward pass through the head: see `refuse_misuse`. `ceod_loss` does not look.
+
     Args:
         omega: as in `ceod_loss`.
         **options: as in `ceod_loss`; a `weight` moves with the module.
 
     Raises:
         TypeError: there is no such option.
-        ValueError: an option has a value that it cannot have.
+        ValueError: an option has a value that it cannot have; at the first call: what was given is not what
+            CEOD is defined for.
 
     Example:
         >>> import torch
@@ -195,10 +217,18 @@ class CeodLoss(nn.Module):
         self.omega = omega
         self.options = options
         self.register_buffer("weight", weight)
+        self._is_looked_at = False
 
     def forward(self, logits: Tensor, label: Tensor, heat: Tensor, roi_mask: Tensor) -> Tensor:
         """As `ceod_loss`."""
-        return ceod_loss(logits, label, heat, roi_mask, self.omega, weight=self.weight, **self.options)
+        loss = ceod_loss(logits, label, heat, roi_mask, self.omega, weight=self.weight, **self.options)
+        # After the loss, which has refused what does not fit at all. In evaluation mode a batch norm does no
+        # harm, and of a single part it cannot be told.
+        if self.training and not self._is_looked_at and torch.is_grad_enabled():
+            look = torch.compiler.disable(refuse_misuse) if torch.compiler.is_compiling() else refuse_misuse
+            look(logits, heat, roi_mask, self.options.get("defect_class", 1))
+            self._is_looked_at = len(logits) > 1
+        return loss
 
     def extra_repr(self) -> str:
         """The options, for `print`."""

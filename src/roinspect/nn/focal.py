@@ -34,7 +34,7 @@ def focal_loss(
         reduction: "mean", "sum" or "none".
 
     Returns:
-        A scalar, or the prediction's shape with ``reduction="none"``; >= 0.
+        A scalar, or the prediction's shape with ``reduction="none"``; >= 0, at least float32.
 
     Raises:
         ValueError: shapes differ, gamma < 0, alpha outside [0, 1] or an unknown reduction.
@@ -55,7 +55,9 @@ def focal_loss(
         raise ValueError(f"gamma must be >= 0 and alpha in [0, 1], not {gamma}, {alpha}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
-    target = target.to(prediction.dtype)
+    # Half precision rounds eps away, and a sum over a map overflows it.
+    kept = torch.promote_types(prediction.dtype, torch.float32)
+    prediction, target = prediction.to(kept), target.to(kept)
     if from_logits:
         cross_entropy = F.binary_cross_entropy_with_logits(prediction, target, reduction="none")
         # sigmoid of the logit towards the truth: p_t without a subtraction that loses digits.

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from roinspect.nn.autograd import compiled_between
+
 SMALLEST = 1e-8
 """The least that a heatmap is divided by, so that an empty one stays empty."""
+
+FAINT = 1.0
+"""Evidence of the hottest cell, in logits, below which a heatmap's gradient fades."""
 
 
 def grad_cam(
@@ -21,9 +28,9 @@ def grad_cam(
     """Where in the features the evidence for a class lies, by automatic differentiation.
 
     alpha_k is the mean over all positions of the target logit's gradient by feature map k (Eq. 1), the
-    heatmap ReLU(sum_k alpha_k A_k) (Eq. 2), divided by its own maximum. Works with any head; sets no hooks
-    and changes no mode. Where the head is pooling and one linear layer, `linear_cam` gives the same without
-    a second backward pass.
+    heatmap ReLU(sum_k alpha_k A_k) (Eq. 2), divided by its own maximum; where that is next to nothing its
+    gradient fades, see `faded`. Works with any head; sets no hooks and changes no mode. Where the head is
+    pooling and one linear layer, `linear_cam` gives the same without a second backward pass.
 
     A batch norm *inside the head* must be in evaluation mode while the logits are computed: in training mode
     it takes the batch's mean away, so the gradient of the logits' sum vanishes and with it the heatmap.
@@ -41,7 +48,8 @@ def grad_cam(
         (N, 1, h, w) float32 (float64 for such features) in [0, 1]; all 0 where nothing speaks for the class.
 
     Raises:
-        ValueError: shapes or target do not fit, or the logits do not depend on the features.
+        ValueError: shapes or target do not fit, the logits do not depend on the features, or what lies
+            between them has been compiled into something that cannot be differentiated twice.
 
     Example:
         >>> features = torch.rand(2, 8, 5, 5, requires_grad=True)
@@ -57,7 +65,25 @@ def grad_cam(
         )
     _check_target(target, against, *logits.shape)
     if not features.requires_grad or not logits.requires_grad:
-        raise ValueError("the logits must be computed from features that require a gradient")
+        raise ValueError(
+            "the logits must be computed from features that require a gradient; where nothing is trained, "
+            "under torch.no_grad, give the heatmap of `linear_cam` instead"
+        )
+    if torch.compiler.is_compiling():
+        # What is compiled cannot be differentiated twice, so this part of a compiled loss runs as it is.
+        return cast(
+            Tensor,
+            torch.compiler.disable(grad_cam)(
+                features,
+                logits,
+                target,
+                against=against,
+                create_graph=create_graph,
+                detach_weights=detach_weights,
+            ),
+        )
+    if create_graph and (reason := compiled_between(logits, features)):
+        raise ValueError(reason)
     rows = torch.arange(len(logits), device=logits.device)
     scores = logits[rows, target] if against is None else logits[rows, target] - logits[:, against]
     try:
@@ -136,7 +162,7 @@ def head_weights(
 
 
 def weighted_cam(features: Tensor, weights: Tensor) -> Tensor:
-    """ReLU of the weighted sum of feature maps (Eq. 2), divided by its own maximum.
+    """ReLU of the weighted sum of feature maps (Eq. 2), divided by its own maximum; its gradient is `faded`.
 
     Args:
         features: (N, C, h, w).
@@ -151,8 +177,36 @@ def weighted_cam(features: Tensor, weights: Tensor) -> Tensor:
         # Not `len`, which would fix the batch's size in an exported graph.
         weights = weights.to(features.dtype).expand(features.shape[0], -1)
         heat = torch.einsum("nchw,nc->nhw", features, weights).unsqueeze(1).relu()
+        hottest = heat.amax((1, 2, 3), keepdim=True)
         # Not added: the ONNX exporter takes so small a summand for 0, and an empty heatmap would be 0/0.
-        return heat / heat.amax((1, 2, 3), keepdim=True).clamp_min(SMALLEST)
+        scaled = heat / hottest.clamp_min(SMALLEST)
+        # alpha is a mean over the cells: times their number a cell's heat is what the logit would gain if all
+        # cells showed what this one does.
+        return faded(scaled, hottest * (heat.shape[2] * heat.shape[3]))
+
+
+def faded(heatmap: Tensor, evidence: Tensor) -> Tensor:
+    """The same heatmap, with a gradient that goes to 0 with the evidence that it rests on.
+
+    A heatmap divided by its own maximum m looks the same however small m is, so its gradient grows as 1 / m:
+    on good parts, whose evidence for a defect vanishes as training goes well, without bound. Times
+    min(1, m / m0)^2, with m0 = `FAINT`, it is largest at m0 and vanishes with m; from m0 on it is as it was.
+
+    Args:
+        heatmap: (N, 1, h, w).
+        evidence: m, in logits, (N, 1, 1, 1); taken as a constant.
+
+    Returns:
+        (N, 1, h, w), equal to `heatmap`.
+    """
+    return damped(heatmap, (evidence.detach() / FAINT).clamp(0, 1).square())
+
+
+def damped(values: Tensor, share: Tensor) -> Tensor:
+    """The same values, with that share of their gradient."""
+    if not (torch.is_grad_enabled() and values.requires_grad):
+        return values
+    return values.detach() + share * (values - values.detach())
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from roinspect.nn.focal import focal_loss
@@ -43,7 +44,7 @@ def segmentation_loss(
         alpha: of the focal loss.
 
     Returns:
-        A scalar >= 0.
+        A scalar >= 0, at least float32.
 
     Raises:
         ValueError: the form is unknown, or shapes differ.
@@ -62,7 +63,8 @@ def segmentation_loss(
         return focal_loss(logits, noise_mask * roi_mask, gamma=gamma, alpha=alpha)
     if roi == "none":
         return focal_loss(logits, noise_mask, gamma=gamma, alpha=alpha)
-    found = logits.sigmoid()
+    # In half precision a certain pixel would be certain beyond all distance.
+    found = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
     if roi in ("intersection", "intersection_overlap"):
         loss = focal_loss(found * roi_mask, noise_mask, gamma=gamma, alpha=alpha, from_logits=False)
     else:
