@@ -29,6 +29,7 @@ from roinspect.nn.ceod import ceod_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
 from roinspect.nn.gradcam import grad_cam
+from roinspect.nn.roi_head import roi_head_loss
 from roinspect.processes import share_buffers
 
 log = logging.getLogger(__name__)
@@ -266,7 +267,7 @@ class Ceod(Method):
         loss = terms.loss
         if evidence.roi_logits is not None:
             cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
-            noted["roi_head"] = F.binary_cross_entropy_with_logits(evidence.roi_logits.float(), cells)
+            noted["roi_head"] = roi_head_loss(evidence.roi_logits, cells)
             loss = loss + s.roi_head_weight * noted["roi_head"]
         return loss, noted
 

@@ -26,6 +26,7 @@ from roinspect.methods.method import InspectionGraph, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
 from roinspect.nn.focal import focal_loss
 from roinspect.nn.perlin import Blobs, perturb
+from roinspect.nn.roi_head import roi_head_loss
 from roinspect.nn.ssim import ssim
 from roinspect.nn.steering import segmentation_loss
 from roinspect.nn.unet import UNet
@@ -228,7 +229,7 @@ class GrdNet(Method):
             return {"segmenter": loss}
         # The defect head learns from all synthetic defects, also from those that do not matter.
         anywhere = focal_loss(heads.defect, noise_mask, gamma=s.focal_gamma, alpha=s.focal_alpha)
-        roi_head = F.binary_cross_entropy_with_logits(heads.roi, roi_mask)
+        roi_head = roi_head_loss(heads.roi, roi_mask)
         return {"segmenter": loss + anywhere + s.roi_head_weight * roi_head, "roi_head": roi_head}
 
     def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:

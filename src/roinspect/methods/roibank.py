@@ -17,21 +17,24 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 
+from roinspect.bundle import Threshold
 from roinspect.calibration import LeftOut
 from roinspect.data.augment import random_rotation
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
+from roinspect.methods.course import Course
 from roinspect.methods.method import Method, predict
 from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
+from roinspect.nn.iou import region_iou
 from roinspect.nn.memory import Gaussian, NearestNeighbours, Reservoir, greedy_coreset, without_rows
 from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.perlin import perturb
-from roinspect.nn.roi_head import RoiHead, swap_patches
+from roinspect.nn.roi_head import RoiHead, roi_head_loss, swap_patches
 from roinspect.nn.weighting import defect_weights
 from roinspect.processes import here, share_buffers
 
@@ -48,6 +51,10 @@ _RASTER = 32
 """Pixels: the sides of a cropped image are multiples of it, as every stride divides it."""
 _VISIBLE = 0.05
 """Pasted content must change a pixel by this much, or nobody could see it."""
+POOR_IOU = 0.5
+"""Of predicted and drawn ROIs of held-out parts: below it defects escape in the places that are not seen."""
+LOST_IOU = 0.1
+"""Of one part: its ROI was as good as not found."""
 
 
 class RoiBank(Method):
@@ -69,6 +76,7 @@ class RoiBank(Method):
     trains_on: ClassVar[Literal["good", "all"]] = "good"
     settings_class: ClassVar[type] = RoiBankSettings
     default_steps: ClassVar[int] = 300
+    most_steps: ClassVar[int | None] = 900
     fills_budget: ClassVar[bool] = False
 
     def __init__(
@@ -81,6 +89,7 @@ class RoiBank(Method):
         self.register_buffer("sources", torch.full((settings.memory_size,), -1))
         self.to(memory_format=torch.channels_last)
         self._seen = _Seen(torch.empty(0), torch.empty(0))
+        self.course = Course(epochs, epochs, good_enough=POOR_IOU)
         self.train()
 
     @classmethod
@@ -113,7 +122,7 @@ class RoiBank(Method):
         roi_head = None
         if settings.roi_head:
             roi_head = RoiHead(dimensions, pooling=max(1, _HEAD_STRIDE // settings.strides[0]))
-        return RoiBankGraph(features, bank, roi_head, settings.smoothing)
+        return RoiBankGraph(features, bank, roi_head, settings.smoothing, settings.border)
 
     def inspection_graph(self) -> RoiBankGraph:
         """The graph that is shipped."""
@@ -148,14 +157,15 @@ class RoiBank(Method):
         return self
 
     def configure_optimizers(self) -> Any:
-        """AdamW, up and down in one cycle."""
+        """AdamW, at a rate that follows the `Course`."""
+        self.course.most = self.most_epochs
         if self.graph.roi_head is None:
             return None
         optimizer = torch.optim.AdamW(
             self.graph.roi_head.parameters(), lr=self.settings.learning_rate, weight_decay=1e-3
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimizer, self.settings.learning_rate, total_steps=max(steps, 2))
+        steps = max(1, int(self.trainer.estimated_stepping_batches) // self.most_epochs)
+        schedule = LambdaLR(optimizer, lambda step: self.course.rate(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # -- once, before the first step -----------------------------------------------------------------------
@@ -170,6 +180,24 @@ class RoiBank(Method):
         if not isinstance(data, InspectionDataset):
             raise TypeError("roibank is trained on an InspectionDataset")
         self.fit(data, is_new=self.global_step == 0)
+        self._look_ahead(self.current_epoch)
+
+    def on_train_epoch_end(self) -> None:
+        """Look at the losses, then whether to go on."""
+        super().on_train_epoch_end()
+        self._look_ahead(self.current_epoch + 1)
+
+    def _look_ahead(self, done: int) -> None:
+        if self.course.is_over(done):
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how far the course has come."""
+        checkpoint["course"] = self.course.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.course = Course(**checkpoint["course"])
 
     @torch.no_grad()
     def fit(self, data: InspectionDataset, *, is_new: bool = True) -> None:
@@ -215,6 +243,12 @@ class RoiBank(Method):
         share_buffers(graph)
         if graph.roi_head is None:
             return
+        if is_new:
+            # Of all images, so that all processes begin alike.
+            top, left, bottom, right = graph.box.tolist() if any(graph.box) else (0, 0, *self.size_hw)
+            masks = data.cache.roi_masks
+            shares = [float((masks[row, top:bottom, left:right] > 0).mean()) for row in rows]
+            graph.roi_head.begin_at(sum(shares) / len(shares))
         rows = rows[share]
         seen = [self._shown(raw, cells)]
         del raw
@@ -386,18 +420,59 @@ class RoiBank(Method):
         rows = torch.randint(len(patches), (len(batch.label),), generator=random, device=random.device)
         rows = rows.to(patches.device)
         shown = swap_patches(patches[rows].float(), share=self.settings.swapped, generator=random)
-        loss = F.binary_cross_entropy_with_logits(roi_head(shown), cells[rows])
+        loss = roi_head_loss(roi_head(shown), cells[rows])
         self.note("train", {"roi_head": loss}, len(batch.label))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """The same on held-out parts as they are."""
-        roi_head = self.graph.roi_head
+        """The same on held-out parts as they are, and the IoU of predicted and drawn ROIs."""
+        roi_head, image = self.graph.roi_head, self._image(batch)
         if roi_head is None:
             return
-        patches = self.graph.features(self._image(batch))
-        loss = F.binary_cross_entropy_with_logits(roi_head(patches), self._grid(batch.roi_mask, patches))
-        self.note("held-out", {"roi_head": loss}, len(batch.label))
+        patches = self.graph.features(image)
+        loss = roi_head_loss(roi_head(patches), self._grid(batch.roi_mask, patches))
+        roi = self.graph.roi_of(patches, batch.image)
+        assert roi is not None
+        iou = region_iou(roi >= 0.5, batch.roi_mask.to(roi.device)).mean()
+        self.note("held-out", {"roi_head": loss, "roi_iou": iou}, len(batch.label))
+
+    def on_validation_epoch_end(self) -> None:
+        """Let the course hear how well the ROI is found."""
+        iou = self.trainer.callback_metrics.get("held-out/roi_iou")
+        if iou is not None and not self.trainer.sanity_checking:
+            self.course.hear(float(iou))
+
+    def judge(
+        self,
+        scores: NDArray[np.float32],
+        kept: DecodedCache,
+        groups: Sequence[str],
+        false_reject: float | None,
+        left_out: LeftOut | None = None,
+    ) -> tuple[Threshold, Mapping[str, Any]]:
+        """The threshold, and how well the ROI is found; warned of where that is poor."""
+        threshold, measured = super().judge(scores, kept, groups, false_reject, left_out)
+        if self.graph.roi_head is None:
+            return threshold, measured
+        ious = self._ious(kept)
+        mean, lost = float(ious.mean()), int((ious < LOST_IOU).sum())
+        found = {"roi_iou": mean, "roi_lowest_iou": float(ious.min()), "roi_parts": len(ious)}
+        warning = roi_warning(mean, lost, len(ious))
+        told = "; ".join(filter(None, (threshold.warning, warning)))
+        return dataclasses.replace(threshold, warning=told), {**measured, **found}
+
+    @torch.no_grad()
+    def _ious(self, kept: DecodedCache) -> NDArray[np.float64]:
+        """Of the predicted and the drawn ROI of every image, (N,)."""
+        graph, ious = self.graph.eval(), list[Tensor]()
+        for first in range(0, len(kept), _AT_ONCE):
+            rows = slice(first, first + _AT_ONCE)
+            images = torch.from_numpy(kept.images[rows]).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+            roi = graph.predict_roi(images)
+            assert roi is not None
+            # One mask for all is held once, and is not to be written to.
+            ious.append(region_iou(roi.cpu() >= 0.5, torch.from_numpy(kept.roi_masks[rows].copy())[:, None]))
+        return torch.cat(ious).double().numpy()
 
     def _image(self, batch: Batch) -> Tensor:
         """What the graph looks at, (N, 3, h, w) in [0, 1]."""
@@ -407,6 +482,26 @@ class RoiBank(Method):
         """Every cell's share of a mask (N, 1, H, W), or of what the graph looks at of it: (N, 1, h, w)."""
         looked_at = self.graph.cropped(mask.to(patches.device)).float()
         return F.adaptive_avg_pool2d(looked_at, (patches.shape[2], patches.shape[3]))
+
+
+def roi_warning(mean: float, lost: int, parts: int) -> str:
+    """What to say of the mean IoU of held-out parts, of which some have a lost ROI; "" where all is well.
+
+    Example:
+        >>> roi_warning(0.8, 0, 20)
+        ''
+    """
+    if mean >= POOR_IOU and not lost:
+        return ""
+    told = f"the region of interest is found with an IoU of {mean:.2f} on {parts} held-out parts"
+    if mean < POOR_IOU:
+        told += f", below {POOR_IOU}"
+    if lost:
+        told += f", and as good as not at all on {lost} of them"
+    return (
+        f"{told}: defects in it will pass as good; train longer (--training.steps), with a larger --size or "
+        "finer method.strides, or with more photographs and masks"
+    )
 
 
 class _Seen(NamedTuple):

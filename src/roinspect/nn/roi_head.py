@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,11 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roinspect.nn.coordinates import with_coordinates
+from roinspect.nn.dice import dice_loss
 from roinspect.nn.perlin import perlin_noise
 
 _NEAR = 8
 _BOUND = 6.0
 """Whitened features of what was never seen can be huge; none may outvote its surroundings."""
+_SUREST = 1e-3
+"""A head starts no surer than this of what covers all of the images, or next to nothing."""
 
 
 def roi_convolutions(
@@ -58,6 +62,39 @@ class RoiHead(nn.Module):
         afar = F.interpolate(afar, patches.shape[2:], mode="bilinear", align_corners=False)
         logits: Tensor = self.last(F.relu(afar + self.near(bounded)))
         return logits
+
+    @torch.no_grad()
+    def begin_at(self, share: float) -> None:
+        """Let the ROI's share of all cells, in [0, 1], be the answer everywhere before anything is learned.
+
+        The first steps of a head that begins at one half only lower all of its answers: then hardly a
+        gradient is left of an ROI of 1 %.
+        """
+        share = min(max(share, _SUREST), 1 - _SUREST)
+        assert self.last.bias is not None
+        self.last.bias.fill_(math.log(share / (1 - share)))
+
+
+def roi_head_loss(logits: Tensor, cells: Tensor) -> Tensor:
+    """Cross-entropy of every cell, and the Dice loss of the batch: what every method's ROI head goes down by.
+
+    By cross-entropy alone a head that says "nowhere" is right about 98.7 % of the cells of an ROI of 1.3 %,
+    and learns little for long. The Dice loss looks at the ROI, whatever its size.
+
+    Args:
+        logits: (N, 1, h, w), of any float type; the loss is taken in float32 at least.
+        cells: (N, 1, h, w) in [0, 1], every cell's share of the ROI.
+
+    Returns:
+        A scalar, at least 0.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    kept = torch.promote_types(logits.dtype, torch.float32)
+    logits, cells = logits.to(kept), cells.to(kept)
+    dice = dice_loss(logits, cells, whole_batch=True)
+    return F.binary_cross_entropy_with_logits(logits, cells) + dice
 
 
 def swap_patches(patches: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
