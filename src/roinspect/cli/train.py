@@ -73,7 +73,8 @@ def run(arguments: list[str]) -> int:
         found = bundle.metrics
         print(
             f"On {found['roi_parts']} held-out photographs the predicted region of interest and the drawn "
-            f"one have an IoU of {found['roi_iou']:.3f} on average, {found['roi_lowest_iou']:.3f} at the least."
+            f"one have an IoU of {found['roi_iou']:.3f} on average, "
+            f"{found['roi_lowest_iou']:.3f} at the least."
         )
     same_roi = "" if given.roi == "auto" else f" --roi {given.roi}"
     print(f"Next: roinspect evaluate {given.out} {given.data}{same_roi}")

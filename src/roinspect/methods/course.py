@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_RISE = 0.01
+_RISE = 0.02
 """Of the measure, by which it must pass its best to count as risen."""
 _PATIENCE = 3
 """Looks in a row without a rise after which it has stopped."""

@@ -315,18 +315,19 @@ class RoiBank(Method):
         others: Sequence[int],
         generator: torch.Generator,
     ) -> Reservoir:
-        """A sample of all scaled patches inside the ROI, each followed by the number of its image.
+        """A sample of all scaled patches where the gate is open, each followed by the number of its image.
 
-        Of the images at hand, `rows`, and of the others.
+        Of the images at hand, `rows`, and of the others. What lies beside the ROI counts, so it must be known
+        too: otherwise every good part would be strange there, and the threshold higher.
         """
         features, scale = self.graph.features, self.graph.scale
         found = Reservoir(self.settings.candidates, scale.shape[1] + 1, generator=generator)
         numbers = torch.tensor(rows).split(_AT_ONCE)
         for block, share, images in zip(raw.split(_AT_ONCE), cells.split(_AT_ONCE), numbers, strict=True):
-            found.add(_numbered(features.project(block.float()) * scale, share, images))
+            found.add(_numbered(features.project(block.float()) * scale, self.graph.gate(share), images))
         for batch, images in zip(_batches(data, others), torch.tensor(others).split(_AT_ONCE), strict=False):
             patches = features(self._image(batch)) * scale
-            found.add(_numbered(patches, self._grid(batch.roi_mask, patches), images))
+            found.add(_numbered(patches, self.graph.gate(self._grid(batch.roi_mask, patches)), images))
         return found
 
     def _memorise(self, candidates: Reservoir, generator: torch.Generator) -> None:

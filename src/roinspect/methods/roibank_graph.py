@@ -62,7 +62,7 @@ class RoiBankGraph(InspectionGraph):
         scaled = patches * self.scale
         cells = self.bank(scaled)
         if self.roi_head is not None:
-            cells = cells * self._gate(self.roi_head(patches).sigmoid())
+            cells = cells * self.gate(self.roi_head(patches).sigmoid())
         cells = self._smoothed(cells)
         anomaly_map = self._enlarged(cells, image)
         pred_score = anomaly_map.amax((1, 2, 3))
@@ -95,7 +95,7 @@ class RoiBankGraph(InspectionGraph):
         top, left, bottom, right = self._crop
         return image[:, :, top:bottom, left:right]
 
-    def _gate(self, roi: Tensor) -> Tensor:
+    def gate(self, roi: Tensor) -> Tensor:
         """What a distance counts, (N, 1, h, w) in [0, 1]: as in the surest cell of those about it.
 
         A defect that touches the ROI may have most of its cells outside; and a cell that the ROI's border

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def dice_loss(logits: Tensor, mask: Tensor, *, smooth: float = 1.0, whole_batch: bool = False) -> Tensor:
+def dice_loss(logits: Tensor, mask: Tensor, *, smooth: float = 1.0) -> Tensor:
     """1 - (2 sum(p m) + s) / (sum(p^2) + sum(m^2) + s) with p = sigmoid(logits), averaged over the images.
 
     Unlike cross-entropy it weighs a small region as heavily as a large one.
@@ -15,8 +15,6 @@ def dice_loss(logits: Tensor, mask: Tensor, *, smooth: float = 1.0, whole_batch:
         logits: (N, 1, H, W), of any float type; the sums are taken in float32 at least.
         mask: (N, 1, H, W) in [0, 1].
         smooth: s, which keeps an image without a region from dividing by zero; above 0.
-        whole_batch: take the sums over all images, as if they were one: a region of a few cells is not
-            outweighed by s, and an image without one is no jump in the loss.
 
     Returns:
         A scalar in [0, 1]; 0 where all predictions are the masks.
@@ -37,7 +35,6 @@ def dice_loss(logits: Tensor, mask: Tensor, *, smooth: float = 1.0, whole_batch:
     if smooth <= 0:
         raise ValueError(f"smooth must be above 0, not {smooth}")
     kept = torch.promote_types(logits.dtype, torch.float32)
-    first = 0 if whole_batch else 1
-    p, m = logits.to(kept).sigmoid().flatten(first), mask.to(kept).flatten(first)
-    overlap = (p * m).sum(-1)
-    return (1 - (2 * overlap + smooth) / (p.square().sum(-1) + m.square().sum(-1) + smooth)).mean()
+    p, m = logits.to(kept).sigmoid().flatten(1), mask.to(kept).flatten(1)
+    overlap = (p * m).sum(1)
+    return (1 - (2 * overlap + smooth) / (p.square().sum(1) + m.square().sum(1) + smooth)).mean()
