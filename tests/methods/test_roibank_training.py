@@ -446,16 +446,13 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RoiBank, "most_steps", 240)
 
 
+HEAR = Course.hear
+
+
 def hear(monkeypatch: pytest.MonkeyPatch, ious: list[float]) -> None:
-    """Let the course hear these, whatever is predicted."""
-    heard = Course.hear
-
-    def told(self: Course, _: float) -> None:
-        heard(self, ious[len(told.calls)])  # type: ignore[attr-defined]
-        told.calls.append(1)  # type: ignore[attr-defined]
-
-    told.calls = []  # type: ignore[attr-defined]
-    monkeypatch.setattr(Course, "hear", told)
+    """Let the course hear these one after another, whatever is predicted."""
+    coming = iter(ious)
+    monkeypatch.setattr(Course, "hear", lambda self, _: HEAR(self, next(coming)))
 
 
 @pytest.mark.parametrize(
@@ -546,15 +543,14 @@ def test_a_training_whose_bundle_could_not_be_written_ends_where_it_had_ended(
 
 @pytest.fixture(scope="module")
 def specks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of 40 good photographs: a striped square of 8 x 8 somewhere, an ROI of 1.6 %."""
+    """A manifest of 40 good photographs: a bright square of 8 x 8 somewhere, an ROI of 1.6 %."""
     root, rng = tmp_path_factory.mktemp("specks"), np.random.default_rng(0)
     lines = ["image_path,split,label,roi_path"]
     for number in range(40):
         image, roi_mask = rng.integers(60, 100, (64, 64, 3)), np.zeros((64, 64), np.uint8)
         y, x = 4 * rng.integers(0, 15, 2)
         roi_mask[y : y + 8, x : x + 8] = 255
-        image[roi_mask > 0] += 60
-        image[y + 2 : y + 6, x + 2 : x + 6] += 60
+        image[roi_mask > 0] += 150
         write_image(root / f"{number}.png", image.astype(np.uint8))
         write_image(root / f"{number}_roi.png", roi_mask)
         lines.append(f"{number}.png,train,good,{number}_roi.png")
@@ -567,7 +563,7 @@ def test_a_small_roi_that_moves_is_found_and_the_iou_is_told(
 ) -> None:
     words = ["train", "roibank", str(specks), "--size", "64", "--out", str(tmp_path / "bundle")]
     words += ["--training.accelerator", "cpu", "--training.threads", "1", "--method.weights", "none"]
-    words += ["--method.backbone", "test_efficientnet", "--method.strides", "[4,8]"]
+    words += ["--method.backbone", "test_resnet", "--method.strides", "[4,8]"]
     capsys.readouterr()
     assert main(words) == 0
     bundle = load_graph(tmp_path / "bundle")[0]
