@@ -96,13 +96,19 @@ class RoiBankGraph(InspectionGraph):
         return image[:, :, top:bottom, left:right]
 
     def gate(self, roi: Tensor) -> Tensor:
-        """What a distance counts, (N, 1, h, w) in [0, 1]: as in the surest cell of those about it.
+        """What a distance counts, (N, 1, h, w) in [0, 1]: beside the ROI a share of what it does inside.
 
         A defect that touches the ROI may have most of its cells outside; and a cell that the ROI's border
         cuts is half sure at the most, though what lies there counts as much as anything.
         """
+        if self.roi_head is None or not self.border:
+            return roi
+        return torch.maximum(roi, self.roi_head.beside * self.widened(roi))
+
+    def widened(self, cells: Tensor) -> Tensor:
+        """The highest value of all cells (N, 1, h, w) at most `border` away."""
         reach = self.border
-        return F.max_pool2d(roi, 2 * reach + 1, stride=1, padding=reach) if reach else roi
+        return F.max_pool2d(cells, 2 * reach + 1, stride=1, padding=reach) if reach else cells
 
     def _enlarged(self, cells: Tensor, image: Tensor) -> Tensor:
         height, width = image.shape[2:]

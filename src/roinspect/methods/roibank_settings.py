@@ -43,8 +43,9 @@ class RoiBankSettings:
             photographs of a product that lies in any way.
         shift: share of a side by which they are moved at most, likewise.
         smoothing: deviation of the Gaussian that smooths the map, in cells; 0 is none.
-        border: cells beside the predicted ROI in which a defect counts as inside: what touches the ROI
-            counts, and a cell that its border cuts is never sure. 0 lets such defects fade.
+        border: cells beside the predicted ROI in which a distance still counts, as much as normal parts allow
+            there: what touches the ROI matters, and a cell that its border cuts is never sure. 0 lets such
+            defects fade.
         crop_margin: pixels about the box of all training ROIs beyond which an image is not looked at, for a
             camera that stands still; None looks at all of it.
         known_defects: let defective training photographs with masks weigh the directions of a distance. They

@@ -42,7 +42,12 @@ class RoiHead(nn.Module):
         width: channels of the convolutions on the coarse grid.
         dilations: one convolution each. They sum up to the coarse cells that it sees to either side:
             far enough to tell a place by its surroundings when the place itself is damaged.
+
+    Attributes:
+        beside: (), what a cell beside the ROI counts of one inside, in [0, 1].
     """
+
+    beside: Tensor
 
     def __init__(
         self, dimensions: int, *, pooling: int = 1, width: int = 24, dilations: Sequence[int] = (4, 8)
@@ -52,6 +57,7 @@ class RoiHead(nn.Module):
         self.afar = roi_convolutions(dimensions + 2, width=width, dilations=dilations, outputs=_NEAR)
         self.near = nn.Conv2d(dimensions, _NEAR, 1)
         self.last = nn.Conv2d(_NEAR, 1, 1)
+        self.register_buffer("beside", torch.ones(()))
 
     def forward(self, patches: Tensor) -> Tensor:
         """(N, dimensions, h, w) to logits (N, 1, h, w)."""
