@@ -210,8 +210,8 @@ class RoiBank(Method):
             scores = [self.graph(batch.image.to(self.device).float().div_(255))[0].amax() for batch in checks]
             highest.append(float(torch.stack(scores).amax()) if scores else 1.0)
         inside = self._seen.cells > 0.5
-        beside = (self.graph.widened(self._seen.cells) > 0.5).sum() - inside.sum()
-        allowed = border_weight(float(beside / inside.sum().clamp_min(1)))
+        more = (self.graph.widened(self._seen.cells) > 0.5).sum() - inside.sum()
+        allowed = border_weight(float(more / inside.sum().clamp_min(1)))
         roi_head.beside.fill_(min(allowed, highest[0] / max(highest[1], 1e-6)))
         log.info(f"beside the region a distance counts {float(roi_head.beside):.2f} of what it does inside")
 
