@@ -44,7 +44,6 @@ from roinspect.evaluation.arms import PLAIN, measure
 from roinspect.evaluation.contender import Cost, Scored
 from roinspect.methods.method import METHODS, InspectionGraph, load_graph, predict
 from roinspect.methods.roibank import RoiBank
-from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.iou import region_iou
 from roinspect.nn.roi_head import swap_patches
@@ -180,29 +179,31 @@ def keep(file: Path, content: dict[str, Any]) -> None:
 
 # -- ROIs of all sizes ---------------------------------------------------------------------------------------
 
-SIDE = 128
 SIZES = [
-    *((share, 1, is_moving) for share in (0.005, 0.013, 0.05, 0.2, 0.6) for is_moving in (True, False)),
-    *((share, 3, is_moving) for share in (0.015, 0.05, 0.3) for is_moving in (True, False)),
+    (0.013, 1, True, 256),
+    *((share, 1, True, 128) for share in (0.013, 0.2, 0.6, 0.05, 0.005)),
+    *((share, 3, True, 128) for share in (0.05, 0.015, 0.3)),
+    *((share, 1, False, 128) for share in (0.013, 0.2, 0.005, 0.05, 0.6)),
+    *((share, 3, False, 128) for share in (0.05, 0.015, 0.3)),
 ]
-"""The ROI's share of the image, washers, and whether they lie anywhere."""
+"""The ROI's share of the image, washers, whether they lie anywhere, pixels a side; in the order of running."""
 
 
-def washers(share: float, count: int, is_moving: bool, side: int = SIDE) -> Path:
+def washers(share: float, count: int, is_moving: bool, side: int) -> Path:
     out = WORK / f"washers-{share}-{count}-{'moving' if is_moving else 'still'}-{side}"
     if not out.is_dir():
-        options = {"radius": radius_for(share, count), "count": count, "is_moving": is_moving}
+        options = {"radius": radius_for(share, count), "count": count, "is_moving": is_moving, "side": side}
         write_dataset("washers", out, count=140, seed=11, size_hw=(side, side), options=options)
     return out
 
 
 def run_sizes() -> None:
     for seed in range(SEEDS):
-        for share, count, is_moving in SIZES:
+        for share, count, is_moving, side in SIZES:
             for variant in VARIANTS:
-                name = f"{share}-{count}-{'moving' if is_moving else 'still'}-{variant}-{seed}.json"
+                name = f"{share}-{count}-{'moving' if is_moving else 'still'}-{side}-{variant}-{seed}.json"
                 if not (RESULTS / "sizes" / name).is_file():
-                    found = measured(variant, washers(share, count, is_moving), "auto", str(SIDE), seed)
+                    found = measured(variant, washers(share, count, is_moving, side), "auto", str(side), seed)
                     place = {"share": share, "count": count, "is_moving": is_moving}
                     keep(RESULTS / "sizes" / name, {**place, "variant": variant, "seed": seed, **found})
 
@@ -265,14 +266,12 @@ def run_border() -> None:
                 with tempfile.TemporaryDirectory() as place:
                     told = trained(variant, data, "auto", str(BORDER_SIDE), seed, Path(place, "bundle"))
                     graph = load_graph(Path(place, "bundle"))[1]
-                assert isinstance(graph, RoiBankGraph)
-                flagged = {f"{reach}": flags(graph, fresh, reach) for reach in (0, 1, 2)}
+                flagged = flags(graph, fresh)
                 keep(file, {"product": name, "variant": variant, "seed": seed, **told, "flagged": flagged})
 
 
-def flags(graph: RoiBankGraph, fresh: Sequence[Any], reach: int) -> dict[str, float]:
-    """Of the painted parts the share above all good ones, for a gate that is so many cells wider."""
-    graph.border = reach
+def flags(graph: InspectionGraph, fresh: Sequence[Any]) -> dict[str, float]:
+    """Of the painted parts the share above all good ones."""
     good = np.stack([sample.image for sample in fresh[:CALIBRATING]])
     threshold = scored(graph, good)[0].max()
     found = {}
@@ -344,33 +343,37 @@ HEADS += ["good parts rejected"]
 
 def sizes_table() -> str:
     found, rows = results("sizes"), []
-    for share, count, is_moving in SIZES:
+    for share, count, is_moving, side in SIZES:
         for variant in VARIANTS:
             every = [
                 one
                 for one in found
-                if (one["share"], one["count"], one["is_moving"], one["variant"])
-                == (share, count, is_moving, variant)
+                if (one["share"], one["count"], one["is_moving"], one["side"], one["variant"])
+                == (share, count, is_moving, side, variant)
             ]
             if every:
-                place = [f"{share:.1%}", str(count), "anywhere" if is_moving else "one place", variant]
+                place = [
+                    f"{share:.1%}",
+                    str(count),
+                    "anywhere" if is_moving else "one place",
+                    str(side),
+                    variant,
+                ]
                 steps = f"{statistics.mean(one['steps'] for one in every):.0f}"
                 warned = f"{sum(one['warned'] for one in every)} of {len(every)}"
                 rows.append([*place, *cells(every), steps, warned])
-    heads = ["ROI", "parts", "lie", "head", *HEADS, "steps", "trainings that warn"]
+    heads = ["ROI", "parts", "lie", "pixels", "head", *HEADS, "steps", "trainings that warn"]
     return f"{markdown(heads, rows)}\n\n{ratio(found)}"
 
 
 def border_table() -> str:
     found, rows = results("border"), []
     for name in PRODUCTS:
-        for variant, reach in (("before", 0), ("now", 0), ("now", 1), ("now", 2)):
+        for variant in VARIANTS:
             every = [one for one in found if (one["product"], one["variant"]) == (name, variant)]
-            shares = [[one["flagged"][str(reach)][place] for one in every] for place in PLACES]
+            shares = [[one["flagged"][place] for one in every] for place in PLACES]
             if every:
-                rows.append(
-                    [name, variant, str(reach), *(f"{statistics.mean(share):.0%}" for share in shares)]
-                )
+                rows.append([name, variant, *(f"{statistics.mean(share):.0%}" for share in shares)])
     return f"{markdown(['product', 'head', 'border', *PLACES], rows)}\n\n{found[-1]['machine']}"
 
 
