@@ -186,7 +186,7 @@ SIZES = [
     *((share, 1, False, 128) for share in (0.013, 0.2, 0.005, 0.05, 0.6)),
     *((share, 3, False, 128) for share in (0.05, 0.015, 0.3)),
 ]
-"""The ROI's share of the image, washers, whether they lie anywhere, pixels a side; in the order of running."""
+"""The ROI's share, washers, whether they lie anywhere, pixels a side; in the order in which they are run."""
 
 
 def washers(share: float, count: int, is_moving: bool, side: int) -> Path:
@@ -374,7 +374,7 @@ def border_table() -> str:
             shares = [[one["flagged"][place] for one in every] for place in PLACES]
             if every:
                 rows.append([name, variant, *(f"{statistics.mean(share):.0%}" for share in shares)])
-    return f"{markdown(['product', 'head', 'border', *PLACES], rows)}\n\n{found[-1]['machine']}"
+    return f"{markdown(['product', 'head', *PLACES], rows)}\n\n{found[-1]['machine']}"
 
 
 def real_table() -> str:

@@ -45,7 +45,7 @@ class Constant(nn.Module):
 
     def __init__(self, logit: float) -> None:
         super().__init__()
-        self.logit = logit
+        self.logit, self.beside = logit, torch.ones(())
 
     def forward(self, patches: Tensor) -> Tensor:
         return torch.full_like(patches[:, :1], self.logit)
@@ -54,9 +54,9 @@ class Constant(nn.Module):
 class Fixed(nn.Module):
     """A head with these logits, whatever it sees."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, beside: float) -> None:
         super().__init__()
-        self.logits = logits
+        self.logits, self.beside = logits, torch.tensor(beside)
 
     def forward(self, patches: Tensor) -> Tensor:
         return self.logits
@@ -135,15 +135,17 @@ def test_what_lies_outside_the_predicted_roi_counts_for_nothing() -> None:
         torch.testing.assert_close(roi, torch.full_like(roi, share))
 
 
+@pytest.mark.parametrize("beside", [1.0, 0.6, 0.0])
 @pytest.mark.parametrize("border", [0, 1, 2])
-def test_what_touches_the_roi_counts_as_what_lies_inside(border: int) -> None:
-    """Each distance counts as in the surest cell at most `border` cells away; the ROI is told as it is."""
+def test_what_touches_the_roi_counts(border: int, beside: float) -> None:
+    """A share of what it does in the surest cell at most `border` cells away; the ROI is told as it is."""
     graph, images = built(smoothing=0.0, border=border), photos(2, seed=1)
     logits = torch.full((2, 1, 8, 8), -100.0)
     logits[..., 3:5, 2:4] = 100.0
-    graph.roi_head = Fixed(logits)
+    graph.roi_head = Fixed(logits, beside)
     counts = torch.zeros(2, 1, 8, 8)
-    counts[..., 3 - border : 5 + border, 2 - border : 4 + border] = 1
+    counts[..., 3 - border : 5 + border, 2 - border : 4 + border] = beside
+    counts[..., 3:5, 2:4] = 1
     cells = graph.bank(graph.features(images) * graph.scale) * counts
     expected = F.interpolate(cells, (64, 64), mode="bilinear", align_corners=False)
     torch.testing.assert_close(graph(images)[1], expected)

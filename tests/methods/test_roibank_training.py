@@ -26,7 +26,7 @@ from roinspect.data.records import read_records  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.methods.course import Course  # noqa: E402
 from roinspect.methods.method import load_graph, predict  # noqa: E402
-from roinspect.methods.roibank import RoiBank, RoiBankGraph, roi_warning  # noqa: E402
+from roinspect.methods.roibank import RoiBank, RoiBankGraph, border_weight, roi_warning  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 from roinspect.pixels import write_image  # noqa: E402
@@ -612,6 +612,20 @@ def test_the_memory_knows_what_lies_beside_the_roi(large: InspectionDataset) -> 
         assert rows_filled(method) == pytest.approx(int(counted.sum()), rel=0.1)
         normal[border] = distances_of(method, large)[F.max_pool2d(inside.float(), 3, 1, 1) > 0].max()
     assert normal[1] < 0.1 * normal[0]
+
+
+@pytest.mark.parametrize(("ratio", "weight"), [(0.0, 1), (0.25, 1), (0.3, 0.8), (0.5, 0), (3.0, 0)])
+def test_the_border_of_a_small_roi_counts_for_little(ratio: float, weight: float) -> None:
+    assert border_weight(ratio) == pytest.approx(weight)
+
+
+def test_a_border_counts_by_what_was_trained_on(strips: Path, specks: Path, tmp_path: Path) -> None:
+    """The strip's border is a third of it, the speck's more than all of it."""
+    beside = {}
+    for data in (strips, specks):
+        out = trained(data, tmp_path / data.parent.name, QUICK, strides=(4, 8), border=1)
+        beside[data] = float(read_weights(out)["roi_head.beside"])
+    assert beside[specks] == 0 < beside[strips] < 0.9
 
 
 # -- what is learned -----------------------------------------------------------------------------------------
