@@ -481,7 +481,11 @@ class RoiBank(Method):
             return threshold, measured
         ious = self._ious(kept)
         mean, lost = float(ious.mean()), int((ious < LOST_IOU).sum())
-        found = {"roi_iou": mean, "roi_lowest_iou": float(ious.min()), "roi_parts": len(ious)}
+        found = {
+            "roi_iou": round(mean, 4),
+            "roi_lowest_iou": round(float(ious.min()), 4),
+            "roi_parts": len(ious),
+        }
         warning = roi_warning(mean, lost, len(ious))
         told = "; ".join(filter(None, (threshold.warning, warning)))
         return dataclasses.replace(threshold, warning=told), {**measured, **found}
