@@ -195,23 +195,20 @@ class RoiBank(Method):
 
     @torch.no_grad()
     def on_train_end(self) -> None:
-        """Let what lies beside the ROI count as much as the ROI's size and held-out good parts allow.
+        """Let what lies beside the ROI count no more than held-out good parts allow.
 
         Where product and table meet every part is a little strange, and a predicted border is off by a cell.
-        Of a small ROI the border is half of all there is, and would set the threshold.
         """
         roi_head, checks = self.graph.roi_head, self.trainer.val_dataloaders
-        if roi_head is None or not self.graph.border or checks is None:
+        if roi_head is None or not self.graph.border or checks is None or not roi_head.beside:
             return
         self.graph.eval()
+        allowed = float(roi_head.beside)
         highest = []
         for beside in (0.0, 1.0):
             roi_head.beside.fill_(beside)
             scores = [self.graph(batch.image.to(self.device).float().div_(255))[0].amax() for batch in checks]
             highest.append(float(torch.stack(scores).amax()) if scores else 1.0)
-        inside = self._seen.cells > 0.5
-        more = (self.graph.widened(self._seen.cells) > 0.5).sum() - inside.sum()
-        allowed = border_weight(float(more / inside.sum().clamp_min(1)))
         roi_head.beside.fill_(min(allowed, highest[0] / max(highest[1], 1e-6)))
         log.info(f"beside the region a distance counts {float(roi_head.beside):.2f} of what it does inside")
 
@@ -257,6 +254,10 @@ class RoiBank(Method):
         )
         if makes_memory:
             self._whiten(raw, cells, generator)
+            if graph.roi_head is not None:
+                inside = cells > 0.5
+                more = (graph.widened(cells) > 0.5).sum() - inside.sum()
+                graph.roi_head.beside.fill_(border_weight(float(more / inside.sum())))
             others = sorted(set(good.tolist()) - set(rows))
             candidates = self._candidates(data, raw, cells, rows, others, generator)
             if isinstance(graph.bank, NearestNeighbours):
@@ -341,18 +342,23 @@ class RoiBank(Method):
     ) -> Reservoir:
         """A sample of all scaled patches in the ROI and its border, each followed by the number of its image.
 
-        Of the images at hand, `rows`, and of the others. What lies beside the ROI counts, so it must be known
-        too: otherwise every good part would be strange there, and the threshold higher.
+        Of the images at hand, `rows`, and of the others. Where the border counts it must be known too:
+        otherwise every good part would be strange there, and the threshold higher.
         """
         features, scale = self.graph.features, self.graph.scale
         found = Reservoir(self.settings.candidates, scale.shape[1] + 1, generator=generator)
         numbers = torch.tensor(rows).split(_AT_ONCE)
         for block, share, images in zip(raw.split(_AT_ONCE), cells.split(_AT_ONCE), numbers, strict=True):
-            found.add(_numbered(features.project(block.float()) * scale, self.graph.widened(share), images))
+            found.add(_numbered(features.project(block.float()) * scale, self._remembered(share), images))
         for batch, images in zip(_batches(data, others), torch.tensor(others).split(_AT_ONCE), strict=False):
             patches = features(self._image(batch)) * scale
-            found.add(_numbered(patches, self.graph.widened(self._grid(batch.roi_mask, patches)), images))
+            found.add(_numbered(patches, self._remembered(self._grid(batch.roi_mask, patches)), images))
         return found
+
+    def _remembered(self, cells: Tensor) -> Tensor:
+        """Shares of ROI, and in the border's cells those of the ROI beside them, where they count."""
+        roi_head = self.graph.roi_head
+        return cells if roi_head is None or not roi_head.beside else self.graph.widened(cells)
 
     def _memorise(self, candidates: Reservoir, generator: torch.Generator) -> None:
         bank = self.graph.bank
@@ -516,7 +522,8 @@ class RoiBank(Method):
 def border_weight(ratio: float) -> float:
     """What cells beside the ROI may count, in [0, 1], by how many there are for one inside.
 
-    1 up to a quarter, 0 from a half on: as measured on ROIs of 1.3 to 20 % of the image.
+    1 up to a quarter, 0 from a half on: of a small ROI the border is half of all there is, and would set the
+    threshold, while no defect lies far from it.
 
     Example:
         >>> border_weight(0.1), border_weight(0.375), border_weight(0.8)
