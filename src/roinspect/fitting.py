@@ -85,7 +85,7 @@ def make_trainer(
     )
     try:
         return lightning.Trainer(
-            max_epochs=model.epochs,
+            max_epochs=model.most_epochs,
             accelerator=processes.accelerator,
             devices=processes.devices,
             num_nodes=processes.machines,

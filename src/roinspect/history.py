@@ -18,6 +18,7 @@ class History(Callback):
 
     def __init__(self, epochs: int) -> None:
         self.curves: dict[str, list[tuple[int, float]]] = {}
+        self._epochs = epochs
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -47,7 +48,9 @@ class History(Callback):
             for name, value in metrics.items()
             if "held-out" in name
         )
-        self._bar.update(self._task, completed=epoch, losses="  ".join(list(shown)[:2]))
+        # A training that still gets better may go on beyond the planned length.
+        total = max(epoch, self._epochs)
+        self._bar.update(self._task, completed=epoch, total=total, losses="  ".join(list(shown)[:2]))
 
     def on_train_end(self, *_: Any) -> None:
         """Take the bar away."""

@@ -47,7 +47,8 @@ class TrainingSettings:
 
     Attributes:
         size: height x width that images are resized to, such as "256x640", or one number for both.
-        steps: training steps, rounded up to whole epochs; None is the method's own default.
+        steps: training steps, rounded up to whole epochs; None is the method's own default, and lets a method
+            that looks at held-out parts go on for as long as they get better.
         epochs: epochs, instead of `steps`.
         batch_size: images per step and device.
         seed: fixes everything on one machine.
@@ -212,10 +213,13 @@ def prepare(
     steps_per_epoch = share // batch_size
     steps = training.steps or cls.default_steps
     epochs = training.epochs or math.ceil(steps / steps_per_epoch)
+    is_asked = training.steps is not None or training.epochs is not None
     if not training.epochs:
         training = dataclasses.replace(training, steps=steps)
     # Built before anything is decoded: a setting that cannot be is said at once.
     model = cls(cls.prepared(method_settings), size_hw, seed=training.seed, epochs=epochs)
+    if cls.most_steps and not is_asked:
+        model.most_epochs = max(epochs, math.ceil(cls.most_steps / steps_per_epoch))
     # Last: what goes wrong before is told alone.
     if processes.rank == 0 and (told := missed_line(data, everything, roi)):
         log.warning(told)
@@ -329,7 +333,7 @@ def train(
                     method_settings=settings["method"],
                     size_hw=model.size_hw,
                     threshold=threshold,
-                    training=settings["training"],
+                    training=settings["training"] | {"epochs_trained": model.current_epoch},
                     history=history.curves,
                     metrics=metrics,
                     fingerprints={**fingerprints, **loaded},

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.data.synthetic import PLACES, ProductName, Sample, defects, plan, render, write_dataset
+from roinspect.data.washers import radius_for
 from roinspect.errors import UserError
 from roinspect.pixels import read_image, read_mask
 
@@ -63,7 +64,7 @@ def test_good_parts_have_no_defect_and_an_roi_that_is_neither_empty_nor_full(
 ) -> None:
     sample = draw(product, seed)
     assert not sample.gt_mask.any()
-    assert 0.02 < sample.roi_mask.mean() < 0.4
+    assert 0.01 < sample.roi_mask.mean() < 0.4
     assert sample.image.std() > 8
 
 
@@ -207,3 +208,43 @@ def test_defects_of_both_splits_find_their_masks(tmp_path: Path) -> None:
     assert {(r.split, r.label) for r in records} == {("train", 0), ("train", 1), ("test", 0), ("test", 1)}
     assert all((r.mask_path is not None) == (r.label == 1) for r in records)
     attach_roi(records, "auto", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.005, 1), (0.03, 1), (0.6, 1), (0.015, 3), (0.3, 3)])
+@pytest.mark.parametrize("is_moving", [True, False])
+def test_washers_cover_the_share_that_is_asked_for(share: float, count: int, is_moving: bool) -> None:
+    options = {"count": count, "radius": radius_for(share, count), "is_moving": is_moving}
+    masks = [draw("washers", seed, size_hw=(128, 128), options=options).roi_mask for seed in range(4)]
+    assert np.mean(masks) == pytest.approx(share, rel=0.15)
+    pieces = [cv2.connectedComponents(mask)[0] - 1 for mask in masks]
+    assert pieces == [count] * 4
+    middles = np.array([[index.mean() for index in np.nonzero(mask)] for mask in masks])
+    if not is_moving:
+        assert middles.std(axis=0).max() < 2
+    elif share < 0.3:
+        assert middles.std(axis=0).max() > 5
+
+
+@pytest.mark.parametrize(("count", "missing"), [(1, 1), (3, 1), (3, 3)])
+def test_a_washer_that_is_missing_leaves_all_else_as_it_was(count: int, missing: int) -> None:
+    whole, less = (
+        draw("washers", 4, size_hw=(128, 128), options={"count": count, "missing": some})
+        for some in (0, missing)
+    )
+    assert cv2.connectedComponents(less.roi_mask)[0] - 1 == count - missing
+    gone = whole.roi_mask & (1 - less.roi_mask)
+    assert gone.sum() == pytest.approx(whole.roi_mask.sum() * missing / count, rel=0.2)
+    # The room that a relief hides and the shadow that it casts reach a few pixels.
+    far = cv2.dilate(gone, np.ones((31, 31), np.uint8)) == 0
+    assert np.array_equal(whole.image[far], less.image[far])
+    assert not np.array_equal(whole.image[gone > 0], less.image[gone > 0])
+
+
+def test_washers_that_cannot_lie_in_the_picture_are_refused() -> None:
+    with pytest.raises(UserError, match="too large"):
+        draw("washers", 0, options={"radius": 140.0})
+    with pytest.raises(UserError, match="no room for 3"):
+        draw("washers", 0, options={"count": 3, "radius": 70.0})
+    for odd in ({"count": 2}, {"count": 3, "missing": 4}):
+        with pytest.raises(UserError, match="cannot be drawn"):
+            draw("washers", 0, options=odd)

@@ -46,10 +46,21 @@ class Constant(nn.Module):
 
     def __init__(self, logit: float) -> None:
         super().__init__()
-        self.logit = logit
+        self.logit, self.beside = logit, torch.ones(())
 
     def forward(self, patches: Tensor) -> Tensor:
         return torch.full_like(patches[:, :1], self.logit)
+
+
+class Fixed(nn.Module):
+    """A head with these logits, whatever it sees."""
+
+    def __init__(self, logits: Tensor, beside: float) -> None:
+        super().__init__()
+        self.logits, self.beside = logits, torch.tensor(beside)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return self.logits
 
 
 def rows_of(maps: Tensor) -> Tensor:
@@ -103,7 +114,7 @@ def test_nothing_is_random(changes: dict[str, Any]) -> None:
 
 
 def test_the_map_is_distance_times_roi() -> None:
-    graph, images = built(smoothing=0.0), photos(3, seed=1)
+    graph, images = built(smoothing=0.0, border=0), photos(3, seed=1)
     assert graph.roi_head is not None
     patches = graph.features(images)
     assert isinstance(graph.bank, NearestNeighbours)
@@ -123,6 +134,26 @@ def test_what_lies_outside_the_predicted_roi_counts_for_nothing() -> None:
         roi = graph.predict_roi(images)
         assert roi is not None and roi.shape == (2, 1, 64, 64)
         torch.testing.assert_close(roi, torch.full_like(roi, share))
+
+
+@pytest.mark.parametrize("beside", [1.0, 0.6, 0.0])
+@pytest.mark.parametrize("border", [0, 1, 2])
+def test_what_touches_the_roi_counts(border: int, beside: float) -> None:
+    """A share of what it does in the surest cell at most `border` cells away; the ROI is told as it is."""
+    graph, images = built(smoothing=0.0, border=border), photos(2, seed=1)
+    logits = torch.full((2, 1, 8, 8), -100.0)
+    logits[..., 3:5, 2:4] = 100.0
+    graph.roi_head = Fixed(logits, beside)
+    counts = torch.zeros(2, 1, 8, 8)
+    counts[..., 3 - border : 5 + border, 2 - border : 4 + border] = beside
+    counts[..., 3:5, 2:4] = 1
+    cells = graph.bank(graph.features(images) * graph.scale) * counts
+    expected = F.interpolate(cells, (64, 64), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(graph(images)[1], expected)
+    roi = graph.predict_roi(images)
+    assert roi is not None
+    as_drawn = F.interpolate(logits.sigmoid(), (64, 64), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(roi, as_drawn)
 
 
 @pytest.mark.parametrize("box", BOXES, ids=str)
@@ -153,7 +184,7 @@ def test_a_crop_is_part_of_the_weights() -> None:
 
 def test_the_scale_weighs_distances_and_leaves_the_roi_alone() -> None:
     """The head sees whitened patches, whatever the directions count in a distance."""
-    graph, images = built(bank="gaussian", smoothing=0.0), photos(2, seed=1)
+    graph, images = built(bank="gaussian", smoothing=0.0, border=0), photos(2, seed=1)
     roi, patches = graph.predict_roi(images), graph.features(images)
     graph.scale.copy_(torch.rand(graph.scale.shape, generator=seeded()))
     assert graph.roi_head is not None and roi is not None
@@ -182,7 +213,7 @@ def test_smoothing_keeps_level_ground_and_lowers_peaks(smoothing: float) -> None
 
 
 def test_a_weighted_score_is_the_top_times_the_certainty_of_its_patch() -> None:
-    graph, images = built(reweight=4, smoothing=0.0), photos(6, seed=1)
+    graph, images = built(reweight=4, smoothing=0.0, border=0), photos(6, seed=1)
     graph.scale.copy_(torch.rand(graph.scale.shape, generator=seeded()) + 0.5)
     assert isinstance(graph.bank, NearestNeighbours) and graph.roi_head is not None
     patches = graph.features(images)
@@ -192,7 +223,7 @@ def test_a_weighted_score_is_the_top_times_the_certainty_of_its_patch() -> None:
     score, anomaly_map = graph(images)[:2]
     torch.testing.assert_close(score / anomaly_map.amax((1, 2, 3)), expected)
     assert expected.unique().numel() > 1
-    unweighted = built(smoothing=0.0)
+    unweighted = built(smoothing=0.0, border=0)
     unweighted.scale.copy_(graph.scale)
     assert torch.equal(anomaly_map, unweighted(images)[1]), "the map keeps its own scale"
 
@@ -256,6 +287,7 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
         ("learning_rate", (-0.1, 11.0, math.nan)),
         ("rotation", (-1.0, 181.0, math.nan)),
         ("smoothing", (-1.0, 33.0, math.inf)),
+        ("border", (-1, 17)),
         ("feature_memory_gb", (0.0, -1.0, math.nan)),
     ],
 )

@@ -24,8 +24,9 @@ from roinspect.data.dataset import DecodedCache  # noqa: E402
 from roinspect.data.loader import Batch, InspectionDataset  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
+from roinspect.methods.course import Course  # noqa: E402
 from roinspect.methods.method import load_graph, predict  # noqa: E402
-from roinspect.methods.roibank import RoiBank, RoiBankGraph  # noqa: E402
+from roinspect.methods.roibank import RoiBank, RoiBankGraph, border_weight, roi_warning  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 from roinspect.pixels import write_image  # noqa: E402
@@ -35,7 +36,7 @@ TINY = RoiBankSettings(
     backbone="test_convnext", weights="none", strides=(8, 16), neighbourhood=3, dimensions=16,
     whitening=1.0, bank="neighbours", memory_size=300, candidates=2000, reweight=0, roi_head=True, pasted=0.0,
     swapped=0.5, learning_rate=0.01, rotation=0.0, shift=0.0, smoothing=1.0, crop_margin=None,
-    known_defects=False, feature_memory_gb=1.0,
+    known_defects=False, feature_memory_gb=1.0, border=0,
 )  # fmt: skip
 # Twenty steps an epoch, so a checkpoint every second epoch.
 RUN = TrainingSettings(
@@ -430,6 +431,201 @@ def test_an_interrupted_training_resumes_to_the_same_bundle(
     assert checkpoint["epoch"] == 1 and not out.exists()
     trained(strips, out, resume=True, **changes)
     assert same_bundle(out, reference)
+
+
+# -- for how long, and how well ------------------------------------------------------------------------------
+
+OPEN = dataclasses.replace(RUN, epochs=None)
+"""Of no given length."""
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four epochs of twenty steps at least, twelve at most."""
+    monkeypatch.setattr(RoiBank, "default_steps", 80)
+    monkeypatch.setattr(RoiBank, "most_steps", 240)
+
+
+HEAR = Course.hear
+
+
+def hear(monkeypatch: pytest.MonkeyPatch, ious: list[float]) -> None:
+    """Let the course hear these one after another, whatever is predicted."""
+    coming = iter(ious)
+    monkeypatch.setattr(Course, "hear", lambda self, _: HEAR(self, next(coming)))
+
+
+@pytest.mark.parametrize(
+    ("ious", "epochs"),
+    [
+        # Looked at after every second epoch, and two epochs at a falling rate.
+        ([0.9] * 12, 4),
+        ([0.5, 0.6, 0.7, 0.8, 0.9, 0.95], 12),
+        ([0.1] * 12, 12),
+    ],
+    ids=["at its best at once", "rises to the end", "is poor"],
+)
+@pytest.mark.usefixtures("short")
+def test_it_is_trained_until_held_out_parts_get_no_better(
+    ious: list[float], epochs: int, strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if epochs == 4:
+        monkeypatch.setattr("roinspect.methods.course._PATIENCE", 0)
+    hear(monkeypatch, ious)
+    out = trained(strips, tmp_path / "bundle", OPEN)
+    bundle = load_graph(out)[0]
+    assert bundle.training["epochs_trained"] == epochs
+    curve = bundle.history["held-out/roi_iou"]
+    assert [epoch for epoch, _ in curve] == list(range(2, epochs + 1, 2))
+    assert all(0 <= iou <= 1 for _, iou in curve)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("asked", [{"epochs": 3}, {"steps": 41}], ids=str)
+def test_a_length_asked_for_is_kept(
+    asked: dict[str, int], strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear(monkeypatch, [0.1] * 12)
+    out = trained(strips, tmp_path / "bundle", dataclasses.replace(OPEN, **asked))
+    assert load_graph(out)[0].training["epochs_trained"] == 3
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("stop", [3, 5, 7], ids=["as it goes on", "while it slows down", "at the end"])
+def test_an_open_ended_training_resumes_to_the_same_bundle(
+    stop: int, strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It goes on until nothing has risen for two looks; then come two epochs at a falling rate.
+    monkeypatch.setattr("roinspect.methods.course._PATIENCE", 1)
+    hear(monkeypatch, [0.6, 0.7, 0.7, *[0.7] * 9])
+    reference = trained(strips, tmp_path / "whole", OPEN)
+    assert load_graph(reference)[0].training["epochs_trained"] == 8
+    out, step, handler = tmp_path / "bundle", RoiBank.training_step, signal.getsignal(signal.SIGINT)
+    rest = [0.6, 0.7, 0.7, *[0.7] * 9]
+    hear(monkeypatch, rest)
+
+    def interrupted(self: RoiBank, batch: Batch, batch_index: int) -> Tensor | None:
+        if (self.current_epoch, batch_index) == (stop, 3):
+            raise KeyboardInterrupt
+        return step(self, batch, batch_index)
+
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="--resume"):
+            patch.setattr(RoiBank, "training_step", interrupted)
+            trained(strips, out, OPEN)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    checkpoint = torch.load(tmp_path / "bundle.run" / "last.ckpt", weights_only=True)
+    # What was heard up to the checkpoint is kept in it.
+    hear(monkeypatch, rest[(checkpoint["epoch"] + 1) // 2 :])
+    trained(strips, out, OPEN, resume=True)
+    assert same_bundle(out, reference)
+
+
+def test_a_training_whose_bundle_could_not_be_written_ends_where_it_had_ended(
+    strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RoiBank, "default_steps", 40)
+    monkeypatch.setattr(RoiBank, "most_steps", 240)
+    monkeypatch.setattr("roinspect.methods.course._PATIENCE", 0)
+    hear(monkeypatch, [0.9] * 20)
+    reference = trained(strips, tmp_path / "whole", OPEN)
+    assert load_graph(reference)[0].training["epochs_trained"] == 2
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="disk is full"):
+        patch.setattr("roinspect.training.save_bundle", killed)
+        trained(strips, tmp_path / "bundle", OPEN)
+    assert same_bundle(trained(strips, tmp_path / "bundle", OPEN, resume=True), reference)
+
+
+@pytest.fixture(scope="module")
+def specks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 40 good photographs: a bright square of 8 x 8 somewhere, an ROI of 1.6 %."""
+    root, rng = tmp_path_factory.mktemp("specks"), np.random.default_rng(0)
+    lines = ["image_path,split,label,roi_path"]
+    for number in range(40):
+        image, roi_mask = rng.integers(60, 100, (64, 64, 3)), np.zeros((64, 64), np.uint8)
+        y, x = 4 * rng.integers(0, 15, 2)
+        roi_mask[y : y + 8, x : x + 8] = 255
+        image[roi_mask > 0] += 150
+        write_image(root / f"{number}.png", image.astype(np.uint8))
+        write_image(root / f"{number}_roi.png", roi_mask)
+        lines.append(f"{number}.png,train,good,{number}_roi.png")
+    (root / "manifest.csv").write_text("\n".join(lines))
+    return root / "manifest.csv"
+
+
+def test_a_small_roi_that_moves_is_found_and_the_iou_is_told(
+    specks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "roibank", str(specks), "--size", "64", "--out", str(tmp_path / "bundle")]
+    words += ["--training.accelerator", "cpu", "--training.threads", "1", "--method.weights", "none"]
+    words += ["--method.backbone", "test_resnet", "--method.strides", "[4,8]"]
+    capsys.readouterr()
+    assert main(words) == 0
+    bundle = load_graph(tmp_path / "bundle")[0]
+    found = bundle.metrics
+    assert found["roi_iou"] > 0.6 and found["roi_lowest_iou"] > 0.1 and found["roi_parts"] == 6
+    assert "region of interest" not in bundle.threshold.warning
+    told = "On 6 held-out photographs the predicted region of interest and the drawn one have an IoU of "
+    assert told + f"{found['roi_iou']:.3f}" in capsys.readouterr().out
+
+
+def test_a_poor_roi_is_warned_of_with_the_remedy(
+    specks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hurried = dataclasses.replace(QUICK, epochs=1)
+    bundle = load_graph(trained(specks, tmp_path / "bundle", hurried, learning_rate=0.0))[0]
+    assert bundle.metrics["roi_iou"] < 0.1
+    for told in (bundle.threshold.warning, caplog.text):
+        assert "is found with an IoU of 0.0" in told and "defects in it will pass as good" in told
+        assert all(remedy in told for remedy in ("--training.steps", "--size", "method.strides", "masks"))
+
+
+@pytest.mark.parametrize(
+    ("mean", "lost", "words"),
+    [
+        (0.8, 0, ""),
+        (0.5, 0, ""),
+        (0.4, 0, "with an IoU of 0.40 on 9 held-out parts, below 0.5: defects"),
+        (0.7, 2, "with an IoU of 0.70 on 9 held-out parts, and as good as not at all on 2 of them: defects"),
+        (0.0, 9, "below 0.5, and as good as not at all on 9 of them"),
+    ],
+)
+def test_what_is_said_of_an_iou(mean: float, lost: int, words: str) -> None:
+    told = roi_warning(mean, lost, 9)
+    assert words in told and bool(told) == bool(words)
+
+
+def test_the_memory_knows_what_lies_beside_the_roi(large: InspectionDataset) -> None:
+    """Where it counts a good part may not be strange; a border of half the ROI and more does not count."""
+    most, normal = 4000, {}
+    for border, counts in ((0, False), (1, True), (2, False)):
+        method = fitted(
+            large, strides=(8, 16), memory_size=most, candidates=most, neighbourhood=1, border=border
+        )
+        inside = inside_of(large, 16)
+        counted = F.max_pool2d(inside.float(), 3, 1, 1) > 0 if counts else inside
+        assert rows_filled(method) == pytest.approx(int(counted.sum()), rel=0.1)
+        normal[border] = distances_of(method, large)[F.max_pool2d(inside.float(), 3, 1, 1) > 0].max()
+    assert normal[1] < 0.1 * normal[0]
+
+
+@pytest.mark.parametrize(("ratio", "weight"), [(0.0, 1), (0.25, 1), (0.3, 0.8), (0.5, 0), (3.0, 0)])
+def test_the_border_of_a_small_roi_counts_for_little(ratio: float, weight: float) -> None:
+    assert border_weight(ratio) == pytest.approx(weight)
+
+
+def test_a_border_counts_by_what_was_trained_on(strips: Path, specks: Path, tmp_path: Path) -> None:
+    """The strip's border is a third of it, the speck's more than all of it."""
+    beside = {}
+    for data in (strips, specks):
+        out = trained(data, tmp_path / data.parent.name, QUICK, strides=(4, 8), border=1)
+        beside[data] = float(read_weights(out)["roi_head.beside"])
+    assert beside[specks] == 0 < beside[strips] < 0.9
 
 
 # -- what is learned -----------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from roinspect.nn.roi_head import RoiHead, swap_patches  # noqa: E402
+from roinspect.nn.iou import region_iou  # noqa: E402
+from roinspect.nn.roi_head import RoiHead, roi_head_loss, swap_patches  # noqa: E402
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -118,6 +119,79 @@ def test_gradients_are_right() -> None:
     head = RoiHead(2, width=3, dilations=(1, 2)).double()
     patches = normal(1, 2, 4, 5).double().requires_grad_(True)
     assert torch.autograd.gradcheck(head, (patches,))
+
+
+# -- its loss ------------------------------------------------------------------------------------------------
+
+
+def speck(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise (n, 4, 24, 24) and in it, anywhere, an ROI of two by two cells, 0.7 %; and that ROI."""
+    patches, cells = normal(n, 4, 24, 24, seed=seed), torch.zeros(n, 1, 24, 24)
+    for image, (row, column) in enumerate(torch.randint(23, (n, 2), generator=seeded(seed)).tolist()):
+        patches[image, :2, row : row + 2, column : column + 2] += 2
+        cells[image, :, row : row + 2, column : column + 2] = 1
+    return patches, cells
+
+
+def test_a_small_roi_that_moves_is_found() -> None:
+    """In a few steps, and surely; cross-entropy alone says "nowhere" for so long."""
+    found = {}
+    for name in ("as it is", "cross-entropy alone"):
+        torch.manual_seed(0)
+        head = RoiHead(4, width=8, dilations=(1, 2))
+        if name == "as it is":
+            head.begin_at(4 / 24**2)
+        optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
+        for step in range(120):
+            patches, cells = speck(4, step)
+            logits = head(patches)
+            loss = F.binary_cross_entropy_with_logits(logits, cells)
+            optimizer.zero_grad()
+            (roi_head_loss(logits, cells) if name == "as it is" else loss).backward()
+            optimizer.step()
+        patches, cells = speck(16, 1000)
+        found[name] = float(region_iou(head(patches) >= 0, cells).mean())
+    assert found["as it is"] > 0.6 > 0.3 > found["cross-entropy alone"]
+
+
+def test_nowhere_is_no_cheap_answer() -> None:
+    cells = torch.zeros(2, 1, 30, 30)
+    cells[..., 3:6, 3:6] = 1
+    nowhere = torch.full_like(cells, -4.6)
+    assert F.binary_cross_entropy_with_logits(nowhere, cells) < 0.06 < 0.8 < roi_head_loss(nowhere, cells)
+    assert roi_head_loss(40 * (2 * cells - 1), cells) < 1e-6
+
+
+def test_images_count_alike_so_that_processes_may_share_them() -> None:
+    logits, cells = normal(4, 1, 6, 7), normal(4, 1, 6, 7, seed=1).sigmoid()
+    halves = torch.stack([roi_head_loss(logits[rows], cells[rows]) for rows in (slice(0, 2), slice(2, 4))])
+    torch.testing.assert_close(roi_head_loss(logits, cells), halves.mean())
+
+
+def test_the_loss_has_the_right_gradient_and_is_taken_in_full_precision() -> None:
+    logits = normal(2, 1, 3, 4).double().requires_grad_(True)
+    cells = normal(2, 1, 3, 4, seed=1).sigmoid().double()
+    assert torch.autograd.gradcheck(roi_head_loss, (logits, cells))
+    many = torch.full((1, 1, 400, 400), 20.0, dtype=torch.float16)
+    loss = roi_head_loss(many, torch.ones_like(many))
+    assert loss.dtype == torch.float32 and loss < 1e-3
+    with pytest.raises(ValueError, match="differ in shape"):
+        roi_head_loss(many, many[..., :3])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.5, 1.0])
+def test_it_begins_at_the_share_of_the_roi(share: float) -> None:
+    torch.manual_seed(0)
+    head = RoiHead(4)
+    head.begin_at(share)
+    patches = normal(4, 4, 12, 12)
+    typical = head(patches).sigmoid().median().item()
+    assert typical == pytest.approx(share, rel=0.6, abs=0.01)
+    # Not so sure that nothing could be learned.
+    logits = head(patches)
+    logits.sigmoid().mean().backward()
+    assert head.last.bias is not None and head.last.bias.grad is not None
+    assert head.last.bias.grad.abs() > 1e-4
 
 
 # -- foreign patches -----------------------------------------------------------------------------------------

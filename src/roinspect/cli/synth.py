@@ -9,8 +9,8 @@ from roinspect.arguments import command_parser, parse
 
 def run(arguments: list[str]) -> int:
     """Draw a made-up product to try things on."""
-    parser = command_parser("synth", "zipper|vials OUT [--count N] [--seed S] [--size SIZE]")
-    parser.add_argument("product", choices=("zipper", "vials"), help="what to draw")
+    parser = command_parser("synth", "zipper|vials|washers OUT [--count N] [--seed S] [--size SIZE]")
+    parser.add_argument("product", choices=("zipper", "vials", "washers"), help="what to draw")
     parser.add_argument("out", type=Path, help="a new folder")
     parser.add_argument("--count", type=int, default=160, help="number of pictures, at least 20")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")

@@ -69,6 +69,13 @@ def run(arguments: list[str]) -> int:
         print(f"Next: roinspect roi predict {given.out} {given.data} --out ROI_FOLDER")
         return 0
     print(f"A part is rejected from score {bundle.threshold.value:.4g} on: {bundle.threshold.origin}.")
+    if "roi_iou" in bundle.metrics:
+        found = bundle.metrics
+        print(
+            f"On {found['roi_parts']} held-out photographs the predicted region of interest and the drawn "
+            f"one have an IoU of {found['roi_iou']:.3f} on average, "
+            f"{found['roi_lowest_iou']:.3f} at the least."
+        )
     same_roi = "" if given.roi == "auto" else f" --roi {given.roi}"
     print(f"Next: roinspect evaluate {given.out} {given.data}{same_roi}")
     return 0

@@ -1,4 +1,4 @@
-"""Photograph-like pictures of two made-up products, with regions of interest and exact defect masks.
+"""Photograph-like pictures of made-up products, with regions of interest and exact defect masks.
 
 `render` draws one picture; `write_dataset` writes an MVTec-like tree of them:
 
@@ -15,9 +15,11 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -29,11 +31,12 @@ from roinspect.data.paths import kind
 from roinspect.data.textures import Field
 from roinspect.data.threads import in_threads
 from roinspect.data.vials import Vials
+from roinspect.data.washers import Washers
 from roinspect.data.zipper import Zipper
 from roinspect.errors import UserError
 from roinspect.pixels import write_image
 
-ProductName: TypeAlias = Literal["zipper", "vials"]
+ProductName: TypeAlias = Literal["zipper", "vials", "washers"]
 Place: TypeAlias = Literal["inside", "outside", "both"]
 PLACES: tuple[Place, ...] = ("inside", "outside", "both")
 
@@ -52,7 +55,10 @@ class Sample(NamedTuple):
     gt_mask: Mask
 
 
-PRODUCTS: dict[str, type[Zipper] | type[Vials]] = {"zipper": Zipper, "vials": Vials}
+Part: TypeAlias = Zipper | Vials | Washers
+
+PRODUCTS: dict[str, type[Part]] = {"zipper": Zipper, "vials": Vials, "washers": Washers}
+_AS_EVER: Mapping[str, Any] = MappingProxyType({})
 SHARES: tuple[tuple[str, Place | None, float], ...] = (
     ("train", None, 0.60),
     ("test", None, 0.10),
@@ -70,6 +76,7 @@ def render(
     defect: str | None = None,
     place: Place = "inside",
     size_hw: tuple[int, int] = (256, 256),
+    options: Mapping[str, Any] = _AS_EVER,
 ) -> Sample:
     """Draw one picture.
 
@@ -77,11 +84,12 @@ def render(
     same picture with and without the defect, but for the defect's pixels and a rim of two.
 
     Args:
-        product: "zipper" or "vials".
+        product: a name of `PRODUCTS`.
         rng: source of everything random; three numbers are drawn from it.
         defect: a name from `defects(product, place)`, or None for a good part.
         place: whether the defect lies wholly inside the ROI, wholly outside it, or on both sides.
         size_hw: height and width in pixels, at least 64 each.
+        options: keyword arguments of the product's class, such as the `count` and `radius` of `Washers`.
 
     Raises:
         UserError: unknown product or defect, or a size below 64 or too narrow for the defect.
@@ -94,7 +102,7 @@ def render(
         known = ", ".join(defects(product, place))
         raise UserError(f"no such defect {place} the ROI", where=defect, remedy=f"choose one of {known}")
     streams = [np.random.default_rng(int(word)) for word in rng.integers(2**63, size=3)]
-    part = _product(product)(streams[0], size_hw)
+    part = _product(product)(streams[0], size_hw, **options)
     camera = draw_camera(streams[1], size_hw)
     good = camera.develop(illuminate(part.scene, part.light))
     if defect is None:
@@ -131,6 +139,7 @@ def write_dataset(
     seed: int,
     size_hw: tuple[int, int] = (256, 256),
     train_defects: float = 0.0,
+    options: Mapping[str, Any] = _AS_EVER,
 ) -> None:
     """Write `count` pictures as an MVTec-like tree with a mirrored `roi/` tree, whole or not at all.
 
@@ -138,13 +147,14 @@ def write_dataset(
     and 5 % on both sides; the kinds of defect take turns. Picture i depends on (seed, i) and its kind alone.
 
     Args:
-        product: "zipper" or "vials".
+        product: a name of `PRODUCTS`.
         out: a folder that does not exist yet or is empty.
         count: number of pictures, at least 20.
         seed: not negative; the same seed gives the same bytes.
         size_hw: height and width in pixels.
         train_defects: share of the defective pictures that go to the train split, in [0, 1): none for methods
             that learn from good parts, some for classifiers.
+        options: as `render`.
 
     Raises:
         UserError: `out` holds something or cannot be written, or an argument is out of range.
@@ -167,7 +177,7 @@ def write_dataset(
     except OSError as error:
         raise _unwritable(out, error) from None
     try:
-        work = partial(_write_one, unfinished, product, seed, size_hw)
+        work = partial(_write_one, unfinished, product, seed, size_hw, options)
         numbered = enumerate(plan(product, count, train_defects))
         for _ in in_threads(work, numbered, workers=os.cpu_count() or 1, ahead=16):
             pass
@@ -217,27 +227,30 @@ def _unwritable(out: Path, error: OSError) -> UserError:
     return UserError(f"cannot be written ({reason})", where=out, remedy="choose another place")
 
 
-def _product(name: str) -> type[Zipper] | type[Vials]:
+def _product(name: str) -> type[Part]:
     if name not in PRODUCTS:
         raise UserError("no such product", where=name, remedy=f"choose one of {', '.join(PRODUCTS)}")
     return PRODUCTS[name]
 
 
 def _write_one(
-    root: Path, product: ProductName, seed: int, size_hw: tuple[int, int], numbered: tuple[int, Item]
+    root: Path,
+    product: ProductName,
+    seed: int,
+    size_hw: tuple[int, int],
+    options: Mapping[str, Any],
+    numbered: tuple[int, Item],
 ) -> None:
     index, item = numbered
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-    sample = render(product, rng, defect=item.defect, place=item.place, size_hw=size_hw)
+    sample = render(product, rng, defect=item.defect, place=item.place, size_hw=size_hw, options=options)
     write_image(root / item.split / item.folder / f"{item.stem}.png", sample.image)
     write_image(root / "roi" / item.split / item.folder / f"{item.stem}.png", 255 * sample.roi_mask)
     if item.defect:
         write_image(root / "ground_truth" / item.folder / f"{item.stem}_mask.png", 255 * sample.gt_mask)
 
 
-def _with_defect(
-    part: Zipper | Vials, kind: str, place: Place, rng: np.random.Generator, unit: float
-) -> Scene | None:
+def _with_defect(part: Part, kind: str, place: Place, rng: np.random.Generator, unit: float) -> Scene | None:
     """The part's scene with a defect of scale `unit`: two specks where one cannot lie on both sides."""
     if isinstance(part, Zipper) and kind in part.structural:
         return part.broken(kind, rng)
@@ -255,7 +268,7 @@ def _with_defect(
     return scene
 
 
-def _allowed(part: Zipper | Vials, place: Place) -> Mask:
+def _allowed(part: Part, place: Place) -> Mask:
     if place == "inside":
         return part.roi
     if place == "both":

@@ -41,6 +41,8 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     data, bundle_path = Path(request["data"]), Path(request["folder"], "bundle")
     where = {"roi": request["roi"], "columns": request["columns"], "good": request.get("good")}
     told = f"{cls.default_steps}, its default, in whole epochs"
+    if cls.most_steps:
+        told = f"{cls.default_steps} to {cls.most_steps}, its default, until held-out parts get no better"
     if cls.fills_budget:
         pace = measure_pace(request["method"], settings, data, training, **where)
         training = dataclasses.replace(training, epochs=pace.epochs(request["budget_seconds"]))

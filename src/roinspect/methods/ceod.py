@@ -29,6 +29,7 @@ from roinspect.nn.ceod import ceod_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
 from roinspect.nn.gradcam import grad_cam
+from roinspect.nn.roi_head import roi_head_loss
 from roinspect.processes import share_buffers
 
 log = logging.getLogger(__name__)
@@ -266,7 +267,7 @@ class Ceod(Method):
             "empty_heatmaps": terms.empty,
         }
         cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
-        noted["roi_head"] = F.binary_cross_entropy_with_logits(evidence.roi_logits.float(), cells)
+        noted["roi_head"] = roi_head_loss(evidence.roi_logits, cells)
         # Without a gate it moves nothing but the head itself.
         weight = s.roi_head_weight if self.classifier.is_gated else 1.0
         return terms.loss + weight * noted["roi_head"], noted

@@ -26,6 +26,7 @@ from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
 from roinspect.nn.focal import focal_loss
 from roinspect.nn.perlin import Blobs, perturb
+from roinspect.nn.roi_head import roi_head_loss
 from roinspect.nn.ssim import ssim
 from roinspect.nn.steering import segmentation_loss
 from roinspect.nn.unet import UNet
@@ -227,7 +228,7 @@ class GrdNet(Method):
             gamma=s.focal_gamma,
             alpha=s.focal_alpha,
         )
-        roi_head = F.binary_cross_entropy_with_logits(heads.roi, roi_mask)
+        roi_head = roi_head_loss(heads.roi, roi_mask)
         if not self.segmenter.is_gated:
             # It moves nothing but the head itself.
             loss = loss + roi_head

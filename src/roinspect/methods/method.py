@@ -99,6 +99,8 @@ class Method(lightning.LightningModule):
             ``settings.training(name)`` what of `TrainingSettings` goes with one.
         map_share: as `Bundle.map_share`.
         default_steps: length of a training where none is asked for.
+        most_steps: length that it may then grow to while it still gets better; None: it does not grow.
+        most_epochs: epochs to which this training may grow; the trainer's limit.
         fills_budget: whether more steps are worth more time; a comparison trains others for their default.
     """
 
@@ -107,11 +109,13 @@ class Method(lightning.LightningModule):
     settings_class: ClassVar[type]
     map_share: ClassVar[float | None] = None
     default_steps: ClassVar[int] = 600
+    most_steps: ClassVar[int | None] = None
     fills_budget: ClassVar[bool] = True
 
     def __init__(self, settings: Any, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1) -> None:
         super().__init__()
         self.settings, self.size_hw, self.seed, self.epochs = settings, size_hw, seed, epochs
+        self.most_epochs = epochs
         self._finite: dict[str, Tensor] = {}
 
     @abstractmethod

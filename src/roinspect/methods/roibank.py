@@ -17,21 +17,24 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 
+from roinspect.bundle import Threshold
 from roinspect.calibration import LeftOut
 from roinspect.data.augment import random_rotation
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
+from roinspect.methods.course import Course
 from roinspect.methods.method import Method, predict
 from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
+from roinspect.nn.iou import region_iou
 from roinspect.nn.memory import Gaussian, NearestNeighbours, Reservoir, greedy_coreset, without_rows
 from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.perlin import perturb
-from roinspect.nn.roi_head import RoiHead, swap_patches
+from roinspect.nn.roi_head import RoiHead, roi_head_loss, swap_patches
 from roinspect.nn.weighting import defect_weights
 from roinspect.processes import here, share_buffers
 
@@ -42,12 +45,18 @@ _FOR_WHITENING = 100_000
 """Patches inside the ROI from which the directions of the whitening come."""
 _FOR_WEIGHTS = 20_000
 """Patches of either kind that weigh the directions."""
+_FEW_BESIDE = 0.25, 0.5
+"""Cells beside the ROI for one inside: up to the first they may count in full, from the second not at all."""
 _HEAD_STRIDE = 8
 """Pixels per cell of the ROI head's coarse grid, at least."""
 _RASTER = 32
 """Pixels: the sides of a cropped image are multiples of it, as every stride divides it."""
 _VISIBLE = 0.05
 """Pasted content must change a pixel by this much, or nobody could see it."""
+POOR_IOU = 0.5
+"""Of predicted and drawn ROIs of held-out parts: below it defects escape in the places that are not seen."""
+LOST_IOU = 0.1
+"""Of one part: its ROI was as good as not found."""
 
 
 class RoiBank(Method):
@@ -69,6 +78,7 @@ class RoiBank(Method):
     trains_on: ClassVar[Literal["good", "all"]] = "good"
     settings_class: ClassVar[type] = RoiBankSettings
     default_steps: ClassVar[int] = 300
+    most_steps: ClassVar[int | None] = 900
     fills_budget: ClassVar[bool] = False
 
     def __init__(
@@ -81,6 +91,7 @@ class RoiBank(Method):
         self.register_buffer("sources", torch.full((settings.memory_size,), -1))
         self.to(memory_format=torch.channels_last)
         self._seen = _Seen(torch.empty(0), torch.empty(0))
+        self.course = Course(epochs, epochs, good_enough=POOR_IOU)
         self.train()
 
     @classmethod
@@ -113,7 +124,7 @@ class RoiBank(Method):
         roi_head = None
         if settings.roi_head:
             roi_head = RoiHead(dimensions, pooling=max(1, _HEAD_STRIDE // settings.strides[0]))
-        return RoiBankGraph(features, bank, roi_head, settings.smoothing)
+        return RoiBankGraph(features, bank, roi_head, settings.smoothing, settings.border)
 
     def inspection_graph(self) -> RoiBankGraph:
         """The graph that is shipped."""
@@ -148,14 +159,15 @@ class RoiBank(Method):
         return self
 
     def configure_optimizers(self) -> Any:
-        """AdamW, up and down in one cycle."""
+        """AdamW, at a rate that follows the `Course`."""
+        self.course.most = self.most_epochs
         if self.graph.roi_head is None:
             return None
         optimizer = torch.optim.AdamW(
             self.graph.roi_head.parameters(), lr=self.settings.learning_rate, weight_decay=1e-3
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimizer, self.settings.learning_rate, total_steps=max(steps, 2))
+        steps = max(1, int(self.trainer.estimated_stepping_batches) // self.most_epochs)
+        schedule = LambdaLR(optimizer, lambda step: self.course.rate(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # -- once, before the first step -----------------------------------------------------------------------
@@ -170,6 +182,43 @@ class RoiBank(Method):
         if not isinstance(data, InspectionDataset):
             raise TypeError("roibank is trained on an InspectionDataset")
         self.fit(data, is_new=self.global_step == 0)
+        self._look_ahead(self.current_epoch)
+
+    def on_train_epoch_end(self) -> None:
+        """Look at the losses, then whether to go on."""
+        super().on_train_epoch_end()
+        self._look_ahead(self.current_epoch + 1)
+
+    def _look_ahead(self, done: int) -> None:
+        if self.course.is_over(done):
+            self.trainer.should_stop = True
+
+    @torch.no_grad()
+    def on_train_end(self) -> None:
+        """Let what lies beside the ROI count no more than held-out good parts allow.
+
+        Where product and table meet every part is a little strange, and a predicted border is off by a cell.
+        """
+        roi_head, checks = self.graph.roi_head, self.trainer.val_dataloaders
+        if roi_head is None or not self.graph.border or checks is None or not roi_head.beside:
+            return
+        self.graph.eval()
+        allowed = float(roi_head.beside)
+        highest = []
+        for beside in (0.0, 1.0):
+            roi_head.beside.fill_(beside)
+            scores = [self.graph(batch.image.to(self.device).float().div_(255))[0].amax() for batch in checks]
+            highest.append(float(torch.stack(scores).amax()) if scores else 1.0)
+        roi_head.beside.fill_(min(allowed, highest[0] / max(highest[1], 1e-6)))
+        log.info(f"beside the region a distance counts {float(roi_head.beside):.2f} of what it does inside")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how far the course has come."""
+        checkpoint["course"] = self.course.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.course = Course(**checkpoint["course"])
 
     @torch.no_grad()
     def fit(self, data: InspectionDataset, *, is_new: bool = True) -> None:
@@ -205,6 +254,10 @@ class RoiBank(Method):
         )
         if makes_memory:
             self._whiten(raw, cells, generator)
+            if graph.roi_head is not None:
+                inside = cells > 0.5
+                more = (graph.widened(cells) > 0.5).sum() - inside.sum()
+                graph.roi_head.beside.fill_(border_weight(float(more / inside.sum())))
             others = sorted(set(good.tolist()) - set(rows))
             candidates = self._candidates(data, raw, cells, rows, others, generator)
             if isinstance(graph.bank, NearestNeighbours):
@@ -215,6 +268,12 @@ class RoiBank(Method):
         share_buffers(graph)
         if graph.roi_head is None:
             return
+        if is_new:
+            # Of all images, so that all processes begin alike.
+            top, left, bottom, right = graph.box.tolist() if any(graph.box) else (0, 0, *self.size_hw)
+            masks = data.cache.roi_masks
+            shares = [float((masks[row, top:bottom, left:right] > 0).mean()) for row in rows]
+            graph.roi_head.begin_at(sum(shares) / len(shares))
         rows = rows[share]
         seen = [self._shown(raw, cells)]
         del raw
@@ -281,19 +340,25 @@ class RoiBank(Method):
         others: Sequence[int],
         generator: torch.Generator,
     ) -> Reservoir:
-        """A sample of all scaled patches inside the ROI, each followed by the number of its image.
+        """A sample of all scaled patches in the ROI and its border, each followed by the number of its image.
 
-        Of the images at hand, `rows`, and of the others.
+        Of the images at hand, `rows`, and of the others. Where the border counts it must be known too:
+        otherwise every good part would be strange there, and the threshold higher.
         """
         features, scale = self.graph.features, self.graph.scale
         found = Reservoir(self.settings.candidates, scale.shape[1] + 1, generator=generator)
         numbers = torch.tensor(rows).split(_AT_ONCE)
         for block, share, images in zip(raw.split(_AT_ONCE), cells.split(_AT_ONCE), numbers, strict=True):
-            found.add(_numbered(features.project(block.float()) * scale, share, images))
+            found.add(_numbered(features.project(block.float()) * scale, self._remembered(share), images))
         for batch, images in zip(_batches(data, others), torch.tensor(others).split(_AT_ONCE), strict=False):
             patches = features(self._image(batch)) * scale
-            found.add(_numbered(patches, self._grid(batch.roi_mask, patches), images))
+            found.add(_numbered(patches, self._remembered(self._grid(batch.roi_mask, patches)), images))
         return found
+
+    def _remembered(self, cells: Tensor) -> Tensor:
+        """Shares of ROI, and in the border's cells those of the ROI beside them, where they count."""
+        roi_head = self.graph.roi_head
+        return cells if roi_head is None or not roi_head.beside else self.graph.widened(cells)
 
     def _memorise(self, candidates: Reservoir, generator: torch.Generator) -> None:
         bank = self.graph.bank
@@ -386,18 +451,63 @@ class RoiBank(Method):
         rows = torch.randint(len(patches), (len(batch.label),), generator=random, device=random.device)
         rows = rows.to(patches.device)
         shown = swap_patches(patches[rows].float(), share=self.settings.swapped, generator=random)
-        loss = F.binary_cross_entropy_with_logits(roi_head(shown), cells[rows])
+        loss = roi_head_loss(roi_head(shown), cells[rows])
         self.note("train", {"roi_head": loss}, len(batch.label))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """The same on held-out parts as they are."""
-        roi_head = self.graph.roi_head
+        """The same on held-out parts as they are, and the IoU of predicted and drawn ROIs."""
+        roi_head, image = self.graph.roi_head, self._image(batch)
         if roi_head is None:
             return
-        patches = self.graph.features(self._image(batch))
-        loss = F.binary_cross_entropy_with_logits(roi_head(patches), self._grid(batch.roi_mask, patches))
-        self.note("held-out", {"roi_head": loss}, len(batch.label))
+        patches = self.graph.features(image)
+        loss = roi_head_loss(roi_head(patches), self._grid(batch.roi_mask, patches))
+        roi = self.graph.roi_of(patches, batch.image)
+        assert roi is not None
+        iou = region_iou(roi >= 0.5, batch.roi_mask.to(roi.device)).mean()
+        self.note("held-out", {"roi_head": loss, "roi_iou": iou}, len(batch.label))
+
+    def on_validation_epoch_end(self) -> None:
+        """Let the course hear how well the ROI is found."""
+        iou = self.trainer.callback_metrics.get("held-out/roi_iou")
+        if iou is not None and not self.trainer.sanity_checking:
+            self.course.hear(float(iou))
+
+    def judge(
+        self,
+        scores: NDArray[np.float32],
+        kept: DecodedCache,
+        groups: Sequence[str],
+        false_reject: float | None,
+        left_out: LeftOut | None = None,
+    ) -> tuple[Threshold, Mapping[str, Any]]:
+        """The threshold, and how well the ROI is found; warned of where that is poor."""
+        threshold, measured = super().judge(scores, kept, groups, false_reject, left_out)
+        if self.graph.roi_head is None:
+            return threshold, measured
+        ious = self._ious(kept)
+        mean, lost = float(ious.mean()), int((ious < LOST_IOU).sum())
+        found = {
+            "roi_iou": round(mean, 4),
+            "roi_lowest_iou": round(float(ious.min()), 4),
+            "roi_parts": len(ious),
+        }
+        warning = roi_warning(mean, lost, len(ious))
+        told = "; ".join(filter(None, (threshold.warning, warning)))
+        return dataclasses.replace(threshold, warning=told), {**measured, **found}
+
+    @torch.no_grad()
+    def _ious(self, kept: DecodedCache) -> NDArray[np.float64]:
+        """Of the predicted and the drawn ROI of every image, (N,)."""
+        graph, ious = self.graph.eval(), list[Tensor]()
+        for first in range(0, len(kept), _AT_ONCE):
+            rows = slice(first, first + _AT_ONCE)
+            images = torch.from_numpy(kept.images[rows]).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+            roi = graph.predict_roi(images)
+            assert roi is not None
+            # One mask for all is held once, and is not to be written to.
+            ious.append(region_iou(roi.cpu() >= 0.5, torch.from_numpy(kept.roi_masks[rows].copy())[:, None]))
+        return torch.cat(ious).double().numpy()
 
     def _image(self, batch: Batch) -> Tensor:
         """What the graph looks at, (N, 3, h, w) in [0, 1]."""
@@ -407,6 +517,40 @@ class RoiBank(Method):
         """Every cell's share of a mask (N, 1, H, W), or of what the graph looks at of it: (N, 1, h, w)."""
         looked_at = self.graph.cropped(mask.to(patches.device)).float()
         return F.adaptive_avg_pool2d(looked_at, (patches.shape[2], patches.shape[3]))
+
+
+def border_weight(ratio: float) -> float:
+    """What cells beside the ROI may count, in [0, 1], by how many there are for one inside.
+
+    1 up to a quarter, 0 from a half on: of a small ROI the border is half of all there is, and would set the
+    threshold, while no defect lies far from it.
+
+    Example:
+        >>> border_weight(0.1), border_weight(0.375), border_weight(0.8)
+        (1.0, 0.5, 0.0)
+    """
+    low, high = _FEW_BESIDE
+    return min(1.0, max(0.0, (high - ratio) / (high - low)))
+
+
+def roi_warning(mean: float, lost: int, parts: int) -> str:
+    """What to say of the mean IoU of held-out parts, of which some have a lost ROI; "" where all is well.
+
+    Example:
+        >>> roi_warning(0.8, 0, 20)
+        ''
+    """
+    if mean >= POOR_IOU and not lost:
+        return ""
+    told = f"the region of interest is found with an IoU of {mean:.2f} on {parts} held-out parts"
+    if mean < POOR_IOU:
+        told += f", below {POOR_IOU}"
+    if lost:
+        told += f", and as good as not at all on {lost} of them"
+    return (
+        f"{told}: defects in it will pass as good; train longer (--training.steps), with a larger --size or "
+        "finer method.strides, or with more photographs and masks"
+    )
 
 
 class _Seen(NamedTuple):

@@ -23,6 +23,7 @@ class RoiBankGraph(InspectionGraph):
         bank: scaled patch vectors to distances.
         roi_head: whitened patch vectors to ROI logits; None scores all of the image.
         smoothing: deviation of the Gaussian that smooths the map, in cells.
+        border: cells beside the ROI that count as it does.
 
     Attributes:
         scale: (1, D, 1, 1), how much each direction counts in a distance.
@@ -40,8 +41,10 @@ class RoiBankGraph(InspectionGraph):
         bank: NearestNeighbours | Gaussian,
         roi_head: RoiHead | None,
         smoothing: float,
+        border: int = 0,
     ) -> None:
         super().__init__()
+        self.border = border
         self.features, self.bank, self.roi_head = features, bank, roi_head
         reach = math.ceil(3 * smoothing)
         offsets = torch.arange(-reach, reach + 1).float()
@@ -61,7 +64,7 @@ class RoiBankGraph(InspectionGraph):
         roi_map = torch.ones_like(cells)
         if self.roi_head is not None:
             roi_map = self.roi_head(patches).sigmoid()
-            cells = cells * roi_map
+            cells = cells * self.gate(roi_map)
         cells = self._smoothed(cells)
         anomaly_map = self._enlarged(cells, image)
         pred_score = anomaly_map.amax((1, 2, 3))
@@ -72,10 +75,15 @@ class RoiBankGraph(InspectionGraph):
         return Look(pred_score, anomaly_map, roi_map)
 
     def predict_roi(self, image: Tensor) -> Tensor | None:
-        """(N, 3, H, W) in [0, 1] to the probability that a defect there would matter, (N, 1, H, W)."""
-        if self.roi_head is None:
-            return None
-        return self._enlarged(self.roi_head(self.features(self.cropped(image))).sigmoid(), image)
+        """(N, 3, H, W) in [0, 1] to the probability that a place belongs to the ROI, (N, 1, H, W).
+
+        As it is drawn, without the border that also counts.
+        """
+        return self.roi_of(self.features(self.cropped(image)), image)
+
+    def roi_of(self, patches: Tensor, image: Tensor) -> Tensor | None:
+        """The same from the patches (N, D, h, w) of these images."""
+        return None if self.roi_head is None else self._enlarged(self.roi_head(patches).sigmoid(), image)
 
     def crop_to(self, box: list[int]) -> None:
         """Look at this part of the image only: top, left, bottom, right, in pixels."""
@@ -88,6 +96,21 @@ class RoiBankGraph(InspectionGraph):
             return image
         top, left, bottom, right = self._crop
         return image[:, :, top:bottom, left:right]
+
+    def gate(self, roi: Tensor) -> Tensor:
+        """What a distance counts, (N, 1, h, w) in [0, 1]: beside the ROI a share of what it does inside.
+
+        A defect that touches the ROI may have most of its cells outside; and a cell that the ROI's border
+        cuts is half sure at the most, though what lies there counts as much as anything.
+        """
+        if self.roi_head is None or not self.border:
+            return roi
+        return torch.maximum(roi, self.roi_head.beside * self.widened(roi))
+
+    def widened(self, cells: Tensor) -> Tensor:
+        """The highest value of all cells (N, 1, h, w) at most `border` away."""
+        reach = self.border
+        return F.max_pool2d(cells, 2 * reach + 1, stride=1, padding=reach) if reach else cells
 
     def _enlarged(self, cells: Tensor, image: Tensor) -> Tensor:
         height, width = image.shape[2:]

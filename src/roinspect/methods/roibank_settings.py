@@ -43,6 +43,9 @@ class RoiBankSettings:
             photographs of a product that lies in any way.
         shift: share of a side by which they are moved at most, likewise.
         smoothing: deviation of the Gaussian that smooths the map, in cells; 0 is none.
+        border: cells beside the predicted ROI in which a distance still counts, as much as normal parts allow
+            there: what touches the ROI matters, and a cell that its border cuts is never sure. 0 lets such
+            defects fade.
         crop_margin: pixels about the box of all training ROIs beyond which an image is not looked at, for a
             camera that stands still; None looks at all of it.
         known_defects: let defective training photographs with masks weigh the directions of a distance. They
@@ -68,6 +71,7 @@ class RoiBankSettings:
     rotation: float = 0.0
     shift: float = 0.0
     smoothing: float = 0.7
+    border: int = 1
     crop_margin: int | None = None
     known_defects: bool = False
     feature_memory_gb: float = 1.0
@@ -97,6 +101,7 @@ class RoiBankSettings:
             "rotation": (0, 180),
             "shift": (0, 1),
             "smoothing": (0, 32),
+            "border": (0, 16),
             "feature_memory_gb": (0.001, 1000),
         }
         for name, (low, high) in ranges.items():

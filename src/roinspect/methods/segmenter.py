@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
-from torchmetrics.functional.segmentation import mean_iou
 
 from roinspect.bundle import SEGMENTER, Threshold
 from roinspect.calibration import LeftOut
@@ -30,6 +29,7 @@ from roinspect.methods.method import InspectionGraph, Look, Method, predict
 from roinspect.methods.segmenter_settings import SegmenterSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.dice import dice_loss
+from roinspect.nn.iou import region_iou
 from roinspect.nn.perlin import perturb
 from roinspect.nn.region_decoder import RegionDecoder
 from roinspect.segmenting import border_reach
@@ -253,7 +253,7 @@ class Segmenter(Method):
         cross_entropy = F.binary_cross_entropy_with_logits(logits, mask)
         dice = dice_loss(logits, mask)
         loss = cross_entropy + dice
-        iou = _iou(logits.detach() >= 0, mask).mean()
+        iou = region_iou(logits.detach() >= 0, mask).mean()
         return loss, {"loss": loss, "cross_entropy": cross_entropy, "dice": dice, "iou": iou}
 
     # -- held-out images -------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class Segmenter(Method):
             found = torch.from_numpy(predict(self.graph, kept.images[rows]).anomaly_map)
             # One mask for all is held once, and is not to be written to.
             drawn = torch.from_numpy(kept.roi_masks[rows].copy())
-            ious.append(_iou(found[:, None] >= 0.5, drawn[:, None]))
+            ious.append(region_iou(found[:, None] >= 0.5, drawn[:, None]))
         iou = torch.cat(ious)
         measured = {
             "held_out_images": len(kept),
@@ -304,10 +304,3 @@ def mutual_iou(masks: NDArray[np.uint8]) -> float:
     iou = both / np.maximum(areas[:, None] + areas[None] - both, 1)
     pairs = iou[np.triu_indices(len(rows), 1)]
     return float(pairs.mean()) if len(pairs) else 1.0
-
-
-def _iou(found: Tensor, drawn: Tensor) -> Tensor:
-    """IoU of masks (N, 1, H, W) in {0, 1}, (N,)."""
-    both = found.long(), drawn.long()
-    # NaN where both are empty, which is agreement.
-    return mean_iou(*both, num_classes=1, include_background=True, input_format="one-hot").nan_to_num(1.0)
