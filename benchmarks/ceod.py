@@ -53,7 +53,7 @@ class Net:
     epochs: int
 
 
-LITE0 = CeodSettings(backbone="tf_efficientnet_lite0", schedule="cosine")
+LITE0 = CeodSettings(backbone="tf_efficientnet_lite0", schedule="cosine", gate="all")
 NETS = {
     "transfer": Net(LITE0, "256x640", 15),
     "finetuned": Net(replace(LITE0, finetune=20, learning_rate=0.002), "128x320", 8),

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from roinspect import __version__, cli
 from roinspect.bundle import SCHEMA_VERSION, Threshold, read_bundle, read_weights, save_bundle
@@ -193,6 +194,57 @@ def test_a_yaml_file_a_preset_and_dotted_options(
     bundle = json.loads((tmp_path / "model/bundle.json").read_text())
     assert bundle["training"]["seed"] == 3 and bundle["training"]["roi"] == "none"
     assert bundle["size_hw"] == [64, 64] and bundle["method_settings"]["width"] == 8
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "expected"),
+    [
+        ("ceod", (), {"batch_size": 8, "epochs": None, "steps": None}),
+        ("ceod", ("--preset", "paper"), {"batch_size": 32, "epochs": 1000, "steps": None}),
+        (
+            "ceod",
+            ("--preset", "paper", "--method.backbone", "customnet"),
+            {"batch_size": 32, "epochs": 100, "steps": None},
+        ),
+        ("grdnet", ("--preset", "paper"), {"batch_size": 8, "epochs": 200, "steps": None}),
+        ("roibank", ("--preset", "paper"), {"batch_size": 8, "epochs": None, "steps": None}),
+        ("segmenter", ("--preset", "paper"), {"batch_size": 8, "epochs": None, "steps": None}),
+        (
+            "ceod",
+            ("--training.epochs", "3", "--preset", "paper", "--training.batch_size", "4"),
+            {"batch_size": 4, "epochs": 3, "steps": None},
+        ),
+        (
+            "ceod",
+            ("--preset", "paper", "--training.steps", "5"),
+            {"batch_size": 32, "epochs": None, "steps": 5},
+        ),
+    ],
+)
+def test_a_preset_sets_the_trainings_length_and_batch_under_what_is_asked_for(
+    method: str, options: tuple[str, ...], expected: dict[str, Any], zipper: Path, capsys: Capture
+) -> None:
+    from roinspect.methods.method import method_class
+    from roinspect.training import TrainingSettings
+
+    assert run("train", method, zipper, "--print_config", *options) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert {name: printed["training"][name] for name in expected} == expected
+    # In Python the same is said in two lines.
+    if options == ("--preset", "paper"):
+        settings = method_class(method).settings_class.preset("paper")
+        training = TrainingSettings(**settings.training("paper"))
+        assert {name: getattr(training, name) for name in expected} == expected
+
+
+def test_a_presets_length_and_batch_in_a_file_are_under_the_files_own(
+    zipper: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("preset: paper\ntraining:\n  batch_size: 6\n")
+    assert run("train", "grdnet", zipper, "--config", config, "--print_config") == 0
+    training = yaml.safe_load(capsys.readouterr().out)["training"]
+    assert (training["batch_size"], training["epochs"]) == (6, 200)
 
 
 def test_a_manifest_with_names_of_its_own(
