@@ -36,7 +36,7 @@ from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.perlin import perturb
 from roinspect.nn.roi_head import RoiHead, roi_head_loss, swap_patches
 from roinspect.nn.weighting import defect_weights
-from roinspect.processes import here, share_buffers
+from roinspect.processes import here, lowest, share_buffers
 
 log = logging.getLogger(__name__)
 
@@ -208,8 +208,10 @@ class RoiBank(Method):
         for beside in (0.0, 1.0):
             roi_head.beside.fill_(beside)
             scores = [self.graph(batch.image.to(self.device).float().div_(255))[0].amax() for batch in checks]
-            highest.append(float(torch.stack(scores).amax()) if scores else 1.0)
-        roi_head.beside.fill_(min(allowed, highest[0] / max(highest[1], 1e-6)))
+            highest.append(torch.stack(scores).amax() if scores else roi_head.beside.new_zeros(()))
+        # Each process has looked at its share of them.
+        plain, bordered = (-float(value) for value in lowest([-value for value in highest]))
+        roi_head.beside.fill_(min(allowed, plain / bordered) if bordered > 0 else allowed)
         log.info(f"beside the region a distance counts {float(roi_head.beside):.2f} of what it does inside")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
