@@ -52,6 +52,20 @@ def test_those_who_set_the_limits_are_within_them() -> None:
     assert [fault_of(scene, limits) for scene in scenes] == [None] * 50
 
 
+def test_an_empty_region_is_never_within_whatever_the_good_parts_showed() -> None:
+    nothing = Scene(0.0, 0, 0.0, (0.5, 0.5), 1.0)
+    for scenes in ([GOOD, nothing], [nothing, nothing]):
+        limits = limits_of(scenes)
+        assert fault_of(nothing, limits) == "no region of interest was found" and limits.roi_area[0] > 0
+
+
+def test_good_parts_on_which_no_region_was_found_widen_no_limit() -> None:
+    nothing = Scene(0.0, 0, 0.0, (0.5, 0.5), 1.0)
+    assert limits_of([GOOD, nothing]) == dataclasses.replace(
+        limits_of([GOOD]), origin="the range of 2 good parts, with room"
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

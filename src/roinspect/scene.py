@@ -25,6 +25,8 @@ NOVELTY_ROOM = 0.25
 """Share by which a picture may look stranger than the strangest of them."""
 
 _INSIDE = 0.5
+_LEAST_AREA = 1e-6
+"""The lowest limit of the region's area: an empty region is never within, whatever the good parts showed."""
 _LEAST_PIECE = 0.1
 """Share of the largest piece from which a piece counts."""
 
@@ -127,6 +129,9 @@ def measure(roi_map: NDArray[np.floating[Any]], novelty: float) -> Scene:
 def limits_of(scenes: Sequence[Scene]) -> SceneLimits:
     """The limits that good parts set.
 
+    Parts on which no region was found set none for it: not to find the region is a fault of the model, no
+    property of the product.
+
     Args:
         scenes: of good parts; the novelty of one that is remembered must be that among the others.
 
@@ -135,12 +140,13 @@ def limits_of(scenes: Sequence[Scene]) -> SceneLimits:
     """
     if not scenes:
         raise ValueError("limits need at least one good part")
-    areas, pieces = [scene.roi_area for scene in scenes], [scene.pieces for scene in scenes]
-    x, y = ([scene.place_xy[axis] for scene in scenes] for axis in (0, 1))
+    seen = [scene for scene in scenes if scene.roi_area > 0] or scenes
+    areas, pieces = [scene.roi_area for scene in seen], [scene.pieces for scene in seen]
+    x, y = ([scene.place_xy[axis] for scene in seen] for axis in (0, 1))
     return SceneLimits(
-        roi_area=((1 - ROOM) * min(areas), (1 + ROOM) * max(areas)),
+        roi_area=(max((1 - ROOM) * min(areas), _LEAST_AREA), (1 + ROOM) * max(areas)),
         pieces=(min(pieces), max(pieces)),
-        certainty=(1 - ROOM) * min(scene.certainty for scene in scenes),
+        certainty=(1 - ROOM) * min(scene.certainty for scene in seen),
         place_xyxy=(min(x) - PLACE_ROOM, min(y) - PLACE_ROOM, max(x) + PLACE_ROOM, max(y) + PLACE_ROOM),
         novelty=(1 + NOVELTY_ROOM) * max(scene.novelty for scene in scenes),
         origin=f"the range of {len(scenes)} good parts, with room",
@@ -161,7 +167,7 @@ def fault_of(scene: Scene, limits: SceneLimits) -> str | None:
     left, top, right, bottom = limits.place_xyxy
     if not math.isfinite(scene.novelty):
         return "the picture's distance to those of the training is no number"
-    if scene.roi_area == 0 and low > 0:
+    if scene.roi_area == 0:
         return "no region of interest was found"
     if not low <= scene.roi_area <= high:
         return f"the region covers {scene.roi_area:.1%} of the picture, {low:.1%} to {high:.1%} on good parts"
