@@ -1,6 +1,6 @@
 """Which pictures that do not show the part pass as good, and how many good parts the third answer costs.
 
-    python benchmarks/scenes.py             # about 20 minutes; writes results/scenes.json as it goes
+    python benchmarks/scenes.py             # about half an hour; writes results/scenes.json as it goes
     python benchmarks/scenes.py --tables    # puts the result into docs/scenes.md
 
 A picture passes where its verdict is "good"; by the score alone it passes where the score lies below the
@@ -29,7 +29,7 @@ from tables import markdown, put
 from roinspect.bundle import Bundle
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import Record, read_records
-from roinspect.data.synthetic import write_dataset
+from roinspect.data.synthetic import render, write_dataset
 from roinspect.inspector import Inspector
 from roinspect.methods.method import METHODS, method_class
 from roinspect.pixels import read_image, resize_image
@@ -38,8 +38,17 @@ from roinspect.training import TrainingSettings, train
 
 RESULT = ROOT / "benchmarks" / "results" / "scenes.json"
 DOCS = ROOT / "docs" / "scenes.md"
-CHOSEN_ON = ("zipper", "vials", "hazelnut_toy")
+SYNTHETIC: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "zipper": ("zipper", 128, {}),
+    "vials": ("vials", 128, {}),
+    "one washer anywhere": ("washers", 256, {}),
+    "three washers anywhere": ("washers", 256, {"count": 3}),
+}
+"""Product, pixels a side, options."""
+CHOSEN_ON = (*SYNTHETIC, "hazelnut_toy")
 RUNS = (
+    ("one washer anywhere", "roibank"),
+    ("three washers anywhere", "roibank"),
     ("zipper", "roibank"),
     ("zipper", "ceod"),
     ("zipper", "grdnet"),
@@ -65,11 +74,12 @@ def main() -> None:
     rows = list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as scratch:
         sets = dict(SETS)
-        for kind in ("zipper", "vials"):
+        for name, (product, side, options) in SYNTHETIC.items():
+            folder = Path(scratch) / name.replace(" ", "-")
             write_dataset(
-                kind, Path(scratch) / kind, count=160, seed=0, size_hw=(128, 128), train_defects=0.3
+                product, folder, count=160, seed=0, size_hw=(side, side), train_defects=0.3, options=options
             )
-            sets[kind] = Set(Path(scratch) / kind, "auto", "128")
+            sets[name] = Set(folder, "auto", str(side))
         for name, method in RUNS:
             for seed in range(SEEDS):
                 start = time.time()
@@ -100,6 +110,7 @@ def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: 
         shown = good[np.linspace(0, len(good) - 1, min(MOST, len(good))).round().astype(int)]
         images, masks = cache.images[shown], cache.roi_masks[shown]
         scenes: dict[str, Images] = {
+            **_taken_away(name),
             "part painted over": [_painted_over(*pair) for pair in zip(images, masks, strict=True)],
             "black, white, grey, noise": _plain(inspector.bundle),
             "blur, sigma 6": [cv2.GaussianBlur(image, (0, 0), 6) for image in images],
@@ -115,6 +126,27 @@ def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: 
             "defective": _count(inspector, list(cache.images[defective])),
             **counts,
         }
+
+
+def _taken_away(name: str) -> dict[str, Images]:
+    """Washers' tables without them, and where there are three without one; nothing for other sets."""
+    product, side, options = SYNTHETIC.get(name, ("", 0, {}))
+    if product != "washers":
+        return {}
+    count = options.get("count", 1)
+    kinds = {"the part absent": count} | ({"one of three absent": 1} if count == 3 else {})
+    return {
+        kind: [
+            render(
+                product,
+                np.random.default_rng(10_000 + number),
+                size_hw=(side, side),
+                options={**options, "missing": missing},
+            ).image
+            for number in range(MOST)
+        ]
+        for kind, missing in kinds.items()
+    }
 
 
 def _count(inspector: Inspector, pictures: Images) -> dict[str, Any]:
@@ -144,9 +176,14 @@ def _plain(bundle: Bundle) -> Images:
 def _others(name: str, sets: dict[str, Set], bundle: Bundle) -> Iterator[NDArray[np.uint8]]:
     """Good parts of all other sets."""
     for other, about in sets.items():
-        if other.split(",")[0] != name.split(",")[0]:
+        if _kind(other) != _kind(name):
             for record in _good(about)[:OTHERS]:
                 yield resize_image(read_image(record.image_path), bundle.size_hw)
+
+
+def _kind(name: str) -> str:
+    """What a set shows, whatever its options."""
+    return SYNTHETIC[name][0] if name in SYNTHETIC else name.split(",")[0]
 
 
 def _good(about: Set) -> list[Record]:
@@ -155,7 +192,14 @@ def _good(about: Set) -> list[Record]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    kinds = ("part painted over", "black, white, grey, noise", "blur, sigma 6", "another product")
+    kinds = (
+        "the part absent",
+        "one of three absent",
+        "part painted over",
+        "black, white, grey, noise",
+        "blur, sigma 6",
+        "another product",
+    )
     head = ["set, method", *kinds, "defective", "good parts lost"]
     lines = []
     for name, method in RUNS:
@@ -168,6 +212,8 @@ def _table(result: dict[str, Any]) -> str:
 
         cells = [
             f"{summed(kind, 'low_score')} → {summed(kind, 'good')} of {summed(kind, 'pictures')}"
+            if kind in rows[0]
+            else "-"
             for kind in (*kinds, "defective")
         ]
         lost = summed("good", "low_score") - summed("good", "good")
