@@ -29,7 +29,7 @@ METHODS = {
     "ceod": {"backbone": "customnet", "roi_head": False, "learning_rate": 0.02},
     "grdnet": {"width": 8, "segmenter_width": 8},
 }
-STEPS = {"roibank": 150, "ceod": 60, "grdnet": 60}
+STEPS = {"roibank": 150, "ceod": 150, "grdnet": 60}
 
 
 def background(seed: int) -> NDArray[np.uint8]:

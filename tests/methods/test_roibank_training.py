@@ -397,6 +397,7 @@ def test_the_seed_fixes_everything(whole: Path, strips: Path, tmp_path: Path) ->
     other = trained(strips, tmp_path / "other", dataclasses.replace(RUN, seed=1), **MOVED)
     one, another = read_weights(whole), read_weights(other)
     learned = [name for name in one if name == "bank.weight" or name.startswith("roi_head.")]
+    learned.remove("roi_head.beside")  # As much as is allowed, whatever the seed.
     assert len(learned) > 4 and not any(torch.equal(one[name], another[name]) for name in learned)
 
 

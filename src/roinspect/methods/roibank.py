@@ -199,6 +199,9 @@ class RoiBank(Method):
 
         Where product and table meet every part is a little strange, and a predicted border is off by a cell.
         """
+        super().on_train_end()
+        # A resumed run may end before it has validated, and has no held-out parts at hand until then.
+        self.trainer.fit_loop.epoch_loop.val_loop.setup_data()
         roi_head, checks = self.graph.roi_head, self.trainer.val_dataloaders
         if roi_head is None or not self.graph.border or checks is None or not roi_head.beside:
             return
