@@ -13,7 +13,7 @@ SOURCES := src tests docs/hooks $(wildcard benchmarks)
 help:
 	@echo "make demo    a synthetic product, from photographs to a verdict (half a minute on 2 cores, and the install)"
 	@echo "make test    all tests"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy and the direction of imports"
 	@echo "make docs    the pages of docs/ as a site, in site/; a warning is an error"
 	@echo "make format  put the code in order"
 	@echo "make venv    only install, for development"
@@ -30,6 +30,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(VENV)/.stamp-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

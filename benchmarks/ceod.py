@@ -32,10 +32,10 @@ from roinspect.data.loader import InspectionDataset, train_loader
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.evaluation.metrics import RoiMetrics
+from roinspect.images.pixels import parse_size
 from roinspect.methods.ceod import Ceod
 from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import predict
-from roinspect.pixels import parse_size
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "ceod"

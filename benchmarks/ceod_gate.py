@@ -29,12 +29,12 @@ from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset, train_loader
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
-from roinspect.data.synthetic import write_dataset
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.methods.ceod import Ceod
 from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import predict
 from roinspect.nn.ceod import Gate
+from roinspect.synthetic.dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "ceod" / "gate.json"

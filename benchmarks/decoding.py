@@ -56,7 +56,7 @@ def files() -> dict[str, bytes]:
 
 def timed() -> dict[str, tuple[float, str]]:
     """Milliseconds and a digest of the pixels."""
-    from roinspect.pixels import read_image
+    from roinspect.images.pixels import read_image
 
     cv2.setNumThreads(1)
     found: dict[str, tuple[float, str]] = {}

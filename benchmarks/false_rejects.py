@@ -27,14 +27,14 @@ from machine import machine
 from numpy.typing import NDArray
 from tables import markdown, put
 
-from roinspect.calibration import LeftOut, false_reject_threshold, highest_rate
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import Record, read_records
+from roinspect.inspection.calibration import LeftOut, false_reject_threshold, highest_rate
 from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
-from roinspect.predicted_roi import with_roi
-from roinspect.training import TrainingSettings, prepare, train
+from roinspect.segmenter.roi import with_roi
+from roinspect.training.train import TrainingSettings, prepare, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "false_rejects.json"

@@ -22,11 +22,11 @@ from typing import Any
 
 from machine import machine
 
-from roinspect.data.synthetic import write_dataset
 from roinspect.evaluation.curves import threshold_at_recall
 from roinspect.evaluation.evaluate import evaluate
 from roinspect.methods.grdnet_settings import GrdNetSettings
-from roinspect.training import TrainingSettings, train
+from roinspect.synthetic.dataset import write_dataset
+from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

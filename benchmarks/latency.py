@@ -35,9 +35,9 @@ from latency_models import METHODS, ROOT, SIZES, WORK, Contender, make, own, pho
 from machine import machine
 from numpy.typing import NDArray
 
-from roinspect.backends import Engine
-from roinspect.pixels import read_image
-from roinspect.prediction import Predict
+from roinspect.images.pixels import read_image
+from roinspect.inspection.backends import Engine
+from roinspect.inspection.prediction import Predict
 
 Rates: TypeAlias = dict[str, list[tuple[float, float]]]
 

@@ -20,12 +20,12 @@ from cost import flops
 from latency_rivals import RIVALS, Rival, build
 
 from roinspect import Inspector
-from roinspect.backends import FORMATS, Engine, open_engine
-from roinspect.bundle import read_bundle
 from roinspect.data.records import read_records
+from roinspect.images.pixels import parse_size, read_image, resize_image
+from roinspect.inspection.backends import FORMATS, Engine, open_engine
+from roinspect.inspection.bundle import read_bundle
+from roinspect.inspection.prediction import Predict
 from roinspect.methods.method import load_graph
-from roinspect.pixels import parse_size, read_image, resize_image
-from roinspect.prediction import Predict
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))

@@ -83,7 +83,7 @@ def build(name: str, size_hw: tuple[int, int], folder: Path) -> float:
 def _fitted(name: str, size_hw: tuple[int, int], folder: Path) -> Any:
     from anomalib.models import Draem, Padim, Patchcore
 
-    from roinspect.evaluation.peer_textures import write_textures
+    from roinspect.comparison.peer_textures import write_textures
 
     torch.manual_seed(0)
     pixels, parts = size_hw[0] * size_hw[1], {"evaluator": False, "visualizer": False}

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from tables import markdown, put
 
 from roinspect import Inspector, UserError
-from roinspect.deploy.export import export
-from roinspect.exported import Format
+from roinspect.export.export import export
+from roinspect.images.pixels import read_image, resize_image
+from roinspect.inspection.exported import Format
 from roinspect.methods.method import load_graph, predict
-from roinspect.pixels import read_image, resize_image
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "parity.json"

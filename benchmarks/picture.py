@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from roinspect.data.dataset import Sample, load_sample
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
-from roinspect.evaluation.overlay import overlay
+from roinspect.images.overlay import overlay
+from roinspect.images.pixels import read_image, resize_image, write_image
 from roinspect.methods.method import load_graph, predict
-from roinspect.pixels import read_image, resize_image, write_image
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, GAP, HEAD = 320, 12, 34

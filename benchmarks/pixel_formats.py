@@ -17,7 +17,7 @@ from pixel_files import every_file
 from pixel_files.made import Made
 
 from roinspect.errors import UserError
-from roinspect.pixels import read_image
+from roinspect.images.pixels import read_image
 
 OUTCOMES = ("right", "not supported", "called damaged", "wrong")
 HARMS = ("cut off", "tail of zeros", "byte changed")

@@ -16,8 +16,8 @@ from pathlib import Path
 import roibank
 from tables import outcomes, outcomes_table, put
 
-from roinspect.evaluation.arms import PLAIN, ROI_AT_TEST
-from roinspect.evaluation.compare import CompareSettings, compare
+from roinspect.comparison.arms import PLAIN, ROI_AT_TEST
+from roinspect.comparison.compare import CompareSettings, compare
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "rivals"

@@ -33,22 +33,22 @@ from tables import markdown, put, shown
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
-from roinspect.bundle import read_bundle
+from roinspect.comparison.arms import PLAIN, measure
+from roinspect.comparison.contender import Cost, Scored
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
-from roinspect.data.synthetic import ProductName, render, write_dataset
-from roinspect.data.washers import radius_for
-from roinspect.evaluation.arms import PLAIN, measure
-from roinspect.evaluation.contender import Cost, Scored
+from roinspect.images.pixels import parse_size
+from roinspect.inspection.bundle import read_bundle
 from roinspect.methods.method import METHODS, InspectionGraph, load_graph, predict
 from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.iou import region_iou
 from roinspect.nn.roi_head import swap_patches
-from roinspect.pixels import parse_size
-from roinspect.training import TrainingSettings, train
+from roinspect.synthetic.dataset import ProductName, render, write_dataset
+from roinspect.synthetic.washers import radius_for
+from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "roi_head"

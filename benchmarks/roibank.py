@@ -35,20 +35,20 @@ from machine import machine
 from numpy.typing import NDArray
 from tables import markdown, outcomes, outcomes_table, put, shown
 
+from roinspect.comparison.arms import ARMS, PLAIN, measure
+from roinspect.comparison.compare import CompareSettings, compare
+from roinspect.comparison.contender import Cost, Scored
+from roinspect.comparison.job import HELD_OUT
+from roinspect.comparison.peers import run_peer
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
-from roinspect.data.synthetic import write_dataset
-from roinspect.evaluation.arms import ARMS, PLAIN, measure
-from roinspect.evaluation.compare import CompareSettings, compare
-from roinspect.evaluation.contender import Cost, Scored
-from roinspect.evaluation.job import HELD_OUT
-from roinspect.evaluation.peers import run_peer
+from roinspect.images.pixels import parse_size
 from roinspect.methods.method import load_graph, predict
 from roinspect.methods.roibank_settings import RoiBankSettings
-from roinspect.pixels import parse_size
-from roinspect.training import TrainingSettings, train
+from roinspect.synthetic.dataset import write_dataset
+from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "roibank"

@@ -4,9 +4,9 @@
     python benchmarks/scenes.py --tables    # puts the result into docs/scenes.md
 
 A picture passes where its verdict is "good"; by the score alone it passes where the score lies below the
-threshold. The room that `roinspect.scene` leaves about the good parts was chosen on the synthetic sets and on
-hazelnut_toy; the other real sets were looked at once, with this script. Needs the images in the folder
-ROINSPECT_DATA.
+threshold. The room that `roinspect.inspection.scene` leaves about the good parts was chosen on the synthetic
+sets and on hazelnut_toy; the other real sets were looked at once, with this script. Needs the images in the
+folder ROINSPECT_DATA.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from machine import machine
 from numpy.typing import NDArray
 from tables import markdown, put
 
-from roinspect.bundle import Bundle
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import Record, read_records
-from roinspect.data.synthetic import render, write_dataset
-from roinspect.inspector import Inspector
+from roinspect.images.pixels import read_image, resize_image
+from roinspect.inspection.bundle import Bundle
+from roinspect.inspection.inspector import Inspector
 from roinspect.methods.method import METHODS, method_class
-from roinspect.pixels import read_image, resize_image
-from roinspect.predicted_roi import with_roi
-from roinspect.training import TrainingSettings, train
+from roinspect.segmenter.roi import with_roi
+from roinspect.synthetic.dataset import render, write_dataset
+from roinspect.training.train import TrainingSettings, train
 
 RESULT = ROOT / "benchmarks" / "results" / "scenes.json"
 DOCS = ROOT / "docs" / "scenes.md"

@@ -33,12 +33,12 @@ from tables import markdown, put, shown
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
-from roinspect.data.synthetic import write_dataset
 from roinspect.evaluation.evaluate import evaluate_models
 from roinspect.methods.method import load_graph, method_class, predict
-from roinspect.methods.segmenter_settings import SegmenterSettings
-from roinspect.segmenting import cleaned, confidence
-from roinspect.training import TrainingSettings, train
+from roinspect.segmenter.finder import cleaned, confidence
+from roinspect.segmenter.settings import SegmenterSettings
+from roinspect.synthetic.dataset import write_dataset
+from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "segmenter"

@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from tables import markdown, put
 
 from roinspect import Inspector
-from roinspect.data.threads import in_threads
-from roinspect.pixels import read_image, resize_image
-from roinspect.prediction import Predict
+from roinspect.images.pixels import read_image, resize_image
+from roinspect.inspection.prediction import Predict
+from roinspect.inspection.threads import in_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "throughput"

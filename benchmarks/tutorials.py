@@ -23,10 +23,10 @@ from roinspect import Inspector
 from roinspect.cli import main as roinspect
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
-from roinspect.evaluation.overlay import overlay
+from roinspect.images.overlay import overlay
+from roinspect.images.pixels import read_image, read_mask, resize_image
 from roinspect.nn.overlap import soften_mask
 from roinspect.nn.perlin import perturb
-from roinspect.pixels import read_image, read_mask, resize_image
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"

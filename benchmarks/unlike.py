@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from roinspect.data.records import read_records
 from roinspect.data.unlike import appearance, unlike
-from roinspect.pixels import read_image
+from roinspect.images.pixels import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))

@@ -22,10 +22,10 @@ pytest.importorskip("torch")
 
 from jsonargparse import ArgumentParser
 
-from roinspect.backends import has_bfloat16
 from roinspect.cli import VERBS, main
-from roinspect.deploy.export import export
 from roinspect.errors import UserError
+from roinspect.export.export import export
+from roinspect.inspection.backends import has_bfloat16
 from roinspect.methods.method import DEFAULT, METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,20 +43,20 @@ NOT_RUN = {
 """Pages with marked blocks, and how the reasons begin."""
 
 PARSED_ONLY = {
-    "compare": "takes minutes; tests/evaluation/test_compare.py runs it",
-    "demo": "takes half a minute; tests/test_demo.py runs it",
-    "serve": "runs until it is stopped; tests/deploy/test_server_live.py runs it",
+    "compare": "takes minutes; tests/comparison/test_compare.py runs it",
+    "demo": "takes half a minute; tests/cli/test_demonstration.py runs it",
+    "serve": "runs until it is stopped; tests/server/test_live.py runs it",
     "studio": "runs until it is stopped; tests/studio runs it",
-    "watch": "runs until it is stopped; tests/deploy/test_watch.py runs it",
-    "--training.devices": "several processes; tests/test_ddp.py runs it",
-    "ray": "several processes; tests/deploy/test_batch.py runs it",
+    "watch": "runs until it is stopped; tests/production/test_watch.py runs it",
+    "--training.devices": "several processes; tests/training/test_ddp.py runs it",
+    "ray": "several processes; tests/production/test_batch.py runs it",
 }
 """Verbs and words of commands that are not run here, and why."""
 
 EXPORTING = {"docs/deploy.md", "docs/tutorials/ml-engineer.md"}
 """Pages whose exports are run, in every format; each takes seconds, and other pages repeat them."""
 
-PYTHON_ELSEWHERE = {"docs/serve.md": "needs a server; tests/deploy/test_server_live.py"}
+PYTHON_ELSEWHERE = {"docs/serve.md": "needs a server; tests/server/test_live.py"}
 OTHERS = {
     "cd",
     "curl",
@@ -233,8 +233,8 @@ def shortened(words: list[str]) -> list[str]:
 @pytest.fixture(scope="session")
 def supplies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What pages speak of without making it, by its name there."""
-    from roinspect.data.synthetic import write_dataset
-    from roinspect.pixels import read_mask, write_image
+    from roinspect.images.pixels import read_mask, write_image
+    from roinspect.synthetic.dataset import write_dataset
 
     home = tmp_path_factory.mktemp("supplies")
     write_dataset("zipper", home / "parts", count=40, seed=0, size_hw=(64, 64), train_defects=0.5)
@@ -313,7 +313,7 @@ def test_the_page_on_exports_runs_on_a_processor_without_bfloat16(
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.chdir(tmp_path)
-    for module in (__name__, "roinspect.deploy.export", "roinspect.backends"):
+    for module in (__name__, "roinspect.export.export", "roinspect.inspection.backends"):
         monkeypatch.setattr(f"{module}.has_bfloat16", lambda: False)
     lines = [words for block in blocks("docs/deploy.md") for words in commands(block) if "--bf16" in words]
     assert lines

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roinspect.bundle import photograph_digest
 from roinspect.cli import main
 from roinspect.data.annotations import read_file
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.files import read_regular
-from roinspect.pixels import image_size, read_image, read_mask, write_image
-from roinspect.runs import fingerprint
+from roinspect.images.pixels import image_size, read_image, read_mask, write_image
+from roinspect.inspection.bundle import photograph_digest
+from roinspect.training.runs import fingerprint
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files"),

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from roinspect.inspector import Inspector
+from roinspect.inspection.inspector import Inspector
 
 from .bodies import Bodies, Request, post
 from .process import Server, model, photographs, save

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeAlias
 
-from roinspect.inspector import Inspector
+from roinspect.inspection.inspector import Inspector
 
 from .process import Photograph, Server, free_port, model, photographs, save
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from machine import machine
 
-from roinspect.inspector import Inspector
+from roinspect.inspection.inspector import Inspector
 
 
 class Server:

@@ -11,11 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from roinspect.inspector import Inspector
+from roinspect.inspection.inspector import Inspector
 
 from .process import Server, model, save
 
-CONFIG = Path(__file__).resolve().parents[2] / "tests" / "deploy" / "schemathesis.toml"
+CONFIG = Path(__file__).resolve().parents[2] / "tests" / "server" / "schemathesis.toml"
 
 
 def schema(bundle: Path, out: Path, *, examples: int, seed: int) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from roinspect.inspector import Inspector
+from roinspect.inspection.inspector import Inspector
 
 from .process import Photograph, Server, model, photographs, save
 

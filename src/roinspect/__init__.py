@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from roinspect.version import __version__
+
 if TYPE_CHECKING:
     from roinspect.errors import UserError
-    from roinspect.inspector import Inspector, Verdict
+    from roinspect.inspection.inspector import Inspector, Verdict
 
-__version__ = "0.1.0"
 __all__ = ["Inspector", "UserError", "Verdict", "__version__"]
 
-_HOMES = {"Inspector": "inspector", "UserError": "errors", "Verdict": "inspector"}
+_HOMES = {"Inspector": "inspection.inspector", "UserError": "errors", "Verdict": "inspection.inspector"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A fault in what the user gave: what is wrong, where, and what to do about it.
@@ -23,3 +26,9 @@ class UserError(Exception):
         head = f"{self.where}: " if self.where else ""
         tail = f"; {remedy}" if remedy else ""
         super().__init__(f"{head}{what}{tail}".replace("\n", " "))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Known names like `name`, in words, or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f", did you mean {' or '.join(found)}?" if found else ""

@@ -1,14 +1,20 @@
-"""Read a whole file that somebody named: a regular one, and no more of it than it had when it was opened.
+"""Files: read whole, written whole, and kept for one process at a time.
 
-A pipe named like a photograph would be waited for without end, and a device read without end.
+Only a regular file is read, and no more of it than it had when it was opened: a pipe named like a photograph
+would be waited for without end, and a device read without end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
 import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from roinspect.errors import UserError
 
@@ -58,3 +64,78 @@ def _refuse_special(told: os.stat_result, path: Path | str) -> None:
         raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
     if told.st_size > MOST_BYTES:
         raise OSError(errno.EFBIG, f"is larger than {MOST_BYTES >> 30} GiB", str(path))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all; folders that are missing are made.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    # A random name, so that two runs never write into the same unfinished file.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8", newline="")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot be written ({error.strerror})",
+            where=path,
+            remedy="choose a folder that can be written to and has room",
+        ) from error
+
+
+def write_durably(file: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; content and name are on the disk when this returns.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    partial = file.with_name(f".{file.name}.part")
+    try:
+        with partial.open("wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(partial, file)
+    except OSError:
+        # What a full disk took of it must not fill the disk.
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    if os.name == "posix":
+        # The new name is a change of its folder; Windows has no such call and needs none.
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def lock(opened: IO[bytes]) -> bool:
+    """Take a file for this process; the system lets go of it when the file is closed or the process dies.
+
+    Returns:
+        False where another process has it. A network share that knows no locks keeps nobody from working.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        opened.seek(0)
+        try:
+            msvcrt.locking(opened.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+    return True

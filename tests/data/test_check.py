@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from roinspect import pixels
 from roinspect.data.account import account
 from roinspect.data.check import Findings, check, print_findings
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
-from roinspect.pixels import write_image
+from roinspect.images import pixels
+from roinspect.images.pixels import write_image
 
 SIZE = (32, 40)
 

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from roinspect import pixels
 from roinspect.data import dataset as dataset_module
 from roinspect.data.dataset import DecodedCache, load_sample, stream
 from roinspect.data.records import Record
 from roinspect.errors import UserError
-from roinspect.pixels import read_image, resize_image, resize_mask, write_image
+from roinspect.images import pixels
+from roinspect.images.pixels import read_image, resize_image, resize_mask, write_image
 
 quick = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SIZE = (24, 36)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roinspect import pixels
 from roinspect.data.check import check
 from roinspect.data.depth import shallow_warnings
 from roinspect.data.records import read_records
-from roinspect.pixels import write_image
+from roinspect.images import pixels
+from roinspect.images.pixels import write_image
 
 
 def grey(bits: int, seed: int, dtype: type = np.uint16) -> np.ndarray:

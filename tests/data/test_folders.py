@@ -10,7 +10,7 @@ import pytest
 from roinspect.data.dataset import load_sample
 from roinspect.data.records import Record, read_records, refuse_unknown_good
 from roinspect.errors import UserError
-from roinspect.pixels import write_image
+from roinspect.images.pixels import write_image
 
 EMPTY = np.zeros((12, 16), np.uint8)
 MARKED = EMPTY.copy()

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from roinspect.data.dataset import DecodedCache  # noqa: E402
 from roinspect.data.loader import Batch, EpochSampler, InspectionDataset, collate, train_loader  # noqa: E402
 from roinspect.data.records import Record  # noqa: E402
-from roinspect.pixels import write_image  # noqa: E402
+from roinspect.images.pixels import write_image  # noqa: E402
 
 SIZE = (12, 20)
 

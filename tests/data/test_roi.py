@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi, defect_place, label_in_roi, load_roi
 from roinspect.errors import UserError
-from roinspect.pixels import write_image
+from roinspect.images.pixels import write_image
 
 IMAGES = ("train/good/a.png", "train/good/b.png", "test/pit/a.png")
 masks = arrays(np.uint8, (5, 6), elements=st.sampled_from([0, 1]))

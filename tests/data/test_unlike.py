@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from roinspect.data.records import read_records
 from roinspect.data.unlike import FEWEST, MOST, appearance, sampled, unlike
-from roinspect.pixels import read_image
+from roinspect.images.pixels import read_image
 
 DATA = Path(os.environ.get("ROINSPECT_DATA", Path(__file__).parents[2] / "../shared/data"))
 

@@ -16,7 +16,6 @@ pytest.importorskip("torch")
 from sklearn.metrics import roc_auc_score
 
 from roinspect import Inspector, UserError
-from roinspect.bundle import Threshold, read_bundle, read_weights, replace_threshold, save_bundle
 from roinspect.cli import main
 from roinspect.evaluation.evaluate import (
     METRICS,
@@ -26,7 +25,8 @@ from roinspect.evaluation.evaluate import (
     evaluate,
     evaluate_models,
 )
-from roinspect.pixels import read_image, write_image
+from roinspect.images.pixels import read_image, write_image
+from roinspect.inspection.bundle import Threshold, read_bundle, read_weights, replace_threshold, save_bundle
 
 
 def rows(out: Path) -> list[dict[str, str]]:

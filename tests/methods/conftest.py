@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from roinspect.pixels import write_image
+from roinspect.images.pixels import write_image
 
 if TYPE_CHECKING:
     from roinspect.data.dataset import DecodedCache

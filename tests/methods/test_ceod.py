@@ -18,10 +18,10 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from roinspect.bundle import Bundle, Threshold, save_bundle  # noqa: E402
 from roinspect.data.dataset import DecodedCache  # noqa: E402
 from roinspect.data.loader import Batch, EpochSampler, InspectionDataset, train_loader  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
+from roinspect.inspection.bundle import Bundle, Threshold, save_bundle  # noqa: E402
 from roinspect.methods.ceod import Ceod  # noqa: E402
 from roinspect.methods.ceod_settings import CeodSettings  # noqa: E402
 from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402

@@ -22,18 +22,18 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from roinspect.bundle import Threshold, read_bundle, read_weights, save_bundle  # noqa: E402
 from roinspect.cli import main  # noqa: E402
 from roinspect.data.loader import Batch  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
+from roinspect.images.pixels import read_image  # noqa: E402
+from roinspect.inspection.bundle import Threshold, read_bundle, read_weights, save_bundle  # noqa: E402
 from roinspect.methods.ceod import Ceod  # noqa: E402
 from roinspect.methods.ceod_settings import CeodSettings  # noqa: E402
 from roinspect.nn import backbone as backbones  # noqa: E402
 from roinspect.nn.backbone import PACKAGED  # noqa: E402
-from roinspect.pixels import read_image  # noqa: E402
-from roinspect.training import TrainingSettings, train  # noqa: E402
+from roinspect.training.train import TrainingSettings, train  # noqa: E402
 
 Capture = pytest.CaptureFixture[str]
 

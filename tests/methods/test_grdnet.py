@@ -19,14 +19,14 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from roinspect.bundle import Bundle, Threshold, save_bundle  # noqa: E402
 from roinspect.data.loader import Batch  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
+from roinspect.images.pixels import write_image  # noqa: E402
+from roinspect.inspection.bundle import Bundle, Threshold, save_bundle  # noqa: E402
 from roinspect.methods.grdnet import GrdNet, GrdNetGraph  # noqa: E402
 from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
 from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402
 from roinspect.nn.steering import RoiForm, segmentation_loss  # noqa: E402
-from roinspect.pixels import write_image  # noqa: E402
 
 SIZE = (64, 64)
 FORMS = get_args(RoiForm)

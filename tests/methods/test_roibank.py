@@ -20,10 +20,10 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from roinspect.errors import UserError  # noqa: E402
+from roinspect.inspection.prediction import OUTPUTS  # noqa: E402
 from roinspect.methods.roibank import RoiBank, RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
-from roinspect.prediction import OUTPUTS  # noqa: E402
 
 TINY = RoiBankSettings(
     backbone="test_convnext", weights="none", strides=(8, 16), neighbourhood=3, dimensions=16,

@@ -18,19 +18,19 @@ pytest.importorskip("timm")
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from roinspect.bundle import read_weights  # noqa: E402
 from roinspect.cli import main  # noqa: E402
 from roinspect.data.dataset import DecodedCache  # noqa: E402
 from roinspect.data.loader import Batch, InspectionDataset  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
+from roinspect.images.pixels import write_image  # noqa: E402
+from roinspect.inspection.bundle import read_weights  # noqa: E402
 from roinspect.methods.course import Course  # noqa: E402
 from roinspect.methods.method import load_graph, predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank, RoiBankGraph, border_weight, roi_warning  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
-from roinspect.pixels import write_image  # noqa: E402
-from roinspect.training import TrainingSettings, train  # noqa: E402
+from roinspect.training.train import TrainingSettings, train  # noqa: E402
 
 TINY = RoiBankSettings(
     backbone="test_convnext", weights="none", strides=(8, 16), neighbourhood=3, dimensions=16,

@@ -201,7 +201,7 @@ def test_the_network_knows_what_it_sees(packaged: dict[str, Tensor]) -> None:
     found = importlib.util.find_spec("sklearn")
     if found is None or found.origin is None:
         pytest.skip("scikit-learn, which carries the photograph, is not installed")
-    from roinspect.pixels import read_image, resize_image
+    from roinspect.images.pixels import read_image, resize_image
 
     photograph = read_image(Path(found.origin).parent / "datasets" / "images" / "china.jpg")
     square = resize_image(photograph[:, 107:534], (224, 224))

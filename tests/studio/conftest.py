@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from roinspect.deploy.studio.project import Project, Projects
-from roinspect.pixels import write_image
+from roinspect.images.pixels import write_image
+from roinspect.studio.state.project import Project, Projects
 
 MakeProject: TypeAlias = Callable[..., Project]
 

@@ -21,13 +21,13 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from roinspect.deploy.studio.app import create_app, serve
-from roinspect.deploy.studio.drawing import Drawing, Shape
-from roinspect.deploy.studio.guard import COOKIE, Guard
-from roinspect.deploy.studio.project import Project, Projects
-from roinspect.deploy.studio.regions import keep
 from roinspect.errors import UserError
-from roinspect.pixels import read_image, write_image
+from roinspect.images.pixels import read_image, write_image
+from roinspect.studio.app import create_app, serve
+from roinspect.studio.guard import COOKIE, Guard
+from roinspect.studio.state.drawing import Drawing, Shape
+from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.regions import keep
 
 MakeProject = Callable[..., Project]
 

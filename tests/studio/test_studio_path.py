@@ -22,10 +22,10 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import sync_playwright
 
-from roinspect.bundle import read_bundle
-from roinspect.data.synthetic import write_dataset
-from roinspect.exported import has_export
-from roinspect.pixels import read_mask
+from roinspect.images.pixels import read_mask
+from roinspect.inspection.bundle import read_bundle
+from roinspect.inspection.exported import has_export
+from roinspect.synthetic.dataset import write_dataset
 
 CHROMIUM = shutil.which("chromium")
 SHOTS = os.environ.get("ROINSPECT_SHOTS", "")

@@ -13,8 +13,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from roinspect import __version__
 from roinspect.errors import UserError
+from roinspect.version import __version__
 
 VERBS = {
     "train": "photographs and their regions of interest to a model",
@@ -116,7 +116,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"roinspect {__version__}")
         return 0
     if verb not in VERBS:
-        from roinspect.arguments import nearest
+        from roinspect.errors import nearest
 
         raise UserError(
             f"no such verb{nearest(verb, VERBS)}", where=verb, remedy=f"use one of {', '.join(VERBS)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
 from roinspect.errors import UserError
 
 
@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     if given.batch_size < 1:
         raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch_size")
 
-    from roinspect.recalibration import FALSE_REJECT, Way, read_rate, recalibrate
+    from roinspect.training.recalibration import FALSE_REJECT, Way, read_rate, recalibrate
 
     rate = None if given.false_reject is None else read_rate(given.false_reject)
     if rate is None and not given.best_f1 and given.threshold is None:

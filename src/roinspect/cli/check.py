@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -20,8 +20,8 @@ def run(arguments: list[str]) -> int:
     from roinspect.data.account import account
     from roinspect.data.check import check, print_findings
     from roinspect.data.records import read_records, refuse_unknown_good
-    from roinspect.pixels import parse_size
-    from roinspect.predicted_roi import with_roi
+    from roinspect.images.pixels import parse_size
+    from roinspect.segmenter.roi import with_roi
 
     size_hw = parse_size(given.size) if given.size else None
     good = good_names(given.good)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from roinspect.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
 
 
 def run(arguments: list[str]) -> int:
     """Measure methods, ours and others', on equal terms."""
-    from roinspect.evaluation.compare import ALL, CompareSettings, compare, parse_budget
-    from roinspect.evaluation.compare_table import MARKDOWN
+    from roinspect.comparison.compare import ALL, CompareSettings, compare, parse_budget
+    from roinspect.comparison.compare_table import MARKDOWN
 
     parser = command_parser("compare", "DATA --roi SPEC --out FOLDER [--methods A,B] [--budget T]")
     parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
     """All of it on a made-up zipper, in a few minutes."""
-    from roinspect.demo import SETTINGS, demo
+    from roinspect.cli.demonstration import SETTINGS, demo
 
     parser = command_parser("demo", "[--out FOLDER] [--steps N]")
     parser.add_argument("--out", type=Path, default=Path("roinspect-demo"), help="a new folder")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 
 if TYPE_CHECKING:
-    from roinspect.doctor import Diagnosis
+    from roinspect.cli.diagnosis import Diagnosis
 
 
 def run(arguments: list[str]) -> int:
@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> int:
     given = parse(parser, arguments)
 
     from roinspect.cli import EXTRAS, VERBS
-    from roinspect.doctor import Needs, diagnose
+    from roinspect.cli.diagnosis import Needs, diagnose
 
     train, openvino = Needs(("train",)), "OpenVINO exports"
     needs = dict.fromkeys(VERBS, Needs()) | {

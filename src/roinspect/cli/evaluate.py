@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
 from roinspect.errors import UserError
 
 

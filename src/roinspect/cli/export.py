@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     given = parse(parser, arguments)
 
     from roinspect.data.records import find_images
-    from roinspect.deploy.export import export
+    from roinspect.export.export import export
 
     images = [
         image for path in given.images for image in ((find_images(path) if path.is_dir() else None) or [path])

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 from roinspect.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from roinspect.deploy.batch import Inspect, Tally
-    from roinspect.deploy.pictures import Pictures
+    from roinspect.production.batch import Inspect, Tally
+    from roinspect.production.pictures import Pictures
 
 
 def run(arguments: list[str]) -> int:
@@ -51,8 +51,8 @@ def run(arguments: list[str]) -> int:
     if given.out is None and (given.overwrite or given.engine == "ray"):
         raise UserError("is wanted", where="--out", remedy="name a .parquet, .csv or .jsonl file to write")
 
-    from roinspect.deploy.pictures import Pictures
-    from roinspect.deploy.sources import list_images
+    from roinspect.production.pictures import Pictures
+    from roinspect.production.sources import list_images
 
     pictures = Pictures(given.overlays, given.maps)
     listed = list_images(given.images, columns=given.columns, passed_over=pictures.owns)
@@ -78,8 +78,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _lines(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
-    from roinspect.deploy.batch import Tally, named, predictions
-    from roinspect.inspector import Inspector
+    from roinspect.inspection.inspector import Inspector
+    from roinspect.production.batch import Tally, named, predictions
 
     tally, inspector = Tally(), Inspector.load(given.bundle, streams=os.cpu_count() or 1)
     for row in tally.count(predictions(inspector, named(listed, set()), pictures)):
@@ -88,14 +88,14 @@ def _lines(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
 
 
 def _table(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
-    from roinspect.deploy.batch import inspect_to_table, predictions, terms_of
-    from roinspect.deploy.tables import refuse_table
-    from roinspect.inspector import Inspector
+    from roinspect.inspection.inspector import Inspector
+    from roinspect.production.batch import inspect_to_table, predictions, terms_of
+    from roinspect.production.tables import refuse_table
 
     refuse_table(given.out)
     inspect: Inspect
     if given.engine == "ray":
-        from roinspect.deploy.on_ray import predictions_on_ray
+        from roinspect.production.on_ray import predictions_on_ray
 
         # What is wrong with the model is told here, and all processes take the same engine.
         engine = Inspector.load(given.bundle, threads=1).engine

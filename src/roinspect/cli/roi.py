@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from roinspect.arguments import nearest
-from roinspect.errors import UserError
+from roinspect.errors import UserError, nearest
 
 VERBS = {
     "predict": "masks for photographs that have none, by a trained segmenter",

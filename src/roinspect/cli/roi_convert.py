@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 from roinspect.errors import UserError
 
 FORMATS = ("labelme", "coco", "cvat", "label-studio", "yolo", "masks")
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     if not 0 <= given.tolerance <= 1000:
         raise UserError(f"must lie in [0, 1000], not {given.tolerance:g}", where="--tolerance")
 
-    from roinspect.data.conversion import convert
+    from roinspect.data.annotations.conversion import convert
 
     written = convert(
         given.source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 from roinspect.errors import UserError
 
 
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     if given.certain is not None and not 0 <= given.certain <= 1:
         raise UserError(f"must lie in [0, 1], not {given.certain:g}", where="--certain")
 
-    from roinspect.deploy.roi_prediction import SHEET, TABLE, predict_rois
+    from roinspect.segmenter.tree import SHEET, TABLE, predict_rois
 
     try:
         tree = predict_rois(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 from roinspect.errors import UserError
 
 
 def run(arguments: list[str]) -> int:
     """Answer requests over HTTP until told to stop."""
-    from roinspect.deploy.server.settings import ServeSettings
+    from roinspect.server.settings import ServeSettings
 
     parser = command_parser("serve", "[NAME=]BUNDLE... [--port PORT] [--results RECEIVER] ...")
     parser.add_argument("bundles", type=str, nargs="+", help="folders that training wrote, served by name")
@@ -40,8 +40,8 @@ def run(arguments: list[str]) -> int:
 
     from dataclasses import fields
 
-    from roinspect.deploy.server.models import named
-    from roinspect.deploy.server.run import serve
+    from roinspect.server.models import named
+    from roinspect.server.run import serve
 
     serve(
         named(given.bundles),

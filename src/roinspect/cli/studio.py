@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, default=7860, help="0 takes a free one")
     given = parse(parser, arguments)
 
-    from roinspect.deploy.studio.app import serve
+    from roinspect.studio.app import serve
 
     serve(given.folder, host=given.host, port=given.port, token=os.environ.get("ROINSPECT_STUDIO_TOKEN", ""))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -20,8 +20,8 @@ def run(arguments: list[str]) -> int:
     )
     given = parse(parser, arguments)
 
-    from roinspect.data.synthetic import write_dataset
-    from roinspect.pixels import parse_size
+    from roinspect.images.pixels import parse_size
+    from roinspect.synthetic.dataset import write_dataset
 
     write_dataset(
         given.product,

@@ -9,9 +9,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from roinspect.arguments import add_data_options, command_parser, good_names, nearest, parse
-from roinspect.bundle import SEGMENTER
-from roinspect.errors import UserError
+from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.errors import UserError, nearest
+from roinspect.inspection.bundle import SEGMENTER
 
 PRESETS = ("compact", "paper")
 
@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
             remedy=f"write: roinspect train METHOD DATA ..., with METHOD one of {', '.join(METHODS)}",
         )
     settings_class: Any = method_class(method).settings_class
-    from roinspect.training import TrainingSettings, train
+    from roinspect.training.train import TrainingSettings, train
 
     parser = _parser(method, settings_class, TrainingSettings)
     if not {"-h", "--help"} & set(rest):

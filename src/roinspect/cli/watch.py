@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from roinspect.arguments import command_parser, parse
+from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -28,9 +28,9 @@ def run(arguments: list[str]) -> int:
     )
     given = parse(parser, arguments)
 
-    from roinspect.deploy.pictures import Pictures
-    from roinspect.deploy.watch import Watch, WatchSettings
-    from roinspect.inspector import Inspector
+    from roinspect.inspection.inspector import Inspector
+    from roinspect.production.pictures import Pictures
+    from roinspect.production.watch import Watch, WatchSettings
 
     watch = Watch(
         given.folder,

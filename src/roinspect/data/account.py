@@ -11,12 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from roinspect.data.annotations import ANNOTATION_SUFFIXES
-from roinspect.data.drawn import DrawnMask, files_of, split_labels
+from roinspect.data.annotations.drawn import DrawnMask, files_of, split_labels
 from roinspect.data.names import MASK_FOLDERS, MASKS_BESIDE_IMAGES, SPLITS
-from roinspect.data.paths import kind
+from roinspect.data.paths import kind, walk
 from roinspect.data.records import Record
-from roinspect.data.walk import walk
-from roinspect.pixels import IMAGE_SUFFIXES
+from roinspect.images.pixels import IMAGE_SUFFIXES
 
 UNREAD_PICTURES = frozenset(
     (

@@ -18,10 +18,10 @@ from roinspect.data.account import FileUse
 from roinspect.data.dataset import EMPTY_REMEDY, SamplePlace, SharedMasks, is_empty_defect, load_sample
 from roinspect.data.depth import shallow_warnings
 from roinspect.data.records import Record
-from roinspect.data.threads import in_threads
 from roinspect.data.unlike import appearance, sampled, unlike
 from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
 from roinspect.errors import UserError
+from roinspect.inspection.threads import in_threads
 
 _LABELS = {0: "good", 1: "bad", None: "?"}
 _SPLITS = ("train", "val", "test")

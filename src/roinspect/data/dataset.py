@@ -16,12 +16,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.data.drawn import DrawnMask, MaskSource, read_source
+from roinspect.data.annotations.drawn import DrawnMask, MaskSource, read_source
 from roinspect.data.records import Record
 from roinspect.data.roi import ReadMask, defect_place, label_in_roi, load_roi, refuse_other_size
-from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
-from roinspect.pixels import read_image, resize_image, resize_mask
+from roinspect.images.pixels import read_image, resize_image, resize_mask
+from roinspect.inspection.threads import in_threads
 
 UNKNOWN_LABEL = -1
 SamplePlace: TypeAlias = Literal["none", "inside", "outside", "both", "unknown"]

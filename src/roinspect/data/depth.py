@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from roinspect.data.threads import in_threads
 from roinspect.errors import UserError
-from roinspect.pixels import highest_value
+from roinspect.images.pixels import highest_value
+from roinspect.inspection.threads import in_threads
 
 _SENSOR_BITS = (10, 12, 14)
 

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from roinspect.data.drawn import DrawnMask, MaskPieces, MaskSource, is_annotation
+from roinspect.data.annotations.drawn import DrawnMask, MaskPieces, MaskSource, is_annotation
 from roinspect.data.names import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -32,9 +32,9 @@ from roinspect.data.names import (
     split_of_good,
     stems_of_mask,
 )
-from roinspect.data.walk import find_files
+from roinspect.data.paths import find_files
 from roinspect.errors import UserError
-from roinspect.pixels import IMAGE_SUFFIXES, read_image, read_mask
+from roinspect.images.pixels import IMAGE_SUFFIXES, read_image, read_mask
 
 _LOSSY = frozenset({".jpg", ".jpeg", ".jfif"})
 

@@ -10,14 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roinspect.data.drawn import DrawnMask, MaskSource, drawn_in_file, files_of, is_annotation, split_labels
+from roinspect.data.annotations.drawn import (
+    DrawnMask,
+    MaskSource,
+    drawn_in_file,
+    files_of,
+    is_annotation,
+    split_labels,
+)
 from roinspect.data.folders import read_folders
 from roinspect.data.names import SPLITS, is_good
-from roinspect.data.paths import kind
-from roinspect.data.walk import find_files
+from roinspect.data.paths import find_files, kind
 from roinspect.errors import UserError
 from roinspect.files import read_regular
-from roinspect.pixels import IMAGE_SUFFIXES
+from roinspect.images.pixels import IMAGE_SUFFIXES
 
 COLUMNS = ("image_path", "split", "label", "mask_path", "roi_path", "group")
 PATHS = ("image_path", "mask_path", "roi_path")

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.data.drawn import (
+from roinspect.data.annotations.drawn import (
     MaskSource,
     drawn_in_file,
     drawn_in_folder,
@@ -26,7 +26,7 @@ from roinspect.data.drawn import (
 from roinspect.data.paths import kind
 from roinspect.data.records import Record, find_images, read_records
 from roinspect.errors import UserError
-from roinspect.pixels import IMAGE_SUFFIXES
+from roinspect.images.pixels import IMAGE_SUFFIXES
 
 Place = Literal["none", "inside", "outside", "both"]
 ReadMask = Callable[[MaskSource, tuple[int, int]], NDArray[np.uint8]]

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.pixels import resize_image
+from roinspect.images.pixels import resize_image
 
 FEWEST = 10
 MOST = 4000

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect import __version__
-from roinspect.bundle import Bundle, photograph_digest, read_trained_on, refuse_segmenter
 from roinspect.data.account import missed_line
 from roinspect.data.dataset import EMPTY_REMEDY, UNKNOWN_LABEL, Loaded, Sample, is_empty_defect, stream
 from roinspect.data.likeness import undeclared_groups
@@ -24,12 +22,15 @@ from roinspect.errors import UserError
 from roinspect.evaluation.examples import choose, load_examples
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.evaluation.parts import Part, table
-from roinspect.evaluation.report import ModelReport, ReportContent, write_report, write_whole
+from roinspect.evaluation.report import ModelReport, ReportContent, write_report
 from roinspect.evaluation.values import MetricValues
+from roinspect.files import write_whole
+from roinspect.images.pixels import resize_image, resize_mask
+from roinspect.inspection.bundle import Bundle, photograph_digest, read_trained_on, refuse_segmenter
+from roinspect.inspection.scene import fault_of, measure
 from roinspect.methods.method import InspectionGraph, load_graph, predict
-from roinspect.pixels import resize_image, resize_mask
-from roinspect.predicted_roi import with_roi
-from roinspect.scene import fault_of, measure
+from roinspect.segmenter.roi import with_roi
+from roinspect.version import __version__
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from roinspect.bundle import Bundle
 from roinspect.data.dataset import load_sample
 from roinspect.evaluation.parts import Part
 from roinspect.evaluation.pictures import Example, Found
+from roinspect.images.pixels import resize_image
+from roinspect.inspection.bundle import Bundle
 from roinspect.methods.method import InspectionGraph, predict
-from roinspect.pixels import resize_image
 
 EXAMPLES = 8
 """Parts that the report shows as pictures, of all kinds in turn."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from roinspect.data.dataset import UNKNOWN_LABEL
 from roinspect.data.records import Record
 from roinspect.data.roi import is_outside_only
-from roinspect.scene import outcome
+from roinspect.inspection.scene import outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.evaluation.overlay import overlay
+from roinspect.images.overlay import overlay
 
 SHOWN_SIDES = (384, 640)
 """Pictures are scaled so that their longer side lies between these, in pixels."""

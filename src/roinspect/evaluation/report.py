@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.errors import UserError
 from roinspect.evaluation import charts
 from roinspect.evaluation.intervals import AT_THRESHOLD
 from roinspect.evaluation.metrics import PRO_LIMITS
 from roinspect.evaluation.pictures import Example, pictures
 from roinspect.evaluation.values import Breakdown, MetricValues
 from roinspect.evaluation.wording import confusion, likely_rate, measure_rows, sampling, verdict_sentences
+from roinspect.files import write_whole
 
 LISTED = 10
 """How many of the worst escapes and of the worst false rejects are listed by name."""
@@ -88,28 +85,6 @@ def write_report(path: Path, content: ReportContent) -> None:
         ValueError: as `render`.
     """
     write_whole(path, render(content))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all; folders that are missing are made.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    # A random name, so that two runs never write into the same unfinished file.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot be written ({error.strerror})",
-            where=path,
-            remedy="choose a folder that can be written to and has room",
-        ) from error
 
 
 def render(content: ReportContent) -> str:

@@ -28,9 +28,9 @@ from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.ceod import ceod_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
+from roinspect.nn.distributed import share_buffers
 from roinspect.nn.gradcam import grad_cam
 from roinspect.nn.roi_head import roi_head_loss
-from roinspect.processes import share_buffers
 
 log = logging.getLogger(__name__)
 

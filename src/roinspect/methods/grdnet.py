@@ -21,6 +21,7 @@ from roinspect.data.augment import random_light, random_rotation
 from roinspect.data.loader import Batch
 from roinspect.data.records import find_images
 from roinspect.errors import UserError
+from roinspect.images.pixels import read_image, resize_image
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
@@ -30,7 +31,6 @@ from roinspect.nn.roi_head import roi_head_loss
 from roinspect.nn.ssim import ssim
 from roinspect.nn.steering import segmentation_loss
 from roinspect.nn.unet import UNet
-from roinspect.pixels import read_image, resize_image
 
 
 class GrdNetGraph(InspectionGraph):

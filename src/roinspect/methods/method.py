@@ -15,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from roinspect.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_weights
-from roinspect.calibration import LeftOut, choose_threshold
 from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
+from roinspect.inspection.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_weights
+from roinspect.inspection.calibration import LeftOut, choose_threshold
+from roinspect.inspection.prediction import Prediction
 from roinspect.nn.appearance import Appearance
-from roinspect.prediction import Prediction
-from roinspect.processes import lowest
+from roinspect.nn.distributed import lowest
 
 METHODS: dict[str, str] = {
     "ceod": "roinspect.methods.ceod:Ceod",
     "grdnet": "roinspect.methods.grdnet:GrdNet",
     "roibank": "roinspect.methods.roibank:RoiBank",
-    SEGMENTER: "roinspect.methods.segmenter:Segmenter",
+    SEGMENTER: "roinspect.segmenter.method:Segmenter",
 }
 """Where each method lives; imported when it is used."""
 

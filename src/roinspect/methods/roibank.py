@@ -19,24 +19,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from roinspect.bundle import Threshold
-from roinspect.calibration import LeftOut
 from roinspect.data.augment import random_rotation
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
+from roinspect.inspection.bundle import Threshold
+from roinspect.inspection.calibration import LeftOut
 from roinspect.methods.course import Course
 from roinspect.methods.method import Method, predict
 from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
+from roinspect.nn.distributed import here, lowest, share_buffers
 from roinspect.nn.iou import region_iou
 from roinspect.nn.memory import Gaussian, NearestNeighbours, Reservoir, greedy_coreset, without_rows
 from roinspect.nn.patches import PatchFeatures
 from roinspect.nn.perlin import perturb
 from roinspect.nn.roi_head import RoiHead, roi_head_loss, swap_patches
 from roinspect.nn.weighting import defect_weights
-from roinspect.processes import here, lowest, share_buffers
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roinspect.data import rle
-from roinspect.data.annotations import MAX_BYTES, coco, cvat, label_studio, labelme, parse, read
-from roinspect.data.polygons import Annotations, Drawing, Painted, Polygon, rasterise
+from roinspect.data.annotations import MAX_BYTES, coco, cvat, label_studio, labelme, parse, read, rle
+from roinspect.data.annotations.polygons import Annotations, Drawing, Painted, Polygon, rasterise
 from roinspect.errors import UserError
 
 DRAWING = Drawing(

@@ -11,9 +11,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from roinspect.data import rle
-from roinspect.data.annotations import coco, read
-from roinspect.data.polygons import Annotations, Drawing, Painted, Polygon, rasterise, trace
+from roinspect.data.annotations import coco, read, rle
+from roinspect.data.annotations.polygons import Annotations, Drawing, Painted, Polygon, rasterise, trace
 from roinspect.errors import UserError
 
 SIZE = (30, 40)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roinspect.data.annotations import read
-from roinspect.data.polygons import rasterise
+from roinspect.data.annotations.polygons import rasterise
 from roinspect.errors import UserError
 
 FILE = """<?xml version="1.0" encoding="utf-8"?>
@@ -141,7 +141,7 @@ def test_traps_are_one_line(path: Path, text: str, fault: str) -> None:
 
 
 def test_a_mask_larger_than_its_image_is_never_laid_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roinspect.data.rle.decode", None)
+    monkeypatch.setattr("roinspect.data.annotations.rle.decode", None)
     whole = f'rle="0,{1 << 28}" left="0" top="0" width="16384" height="16384"'
     path.write_text(IMAGE.format(f'<mask label="a" {whole}/>'))
     with pytest.raises(UserError, match="larger than its image"):

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from roinspect.data.annotations import brush, label_studio, read
-from roinspect.data.polygons import Polygon, rasterise
+from roinspect.data.annotations.polygons import Polygon, rasterise
 from roinspect.errors import UserError
 
 PAINTED = np.zeros((30, 40), np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from roinspect.data.annotations import read
-from roinspect.data.polygons import Polygon, rasterise
+from roinspect.data.annotations.polygons import Polygon, rasterise
 from roinspect.errors import UserError
 
 PIXEL = base64.b64encode(cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes()).decode()

@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from roinspect.data import rle
-from roinspect.data.annotations import coco, cvat, label_studio, labelme, parse, yolo
-from roinspect.data.polygons import Annotations, Drawing, Painted, Polygon, rasterise, to_ring, trace
+from roinspect.data.annotations import coco, cvat, label_studio, labelme, parse, rle, yolo
+from roinspect.data.annotations.polygons import (
+    Annotations,
+    Drawing,
+    Painted,
+    Polygon,
+    rasterise,
+    to_ring,
+    trace,
+)
 
 SIZE = (13, 17)
 quick = settings(max_examples=25, deadline=None)

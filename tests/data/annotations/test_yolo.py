@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from roinspect.data.annotations import read
-from roinspect.data.polygons import rasterise
+from roinspect.data.annotations.polygons import rasterise
 from roinspect.errors import UserError
 
 LINES = "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n\n2 0.75 0.75 0.5 0.5\n"

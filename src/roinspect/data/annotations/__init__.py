@@ -1,7 +1,7 @@
 """Read what annotation tools write: LabelMe, COCO, CVAT for images, Label Studio and YOLO segmentation.
 
 Each format is a file here with `read` and `write`, plain functions between its text and the values of
-`roinspect.data.polygons`. A file's format is told by its content.
+`roinspect.data.annotations.polygons`. A file's format is told by its content.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, yolo
 from roinspect.data.annotations.document import read_json
-from roinspect.data.paths import kind
-from roinspect.data.polygons import Annotations, Drawing
-from roinspect.data.walk import find_files
+from roinspect.data.annotations.polygons import Annotations, Drawing
+from roinspect.data.paths import find_files, kind
 from roinspect.errors import UserError
 from roinspect.files import read_regular
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.data import rle
+from roinspect.data.annotations import rle
 
 _CHANNELS = 4
 _LENGTH_BITS = (3, 4, 8, 16)

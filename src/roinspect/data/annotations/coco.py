@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roinspect.data import rle
+from roinspect.data.annotations import rle
 from roinspect.data.annotations.document import Node, known_size, to_json
-from roinspect.data.polygons import (
+from roinspect.data.annotations.polygons import (
     Annotations,
     Drawing,
     Painted,

@@ -10,9 +10,9 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from roinspect.data import rle
+from roinspect.data.annotations import rle
 from roinspect.data.annotations.document import MAX_PIXELS, Node, known_size
-from roinspect.data.polygons import (
+from roinspect.data.annotations.polygons import (
     Annotations,
     Drawing,
     Painted,

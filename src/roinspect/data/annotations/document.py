@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roinspect.data.polygons import DECIMALS, Drawing, Ring, to_ring
+from roinspect.data.annotations.polygons import DECIMALS, Drawing, Ring, to_ring
 from roinspect.errors import UserError
 
 MAX_SIDE = 65_535

@@ -13,11 +13,9 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import cv2
 import numpy as np
 
-from roinspect.containers import identify
-from roinspect.data import rle
-from roinspect.data.annotations import brush
+from roinspect.data.annotations import brush, rle
 from roinspect.data.annotations.document import Node, known_size, to_json
-from roinspect.data.polygons import (
+from roinspect.data.annotations.polygons import (
     Annotations,
     Drawing,
     Painted,
@@ -29,7 +27,8 @@ from roinspect.data.polygons import (
     rectangle,
     turned,
 )
-from roinspect.pixels import IMAGE_SUFFIXES
+from roinspect.images.containers import identify
+from roinspect.images.pixels import IMAGE_SUFFIXES
 
 Reader: TypeAlias = Callable[[str, Node, tuple[int, int]], Shape]
 

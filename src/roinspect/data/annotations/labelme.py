@@ -9,12 +9,21 @@ from pathlib import PurePosixPath
 
 import cv2
 
-from roinspect.containers import identify
-from roinspect.data import rle
+from roinspect.data.annotations import rle
 from roinspect.data.annotations.document import Node, known_size, to_json
-from roinspect.data.polygons import Annotations, Drawing, Painted, Polygon, Shape, bridged, ellipse, rectangle
+from roinspect.data.annotations.polygons import (
+    Annotations,
+    Drawing,
+    Painted,
+    Polygon,
+    Shape,
+    bridged,
+    ellipse,
+    rectangle,
+)
 from roinspect.errors import UserError
-from roinspect.pixels import read_mask
+from roinspect.images.containers import identify
+from roinspect.images.pixels import read_mask
 
 VERSION = "5.4.1"
 # X-AnyLabeling gives the corners of a `rotation` as they lie; its `direction` repeats what they say.

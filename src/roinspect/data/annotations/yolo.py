@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from roinspect.data.annotations.document import Node
-from roinspect.data.polygons import Annotations, Drawing, Painted, Polygon, bridged, trace
-from roinspect.data.rle import decode
+from roinspect.data.annotations.polygons import Annotations, Drawing, Painted, Polygon, bridged, trace
+from roinspect.data.annotations.rle import decode
 from roinspect.errors import UserError
 
 CLASSES = "classes.txt"

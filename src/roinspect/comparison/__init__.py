@@ -1,0 +1,1 @@
+"""Our methods and their rivals on equal terms."""

@@ -1,0 +1,320 @@
+"""Methods compared on equal terms: the same images, the same time to train, the same measures.
+
+    OUT/jobs/                    what is kept of each job, see `job_files`
+    OUT/logs/METHOD-seedN.log    all that it printed
+    OUT/compare.csv, compare.md, compare.svg
+
+A job whose file is there is not run again, so a killed comparison goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.comparison.arms import (
+    PLAIN,
+    ROI_AT_TEST,
+    ROI_PREDICTED,
+    ROI_PROVIDER,
+    measure,
+    refuse_unknown_arms,
+)
+from roinspect.comparison.compare_table import Outcome, machine, write_tables
+from roinspect.comparison.contender import Scored
+from roinspect.comparison.job import Job, records_to_test
+from roinspect.comparison.job_files import JobFiles
+from roinspect.comparison.peers import RIVALS, peer_names, refuse_unknown_peer
+from roinspect.comparison.schedule import Engine, run_all
+from roinspect.data.account import missed_line
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.records import read_records, refuse_unknown_good
+from roinspect.errors import UserError, nearest
+from roinspect.images.pixels import parse_size
+from roinspect.methods.method import INSPECTING, METHODS
+from roinspect.segmenter.roi import with_roi
+from roinspect.training.runs import fingerprint
+from roinspect.version import __version__
+
+ALL = (*INSPECTING, *RIVALS)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSettings:
+    """What to compare, and on what terms.
+
+    Attributes:
+        methods: ours, or anomalib's by name.
+        arms: of `arms.ARMS`; with `roi-predicted`, `arms.ROI_PROVIDER` takes part whether named or not.
+        seeds: how many trainings of each method, with seeds 0, 1, ...
+        budget_seconds: for each training.
+        limit_seconds: methods that cannot stop when it is spent, as PatchCore cannot, are ended after this;
+            None: half as long again as the budget, and a minute.
+        size: height x width that images are resized to.
+        batch_size: images per training step.
+        textures: as `run_peer`.
+        settings: of methods by name, other than their `compact` presets or anomalib's defaults.
+        jobs: how many at a time; they share the machine's threads.
+        engine: as `run_all`.
+    """
+
+    methods: tuple[str, ...] = ALL
+    arms: tuple[str, ...] = (PLAIN, ROI_AT_TEST)
+    seeds: int = 3
+    budget_seconds: float = 600.0
+    limit_seconds: float | None = None
+    size: str = "256"
+    batch_size: int = 8
+    textures: Path | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    jobs: int = 1
+    engine: Engine = "local"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be, before anything is trained."""
+        for name in ("seeds", "batch_size", "jobs"):
+            if getattr(self, name) < 1:
+                raise UserError(f"must be at least 1, not {getattr(self, name)}", where=f"--{name}")
+        if self.limit_seconds is not None and self.limit_seconds < self.budget_seconds:
+            raise UserError(
+                f"{self.limit_seconds:g} s would not leave a training its {self.budget_seconds:g} s",
+                where="--limit",
+                remedy="give at least the --budget",
+            )
+        refuse_unknown_arms(self.arms)
+        if strangers := sorted(set(self.settings) - set(self.methods)):
+            raise UserError("is not among the --methods", where=f"--settings.{strangers[0]}")
+        for name in self.methods:
+            if name in INSPECTING:
+                continue
+            if name in METHODS:
+                raise UserError(
+                    "finds regions of interest, no defects",
+                    where=name,
+                    remedy=f"compare {', '.join(INSPECTING)}; it serves as --roi segmenter:BUNDLE",
+                )
+            if not peer_names() and name not in RIVALS:
+                near = nearest(name, INSPECTING)
+                remedy = f'use {", ".join(INSPECTING)}, or for others run: pip install "roinspect[peers]"'
+                raise UserError(f"no such method{near}", where=name, remedy=remedy)
+            refuse_unknown_peer(name)
+
+
+def compare(
+    data: Path,
+    out: Path,
+    settings: CompareSettings,
+    *,
+    roi: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Train and test every method with every seed, and write the tables.
+
+    All but the test split trains them, less the share that is held out for thresholds; methods for good parts
+    see its good parts only. The test split measures them. Scores and maps are taken as they come: no
+    threshold plays a part.
+
+    Args:
+        data: a folder or a manifest, as `read_records` takes it.
+        out: the folder to write to; jobs that are done there are not run again, but for those whose maps the
+            arm `roi-predicted` needs and has not seen.
+        settings: what to compare.
+        roi: where the ROI masks are, as `with_roi` takes it: our methods learn from those of the training
+            images, the measures and the arm `roi-at-test` use those of the test images.
+        columns: the manifest's column names.
+        good: names of good parts' folders or labels, as `read_records` takes them.
+        tell: is given a line as each job ends.
+
+    Returns:
+        What became of every job.
+
+    Raises:
+        UserError: the data or a setting cannot be used, `out` holds jobs of another comparison, or no job
+            came to an end.
+    """
+    columns = dict(columns or {})
+    with_predicted_roi = ROI_PREDICTED in settings.arms
+    if with_predicted_roi and roi == "none":
+        raise UserError(
+            "there is no region of interest to learn from",
+            where=f"--arms {ROI_PREDICTED} --roi none",
+            remedy="give its masks with --roi, or leave this arm out",
+        )
+    size_hw = parse_size(settings.size)
+    good = None if good is None else tuple(good)
+    records = records_to_test(data, roi, columns, good)
+    everything = read_records(data, columns=columns, good=good)
+    refuse_unknown_good(everything, good)
+    if unused := missed_line(data, everything, roi):
+        tell(unused)
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // settings.jobs)
+    terms = {
+        "roinspect_version": __version__,
+        "images_sha256": fingerprint(record.image_path for record in everything),
+        "roi_sha256": fingerprint(record.roi_path for record in records),
+        "size": "x".join(map(str, size_hw)),
+        "batch_size": settings.batch_size,
+        "budget_seconds": settings.budget_seconds,
+        "threads": threads,
+        "textures": str(settings.textures or "made up"),
+        # As jobs that know no such term have it.
+        "good": list(good) if good else {},
+    }
+    methods = dict.fromkeys((*settings.methods, *([ROI_PROVIDER] if with_predicted_roi else [])))
+    jobs = [
+        Job(
+            method=method,
+            seed=seed,
+            data=data,
+            size_hw=size_hw,
+            batch_size=settings.batch_size,
+            budget_seconds=settings.budget_seconds,
+            threads=threads,
+            log=(out / "logs" / f"{method}-seed{seed}.log").resolve(),
+            roi=roi,
+            columns=columns,
+            good=good,
+            textures=settings.textures,
+            limit_seconds=settings.limit_seconds,
+            settings=settings.settings.get(method, {}),
+        )
+        for seed in range(settings.seeds)
+        for method in methods
+    ]
+    own_terms = {}
+    if any(job.is_ours for job in jobs):
+        # Ours learn from the masks of the training images; others' need none of them.
+        learnt = with_roi(everything, roi, data, columns=columns)
+        own_terms = {"training_roi_sha256": fingerprint(record.roi_path for record in learnt)}
+    files = JobFiles(out, terms, own_terms, with_predicted_roi)
+    outcomes = {job: files.outcome(job) for job in jobs}
+    if missing := _missing(outcomes, files):
+        tell(_to_do(settings, outcomes, missing))
+        try:
+            with DecodedCache(records, size_hw) as test:
+                _run(outcomes, files, test, settings, tell)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{out}: interrupted; the same command goes on there") from None
+    found = [outcome for outcome in outcomes.values() if outcome is not None]
+    failed = [outcome for outcome in found if outcome.error]
+    if len(failed) == len(found):
+        raise UserError(
+            f"none of {len(found)} trainings came to an end (first: {found[0].error})",
+            where=out,
+            remedy=f"mend the cause, remove {out / 'jobs'} and try again",
+        )
+    if failed:
+        names = ", ".join(f"{outcome.method}-seed{outcome.seed}" for outcome in failed)
+        tell(f"Failed: {names}. Without their files in {out / 'jobs'} they are tried again.")
+    write_tables(out, found, settings.arms, {"data": str(data), "roi": roi, **terms})
+    return found
+
+
+def parse_budget(text: str, where: str = "--budget") -> float:
+    """Seconds from "90s", "10m", "1.5h" or a bare number of seconds; `where` is what an error is about.
+
+    Raises:
+        UserError: the text is none of these, or not above zero.
+
+    Example:
+        >>> parse_budget("10m"), parse_budget("1.5h"), parse_budget("45")
+        (600.0, 5400.0, 45.0)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UserError(f"{text!r} is no time", where=where, remedy="write 90s, 10m or 1.5h")
+    return seconds
+
+
+def _missing(outcomes: Mapping[Job, Outcome | None], files: JobFiles) -> list[Job]:
+    """Jobs that were not run, or not yet for the arm `roi-predicted`, whose maps are kept nowhere."""
+    failed = {job.seed for job, outcome in outcomes.items() if _provides(job) and outcome and outcome.error}
+
+    def is_missing(job: Job, outcome: Outcome | None) -> bool:
+        if outcome is None:
+            return True
+        # A method without maps has neither arm.
+        if not files.with_predicted_roi or outcome.error or ROI_AT_TEST not in outcome.arms:
+            return False
+        if _provides(job):
+            return not files.has_roi(job.seed)
+        return ROI_PREDICTED not in outcome.arms and job.seed not in failed
+
+    return [job for job, outcome in outcomes.items() if is_missing(job, outcome)]
+
+
+def _run(
+    outcomes: dict[Job, Outcome | None],
+    files: JobFiles,
+    test: DecodedCache,
+    settings: CompareSettings,
+    tell: Callable[[str], None],
+) -> None:
+    """Run what is missing. Those that predict the ROI come first: nobody's maps wait for it in memory."""
+    has_provider = any(_provides(job) for job in outcomes)
+    for is_turn_of_providers in (True, False):
+        jobs = [job for job in _missing(outcomes, files) if _provides(job) == is_turn_of_providers]
+        if not jobs:
+            continue
+        running = run_all(jobs, at_once=settings.jobs, engine=settings.engine)
+        # Closed, so that what still runs is ended before an error or a Ctrl-C is told.
+        with closing(running):
+            for job, scored in running:
+                if is_turn_of_providers:
+                    predicted = None if isinstance(scored, str) else scored.roi_probability
+                else:
+                    predicted = files.roi(job.seed) if has_provider else None
+                outcomes[job] = outcome = _outcome(job, scored, test, predicted)
+                if is_turn_of_providers:
+                    files.keep_roi(job.seed, None if outcome.error else predicted)
+                files.keep(job, outcome)
+                tell(_line(outcome))
+
+
+def _provides(job: Job) -> bool:
+    return job.method == ROI_PROVIDER
+
+
+def _outcome(
+    job: Job, scored: Scored | str, test: DecodedCache, predicted: NDArray[np.float32] | None
+) -> Outcome:
+    failed = Outcome(job.method, job.seed, machine=machine())
+    if isinstance(scored, str):
+        return dataclasses.replace(failed, error=scored)
+    try:
+        arms = measure(scored, test, predicted)
+    except UserError as error:
+        return dataclasses.replace(failed, error=str(error))
+    return dataclasses.replace(
+        failed, arms=arms, cost=dataclasses.asdict(scored.cost), notes=dict(scored.notes)
+    )
+
+
+def _to_do(settings: CompareSettings, outcomes: Mapping[Job, Outcome | None], missing: Sequence[Job]) -> str:
+    minutes = len(missing) * settings.budget_seconds / settings.jobs / 60
+    text = f"{len(outcomes) - len(missing)} of {len(outcomes)} trainings are done; "
+    text += f"{len(missing)} to go, {minutes:.0f} minutes of training"
+    again = sum(outcomes[job] is not None for job in missing)
+    return text + (f"; {again} of them again, for the arm {ROI_PREDICTED}" if again else "")
+
+
+def _line(outcome: Outcome) -> str:
+    head = f"{outcome.method}, seed {outcome.seed}: "
+    if outcome.error:
+        return head + outcome.error
+    auroc = outcome.arms[PLAIN]["image_auroc"]
+    shown = "–" if auroc is None else f"{auroc:.3f}"
+    return head + f"image AUROC {shown} after {outcome.cost['train_seconds']:.0f} s of training"

@@ -1,0 +1,203 @@
+"""A method, ours or another's, trained and run on equal terms: the same images, time and process limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.comparison.isolated import FIRST_STAGE, run_isolated
+from roinspect.images.pixels import read_image, resize_image
+
+TRAINING, SCORING = "training", "scoring"
+"""The stages after loading."""
+
+SLACK = 1.5
+"""Without a limit a training is ended after this many times the budget, and a minute."""
+
+Predict = Callable[[NDArray[np.uint8]], tuple[float, NDArray[np.float32] | None]]
+"""(H, W, 3) uint8 RGB to a score and a map (H, W), or None from methods that give no map."""
+
+PredictRoi = Callable[[NDArray[np.uint8]], NDArray[np.float32] | None]
+"""(H, W, 3) uint8 RGB to the probability (H, W) of the ROI, or None from methods that predict none."""
+
+_SCORES, _MAPS, _ROI = "scores.npy", "maps.npy", "roi.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it took on this machine.
+
+    Attributes:
+        train_seconds: from the first decoded training image to the trained model.
+        steps: training steps.
+        inference_ms: median milliseconds for one decoded image by itself.
+        model_bytes: of all tensors that the trained model needs.
+        peak_bytes: most memory that the process held, from beginning to end; None where the system
+            does not tell.
+    """
+
+    train_seconds: float
+    steps: int
+    inference_ms: float
+    model_bytes: int
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """N test images as one trained method sees them; higher = more anomalous.
+
+    Attributes:
+        pred_score: (N,).
+        anomaly_map: (N, H, W) at the size asked for; None from methods that give scores only.
+        cost: what it took.
+        notes: what a reader of the numbers must know, such as where the weights come from.
+        roi_probability: (N, H, W) in [0, 1], the ROI predicted from the bare images; None from methods that
+            predict none.
+    """
+
+    pred_score: NDArray[np.float32]
+    anomaly_map: NDArray[np.float32] | None
+    cost: Cost
+    notes: Mapping[str, str] = field(default_factory=dict)
+    roi_probability: NDArray[np.float32] | None = None
+
+
+def run_contender(
+    module: str,
+    request: Mapping[str, Any],
+    test: Sequence[Path],
+    size_hw: tuple[int, int],
+    *,
+    name: str,
+    budget_seconds: float,
+    limit_seconds: float | None,
+    log: Path,
+    environment: Mapping[str, str],
+    stop: threading.Event | None = None,
+) -> Scored:
+    """Train and score in a process of its own.
+
+    Args:
+        module: its main answers with what `tested` returns, and says when training and scoring begin.
+        request: values for the module; `test`, `size_hw`, `budget_seconds` and `folder` are added.
+        test: images to score, in order.
+        size_hw: height and width of what the method is given, and of its maps.
+        name: what errors are about.
+        budget_seconds: for training.
+        limit_seconds: after which a training that does not heed the budget is ended; None: see `SLACK`.
+        log: file for all that the process prints.
+        environment: variables set for the process.
+        stop: as `run_isolated`.
+
+    Raises:
+        UserError: as `run_isolated`.
+    """
+    limits = {
+        FIRST_STAGE: 300 + budget_seconds,
+        TRAINING: SLACK * budget_seconds + 60 if limit_seconds is None else limit_seconds,
+        SCORING: 60 + 10.0 * len(test),
+    }
+    with tempfile.TemporaryDirectory(prefix="roinspect-contender-") as place:
+        whole = {
+            **request,
+            "test": [str(path.resolve()) for path in test],
+            "size_hw": size_hw,
+            "budget_seconds": budget_seconds,
+            "folder": place,
+        }
+        answered = run_isolated(
+            module,
+            whole,
+            limits,
+            name=name,
+            folder=Path(place),
+            log=log,
+            environment=environment,
+            stop=stop,
+        )
+        maps, roi = Path(place, _MAPS), Path(place, _ROI)
+        return Scored(
+            pred_score=np.load(Path(place, _SCORES)),
+            anomaly_map=np.load(maps) if maps.exists() else None,
+            cost=Cost(**answered["cost"]),
+            notes=answered["notes"],
+            roi_probability=np.load(roi) if roi.exists() else None,
+        )
+
+
+# -- in the process ------------------------------------------------------------------------------------------
+
+
+def tested(
+    predict: Predict,
+    request: Mapping[str, Any],
+    *,
+    own_hw: tuple[int, int],
+    train_seconds: float,
+    steps: int,
+    model_bytes: int,
+    notes: Mapping[str, str],
+    predict_roi: PredictRoi | None = None,
+) -> dict[str, Any]:
+    """Score the request's test images one at a time, leave the arrays in its folder, and return the answer.
+
+    Args:
+        predict: the trained model.
+        request: as `run_contender` makes it.
+        own_hw: height and width that the model wants.
+        train_seconds: as `Cost`, like the next two.
+        steps: training steps.
+        model_bytes: size of the model.
+        notes: as `Scored`.
+        predict_roi: the ROI as the trained model sees it; its time is not counted.
+    """
+    folder, count = Path(request["folder"]), len(request["test"])
+    height, width = request["size_hw"]
+    scores = np.zeros(count, np.float32)
+    seconds = list[float]()
+    for row, path in enumerate(request["test"]):
+        image = resize_image(read_image(path), own_hw)
+        start = time.perf_counter()
+        scores[row], anomaly_map = predict(image)
+        seconds.append(time.perf_counter() - start)
+        roi = None if predict_roi is None else predict_roi(image)
+        for name, found in ((_MAPS, anomaly_map), (_ROI, roi)):
+            if found is not None:
+                _append(folder / name, resize_image(found, (height, width)), count)
+    np.save(folder / _SCORES, scores)
+    cost = Cost(train_seconds, steps, 1000 * statistics.median(seconds), model_bytes, _peak_bytes())
+    return {"cost": dataclasses.asdict(cost), "notes": dict(notes)}
+
+
+def _append(path: Path, row: NDArray[np.float32], count: int) -> None:
+    """Add one of `count` arrays to a .npy file; mapped, its pages would count as the method's memory."""
+    with path.open("ab") as file:
+        if not file.tell():
+            header = {"descr": "<f4", "fortran_order": False, "shape": (count, *row.shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(row, "<f4").tobytes())
+
+
+def _peak_bytes() -> int | None:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # The resource module would count what the caller held before this process took its place.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None

@@ -1,0 +1,145 @@
+"""One method with one seed on one data set: what a comparison runs many of, here or on another machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from roinspect.comparison.contender import Scored, run_contender
+from roinspect.comparison.peers import run_peer
+from roinspect.data.records import Record, read_records
+from roinspect.data.splits import hold_out
+from roinspect.errors import UserError
+from roinspect.methods.method import METHODS
+from roinspect.segmenter.roi import absolute_roi, with_roi
+
+HELD_OUT = 0.15
+"""Share of the good training images that no method trains on: ours set their thresholds with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run.
+
+    Attributes:
+        method: one of ours, or of anomalib's.
+        seed: of weights, order and noise, and of which images are held out.
+        data: a folder or a manifest, as `read_records` takes it.
+        size_hw: height and width that images are resized to.
+        batch_size: images per training step.
+        budget_seconds: time for training.
+        threads: CPU threads.
+        log: file for all that is printed.
+        roi: where the ROI masks are, as `with_roi` takes it.
+        columns: the manifest's column names.
+        good: names of good parts' folders or labels.
+        textures: as `run_peer`, like the next one.
+        limit_seconds: after which a training that does not heed the budget is ended.
+        settings: of the method, other than its `compact` preset or anomalib's defaults.
+    """
+
+    method: str
+    seed: int
+    data: Path
+    size_hw: tuple[int, int]
+    batch_size: int
+    budget_seconds: float
+    threads: int
+    log: Path
+    roi: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    good: tuple[str, ...] | None = None
+    textures: Path | None = None
+    limit_seconds: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{self.method}-seed{self.seed}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the method is one of this project's."""
+        return self.method in METHODS
+
+
+def records_to_test(
+    data: Path, roi: str, columns: Mapping[str, str], good: tuple[str, ...] | None = None
+) -> list[Record]:
+    """What every method is tested on, with its ROI masks.
+
+    Raises:
+        UserError: there is no such data, or none in the test split.
+    """
+    records = [record for record in read_records(data, columns=columns, good=good) if record.split == "test"]
+    if not records:
+        raise UserError(
+            "no photographs in the test split", where=data, remedy="add some; see `roinspect check`"
+        )
+    return with_roi(records, roi, data, columns=columns)
+
+
+def run(job: Job, stop: threading.Event | None = None) -> Scored:
+    """Train and score in a process of its own, which is killed where it takes too long.
+
+    Raises:
+        UserError: the method cannot be trained on these data, failed, or took too long.
+        CancelledError: `stop` was set.
+    """
+    records = read_records(job.data, columns=job.columns, good=job.good)
+    test = [record for record in records if record.split == "test"]
+    environment = {"OMP_NUM_THREADS": str(job.threads)}
+    if not job.is_ours:
+        seen = [record for record in records if record.split != "test"]
+        fitted, _ = hold_out(seen, "good", HELD_OUT, job.seed, job.data)
+        return run_peer(
+            job.method,
+            fitted,
+            test,
+            job.size_hw,
+            budget_seconds=job.budget_seconds,
+            limit_seconds=job.limit_seconds,
+            seed=job.seed,
+            batch_size=job.batch_size,
+            settings=job.settings,
+            textures=job.textures,
+            log=job.log,
+            environment=environment,
+            stop=stop,
+        )
+    request = {
+        "method": job.method,
+        "data": str(job.data.resolve()),
+        # What is meant from here; the process stands elsewhere.
+        "roi": absolute_roi(job.roi),
+        "columns": dict(job.columns),
+        "good": job.good,
+        "seed": job.seed,
+        "batch_size": job.batch_size,
+        "settings": dict(job.settings),
+        "held_out": HELD_OUT,
+    }
+    return run_contender(
+        "roinspect.comparison.method_process",
+        request,
+        [record.image_path for record in test],
+        job.size_hw,
+        name=job.method,
+        budget_seconds=job.budget_seconds,
+        limit_seconds=job.limit_seconds,
+        log=job.log,
+        environment=environment,
+        stop=stop,
+    )
+
+
+def attempt(job: Job, stop: threading.Event | None = None) -> Scored | str:
+    """What came of a job: what `run` returns, or one line why there is nothing."""
+    try:
+        return run(job, stop)
+    except UserError as error:
+        return str(error)

@@ -1,0 +1,142 @@
+"""What is kept of a comparison's jobs, so that none is run twice.
+
+    OUT/jobs/METHOD-seedN.json      what one method reached with one seed, or why it reached nothing
+    OUT/jobs/METHOD-seedN.roi.npz   the ROI predicted for the test images by the method that serves others
+
+Each is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.comparison.arms import ROI_PREDICTED, ROI_PROVIDER
+from roinspect.comparison.compare_table import Outcome
+from roinspect.comparison.job import Job
+from roinspect.errors import UserError
+from roinspect.files import write_whole
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JobFiles:
+    """The files of a comparison, which refuse results that were measured on other terms.
+
+    Attributes:
+        out: the comparison's folder.
+        terms: what all results must have in common.
+        own_terms: what those of our methods must have in common beyond it: the ROI that they learn from.
+        with_predicted_roi: the arm `roi-predicted` is wanted. In it, others' results rest on `own_terms` too.
+    """
+
+    out: Path
+    terms: Mapping[str, Any]
+    own_terms: Mapping[str, Any]
+    with_predicted_roi: bool
+
+    def outcome(self, job: Job) -> Outcome | None:
+        """What became of a job in an earlier run; None where it was not run.
+
+        Raises:
+            UserError: the file is damaged, or the terms were others.
+        """
+        file = self._file(job.name)
+        if not file.exists():
+            return None
+        try:
+            content = json.loads(file.read_bytes())
+            before = content["terms"]
+            outcome = Outcome(**{field.name: content[field.name] for field in dataclasses.fields(Outcome)})
+        except (OSError, ValueError, KeyError, TypeError):
+            raise _damaged(file) from None
+        terms = self._terms(job, uses_prediction=self.with_predicted_roi and ROI_PREDICTED in outcome.arms)
+        differing = sorted(name for name in terms if before.get(name, {}) != terms[name])
+        if differing:
+            raise UserError(
+                f"was measured on other terms ({', '.join(differing)})",
+                where=file,
+                remedy="compare on the same terms or choose another --out",
+            )
+        return outcome
+
+    def keep(self, job: Job, outcome: Outcome) -> None:
+        """Write what became of a job.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        terms = self._terms(job, uses_prediction=ROI_PREDICTED in outcome.arms)
+        content = {"terms": terms, **dataclasses.asdict(outcome)}
+        write_whole(self._file(job.name), json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def has_roi(self, seed: int) -> bool:
+        """Whether a predicted ROI is kept for that seed."""
+        return self._roi_file(seed).exists()
+
+    def roi(self, seed: int) -> NDArray[np.float32] | None:
+        """The predicted ROI (N, H, W) in [0, 1]; None where none is kept.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        file = self._roi_file(seed)
+        if not file.exists():
+            return None
+        try:
+            with np.load(file) as kept:
+                steps = kept["roi"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            raise _damaged(file) from None
+        return np.asarray(steps, np.float32) / np.float32(255)
+
+    def keep_roi(self, seed: int, probability: NDArray[np.float32] | None) -> None:
+        """Write a predicted ROI (N, H, W) in [0, 1], in steps of 1/255; None removes what is there.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        file = self._roi_file(seed)
+        partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            if probability is None:
+                file.unlink(missing_ok=True)
+                return
+            packed = io.BytesIO()
+            np.savez_compressed(packed, roi=(probability.clip(0, 1) * 255).round().astype(np.uint8))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(packed.getvalue())
+            os.replace(partial, file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise UserError(
+                f"cannot be written ({error.strerror})",
+                where=file,
+                remedy="choose a folder that can be written to and has room",
+            ) from error
+
+    def _terms(self, job: Job, *, uses_prediction: bool) -> dict[str, Any]:
+        own = self.own_terms if job.is_ours or uses_prediction else {}
+        return {**self.terms, **own, "settings": dict(job.settings)}
+
+    def _file(self, name: str) -> Path:
+        return self.out / "jobs" / f"{name}.json"
+
+    def _roi_file(self, seed: int) -> Path:
+        return self.out / "jobs" / f"{ROI_PROVIDER}-seed{seed}.roi.npz"
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError("is damaged", where=file, remedy="remove it; its training will be repeated")

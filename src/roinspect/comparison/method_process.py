@@ -1,0 +1,97 @@
+"""The process in which one of our methods is trained for a given time and scores images; `job` starts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from roinspect.comparison.contender import SCORING, TRAINING, tested
+from roinspect.comparison.isolated import answer
+from roinspect.comparison.pace import measure_pace
+from roinspect.errors import UserError
+from roinspect.methods.method import InspectionGraph, from_plain, load_graph, method_class, predict
+from roinspect.training.train import TrainingSettings, train
+
+
+def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any]:
+    """Train and score, as `run_contender` asks for."""
+    cls = method_class(request["method"])
+    settings_class: Any = cls.settings_class
+    preset = dataclasses.asdict(settings_class.preset("compact"))
+    if unknown := sorted(set(request["settings"]) - set(preset)):
+        raise UserError(
+            f"{cls.name} has no such setting", where=", ".join(unknown), remedy=f"it has {', '.join(preset)}"
+        )
+    settings = from_plain(settings_class, preset | request["settings"])
+    height, width = request["size_hw"]
+    training = TrainingSettings(
+        size=f"{height}x{width}",
+        batch_size=request["batch_size"],
+        seed=request["seed"],
+        held_out=request["held_out"],
+    )
+    data, bundle_path = Path(request["data"]), Path(request["folder"], "bundle")
+    where = {"roi": request["roi"], "columns": request["columns"], "good": request.get("good")}
+    told = f"{cls.default_steps}, its default, in whole epochs"
+    if cls.most_steps:
+        told = f"{cls.default_steps} to {cls.most_steps}, its default, until held-out parts get no better"
+    if cls.fills_budget:
+        pace = measure_pace(request["method"], settings, data, training, **where)
+        training = dataclasses.replace(training, epochs=pace.epochs(request["budget_seconds"]))
+        told = (
+            f"{training.epochs} epochs, chosen from {pace.step_seconds:.3g} s a step "
+            f"and {pace.start_seconds:.3g} s beforehand"
+        )
+
+    begin(TRAINING)
+    start = time.perf_counter()
+    train(request["method"], data, bundle_path, method_settings=settings, training=training, **where)
+    train_seconds = time.perf_counter() - start
+
+    begin(SCORING)
+    bundle, graph = load_graph(bundle_path)
+
+    def one(image: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
+        found = predict(graph, image[None])
+        return float(found.pred_score[0]), found.anomaly_map[0]
+
+    notes = {
+        "steps": told,
+        "preset": ", ".join(
+            ["compact", *(f"{name}={value}" for name, value in sorted(request["settings"].items()))]
+        ),
+        "learns from": {"good": "good parts", "all": "good and defective parts"}[cls.learns_from(settings)],
+    }
+    if "backbone" in bundle.method_settings:
+        notes["weights"] = f"{bundle.method_settings['backbone']}, pretrained"
+    images = bundle.training["images"]
+    return tested(
+        one,
+        request,
+        own_hw=bundle.size_hw,
+        train_seconds=train_seconds,
+        steps=bundle.training["epochs_trained"] * (images // min(images, training.batch_size)),
+        model_bytes=sum(tensor.nbytes for tensor in graph.state_dict().values()),
+        notes=notes,
+        predict_roi=functools.partial(predicted_roi, graph),
+    )
+
+
+def predicted_roi(graph: InspectionGraph, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """The ROI's probability (H, W) in a decoded image (H, W, 3); None from a graph that predicts none."""
+    device = next(graph.parameters()).device
+    with torch.inference_mode():
+        found = graph.predict_roi(torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255)
+    return None if found is None else found[0, 0].float().cpu().numpy()
+
+
+if __name__ == "__main__":
+    answer(main)

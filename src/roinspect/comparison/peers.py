@@ -1,0 +1,127 @@
+"""Others' methods, through anomalib (extra `peers`): records in, scores and maps out.
+
+Any of anomalib's image models will do, by its name; DRAEM, GANomaly, PaDiM and PatchCore are the papers'
+rivals. They keep anomalib's defaults but for what would make a comparison unequal:
+
+- images are read and resized by `roinspect.images.pixels`, and all are trained at one batch size;
+- scores and maps are raw: anomalib's threshold and scaling, fitted on half of the test set, are left out;
+- nothing is fetched: pretrained weights come from this machine (see `peer_process`), textures from a folder.
+
+Each runs in a process of its own, which is killed where it takes too long.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from roinspect.comparison.contender import Scored, run_contender
+from roinspect.data.records import Record, find_images
+from roinspect.errors import UserError, nearest
+
+RIVALS = ("draem", "ganomaly", "padim", "patchcore")
+"""Those that the papers compare with."""
+
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def peer_names() -> list[str]:
+    """Names of anomalib's image models, such as "efficient_ad"; empty where anomalib is not installed."""
+    # Its folders tell them at once; importing all of anomalib takes seconds.
+    spec = importlib.util.find_spec("anomalib")
+    if spec is None or spec.origin is None:
+        return []
+    folders = Path(spec.origin).with_name("models").joinpath("image").iterdir()
+    return sorted(folder.name for folder in folders if (folder / "__init__.py").is_file())
+
+
+def refuse_unknown_peer(name: str) -> None:
+    """Raise a UserError where anomalib is not installed or has no image model of that name."""
+    names = peer_names()
+    if not names:
+        raise UserError(
+            "needs anomalib, which is not installed",
+            where=name,
+            remedy='run: pip install "roinspect[peers]"',
+        )
+    if plain_name(name) not in map(plain_name, names):
+        raise UserError(
+            f"neither roinspect nor anomalib has such a method{nearest(name.lower(), names)}",
+            where=name,
+            remedy=f"anomalib has {', '.join(names)}",
+        )
+
+
+def plain_name(name: str) -> str:
+    """A model's name as it is compared: "EfficientAd" and "efficient_ad" are the same."""
+    return name.lower().replace("_", "")
+
+
+def run_peer(
+    name: str,
+    train: Sequence[Record],
+    test: Sequence[Record],
+    size_hw: tuple[int, int],
+    *,
+    log: Path,
+    budget_seconds: float = 600,
+    limit_seconds: float | None = None,
+    seed: int = 0,
+    batch_size: int = 8,
+    settings: Mapping[str, Any] | None = None,
+    textures: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stop: threading.Event | None = None,
+) -> Scored:
+    """Train one of anomalib's models and score test images with it.
+
+    Args:
+        name: of the model: "padim", "EfficientAd", "efficient_ad".
+        train: good parts to train on.
+        test: what to score, in order.
+        size_hw: height and width of the images and the maps. A method that takes other sizes only, as
+            GANomaly does, is given the nearest of those; its notes say so.
+        log: file for all that anomalib prints.
+        budget_seconds: models that are trained step by step stop after this time.
+        limit_seconds: others, such as PatchCore, are ended after this one; None: see `contender.SLACK`.
+        seed: of weights, order and noise.
+        batch_size: images per training step.
+        settings: arguments of the model's class other than its defaults.
+        textures: pictures for DRAEM's synthetic defects, such as the DTD data set that its authors use; None
+            takes made-up ones.
+        environment: variables set for its process.
+        stop: set from another thread to end it.
+
+    Returns:
+        Scores and maps as the model gives them, without anomalib's scaling.
+
+    Raises:
+        UserError: anomalib is not installed or has no such model, its weights are not on this machine, or it
+            failed, was killed or took too long.
+    """
+    refuse_unknown_peer(name)
+    if textures is not None and not find_images(textures):
+        raise UserError("no pictures there", where=textures, remedy="name a folder of textures")
+    request = {
+        "method": name,
+        "train": [str(record.image_path.resolve()) for record in train],
+        "seed": seed,
+        "batch_size": batch_size,
+        "settings": dict(settings or {}),
+        "textures": None if textures is None else str(textures.resolve()),
+    }
+    return run_contender(
+        "roinspect.comparison.peer_process",
+        request,
+        [record.image_path for record in test],
+        size_hw,
+        name=name,
+        budget_seconds=budget_seconds,
+        limit_seconds=limit_seconds,
+        log=log,
+        environment={**_OFFLINE, **(environment or {})},
+        stop=stop,
+    )

@@ -1,0 +1,72 @@
+"""Runs jobs, some at a time: on this machine, or as tasks on a Ray cluster (extra `scale`)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Literal, TypeAlias
+
+from roinspect.comparison.contender import Scored
+from roinspect.comparison.job import Job, attempt
+from roinspect.errors import UserError
+
+Engine: TypeAlias = Literal["local", "ray"]
+
+
+def run_all(
+    jobs: Sequence[Job], *, at_once: int, engine: Engine
+) -> Generator[tuple[Job, Scored | str], None, None]:
+    """Run jobs; when the iterator is left, those that still run are killed.
+
+    Args:
+        jobs: in the order in which they begin.
+        at_once: how many at a time on this machine; on Ray, as many as have the threads they ask for.
+        engine: "local", or "ray": the cluster that RAY_ADDRESS names, or one of this machine alone. Every
+            machine of a cluster must see the data under the same path.
+
+    Yields:
+        Each job as it ends, with what `attempt` made of it.
+
+    Raises:
+        UserError: Ray is not installed.
+    """
+    yield from _on_ray(jobs) if engine == "ray" else _here(jobs, at_once)
+
+
+def _here(jobs: Sequence[Job], at_once: int) -> Generator[tuple[Job, Scored | str], None, None]:
+    stop = threading.Event()
+    # Each thread only waits for a process.
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        futures = {pool.submit(attempt, job, stop): job for job in jobs}
+        for future in as_completed(list(futures)):
+            # Not kept: a result holds the maps of all test images.
+            yield futures.pop(future), future.result()
+            del future
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _on_ray(jobs: Sequence[Job]) -> Generator[tuple[Job, Scored | str], None, None]:
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UserError(
+            "Ray is not installed", where="--engine ray", remedy='run: pip install "roinspect[scale]"'
+        ) from None
+    # Ray reports its use to its makers where nobody says no.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        waiting = {
+            ray.remote(attempt).options(num_cpus=job.threads, max_retries=0).remote(job): job for job in jobs
+        }
+        while waiting:
+            (done,), _ = ray.wait(list(waiting))
+            yield waiting.pop(done), ray.get(done)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,167 @@
+"""Turn annotations of any format, or masks, into another format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
+
+from roinspect.data.annotations import coco, cvat, label_studio, labelme, read, yolo
+from roinspect.data.annotations.document import known_size
+from roinspect.data.annotations.drawn import match, refuse_unknown_labels, split_labels
+from roinspect.data.annotations.polygons import Annotations, Drawing, chosen, rasterise, simplified, trace
+from roinspect.data.names import NO_CATEGORY
+from roinspect.data.paths import kind
+from roinspect.data.records import find_images
+from roinspect.errors import UserError
+from roinspect.images.pixels import IMAGE_SUFFIXES, image_size, read_mask, write_image
+
+Format = Literal["labelme", "coco", "cvat", "label-studio", "yolo", "masks"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_ONE_FILE = {
+    "coco": (coco.write, ".json"),
+    "cvat": (cvat.write, ".xml"),
+    "label-studio": (label_studio.write, ".json"),
+}
+
+
+def convert(
+    source: str,
+    out: Path,
+    to: Format,
+    *,
+    images: Path | None = None,
+    label: str = "roi",
+    tolerance: float = 0,
+) -> Annotations:
+    """Read annotations or masks and write them in another format.
+
+    Args:
+        source: an annotation file, a folder of them, a mask, or a folder of masks; PATH#LABEL,LABEL takes
+            some labels of annotations only.
+        out: what to write: a file for coco, cvat and label-studio, a folder for the others.
+        to: the format.
+        images: the photographs' folder: each drawing is named like the photograph that it is of, and where
+            its file does not tell the photograph's size, as in YOLO's case, it is looked up.
+        label: what to call the shapes that come from masks.
+        tolerance: by how many pixels outlines that come from masks may move to have fewer points; with 0
+            they follow the masks' pixels exactly.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: the source cannot be read or the output not be written, `out` exists already or has not the
+            format's suffix, a photograph is missing, or the size of one is not known.
+    """
+    place = kind(out)
+    if place != "none" and (place != "folder" or any(out.iterdir())):
+        raise UserError("exists and is not empty", where=out, remedy="name another file or folder")
+    write, suffix = _ONE_FILE.get(to, (None, ""))
+    if suffix and out.suffix.lower() != suffix:
+        raise UserError(
+            f"is no name for a {suffix[1:].upper()} file", where=out, remedy=f"call it {out.name}{suffix}"
+        )
+    found = _read(source, label, tolerance)
+    if images is not None:
+        found = _of_photographs(found, images)
+    _write(out, {"": write(found)} if write else _files(found, to))
+    return found
+
+
+def _read(source: str, label: str, tolerance: float) -> Annotations:
+    name, labels = split_labels(source)
+    path = Path(name)
+    if kind(path) == "folder":
+        found = read(path)
+        masks = {} if found.images else {m.relative_to(path).as_posix(): m for m in find_images(path)}
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        found, masks = Annotations(()), {path.name: path}
+    else:
+        found, masks = read(path), {}
+    if masks:
+        found = Annotations(tuple(_traced(key, mask, label, tolerance) for key, mask in masks.items()))
+    if not found.images:
+        raise UserError("holds no annotations and no masks", where=path, remedy="check the path")
+    refuse_unknown_labels(found.labels, labels, path)
+    return Annotations(tuple(replace(drawing, shapes=chosen(drawing, labels)) for drawing in found.images))
+
+
+def _traced(name: str, path: Path, label: str, tolerance: float) -> Drawing:
+    mask = read_mask(path)
+    shapes = tuple(simplified(shape, tolerance) if tolerance else shape for shape in trace(mask, label))
+    return Drawing(name, (mask.shape[0], mask.shape[1]), shapes)
+
+
+def _of_photographs(found: Annotations, folder: Path) -> Annotations:
+    below = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
+    photographs = {key: path for key, path in below.items() if key.partition("/")[0] not in NO_CATEGORY}
+    names = [drawing.name for drawing in found.images]
+    keys = {name: key for key, name in match(names, photographs, lambda: photographs, where=folder).items()}
+    if missing := [name for name in names if name not in keys]:
+        raise UserError(
+            f"has no photograph {missing[0]} ({len(missing)} of {len(names)} are missing)",
+            where=folder,
+            remedy="check --images",
+        )
+    return Annotations(
+        tuple(
+            replace(drawing.at_size(image_size(photographs[keys[drawing.name]])), name=keys[drawing.name])
+            for drawing in found.images
+        )
+    )
+
+
+def _files(found: Annotations, to: Format) -> dict[str, Drawing | str]:
+    """Files of a folder by their names: text, or the drawing whose mask is to be written."""
+    labels = found.labels
+    files: dict[str, Drawing | str] = {}
+    if to == "yolo":
+        files[yolo.CLASSES] = "".join(f"{label}\n" for label in labels)
+    for drawing in found.images:
+        if to == "labelme":
+            content: Drawing | str = labelme.write(drawing)
+        elif to == "yolo":
+            content = yolo.write(drawing, labels)
+        else:
+            known_size(drawing)
+            content = drawing
+        suffix = {"labelme": ".json", "yolo": ".txt"}.get(to, ".png")
+        name = PurePosixPath(drawing.name)
+        stem = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name
+        if f"{stem}{suffix}" in files:
+            raise UserError(
+                f"and another file would both be called {stem}{suffix}",
+                where=drawing.name,
+                remedy="give one of them another name",
+            )
+        files[f"{stem}{suffix}"] = content
+    return files
+
+
+def _write(out: Path, files: Mapping[str, Drawing | str]) -> None:
+    """Write a file, called "", or a folder of files, whole or not at all."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            for name, content in files.items():
+                path = unfinished / (name or "file")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(content, str):
+                    path.write_text(content, encoding="utf-8", newline="")
+                else:
+                    write_image(path, 255 * rasterise(content, known_size(content)))
+            unfinished.chmod(0o755)
+            if out.is_dir():
+                out.rmdir()
+            os.replace(unfinished / "file" if "" in files else unfinished, out)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot be written ({reason})", where=out, remedy="choose another place") from None

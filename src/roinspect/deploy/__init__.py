@@ -1,1 +1,0 @@
-"""From a trained bundle to the line."""

@@ -1,1 +1,0 @@
-"""From photographs to a running inspection in the browser; one page per step."""

@@ -1,0 +1,1 @@
+"""Graphs for runtimes without torch, and the parity gate that each of them passes."""

@@ -1,0 +1,175 @@
+"""An inspection graph as a file that decoded images go into: nothing is left to do wrong around it.
+
+Input `image`: (N, H, W, 3) uint8 RGB, any N, at the bundle's size. Outputs, all float32: `pred_score` (N,)
+and `anomaly_map` (N, 1, H, W), higher = more anomalous; `roi_map` (N, 1, h, w), the probability of the region
+of interest, and `novelty` (N,), which tell whether the picture can be inspected at all.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from roinspect.errors import UserError
+from roinspect.inspection.prediction import OUTPUTS
+from roinspect.methods.method import InspectionGraph
+from roinspect.nn.memory import NearestNeighbours
+
+OPSET = 18
+"""Known to every ONNX Runtime and OpenVINO that the project supports, and native to the exporter."""
+
+
+class FromPixels(nn.Module):
+    """The inspection graph behind decoded pixels, prepared as `roinspect.methods.method.predict` does.
+
+    Args:
+        inspection: the graph, in evaluation mode.
+    """
+
+    # Not named `graph`: a traced module has an attribute of that name.
+    def __init__(self, inspection: InspectionGraph) -> None:
+        super().__init__()
+        self.inspection = inspection
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(N, H, W, 3) uint8 RGB to the four `OUTPUTS`."""
+        pred_score, anomaly_map, roi_map, novelty = self.inspection(image.permute(0, 3, 1, 2).float() / 255)
+        return pred_score, anomaly_map, roi_map, novelty
+
+
+def write_onnx(
+    graph: InspectionGraph, size_hw: tuple[int, int], file: Path, *, as_convolution: bool = False
+) -> None:
+    """Write a graph as ONNX, checked and whole in one file.
+
+    Args:
+        graph: in evaluation mode.
+        size_hw: height and width of its images.
+        file: what to write.
+        as_convolution: write a memory as `NearestNeighbours.as_convolution`.
+
+    Raises:
+        UserError: onnx or onnxscript is not installed, or a layer has no ONNX form.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # torch's exporter needs it, and asks for it late
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is not installed", where="export", remedy='pip install "roinspect[train]"'
+        ) from None
+    # Two images: torch takes a batch of one for a constant.
+    example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
+    try:
+        with _quiet(), _memories(graph, as_convolution):
+            program = torch.onnx.export(
+                FromPixels(graph),
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+                input_names=["image"],
+                output_names=list(OUTPUTS),
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise UserError(
+            f"torch cannot write this graph as ONNX ({str(error.__cause__ or error).splitlines()[0]})",
+            where="export",
+            remedy="choose another backbone, or export to torchscript",
+        ) from error
+    assert program is not None
+    onnx.checker.check_model(program.model_proto, full_check=True)
+    program.save(file)
+
+
+def write_openvino(onnx_file: Path, file: Path) -> None:
+    """Write an ONNX file as OpenVINO's XML, with its weights beside it, in the precision that they have.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+        OSError: the disk refuses.
+    """
+    try:
+        import openvino
+    except ImportError:
+        raise UserError(
+            "openvino is not installed", where="export", remedy='pip install "roinspect[openvino]"'
+        ) from None
+    model = openvino.Core().read_model(onnx_file)
+    _keep_axes(model)
+    try:
+        openvino.save_model(model, file, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"OpenVINO: {error}") from error
+
+
+def write_torchscript(graph: InspectionGraph, size_hw: tuple[int, int], file: Path) -> None:
+    """Write a graph as TorchScript, for `torch.jit.load` and LibTorch."""
+    example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
+    with _quiet(), torch.no_grad():
+        traced = torch.jit.trace(FromPixels(graph).eval(), (example,), check_trace=False)
+        # Written by torch, a full disk would end the process.
+        written = io.BytesIO()
+        torch.jit.save(torch.jit.freeze(traced), written)
+        file.write_bytes(written.getbuffer())
+
+
+def _keep_axes(model: Any) -> None:
+    """Let reductions keep their axes and drop these afterwards.
+
+    OpenVINO's CPU plugin (2026.4) fuses a norm into the reduction before it, and where that drops an axis
+    takes the wrong channels for every batch of more than one.
+    """
+    from openvino import opset13 as ops
+
+    known = {
+        "ReduceMax": ops.reduce_max,
+        "ReduceMean": ops.reduce_mean,
+        "ReduceMin": ops.reduce_min,
+        "ReduceSum": ops.reduce_sum,
+    }
+    for node in model.get_ordered_ops():
+        reduce = known.get(node.get_type_name())
+        if reduce is not None and not node.get_attributes()["keep_dims"]:
+            image, axes = node.input_values()
+            dropped = ops.squeeze(reduce(image, axes, True), axes)
+            node.output(0).replace(dropped.output(0))
+
+
+@contextmanager
+def _memories(graph: InspectionGraph, as_convolution: bool) -> Iterator[None]:
+    """While a graph is written; as it was trained, it stays the reference."""
+    found = [module for module in graph.modules() if isinstance(module, NearestNeighbours)]
+    for memory in found:
+        memory.as_convolution = as_convolution
+    try:
+        yield
+    finally:
+        for memory in found:
+            memory.as_convolution = False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on its own parts."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

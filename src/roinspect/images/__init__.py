@@ -1,0 +1,1 @@
+"""Pictures as arrays: decode, resize, draw over. The only place that reads pixels."""

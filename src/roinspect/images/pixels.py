@@ -1,0 +1,285 @@
+"""Decode, resize and write images: the only place that does, for training and for the line alike.
+
+Eight- and sixteen-bit PNG, JPEG, TIFF, BMP and WebP files are read, grey, RGB, palette or with alpha, and
+turned as their EXIF tag says. Of an animated file the still picture or else the first one counts, of a
+many-paged one the first page that is no preview.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.errors import UserError
+from roinspect.files import read_file
+from roinspect.images.containers import (
+    MOST_PIXELS,
+    Container,
+    DamagedError,
+    UnsupportedError,
+    decode,
+    identify,
+)
+from roinspect.images.formats.account import Decoded, Pixels
+
+Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
+
+# A damaged file becomes a UserError that names it; OpenCV's own lines on stderr name nothing.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def read_image(source: Path | str | bytes) -> NDArray[np.uint8]:
+    """Read an image as RGB.
+
+    Sixteen-bit values are divided by 257 and rounded. Transparent parts are laid over black; the fourth byte
+    of a BMP and the alpha of a grey TIFF do not count.
+
+    Args:
+        source: a file, or a whole encoded file as bytes.
+
+    Returns:
+        Array (H, W, 3), uint8 in [0, 255], RGB, turned upright.
+
+    Raises:
+        UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported.
+    """
+    pixels, _ = _decode(_read(source), _name(source))
+    if pixels.dtype not in (np.uint8, np.uint16):
+        what = {"i": "signed integers", "u": "unsigned integers"}.get(pixels.dtype.kind, "floating point")
+        raise UserError(
+            f"pixels of {8 * pixels.dtype.itemsize}-bit {what} are not supported",
+            where=_name(source),
+            remedy="save it as unsigned 8 or 16 bit",
+        )
+    if pixels.dtype == np.uint16:
+        # Rounded: no sixteenth bit lies half-way. In one pass, as the image may fill the memory.
+        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=1 / 257)
+    image = np.ascontiguousarray(pixels, np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) if image.ndim == 2 else image
+
+
+def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
+    """Read a mask: 1 wherever any colour channel is above zero at the file's own depth.
+
+    Transparent parts are 0. Lossy compression (JPEG, WebP's lossy one, JPEG inside a TIFF) blurs the edges of
+    a mask into faint halos: there a pixel counts from half brightness on.
+
+    Args:
+        source: a file, or a whole encoded file as bytes.
+
+    Returns:
+        Array (H, W), uint8 in {0, 1}, turned upright.
+
+    Raises:
+        UserError: as `read_image`, but every depth is supported.
+    """
+    pixels, is_lossy = _decode(_read(source), _name(source))
+    marked = pixels >= 128 if is_lossy else pixels != 0
+    return np.ascontiguousarray(marked if marked.ndim == 2 else marked.any(axis=2), np.uint8)
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Height and width as `read_image` would return them; PNG and JPEG are not decoded, others are.
+
+    Raises:
+        UserError: the file cannot be read, is cut off or is no image.
+    """
+    data = _read(path)
+    container = identify(data)
+    if (
+        container is None
+        or container.kind not in ("PNG", "JPEG")
+        or not container.whole
+        or container.size_hw is None
+    ):
+        height, width = _decode(data, _name(path))[0].shape[:2]
+        return height, width
+    height, width = container.size_hw
+    return (width, height) if container.orientation >= 5 else (height, width)
+
+
+def highest_value(path: Path | str) -> int | None:
+    """The highest colour value of a 16-bit image; None where it is of another depth, which is not decoded.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    data = _read(path)
+    container = identify(data)
+    if container is None or container.depth != 16:
+        return None
+    pixels, _ = _decode(data, _name(path))
+    return int(pixels.max())
+
+
+def resize_image(image: NDArray[Value], size_hw: tuple[int, int]) -> NDArray[Value]:
+    """Resize (H, W) or (H, W, C): an axis that shrinks is area-averaged, one that grows is interpolated.
+
+    Returns:
+        Array of the input's type; the input itself where the size is already right.
+    """
+    height, width = size_hw
+    # Two passes, because OpenCV's area mode does not average along one axis while the other grows.
+    shrunk_hw = (min(height, image.shape[0]), min(width, image.shape[1]))
+    for target_hw, how in ((shrunk_hw, cv2.INTER_AREA), (size_hw, cv2.INTER_LINEAR)):
+        if image.shape[:2] != target_hw:
+            image = cv2.resize(image, target_hw[::-1], interpolation=how).astype(image.dtype, copy=False)
+    return image
+
+
+def resize_mask(mask: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize a mask (H, W) in {0, 1}: a pixel is set where at least half of its area is.
+
+    A mask too fine for that keeps every pixel that it touches, so no mask that marks something becomes empty.
+
+    Returns:
+        Array `size_hw`, uint8 in {0, 1}; the input itself where the size is already right.
+    """
+    if mask.shape == size_hw:
+        return mask
+    area = resize_image(mask.astype(np.float32), size_hw)
+    # The tolerance keeps exact halves on the same side whatever the rounding of the area weights.
+    resized = area >= 0.5 - 1e-4
+    return (resized if resized.any() else area > 0).astype(np.uint8)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from "HEIGHTxWIDTH", or from one number for a square.
+
+    Raises:
+        UserError: the text is neither, or a side lies outside [1, 16384].
+
+    Example:
+        >>> parse_size("256x640"), parse_size("256")
+        ((256, 640), (256, 256))
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,5})(?:[xX]([0-9]{1,5}))?\s*", text)
+    size_hw = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not all(1 <= side <= 16384 for side in size_hw):
+        raise UserError(
+            f"{text!r} is not an image size",
+            where="--size",
+            remedy="give HEIGHTxWIDTH in pixels such as 256x640, or one number for a square",
+        )
+    return size_hw
+
+
+def write_image(path: Path | str, image: Pixels) -> None:
+    """Write RGB (H, W, 3) or grey (H, W), uint8 or uint16, in the format of the suffix, whole or not at all.
+
+    Folders that are missing are made.
+
+    Raises:
+        UserError: the suffix is not an image's, the format cannot hold the array, or the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(
+            "not an image suffix", where=path, remedy=f"use one of {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    try:
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+        written, encoded = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels))
+    except cv2.error:
+        written = False
+    if not written:
+        raise UserError(
+            f"{path.suffix} cannot hold {image.dtype} pixels of shape {image.shape}",
+            where=path,
+            remedy="write a PNG",
+        )
+    # Of a thread's own, and short: the file's name may be as long as the disk allows.
+    partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(encoded.tobytes())
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot be written ({reason})", where=path, remedy="free space or choose another place"
+        ) from None
+
+
+def _name(source: Path | str | bytes) -> str:
+    return "image bytes" if isinstance(source, bytes) else str(source)
+
+
+def _read(source: Path | str | bytes) -> bytes:
+    return source if isinstance(source, bytes) else read_file(source)
+
+
+def _decode(data: bytes, where: str) -> tuple[Pixels, bool]:
+    """Pixels at the file's depth, upright and laid over black, (H, W) or (H, W, 3) RGB; and whether lossy."""
+    if not data:
+        raise UserError("the file is empty", where=where, remedy="take or copy the photograph again")
+    container = identify(data)
+    if container is None:
+        raise UserError(
+            "not a PNG, JPEG, TIFF, BMP or WebP image", where=where, remedy="convert or remove it"
+        )
+    if container.size_hw and math.prod(container.size_hw) > MOST_PIXELS:
+        height, width = container.size_hw
+        raise UserError(
+            f"{width:,} x {height:,} pixels are more than can be decoded",
+            where=where,
+            remedy="cut it into parts, or save it smaller",
+        )
+    decoded = _decoded(data, container, where)
+    return _upright(_over_black(decoded.pixels), container.orientation), decoded.is_lossy
+
+
+def _decoded(data: bytes, container: Container, where: str) -> Decoded:
+    try:
+        return decode(data, container)
+    except UnsupportedError as error:
+        raise UserError(str(error), where=where, remedy=error.remedy) from None
+    except DamagedError as error:
+        detail = f" ({error})" if str(error) else ""
+        raise UserError(
+            f"the {container.kind} file is cut off or damaged{detail}", where=where, remedy="copy it again"
+        ) from None
+    except (cv2.error, MemoryError):
+        raise UserError(
+            f"the {container.kind} file cannot be decoded",
+            where=where,
+            remedy="copy it again, or save it anew",
+        ) from None
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation: 5 to 8 are transposed, the rest is one flip of either axis or both."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _over_black(pixels: Pixels) -> Pixels:
+    """Multiply colours by the alpha that stands behind them, where there is one."""
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
+        return pixels
+    colours, alpha = pixels[..., :-1], pixels[..., -1:]
+    if pixels.dtype in (np.uint8, np.uint16):
+        opaque = 255 if pixels.dtype == np.uint8 else 65535
+        wide = colours.astype(np.uint32) * alpha.astype(np.uint32)
+        colours = ((wide + opaque // 2) // opaque).astype(pixels.dtype)
+    else:
+        colours = np.where(alpha > 0, colours, np.zeros_like(colours))
+    return colours[..., 0] if colours.shape[2] == 1 else colours

@@ -1,0 +1,1 @@
+"""From a bundle and a picture to a verdict, without torch."""

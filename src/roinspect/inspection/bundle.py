@@ -1,0 +1,298 @@
+"""A trained model's folder: weights, settings, threshold, metrics and fingerprints. Never pickle.
+
+    BUNDLE/
+      bundle.json          everything but the weights, and the other files' checksums
+      weights.safetensors  tensors of the inspection graph
+      trained_on.txt       a digest of each photograph that was trained on, one a line
+
+A bundle is written whole or not at all, and is refused when a byte of it has changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roinspect.errors import UserError
+from roinspect.files import read_regular
+from roinspect.inspection.regions import hottest_level
+from roinspect.inspection.scene import SceneLimits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+SCHEMA_VERSION = 3
+SEGMENTER = "segmenter"
+"""The method that predicts regions of interest, and gives no verdicts."""
+_MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The score from which on a part is rejected, and how it was chosen."""
+
+    value: float
+    origin: str
+    """In words, for people."""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a bundle's manifest says.
+
+    Attributes:
+        method: the method's name, as in `roinspect train NAME`.
+        method_settings: all of its settings.
+        size_hw: height and width that images are resized to.
+        threshold: the rejection threshold.
+        training: settings of the training run.
+        history: training curves: name to (epoch, value) pairs.
+        metrics: what was measured on held-out parts.
+        fingerprints: SHA-256 of the data and of the ROI masks that were trained on, and the like.
+        roinspect_version: of the writer.
+        map_share: None where the score is the map's highest value, so that a region is found where the map
+            reaches the threshold; else the share of its own maximum from which the map of a rejected part
+            counts as found, in (0, 1], for methods that explain a score by a map of another scale.
+        scene: beyond which a picture is not inspectable; None for a segmenter, which gives no verdicts.
+    """
+
+    method: str
+    method_settings: Mapping[str, Any]
+    size_hw: tuple[int, int]
+    threshold: Threshold
+    training: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    roinspect_version: str = ""
+    map_share: float | None = None
+    scene: SceneLimits | None = None
+
+    def map_level(self, pred_score: float, anomaly_map: NDArray[Any]) -> float | None:
+        """The map value from which a pixel belongs to a found region of this part.
+
+        Args:
+            pred_score: of the part.
+            anomaly_map: (H, W), of the part.
+
+        Returns:
+            None where nothing is found, whatever the map says: `map_share` is set and the part passes, or its
+            map is empty.
+        """
+        if self.map_share is None:
+            return self.threshold.value
+        if pred_score < self.threshold.value:
+            return None
+        return hottest_level(anomaly_map, self.map_share)
+
+
+def photograph_digest(path: Path) -> str:
+    """The first 64 bits of the file's SHA-256, as 16 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular one.
+    """
+    return hashlib.sha256(read_regular(path)).hexdigest()[:16]
+
+
+def save_bundle(
+    path: Path,
+    bundle: Bundle,
+    tensors: Mapping[str, Tensor],
+    *,
+    trained_on: Iterable[str] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write a bundle: into a folder beside `path` first, which then takes its name.
+
+    Args:
+        path: the folder to make.
+        bundle: the manifest.
+        tensors: the inspection graph's state.
+        trained_on: each photograph's `photograph_digest`.
+        overwrite: replace a bundle that is there.
+
+    Raises:
+        UserError: the folder exists, or cannot be written.
+    """
+    from safetensors.torch import save
+
+    refuse_existing(path, overwrite=overwrite)
+    mark = secrets.token_hex(4)
+    partial, former = (path.with_name(f".{path.name}.{mark}.{end}") for end in ("tmp", "old.tmp"))
+    try:
+        partial.mkdir(parents=True)
+        weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        (partial / _WEIGHTS).write_bytes(weights)
+        content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
+        content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+        if digests := "".join(f"{digest}\n" for digest in sorted(set(trained_on))).encode():
+            (partial / _TRAINED_ON).write_bytes(digests)
+            content["trained_on_sha256"] = hashlib.sha256(digests).hexdigest()
+        content["manifest_sha256"] = _digest(content)
+        (partial / _MANIFEST).write_bytes(_text(content))
+        # A folder cannot take the place of a full one: the former steps aside, and back where that fails.
+        if path.exists():
+            os.replace(path, former)
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(
+            f"the bundle cannot be written ({error.strerror or error})",
+            where=path,
+            remedy="free space or choose another --out, then continue with --resume",
+        ) from error
+    finally:
+        if former.exists() and not path.exists():
+            os.replace(former, path)
+        for rest in (partial, former):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def replace_threshold(path: Path, threshold: Threshold) -> None:
+    """Give a bundle another threshold, at once or not at all; its weights are not touched.
+
+    Raises:
+        UserError: as `read_bundle`, or the manifest cannot be written.
+    """
+    content = _manifest(path)
+    content["threshold"] = dataclasses.asdict(threshold)
+    content["manifest_sha256"] = _digest(content)
+    partial = path / f".{_MANIFEST}.{secrets.token_hex(4)}.tmp"
+    try:
+        partial.write_bytes(_text(content))
+        os.replace(partial, path / _MANIFEST)
+    except OSError as error:
+        raise UserError(
+            f"the threshold cannot be written ({error.strerror or error})",
+            where=path / _MANIFEST,
+            remedy="free space, or make the bundle writable; the former threshold still holds",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise a UserError where `path` exists and may not, or is no bundle, be overwritten."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise UserError("already exists", where=path, remedy="choose another --out or pass --overwrite")
+    if not (path / _MANIFEST).is_file():
+        raise UserError("is no bundle and is not overwritten", where=path, remedy="choose another --out")
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle's manifest; the weights stay on disk.
+
+    Raises:
+        UserError: there is no bundle, it has another schema version, or it was changed since it was written.
+    """
+    return _bundle(path, _manifest(path))
+
+
+def refuse_segmenter(bundle: Bundle, path: Path) -> None:
+    """Raise a UserError where the bundle predicts regions of interest and a verdict is wanted."""
+    if bundle.method == SEGMENTER:
+        raise UserError(
+            "is a segmenter: it finds regions of interest, no defects",
+            where=path,
+            remedy=f"use: roinspect roi predict {path} DATA --out ROI_FOLDER, or --roi segmenter:{path}",
+        )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read and check a bundle's tensors.
+
+    Raises:
+        UserError: as `read_bundle`.
+    """
+    from safetensors.torch import load
+
+    return load(_read_checked(path / _WEIGHTS, _manifest(path)["weights_sha256"]))
+
+
+def read_trained_on(path: Path) -> frozenset[str]:
+    """The `photograph_digest` of each photograph that was trained on; none where the bundle does not say.
+
+    Raises:
+        UserError: as `read_bundle`.
+    """
+    expected = _manifest(path).get("trained_on_sha256")
+    if expected is None:
+        return frozenset()
+    return frozenset(_read_checked(path / _TRAINED_ON, expected).decode().split())
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    file = path / _MANIFEST
+    written = _read(file)
+    try:
+        content = json.loads(written)
+        version = content["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        raise _damaged(file) from None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"has bundle schema version {version}, this roinspect reads {SCHEMA_VERSION}",
+            where=file,
+            remedy="use the roinspect that wrote it, or train again",
+        )
+    # Compared as written: a changed space counts too.
+    is_as_written = written == _text(content)
+    if content.pop("manifest_sha256", None) != _digest(content) or not is_as_written:
+        raise _damaged(file)
+    return content  # type: ignore[no-any-return]
+
+
+def _bundle(path: Path, content: Mapping[str, Any]) -> Bundle:
+    values = {f.name: content[f.name] for f in dataclasses.fields(Bundle)}
+    values["threshold"] = Threshold(**values["threshold"])
+    height, width = values["size_hw"]
+    values["size_hw"] = (height, width)
+    if values["scene"] is not None:
+        values["scene"] = SceneLimits.from_plain(values["scene"])
+    return Bundle(**values)
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1).encode()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_text(content)).hexdigest()
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot be read ({error.strerror})",
+            where=file,
+            remedy="name the folder that training wrote as --out",
+        ) from None
+
+
+def _read_checked(file: Path, sha256: str) -> bytes:
+    content = _read(file)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _damaged(file)
+    return content
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError(
+        "was changed or damaged since training wrote it",
+        where=file,
+        remedy="copy the bundle again, or train again",
+    )

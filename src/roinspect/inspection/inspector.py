@@ -1,0 +1,311 @@
+"""A bare image in, a verdict out: no mask, no training code, and no torch where the graph was exported."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.errors import UserError
+from roinspect.images.pixels import read_image, resize_image
+from roinspect.inspection.backends import Engine, open_engine
+from roinspect.inspection.bundle import Bundle, read_bundle, refuse_segmenter
+from roinspect.inspection.prediction import Predict
+from roinspect.inspection.regions import Region, find_regions
+from roinspect.inspection.scene import Outcome, Scene, fault_of, measure, outcome
+from roinspect.inspection.threads import in_threads
+
+Source: TypeAlias = Path | str | bytes | NDArray[np.uint8]
+"""A file, a whole encoded file as bytes, or pixels (H, W, 3) uint8 RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one image. Where `error` is set there is no verdict: neither good nor defective.
+
+    Attributes:
+        image_path: the file as it was given, "" for pixels or bytes.
+        pred_score: higher = more anomalous; NaN with an error.
+        verdict: "good", "defective" or "not inspectable", as `outcome`; None with an error.
+        is_defect: whether the verdict is "defective"; None with an error, and where it is "not inspectable":
+            what was not seen is not good.
+        is_inspectable: whether the picture shows what good parts of the training showed; None with an error,
+            and of a bundle without limits.
+        reason: why it is not inspectable, else None.
+        scene: what the picture shows; None with an error.
+        threshold: of the bundle.
+        image: (H, W, 3) uint8 RGB, what was inspected, as it was decoded; None with an error.
+        anomaly_map: (H, W) float32 at the image's own size, higher = more anomalous; None with an error.
+        map_level: the map value from which a region counts as found, as `Bundle.map_level`.
+        regions: what was found, in the image's own pixels, highest score first. They come from the map as the
+            model gives it: one enlarged or reduced to the image's size may miss its peak.
+        latency_ms: decoding, resizing, network and regions together, in milliseconds. Of a batch's time in
+            the network each image has an equal share.
+        error: one line on why there is no verdict, else None.
+    """
+
+    image_path: str
+    pred_score: float
+    verdict: Outcome | None
+    threshold: float
+    latency_ms: float
+    image: NDArray[np.uint8] | None = None
+    anomaly_map: NDArray[np.float32] | None = None
+    map_level: float | None = None
+    regions: tuple[Region, ...] = ()
+    is_inspectable: bool | None = None
+    reason: str | None = None
+    scene: Scene | None = None
+    error: str | None = None
+
+    @property
+    def is_defect(self) -> bool | None:
+        """See above."""
+        return {"defective": True, "good": False}.get(self.verdict or "")
+
+
+class _Image(NamedTuple):
+    path: str
+    pixels: NDArray[np.uint8] | None
+    resized: NDArray[np.uint8] | None
+    error: UserError | None
+    latency_ms: float
+
+
+class _Answer(NamedTuple):
+    image: _Image
+    score: float
+    anomaly_map: NDArray[np.float32] | None
+    scene: Scene | None
+    latency_ms: float
+
+
+class Inspector:
+    """A trained model, ready for images; may be used from several threads.
+
+    Args:
+        bundle: the manifest; its size and threshold are used.
+        predict: runs the inspection graph on images of the bundle's size.
+        engine: what runs it, where it is one of them.
+        streams: calls of it that run side by side.
+
+    Example::
+
+        inspector = Inspector.load("zipper.model")
+        rejected = inspector.inspect("part.png").is_defect
+    """
+
+    def __init__(
+        self, bundle: Bundle, predict: Predict, engine: Engine | None = None, streams: int = 1
+    ) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self._predict = predict
+        self._streams = streams
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Path | str,
+        engine: Engine = "auto",
+        *,
+        threads: int | None = None,
+        streams: int = 1,
+        providers: Sequence[str] = (),
+    ) -> Inspector:
+        """Load a bundle's inspection graph.
+
+        Args:
+            bundle: the folder that training wrote.
+            engine: "openvino", "onnxruntime" and "torchscript" run an exported graph, "torch" the weights;
+                "auto" takes OpenVINO, or else ONNX Runtime, where it has a usable export, and else torch.
+            threads: of the network for one image or batch; None leaves it to the engine, which takes all
+                cores, or an equal share of them with several streams.
+            streams: images or batches that the network is busy with side by side in `inspect_many`. As many
+                as there are cores gives the most images a second; 1 the shortest wait for a single one.
+            providers: ONNX Runtime's execution providers by name, the preferred one first, such as
+                "TensorrtExecutionProvider", "CUDAExecutionProvider".
+
+        Raises:
+            UserError: the bundle is missing, damaged, of another version or a segmenter's; an export is
+                missing, damaged or of other weights; an engine or a provider is unknown or not installed.
+        """
+        path = Path(bundle)
+        manifest = read_bundle(path)
+        refuse_segmenter(manifest, path)
+        taken, predict = open_engine(
+            path, manifest, engine, threads=threads, streams=streams, providers=providers
+        )
+        return cls(manifest, predict, taken, streams)
+
+    @property
+    def threshold(self) -> float:
+        """The score from which on a part is rejected."""
+        return self.bundle.threshold.value
+
+    def inspect(self, image: Source) -> Verdict:
+        """Inspect one image.
+
+        Raises:
+            UserError: the image cannot be read, or the model's answer is not a number.
+        """
+        (answer,) = self._answer([self._prepare(image)])
+        return self._verdict(answer)
+
+    def inspect_many(
+        self, images: Iterable[Source], *, batch_size: int = 1, workers: int | None = None
+    ) -> Iterator[Verdict]:
+        """Inspect images, in order; one that cannot be inspected yields a verdict with `error` set.
+
+        Decoding, the network and the search for regions run in threads of their own while the caller uses
+        an earlier verdict. They are a few batches ahead of the caller, however many images there are.
+
+        Args:
+            images: any number of them, asked for in the caller's thread.
+            batch_size: images that the network sees at once; more than one is for GPUs.
+            workers: threads that decode; None is half of the cores, but no fewer than there are streams.
+
+        Raises:
+            UserError: a number is below 1.
+        """
+        streams = self._streams
+        workers = max(streams, (os.cpu_count() or 1) // 2) if workers is None else workers
+        for name, value in (("batch_size", batch_size), ("workers", workers)):
+            if value < 1:
+                raise UserError(f"must be at least 1, not {value}", where=name)
+        ahead = workers + (streams + 1) * batch_size
+        prepared = in_threads(self._prepare, images, workers=workers, ahead=ahead)
+        batches = _batches(prepared, batch_size)
+        answered = in_threads(self._answer, batches, workers=streams, ahead=streams + 1)
+        return in_threads(self._row, chain.from_iterable(answered), workers=1, ahead=2)
+
+    # -- the stages ------------------------------------------------------------------------------------------
+
+    def _prepare(self, image: Source) -> _Image:
+        """Decode and resize, or say why not."""
+        start = time.perf_counter()
+        path = str(image) if isinstance(image, Path | str) else ""
+        try:
+            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image)
+            resized = resize_image(pixels, self.bundle.size_hw)
+        except UserError as error:
+            return _Image(path, None, None, error, _since(start))
+        except (MemoryError, cv2.error):
+            return _Image(path, None, None, _too_large(path), _since(start))
+        return _Image(path, pixels, resized, None, _since(start))
+
+    def _answer(self, batch: Sequence[_Image]) -> list[_Answer]:
+        """Run the network on all that could be read."""
+        start = time.perf_counter()
+        read = [image.resized for image in batch if image.resized is not None]
+        answers = iter(zip(*self._predict(np.stack(read)), strict=True) if read else ())
+        share = _since(start) / max(1, len(read))
+        told = []
+        for image in batch:
+            if image.resized is None:
+                told.append(_Answer(image, math.nan, None, None, image.latency_ms))
+                continue
+            score, anomaly_map, roi_map, novelty = next(answers)
+            scene = measure(roi_map, float(novelty))
+            told.append(_Answer(image, float(score), anomaly_map, scene, image.latency_ms + share))
+        return told
+
+    def _verdict(self, answer: _Answer) -> Verdict:
+        start = time.perf_counter()
+        image, score, anomaly_map, scene, latency_ms = answer
+        if image.error is not None:
+            raise image.error
+        assert image.pixels is not None and anomaly_map is not None and scene is not None
+        # A comparison with NaN is false: without this check it would pass for a good part.
+        if not math.isfinite(score):
+            raise UserError(
+                "the model answered NaN or infinity",
+                where=image.path or "image",
+                remedy="train again, in float32",
+            )
+        height, width = image.pixels.shape[:2]
+        level = self.bundle.map_level(score, anomaly_map)
+        found = [] if level is None else find_regions(anomaly_map, level)
+        limits = self.bundle.scene
+        reason = None if limits is None else fault_of(scene, limits)
+        factors = width / anomaly_map.shape[1], height / anomaly_map.shape[0]
+        return Verdict(
+            image_path=image.path,
+            pred_score=score,
+            verdict=outcome(score, self.threshold, reason),
+            threshold=self.threshold,
+            image=image.pixels,
+            anomaly_map=resize_image(anomaly_map, (height, width)),
+            map_level=level,
+            regions=tuple(region.scaled(*factors) for region in found),
+            latency_ms=latency_ms + _since(start),
+            is_inspectable=None if limits is None else reason is None,
+            reason=reason,
+            scene=scene,
+        )
+
+    def _row(self, answer: _Answer) -> Verdict:
+        """The verdict, or the row that says why there is none."""
+        try:
+            return self._verdict(answer)
+        except UserError as error:
+            told = error
+        except (MemoryError, cv2.error):
+            told = _too_large(answer.image.path)
+        return Verdict(answer.image.path, math.nan, None, self.threshold, answer.latency_ms, error=str(told))
+
+
+def _too_large(path: str) -> UserError:
+    return UserError(
+        "does not fit into the memory that is left", where=path or "image", remedy="save it smaller"
+    )
+
+
+def _batches(images: Iterator[_Image], size: int) -> Iterator[list[_Image]]:
+    while batch := list(islice(images, size)):
+        yield batch
+
+
+def _since(start: float) -> float:
+    return 1000 * (time.perf_counter() - start)
+
+
+def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UserError(
+            f"an array of {pixels.dtype} {pixels.shape} is no image",
+            where="image",
+            remedy="give uint8 RGB pixels of shape (height, width, 3)",
+        )
+    return pixels
+
+
+def verdict_row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as values for JSON.
+
+    Returns:
+        `image_path`, `verdict`, `pred_score`, `is_defect` (null where the verdict is "not inspectable"),
+        `threshold`, `regions` as `Region.to_dict`, and `reason` where the picture shows something else than
+        good parts did; for an image that cannot be read `image_path` and `error`, one line.
+    """
+    if verdict.error is not None:
+        return {"image_path": verdict.image_path, "error": verdict.error}
+    reason = {} if verdict.reason is None else {"reason": verdict.reason}
+    return {
+        "image_path": verdict.image_path,
+        "verdict": verdict.verdict,
+        "pred_score": verdict.pred_score,
+        "is_defect": verdict.is_defect,
+        "threshold": verdict.threshold,
+        "regions": [region.to_dict() for region in verdict.regions],
+        **reason,
+    }

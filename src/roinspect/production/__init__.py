@@ -1,0 +1,1 @@
+"""Inspection on the line: batches, folders that are watched, tables, sinks."""

@@ -1,0 +1,107 @@
+"""The same rows from a Ray cluster: every process has a model of its own (extra `scale`)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from roinspect.errors import UserError
+from roinspect.inspection.backends import Engine
+from roinspect.production.pictures import Pictures
+
+_SHARD = 64
+"""Images that a process gets at once; a run that is killed has to inspect them again."""
+
+
+class _Worker:
+    """A model in a process of its own, on one core: the cores are shared out among the processes."""
+
+    def __init__(self, bundle: str, engine: Engine, folder: str, pictures: Pictures) -> None:
+        from roinspect.inspection.inspector import Inspector
+
+        # Paths are those of the caller, who may have given them relative to its folder.
+        with suppress(OSError):
+            os.chdir(folder)
+        self._inspector = Inspector.load(bundle, engine, threads=1)
+        self._pictures = pictures
+
+    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+        from roinspect.production.batch import predictions
+
+        names = dict(zip(map(str, shard["path"]), map(str, shard["name"]), strict=True))
+        rows = predictions(self._inspector, names, self._pictures)
+        return {"row": [json.dumps(row) for row in rows]}
+
+
+def predictions_on_ray(
+    bundle: Path,
+    engine: Engine | None,
+    names: Mapping[str, str],
+    *,
+    pictures: Pictures,
+    workers: int | None = None,
+) -> Generator[dict[str, Any], None, None]:
+    """Inspect files on the cluster that RAY_ADDRESS names, or on one of this machine alone.
+
+    Every machine of a cluster must have roinspect installed, and see the bundle, the images and the folders
+    of pictures under the same paths.
+
+    Args:
+        bundle: the model.
+        engine: that every process takes; None lets each choose.
+        names: image paths, each with the name of its pictures.
+        pictures: which ones are written.
+        workers: processes; None is one for each CPU.
+
+    Yields:
+        Rows as `predictions` makes them, a shard at a time, in any order.
+
+    Raises:
+        UserError: Ray is not installed, a process cannot load the model, or a picture cannot be written.
+    """
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError:
+        raise UserError(
+            "Ray is not installed", where="--engine ray", remedy='run: pip install "roinspect[scale]"'
+        ) from None
+    if not names:
+        return
+    # Ray reports its use to its makers where nobody says no.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        # Ray has no types for this one; without Ray there is nothing to type.
+        resources: Any = vars(ray)["cluster_resources"]()
+        processes = workers or int(resources.get("CPU", 1))
+        shards = -(-len(names) // _SHARD)
+        items = [{"path": path, "name": name} for path, name in names.items()]
+        rows = ray.data.from_items(items, override_num_blocks=shards).map_batches(
+            _Worker,
+            fn_constructor_args=(str(bundle), engine or "auto", str(Path.cwd()), pictures),
+            batch_size=_SHARD,
+            num_cpus=1,
+            concurrency=min(processes, shards),
+        )
+        for row in rows.iter_rows():
+            yield json.loads(row["row"])
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayActorError as error:
+        raise UserError(
+            f"a process of the cluster ended ({str(error).strip().splitlines()[-1]})",
+            where="--engine ray",
+            remedy="check that every machine has roinspect with what this model runs on, and memory left",
+        ) from error
+    finally:
+        ray.shutdown()

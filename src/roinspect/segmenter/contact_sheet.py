@@ -1,0 +1,87 @@
+"""A sheet of the least certain masks, to be looked over at a glance."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.errors import UserError
+from roinspect.images.overlay import ROI_COLOUR, outline
+from roinspect.images.pixels import read_image, read_mask, resize_image, write_image
+
+SHOWN = 24
+"""Tiles on a sheet."""
+
+_COLUMNS = 4
+_TILE = 320
+"""Pixels of a tile's longer side."""
+_CAPTION, _GAP = 26, 12
+_LETTERS = 38
+_PAPER, _INK = (250, 250, 250), (30, 30, 30)
+_DIMMED = 0.45
+
+
+class Tile(NamedTuple):
+    """One photograph on the sheet."""
+
+    key: str
+    confidence: float
+    image: Path
+    mask: Path
+
+
+def write_contact_sheet(file: Path, tiles: Sequence[Tile]) -> None:
+    """Write a sheet: each photograph with its mask's outline, dimmed outside it, and its confidence.
+
+    Args:
+        file: the image to write.
+        tiles: in the order in which they are shown, row by row; the first 24 that can be read are. Without
+            any no sheet is written.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    pictures = list[tuple[str, NDArray[np.uint8]]]()
+    for tile in tiles:
+        with contextlib.suppress(UserError):
+            pictures.append((f"{tile.confidence:.3f}  {tile.key}", _drawn(tile)))
+        if len(pictures) == SHOWN:
+            break
+    if pictures:
+        write_image(file, contact_sheet(pictures))
+
+
+def contact_sheet(tiles: Sequence[tuple[str, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """Captions and pictures (h, w, 3) uint8 RGB, at least one, to a sheet (H, W, 3) with four in a row."""
+    height = max(picture.shape[0] for _, picture in tiles)
+    width = max(picture.shape[1] for _, picture in tiles)
+    columns = min(_COLUMNS, len(tiles))
+    step_y, step_x = height + _CAPTION + _GAP, width + _GAP
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * step_y + _GAP, columns * step_x + _GAP, 3), _PAPER, np.uint8)
+    for place, (caption, picture) in enumerate(tiles):
+        row, column = divmod(place, columns)
+        top, left = _GAP + row * step_y, _GAP + column * step_x
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        # The end of a long path says more than its beginning.
+        letters = max(8, _LETTERS * width // _TILE)
+        shown = caption if len(caption) <= letters else f"{caption[:7]}...{caption[10 - letters :]}"
+        base = (left, top + picture.shape[0] + _CAPTION - 9)
+        cv2.putText(sheet, shown, base, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
+    return sheet
+
+
+def _drawn(tile: Tile) -> NDArray[np.uint8]:
+    image, mask = read_image(tile.image), read_mask(tile.mask)
+    factor = _TILE / max(image.shape[:2])
+    size_hw = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
+    small = resize_image(image, size_hw)
+    inside = resize_image(mask.astype(np.float32), size_hw)[..., None]
+    dimmed = small * (_DIMMED + (1 - _DIMMED) * inside)
+    return outline(dimmed.round().astype(np.uint8), mask, ROI_COLOUR)

@@ -1,0 +1,160 @@
+"""A trained segmenter at work: photographs to masks of their regions of interest. No torch where exported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.errors import UserError
+from roinspect.images.pixels import resize_image, resize_mask
+from roinspect.inspection.backends import open_engine
+from roinspect.inspection.bundle import SEGMENTER, read_bundle
+from roinspect.inspection.exported import made_from
+from roinspect.inspection.inspector import Inspector
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRegion:
+    """What was made of one photograph. Where `error` is set there is no mask.
+
+    Attributes:
+        image_path: the photograph.
+        image: (H, W, 3) uint8 RGB, as decoded; None with an error in reading it.
+        mask: (H, W) uint8 in {0, 1} of the photograph's size, 1 = inspect.
+        confidence: in [0, 1], see `confidence`; 0 with an error.
+        error: one line on why there is no mask, else "".
+    """
+
+    image_path: Path
+    image: NDArray[np.uint8] | None
+    mask: NDArray[np.uint8] | None
+    confidence: float
+    error: str = ""
+
+
+class RegionFinder:
+    """Predicts regions of interest with a segmenter's bundle.
+
+    Args:
+        bundle: the folder that `roinspect train segmenter` wrote.
+
+    Attributes:
+        digest: as `segmenter_digest`.
+        least_confidence: below which a region is worth a look.
+
+    Raises:
+        UserError: the bundle is no segmenter's, missing or damaged, or nothing is installed to run it.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        self.digest = segmenter_digest(bundle)
+        manifest = read_bundle(bundle)
+        engine, predict = open_engine(bundle, manifest, "auto")
+        self.least_confidence = 1 - manifest.threshold.value
+        self._size_hw = manifest.size_hw
+        self._inspector = Inspector(manifest, predict, engine)
+        self._smallest_part = float(manifest.method_settings["smallest_part"])
+        self._largest_hole = float(manifest.method_settings["largest_hole"])
+
+    def find(self, images: Sequence[Path]) -> Iterator[FoundRegion]:
+        """Predict the region of each photograph, in order; one that cannot be used says why."""
+        for path, verdict in zip(images, self._inspector.inspect_many(images), strict=True):
+            if verdict.error is not None or verdict.anomaly_map is None:
+                yield FoundRegion(path, None, None, 0.0, verdict.error or "no map")
+                continue
+            mask = cleaned(verdict.anomaly_map >= 0.5, self._smallest_part, self._largest_hole)
+            if mask.any():
+                # At the network's own size: what it knows has no finer grain.
+                small = resize_image(verdict.anomaly_map, self._size_hw), resize_mask(mask, self._size_hw)
+                yield FoundRegion(path, verdict.image, mask, confidence(*small))
+            else:
+                yield FoundRegion(path, verdict.image, None, 0.0, "the segmenter finds no region in it")
+
+
+def segmenter_digest(bundle: Path) -> str:
+    """16 hexadecimal digits of a segmenter's weights and settings: the same digest, the same masks.
+
+    Raises:
+        UserError: the bundle is no segmenter's, missing or damaged.
+    """
+    method = read_bundle(bundle).method
+    if method != SEGMENTER:
+        raise UserError(
+            f"is a bundle of {method}, not of a segmenter",
+            where=bundle,
+            remedy=f"train one: roinspect train {SEGMENTER} DATA --out BUNDLE",
+        )
+    return hashlib.sha256(json.dumps(made_from(bundle)).encode()).hexdigest()[:16]
+
+
+def confidence(probability: NDArray[np.floating[Any]], mask: NDArray[np.uint8]) -> float:
+    """How sure the segmenter is of a mask: the mean of |2p - 1| over the pixels near the mask's border.
+
+    Near is within `border_reach` pixels of it, along rows and columns; without a border, where the mask fills
+    the image, the mean is over all pixels.
+
+    Args:
+        probability: p (H, W) in [0, 1].
+        mask: (H, W) in {0, 1}.
+
+    Returns:
+        In [0, 1]: 1 where each of these pixels is decided, 0 for an empty mask.
+
+    Example:
+        >>> round(
+        ...     confidence(np.array([[1.0, 1.0, 0.75, 0.0, 0.0]]), np.array([[1, 1, 1, 0, 0]], np.uint8)), 3
+        ... )
+        0.75
+    """
+    if not mask.any():
+        return 0.0
+    reach = border_reach((mask.shape[0], mask.shape[1]))
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    near = cv2.dilate(mask, square) != cv2.erode(mask, square)
+    decided = np.abs(2 * np.asarray(probability, np.float64) - 1)
+    return float(decided[near].mean() if near.any() else decided.mean())
+
+
+def border_reach(size_hw: tuple[int, int]) -> int:
+    """Pixels to either side of a border that count as near it: a fortieth of the longer side, at least 1."""
+    return max(1, round(max(size_hw) / 40))
+
+
+def cleaned(mask: NDArray[np.bool_], smallest_part: float, largest_hole: float) -> NDArray[np.uint8]:
+    """Fill small holes, then drop small parts.
+
+    Args:
+        mask: (H, W).
+        smallest_part: parts smaller than this share of the largest part are dropped, in [0, 1].
+        largest_hole: holes up to this share of the whole region are filled, in [0, 1]. A hole touches no
+            border of the image.
+
+    Returns:
+        (H, W) uint8 in {0, 1}.
+    """
+    found = mask.astype(np.uint8)
+    if largest_hole > 0:
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - found, connectivity=4)
+        height, width = found.shape
+        left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
+        right, bottom = left + stats[:, cv2.CC_STAT_WIDTH], top + stats[:, cv2.CC_STAT_HEIGHT]
+        inside = (left > 0) & (top > 0) & (right < width) & (bottom < height)
+        is_hole = inside & (stats[:, cv2.CC_STAT_AREA] <= largest_hole * max(int(found.sum()), 1))
+        # Label 0 is the region itself.
+        is_hole[0] = False
+        found = np.asarray(found | is_hole[labels], np.uint8) if count > 1 else found
+    if smallest_part > 0:
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
+        if count > 2:
+            areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+            areas[0] = 0
+            found = np.asarray((areas >= smallest_part * areas.max())[labels] & (labels > 0), np.uint8)
+    return found

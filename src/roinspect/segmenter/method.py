@@ -1,0 +1,306 @@
+"""The segmenter: predicts the region of interest of a bare image, having seen a few that people drew.
+
+"Masks determined at run time through a trained segmentation network" are what CEOD (2024, abstract and
+section 4.2) wants where nobody has drawn any. A small decoder on a pretrained backbone is trained from some
+five to twenty masks: images and masks are turned, moved, scaled and mirrored together where the region moves,
+the light changes, and synthetic defects and gaps are pasted in that the region does not follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.lr_scheduler import OneCycleLR
+
+from roinspect.data.augment import random_light, random_rotation, random_tint
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.loader import Batch, InspectionDataset
+from roinspect.inspection.bundle import SEGMENTER, Threshold
+from roinspect.inspection.calibration import LeftOut
+from roinspect.methods.method import InspectionGraph, Look, Method, predict
+from roinspect.nn.backbone import Backbone, choose, load_pretrained
+from roinspect.nn.dice import dice_loss
+from roinspect.nn.iou import region_iou
+from roinspect.nn.perlin import perturb
+from roinspect.segmenter.decoder import RegionDecoder
+from roinspect.segmenter.finder import border_reach
+from roinspect.segmenter.settings import SegmenterSettings
+
+log = logging.getLogger(__name__)
+
+_STILL_CERTAIN = 0.9
+"""Of the lowest confidence on held-out images: regions below that are worth a look."""
+_STANDS_STILL = 0.9
+"""Mean IoU of two masks from which on the region is taken to be a place."""
+_COMPARED = 32
+"""Masks that are compared for it."""
+_VISIBLE = 0.05
+"""Pasted content must change a pixel by this much, or nobody could see it."""
+_AT_ONCE = 8
+
+
+class SegmenterGraph(InspectionGraph):
+    """A bare image to the probability of the region, and how unsure that is as a whole.
+
+    It tells no defects: verbs that give verdicts refuse it.
+    """
+
+    def __init__(self, backbone: Backbone, decoder: RegionDecoder) -> None:
+        super().__init__()
+        self.backbone, self.decoder = backbone, decoder
+
+    def look(self, image: Tensor) -> Look:
+        """(N, 3, H, W) in [0, 1] to doubt (N,) and probability of the region (N, 1, H, W), both in [0, 1].
+
+        The doubt is 1 minus the confidence, see `decidedness`.
+        """
+        probability = self.logits(image).float().sigmoid()
+        return Look(1 - decidedness(probability), probability, probability)
+
+    def predict_roi(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] to the probability of the region (N, 1, H, W)."""
+        return self.logits(image).float().sigmoid()
+
+    def logits(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] to logits of the region (N, 1, H, W)."""
+        cells = self.decoder(self.backbone.levels(image))
+        # Logits are enlarged, not probabilities: the border is as steep as the decoder is sure.
+        return F.interpolate(cells, image.shape[2:], mode="bilinear", align_corners=False)
+
+
+def decidedness(probability: Tensor) -> Tensor:
+    """Mean of |2p - 1| over the pixels near the border of the region p >= 1/2: the confidence in it.
+
+    Near is within `border_reach` pixels of it, along rows and columns. Without a border, where the region
+    fills the image, the mean is over all pixels.
+
+    Args:
+        probability: p (N, 1, H, W) in [0, 1].
+
+    Returns:
+        (N,) in [0, 1]: 1 where each of these pixels is decided, 0 where there is no region.
+    """
+    reach = border_reach((probability.shape[2], probability.shape[3]))
+    mask = (probability >= 0.5).to(probability)
+    # A maximum pads with minus infinity: beyond the image there is neither region nor border.
+    wider, narrower = _maximum(mask, reach), -_maximum(-mask, reach)
+    near = (wider - narrower).flatten(1)
+    decided = (2 * probability - 1).abs().flatten(1)
+    count = near.sum(1)
+    is_found = mask.flatten(1).amax(1)
+    whole = decided.mean(1)
+    return torch.where(count > 0, (decided * near).sum(1) / count.clamp_min(1), whole) * is_found
+
+
+def _maximum(mask: Tensor, reach: int) -> Tensor:
+    return F.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)
+
+
+class Segmenter(Method):
+    """The segmenter in training.
+
+    Args:
+        settings: see `SegmenterSettings`; the backbone must be chosen, see `prepared`.
+        size_hw: image height and width.
+        seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
+        epochs: length of the training, for the schedule.
+
+    Raises:
+        UserError: the backbone is unknown or has no features of these strides.
+    """
+
+    name: ClassVar[str] = SEGMENTER
+    trains_on: ClassVar[Literal["good", "all", "roi"]] = "roi"
+    settings_class: ClassVar[type] = SegmenterSettings
+    default_steps: ClassVar[int] = 100
+    fills_budget: ClassVar[bool] = False
+
+    def __init__(
+        self, settings: SegmenterSettings, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1
+    ) -> None:
+        super().__init__(settings, size_hw, seed=seed, epochs=epochs)
+        self.graph = self.build_graph(settings, size_hw)
+        self.graph.backbone.requires_grad_(settings.backbone_learning_rate > 0)
+        self.to(memory_format=torch.channels_last)
+        self.moves = settings.moves == "yes"
+        self.train()
+
+    @classmethod
+    def prepared(cls, settings: SegmenterSettings) -> SegmenterSettings:
+        """The settings with the backbone that "auto" stands for here and now.
+
+        Raises:
+            UserError: no pretrained weights are to be had.
+        """
+        return dataclasses.replace(settings, backbone=choose()) if settings.backbone == "auto" else settings
+
+    @classmethod
+    def build_graph(cls, settings: SegmenterSettings, size_hw: tuple[int, int]) -> SegmenterGraph:
+        """The inspection graph with fresh weights; nothing is read or downloaded.
+
+        Raises:
+            UserError: the backbone is unknown or has no features of these strides.
+        """
+        backbone = Backbone(settings.backbone, settings.strides)
+        decoder = RegionDecoder(backbone.level_channels, settings.width, coordinates=settings.coordinates)
+        return SegmenterGraph(backbone, decoder)
+
+    def inspection_graph(self) -> SegmenterGraph:
+        """The graph that is shipped."""
+        return self.graph
+
+    def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
+        """Load the backbone's weights; labels play no part.
+
+        Raises:
+            UserError: the weights are not to be had.
+        """
+        if self.settings.weights == "none":
+            log.info(f"backbone {self.settings.backbone}: random weights")
+            return {}
+        return {"backbone": load_pretrained(self.graph.backbone, self.settings.weights)}
+
+    def train(self, mode: bool = True) -> Segmenter:
+        """Training mode for all but the backbone, whose batch norms keep their statistics."""
+        super().train(mode)
+        self.graph.backbone.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, up and down in one cycle."""
+        s = self.settings
+        parts: list[dict[str, Any]] = [{"params": list(self.graph.decoder.parameters())}]
+        highest = [s.learning_rate]
+        if s.backbone_learning_rate:
+            parts.append({"params": list(self.graph.backbone.parameters())})
+            highest.append(s.backbone_learning_rate)
+        optimizer = torch.optim.AdamW(parts, lr=s.learning_rate, weight_decay=1e-3)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = OneCycleLR(optimizer, highest, total_steps=max(steps, 2))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Look at the masks whether the region moves."""
+        data = getattr(self.trainer.train_dataloader, "dataset", None)
+        if self.settings.moves != "auto" or not isinstance(data, InspectionDataset):
+            return
+        overlap = mutual_iou(data.cache.roi_masks)
+        self.moves = overlap < _STANDS_STILL
+        what = "moves: images and masks are moved with it" if self.moves else "is a place"
+        log.info(f"the region {what} (two masks overlap by {overlap:.0%} on average)")
+
+    # -- a step ----------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Predict the region of changed and damaged images."""
+        random = self.random(self.current_epoch, batch_index)
+        image, mask = self.changed(batch.to_float(), random)
+        loss, noted = self.losses(image, mask)
+        self.note("train", noted, len(mask))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """The same on held-out images as they are."""
+        batch = batch.to_float()
+        _, noted = self.losses(batch.image, batch.roi_mask)
+        self.note("held-out", noted, len(batch.label))
+
+    def changed(self, batch: Batch, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images (N, 3, H, W) and masks (N, 1, H, W) as if photographed anew; defects change images alone."""
+        s, image, mask = self.settings, batch.image, batch.roi_mask
+        if self.moves:
+            image, mask = random_rotation(
+                image,
+                mask,
+                degrees=s.rotation,
+                shift=s.shift,
+                zoom=s.zoom,
+                mirror=s.mirror,
+                generator=random,
+            )
+        image = random_tint(
+            random_light(image, amount=s.light, generator=random), amount=s.tint, generator=random
+        )
+        image = self._with_gaps(image, mask, random)
+        image, _ = perturb(image, generator=random, clean_share=1 - s.pasted, visible=_VISIBLE)
+        return image, mask
+
+    def _with_gaps(self, image: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+        """Images with what lies around the region pasted over parts of it, as where a tooth is missing."""
+        _, spots = perturb(image, generator=random, clean_share=1 - self.settings.gaps)
+        height, width = image.shape[2:]
+        # A number of Python's own: one from the device would hold up the step.
+        rng = np.random.default_rng(random.initial_seed())
+        moved = int(rng.integers(height // 8, height - height // 8)), int(rng.integers(width))
+        around, is_region = image.roll(moved, (2, 3)), mask.roll(moved, (2, 3))
+        return torch.where((spots * mask * (1 - is_region)) > 0, around, image)
+
+    def losses(self, image: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy plus Dice loss, and what is worth noting, of images and masks as floats.
+
+        Reference:
+            The sum is nnU-Net's (Isensee et al., 2021).
+        """
+        logits = self.graph.logits(image).float()
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, mask)
+        dice = dice_loss(logits, mask)
+        loss = cross_entropy + dice
+        iou = region_iou(logits.detach() >= 0, mask).mean()
+        return loss, {"loss": loss, "cross_entropy": cross_entropy, "dice": dice, "iou": iou}
+
+    # -- held-out images -------------------------------------------------------------------------------------
+
+    def judge(
+        self,
+        scores: NDArray[np.float32],
+        kept: DecodedCache,
+        groups: Sequence[str],
+        false_reject: float | None,
+        left_out: LeftOut | None = None,
+    ) -> tuple[Threshold, Mapping[str, Any]]:
+        """What held-out images say: the IoU of predicted with drawn regions, and the confidence in it.
+
+        How decided a border is depends on the product and on the length of training, so the line below which
+        a region is worth a look is drawn a little below the lowest confidence here.
+        """
+        ious = list[Tensor]()
+        for first in range(0, len(kept), _AT_ONCE):
+            rows = slice(first, first + _AT_ONCE)
+            found = torch.from_numpy(predict(self.graph, kept.images[rows]).anomaly_map)
+            # One mask for all is held once, and is not to be written to.
+            drawn = torch.from_numpy(kept.roi_masks[rows].copy())
+            ious.append(region_iou(found[:, None] >= 0.5, drawn[:, None]))
+        iou = torch.cat(ious)
+        measured = {
+            "held_out_images": len(kept),
+            "held_out_iou": round(float(iou.mean()), 4),
+            "held_out_lowest_iou": round(float(iou.min()), 4),
+            "held_out_confidence": round(1 - float(scores.mean()), 4),
+        }
+        certain = _STILL_CERTAIN * (1 - float(scores.max()))
+        origin = f"regions of a confidence below {certain:.3f} are worth a look: {_STILL_CERTAIN:g} of the "
+        return Threshold(1 - certain, origin + f"lowest of {len(kept)} held-out images"), measured
+
+
+def mutual_iou(masks: NDArray[np.uint8]) -> float:
+    """Mean IoU of every two of some masks (N, H, W) in {0, 1}, of 32 at most; 1 for a single mask.
+
+    Example:
+        >>> mutual_iou(np.array([[[1, 1, 0]], [[0, 1, 1]]], np.uint8)).__round__(3)
+        0.333
+    """
+    rows = np.linspace(0, len(masks) - 1, min(len(masks), _COMPARED)).round().astype(int)
+    flat = masks[rows].reshape(len(rows), -1).astype(np.float32)
+    both = flat @ flat.T
+    areas = flat.sum(1)
+    iou = both / np.maximum(areas[:, None] + areas[None] - both, 1)
+    pairs = iou[np.triu_indices(len(rows), 1)]
+    return float(pairs.mean()) if len(pairs) else 1.0

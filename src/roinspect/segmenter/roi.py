@@ -1,0 +1,133 @@
+"""Regions of interest for every verb: drawn ones as `data.roi` finds them, or predicted by a segmenter.
+
+Predicted masks are kept on disk by the segmenter's digest and the photograph's, so each is made once:
+
+    CACHE/roi/SEGMENTER/PHOTOGRAPH.png
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from roinspect.data.records import Record
+from roinspect.data.roi import attach_roi, find_roi
+from roinspect.errors import UserError
+from roinspect.images.pixels import write_image
+from roinspect.inspection.bundle import photograph_digest
+from roinspect.inspection.threads import in_threads
+
+log = logging.getLogger(__name__)
+
+PREFIX = "segmenter:"
+FEWEST_DRAWN = 3
+
+
+def with_roi(
+    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
+) -> list[Record]:
+    """Give every record its ROI mask's path.
+
+    Args:
+        records: as `read_records` returns them, or a part of them: only these need a mask.
+        roi: "segmenter:BUNDLE" predicts the masks; the rest as `attach_roi`. A photograph that cannot be read
+            gets none: whoever reads it says so.
+        data: what `read_records` read.
+        columns: what `read_records` was given.
+
+    Raises:
+        UserError: as `attach_roi`; or the bundle is no segmenter's, it finds no region in some photograph, or
+            the disk refuses.
+    """
+    if not roi.startswith(PREFIX):
+        return attach_roi(records, roi, data, columns=columns)
+    bundle = Path(roi.removeprefix(PREFIX))
+    masks = _predicted([record.image_path for record in records], bundle)
+    return [replace(record, roi_path=masks.get(record.image_path)) for record in records]
+
+
+def with_drawn_roi(
+    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
+) -> list[Record]:
+    """Those records that have an ROI mask, with its path: what a segmenter learns from.
+
+    Labels play no part: all count as good, and masks of defects are left away.
+
+    Args:
+        records: as `with_roi`, like all others.
+        roi: where the masks are.
+        data: what `read_records` read.
+        columns: what `read_records` was given.
+
+    Raises:
+        UserError: fewer than three have a mask, or no source of masks is found.
+    """
+    found, source = find_roi(records, roi, data, columns=columns)
+    drawn = [replace(record, label=0, mask_path=None) for record in found if record.roi_path is not None]
+    if len(drawn) < FEWEST_DRAWN:
+        raise UserError(
+            f"{len(drawn)} of {len(records):,} photographs have an ROI mask in {source}, and a segmenter "
+            f"learns from at least {FEWEST_DRAWN}",
+            where=data,
+            remedy="draw some more, in the train split, and name their folder with --roi",
+        )
+    log.info(f"{len(drawn):,} of {len(records):,} photographs have an ROI")
+    return drawn
+
+
+def absolute_roi(roi: str) -> str:
+    """The same source of ROIs for a process that stands in another folder."""
+    if roi in ("auto", "none") or roi.startswith("column:"):
+        return roi
+    prefix = PREFIX if roi.startswith(PREFIX) else ""
+    return f"{prefix}{Path(roi.removeprefix(prefix)).resolve()}"
+
+
+def cache_folder() -> Path:
+    """Where predicted masks are kept: ROINSPECT_CACHE, or `roinspect` in the user's cache folder."""
+    if given := os.environ.get("ROINSPECT_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roinspect"
+
+
+def _predicted(images: Sequence[Path], bundle: Path) -> dict[Path, Path]:
+    """Photographs to their predicted masks, without those that cannot be read."""
+    from roinspect.segmenter.finder import RegionFinder, segmenter_digest
+
+    folder = cache_folder() / "roi" / segmenter_digest(bundle)
+    digests = zip(images, in_threads(_digest, images, workers=2, ahead=64), strict=True)
+    masks = {image: folder / f"{digest}.png" for image, digest in digests if digest}
+    missing = [image for image, mask in masks.items() if not mask.is_file()]
+    if not missing:
+        return masks
+    log.info(f"{bundle} predicts the regions of {len(missing):,} of {len(images):,} photographs")
+    finder, unsure, empty = RegionFinder(bundle), 0, list[Path]()
+    for region in finder.find(missing):
+        if region.mask is not None:
+            write_image(masks[region.image_path], region.mask * 255)
+            unsure += region.confidence < finder.least_confidence
+        elif region.image is None:
+            del masks[region.image_path]
+        else:
+            empty.append(region.image_path)
+    remedy = f"look at them: roinspect roi predict {bundle} DATA --out ROI_FOLDER"
+    if empty:
+        raise UserError(
+            f"{bundle} finds no region in {len(empty)} photographs", where=empty[0], remedy=remedy
+        )
+    if unsure:
+        log.warning(
+            f"{unsure:,} of {len(missing):,} predicted regions have a confidence below "
+            f"{finder.least_confidence:.3f}; {remedy}"
+        )
+    return masks
+
+
+def _digest(image: Path) -> str:
+    try:
+        return photograph_digest(image)
+    except OSError:
+        return ""

@@ -1,0 +1,174 @@
+"""Where images wait for a model, and the threads that inspect them, in batches where that pays."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from roinspect.errors import UserError
+from roinspect.images.pixel_limit import check_pixels
+from roinspect.inspection.inspector import Inspector, Source, Verdict
+from roinspect.server.models import Loaded, Model
+from roinspect.server.settings import ServeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Images of one request, and what is made of their verdicts in the thread that inspected them.
+
+    The answer can be cancelled until its verdicts are complete; from then on it comes.
+    """
+
+    images: Sequence[Source]
+    finish: Callable[[Loaded, list[Verdict]], Any]
+    answer: Future[Any] = field(default_factory=Future)
+
+
+class Line:
+    """A model's queue and its threads.
+
+    Args:
+        model: asked for what is loaded once a batch.
+        settings: the number of threads, the batch, and the most pixels.
+        observe: is told the number of images of each batch, and the seconds that they took.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        settings: ServeSettings,
+        observe: Callable[[int, float], object],
+    ) -> None:
+        self.model = model
+        self._settings, self._observe = settings, observe
+        self._waiting: deque[Work] = deque()
+        self._changed = threading.Condition()
+        self._is_open = True
+        self._threads = [
+            threading.Thread(target=self._work, name=f"roinspect-{model.name}-{number}", daemon=True)
+            for number in range(settings.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no thread has taken yet."""
+        return len(self._waiting)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all of its threads are."""
+        return self._is_open and all(thread.is_alive() for thread in self._threads)
+
+    def submit(self, work: Work) -> Future[Any]:
+        """Queue images; those whose answer is cancelled leave at once, and are inspected no further."""
+        with self._changed:
+            self._waiting.append(work)
+            self._changed.notify()
+        work.answer.add_done_callback(self._leave)
+        return work.answer
+
+    def close(self) -> None:
+        """Take on nothing more, and return when all that waits is answered."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _leave(self, answer: Future[Any]) -> None:
+        if answer.cancelled():
+            with self._changed:
+                self._waiting = deque(work for work in self._waiting if work.answer is not answer)
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            self._answer([work for work in batch if not work.answer.cancelled()])
+
+    def _next_batch(self) -> list[Work]:
+        """The next requests that fit into one batch, at least one; none when closed and empty."""
+        with self._changed:
+            while not self._waiting:
+                if not self._is_open:
+                    return []
+                self._changed.wait()
+            batch = [self._waiting.popleft()]
+            size, until = len(batch[0].images), time.monotonic() + self._settings.batch_wait_ms / 1000
+            while size < self._settings.batch:
+                if not self._waiting:
+                    left = until - time.monotonic()
+                    if left <= 0 or not self._is_open or not self._changed.wait(left):
+                        break
+                    continue
+                size += len(self._waiting[0].images)
+                if size > self._settings.batch:
+                    break
+                batch.append(self._waiting.popleft())
+            return batch
+
+    def _answer(self, batch: Sequence[Work]) -> None:
+        loaded, start = self.model.loaded, time.perf_counter()
+        try:
+            images = [image for work in batch for image in work.images]
+            coming = inspect_all(loaded.inspector, images, self._settings)
+            verdicts: list[Verdict] = []
+            while len(verdicts) < len(images):
+                # A request that has met its deadline is not worth the network's time.
+                if all(work.answer.cancelled() for work in batch):
+                    return
+                verdicts.append(next(coming))
+            self._observe(len(images), time.perf_counter() - start)
+        except Exception as error:
+            for work in batch:
+                if work.answer.set_running_or_notify_cancel():
+                    work.answer.set_exception(error)
+            return
+        found = iter(verdicts)
+        for work in batch:
+            own = [next(found) for _ in work.images]
+            if not work.answer.set_running_or_notify_cancel():
+                continue
+            try:
+                work.answer.set_result(work.finish(loaded, own))
+            except Exception as error:
+                work.answer.set_exception(error)
+
+
+def inspect_all(inspector: Inspector, images: Sequence[Source], settings: ServeSettings) -> Iterator[Verdict]:
+    """Verdicts in order, as they come; an image that is too large or cannot be read gets one that says so."""
+    refused = [_refusal(inspector, image, settings.max_pixels) for image in images]
+    allowed = [image for image, verdict in zip(images, refused, strict=True) if verdict is None]
+    if len(allowed) == 1:
+        # Without the threads that many images have, which take longer to start than some networks to run.
+        found = iter([_inspect(inspector, allowed[0])])
+    else:
+        found = inspector.inspect_many(allowed, batch_size=settings.batch)
+    for verdict in refused:
+        yield verdict or next(found)
+
+
+def _inspect(inspector: Inspector, image: Source) -> Verdict:
+    try:
+        return inspector.inspect(image)
+    except UserError as error:
+        return _without(inspector, error)
+
+
+def _refusal(inspector: Inspector, image: Source, max_pixels: int) -> Verdict | None:
+    try:
+        if isinstance(image, bytes):
+            check_pixels(image, max_pixels)
+    except UserError as error:
+        return _without(inspector, error)
+    return None
+
+
+def _without(inspector: Inspector, error: UserError) -> Verdict:
+    return Verdict("", math.nan, None, inspector.threshold, 0.0, error=str(error))

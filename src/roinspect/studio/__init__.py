@@ -1,0 +1,1 @@
+"""The studio: inspection by mouse."""

@@ -1,0 +1,108 @@
+"""The studio as one web application: pages, pictures and drawings, behind a guard. The net is never asked."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+# Read when Gradio is loaded: nothing is told to anybody.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from roinspect.errors import UserError
+from roinspect.server.listening import bind, http_address
+from roinspect.studio.guard import LOOPBACK, Guard
+from roinspect.studio.pages.data import data_page
+from roinspect.studio.pages.judge import judge_page
+from roinspect.studio.pages.region import region_page
+from roinspect.studio.pages.run import run_page
+from roinspect.studio.pages.train import train_page
+from roinspect.studio.routes import add_routes
+from roinspect.studio.state.project import Projects, default_recent_file
+
+HEAD = """<link rel="stylesheet" href="/studio/static/studio.css">
+<script src="/studio/static/board.js"></script>"""
+MOST_UPLOADED = "200mb"
+
+
+def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
+    """The studio.
+
+    Args:
+        projects: the folders that are open.
+        token: asked for where it is not empty; without one, only this machine is served.
+    """
+    pages = (
+        ("Region", "region", region_page),
+        ("Train", "train", train_page),
+        ("Judge", "judge", judge_page),
+        ("Run", "run", run_page),
+    )
+    with gr.Blocks(title="roinspect studio", analytics_enabled=False) as blocks:
+        data_page(blocks, projects)
+    for name, path, build in pages:
+        with blocks.route(name, path, show_in_navbar=False) as page:
+            build(page, projects)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    add_routes(app, projects)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mounted: Any = gr.mount_gradio_app(
+            app,
+            blocks,
+            path="/",
+            footer_links=[],
+            allowed_paths=[],
+            ssr_mode=False,
+            max_file_size=MOST_UPLOADED,
+            theme=gr.themes.Default(
+                primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+            ),
+            head=HEAD,
+        )
+    # Gradio checks the paths in a request only in a studio that it launched itself: unset, a request could
+    # have any file of this machine copied to where it can be fetched.
+    blocks.has_launched = True
+    return Guard(mounted, token)
+
+
+def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, token: str = "") -> None:
+    """Serve the studio until the process is told to stop.
+
+    Args:
+        folder: to open at first; None lets people choose.
+        host: address to listen on. Any but this machine's own asks for a token, and only `folder` and the
+            folders in it may be opened.
+        port: 0 takes a free one.
+        token: made up where one is needed and none is given.
+
+    Raises:
+        UserError: the folder cannot be opened, or the address is taken.
+    """
+    is_open = host not in LOOPBACK
+    if is_open and folder is None:
+        raise UserError(
+            "is wanted where others may come in", where="FOLDER", remedy="name the folder that they may see"
+        )
+    if is_open:
+        token = token or secrets.token_urlsafe(24)
+    projects = Projects(folder, confined_to=folder if is_open else None, recent_file=default_recent_file())
+    listening = bind(host, port)
+    address = f"{http_address(host, listening.getsockname()[1])}/"
+    print(f"The studio is open: {address}{f'?token={token}' if token else ''}", flush=True)
+    print("Ctrl-C ends it; trainings go on.", flush=True)
+    with tempfile.TemporaryDirectory(prefix="roinspect-studio-") as uploads:
+        # Every other Gradio application of this machine shares the usual folder, and could be read from here.
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        app = create_app(projects, token=token)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])

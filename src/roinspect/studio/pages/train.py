@@ -1,0 +1,250 @@
+"""Page 3: choose a method, train, and watch it."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from roinspect.errors import UserError
+from roinspect.evaluation.charts import training_svg
+from roinspect.evaluation.report import training_plots
+from roinspect.inspection.bundle import read_bundle
+from roinspect.studio.pages.shell import as_note, begin, html, note, opened, plain
+from roinspect.studio.state.jobs import Job, latest
+from roinspect.studio.state.models import free_name, new_path, run_path
+from roinspect.studio.state.progress import Progress, read_progress
+from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.regions import source_of, write_masks
+from roinspect.studio.state.results import read_results, tally, too_small_region, untested
+from roinspect.studio.state.training import METHODS, Wish, begin_training, resume_training
+
+TICK_S = 2.0
+SEEN = (
+    "Good photographs that were damaged on purpose. What is <b>found</b> should look like the <b>damage</b>, "
+    "where it lies in the <b>region</b>, and stay dark elsewhere."
+)
+DETAIL_WORDS = [
+    ("quick look: only large defects", "quick"),
+    ("normal", "normal"),
+    ("fine: small defects, takes twice as long", "fine"),
+]
+
+
+def train_page(blocks: Any, projects: Projects) -> None:
+    """Build the page."""
+    page = begin(blocks, projects, "/train")
+    html(plain("<h2>Train</h2>", _methods()))
+    at_hand = html()
+    choices = [(choice.title, name) for name, choice in METHODS.items()]
+    method = gr.Radio(choices, value="roibank", label="Method", elem_id="method")
+    with gr.Row():
+        detail = gr.Radio(DETAIL_WORDS, value="normal", label="How small are the defects?")
+        region = gr.Radio(
+            [("only the region", True), ("the whole photograph", False)],
+            value=True,
+            label="What is inspected?",
+        )
+    with gr.Row():
+        name = gr.Textbox(label="Name of the model", elem_id="model-name")
+        reject = gr.Number(
+            1.0, label="Good parts that may be rejected, in percent", minimum=0, maximum=50, step=0.1
+        )
+    with gr.Accordion("Further options, for experts", open=False):
+        more = gr.Textbox(
+            label="As on the command line",
+            placeholder="--training.steps 500 --method.rotation 90",
+            elem_id="more",
+        )
+    with gr.Row():
+        start = gr.Button("Start training", variant="primary")
+        stop = gr.Button("Stop", interactive=False)
+        resume = gr.Button("Go on where it stopped", interactive=False)
+    status = html(elem_id="training-status")
+    with gr.Accordion("What it says", open=False):
+        log = html()
+    timer = gr.Timer(TICK_S, active=False)
+    watched = [status, log, start, stop, resume, timer]
+
+    def show(id: str) -> tuple[Any, ...]:
+        project = projects.get(id) if id else projects.current
+        if project is None:
+            return ("", "roibank-1", *_idle(as_note(lambda: str(projects.shown()))))
+        words = as_note(lambda: _at_hand(project))
+        return (words, free_name(project, "roibank"), *look(project.id))
+
+    def look(id: str) -> tuple[Any, ...]:
+        project = projects.get(id) if id else projects.current
+        job = latest(project, "train") if project else None
+        if project is None or job is None:
+            return _idle("")
+        state = job.state()
+        is_running = state == "running"
+        progress = read_progress(run_path(new_path(project, job.subject)))
+        can_go_on = state in ("stopped", "broken off", "failed")
+        return (
+            _status(project, job, progress),
+            f'<pre class="log">{escape(job.log())}</pre>',
+            gr.Button(interactive=not is_running),
+            gr.Button(interactive=is_running),
+            gr.Button(interactive=can_go_on),
+            gr.Timer(active=is_running),
+        )
+
+    def rename(id: str, picked: str) -> str:
+        return free_name(opened(page, id), picked)
+
+    def begin_it(id: str, *wished: Any) -> tuple[Any, ...]:
+        project = opened(page, id)
+        method_name, model, level, uses_region, percent, options = wished
+        if uses_region and _has_drawings(project):
+            for _ in write_masks(project):
+                pass
+        wish = Wish(method_name, model, level, uses_region, float(percent or 0), options or "")
+        begin_training(project, wish)
+        return (free_name(project, method_name), *look(id))
+
+    def stop_it(id: str) -> tuple[Any, ...]:
+        job = latest(opened(page, id), "train")
+        if job is not None and job.state() == "running":
+            job.stop()
+        return look(id)
+
+    def go_on(id: str) -> tuple[Any, ...]:
+        project = opened(page, id)
+        job = latest(project, "train")
+        if job is not None and job.state() != "running":
+            resume_training(project, job)
+        return look(id)
+
+    page.answer(blocks.load, show, page.project, [at_hand, name, *watched])
+    page.answer(method.change, rename, [page.project, method], name)
+    wish = [page.project, method, name, detail, region, reject, more]
+    page.answer(start.click, begin_it, wish, [name, *watched], show_progress="full")
+    page.answer(stop.click, stop_it, page.project, watched)
+    page.answer(resume.click, go_on, page.project, watched)
+    page.answer(timer.tick, look, page.project, watched)
+
+
+def _methods() -> str:
+    heads = ("needs", "takes", "take it when")
+    rows = "".join(
+        f"<tr><th>{escape(choice.title)}</th>"
+        + "".join(
+            f'<td data-head="{head}">{escape(words)}</td>'
+            for head, words in zip(heads, choice[1:], strict=True)
+        )
+        + "</tr>"
+        for choice in METHODS.values()
+    )
+    head = "".join(f"<th>{word}</th>" for word in ("method", *heads))
+    return f'<table class="figures stacked"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _at_hand(project: Project) -> str:
+    rows = project.summary()
+    good = sum(count for split, _, label, count in rows if split != "test" and label == "good")
+    bad = sum(count for split, _, label, count in rows if split != "test" and label == "defective")
+    parts = [note(f"At hand: {good:,} good and {bad:,} defective photographs to train on.")]
+    if not _has_drawings(project) and project.roi() == "none":
+        parts.append(note("No region is drawn yet.", "warning", link=("Draw it", "/region")))
+    return plain(*parts)
+
+
+def _has_drawings(project: Project) -> bool:
+    if (project.state / "shared.json").is_file():
+        return True
+    return any(source_of(project, record) == "own" for record in project.records().values())
+
+
+def _idle(words: str) -> tuple[Any, ...]:
+    off, on = gr.Button(interactive=False), gr.Button(interactive=True)
+    return words, "", on, off, off, gr.Timer(active=False)
+
+
+def _status(project: Project, job: Job, progress: Progress) -> str:
+    """How a training stands, its curves and its pictures."""
+    state, spent = job.state(), _time(job.seconds())
+    parts = []
+    if state == "running":
+        if progress.epochs and progress.epoch < progress.epochs:
+            said = f"{job.subject} is training: epoch {progress.epoch} of {progress.epochs}, {spent} so far"
+            said += (
+                "."
+                if progress.left_s is None
+                else f", about {_time(progress.left_s)} left, then it is judged."
+            )
+        else:
+            ready = "is being judged" if progress.epochs else "is getting ready"
+            said = f"{job.subject} {ready}, {spent} so far."
+        parts.append(note(f"{said} You may close this page; the training goes on."))
+        most = progress.epochs or 1
+        parts.append(f'<progress max="{most}" value="{progress.epoch}" aria-label="Progress"></progress>')
+    elif state == "done":
+        parts.append(note(f"{job.subject} is trained and judged, in {spent}.", link=("Judge it", "/judge")))
+        parts += worth(new_path(project, job.subject), job.log())
+    elif state == "stopped":
+        parts.append(
+            note(f"{job.subject} was stopped after {spent}. It can go on where it stopped.", "warning")
+        )
+    elif state == "broken off":
+        told = f"{job.subject} broke off, as after a power cut. It can go on from its last checkpoint."
+        parts.append(note(told, "warning"))
+    else:
+        parts.append(note(job.fault(), "problem"))
+    if progress.curves:
+        plots = [
+            training_svg(title.replace("_", " "), stages)
+            for title, stages in training_plots(progress.curves).items()
+        ]
+        legend = "<p class='soft'>blue: photographs it learns from; orange, dashed: photographs held back</p>"
+        parts.append(f"<h3>Curves: lower is better</h3>{legend}<div class='plots'>{''.join(plots)}</div>")
+    if progress.pictures:
+        figures = "".join(_preview(title, png) for title, png in progress.pictures)
+        parts.append(f"<h3>What it sees</h3><p>{SEEN}</p>{figures}")
+    return plain(*parts)
+
+
+def worth(model: Path, log: str) -> list[str]:
+    """How good the model is on labelled photographs, and what to do where it is not good."""
+    parts = list[str]()
+    try:
+        found = read_results(model)
+        threshold = read_bundle(model).threshold
+    except UserError:
+        return parts
+    at = tally(found, threshold.value)
+    if unproven := untested(model):
+        parts.append(note(f"{unproven} What is known: the threshold {threshold.origin}.", "warning"))
+    elif at.defective:
+        rejected = at.defective - at.escapes
+        words = f"It rejects {rejected:,} of {at.defective:,} defective parts and {at.rejects:,} of "
+        words += f"{at.good:,} good ones."
+        is_poor = 5 * at.escapes > at.defective or 10 * at.rejects > at.good
+        if is_poor:
+            words += (
+                " To do better: see on page 4 which ones pass, and move the threshold; draw the region "
+                'closer to what matters, but with all of it; choose "fine" for small defects; train with '
+                "more photographs."
+            )
+        parts.append(note(words, "warning" if is_poor else ""))
+    if told_ := too_small_region(found):
+        parts.append(note(told_, "warning", link=("Look at the region", "/region")))
+    said = (line.rpartition("WARNING: ")[2] for line in log.splitlines() if "cannot support" in line)
+    parts += [note(line, "warning") for line in dict.fromkeys(said)]
+    return parts
+
+
+def _preview(title: str, png: bytes) -> str:
+    """A picture whose columns are named."""
+    names = "".join(f"<span>{escape(name)}</span>" for name in title.split(", "))
+    image = f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return f'<div class="previews"><div class="columns">{names}</div>{image}</div>'
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

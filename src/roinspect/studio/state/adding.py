@@ -1,0 +1,206 @@
+"""Photographs that come into the data, or change their label there, with all that belongs to them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path, PurePosixPath
+
+from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
+from roinspect.data.names import NO_CATEGORY, SPLITS
+from roinspect.data.records import Record, manifest_path
+from roinspect.errors import UserError
+from roinspect.images.pixels import image_size, read_image, write_image
+from roinspect.studio.state.kept import drawing_file
+from roinspect.studio.state.masks import free_aside, mask_file, move_file, note_file, own_file
+from roinspect.studio.state.project import Project
+from roinspect.studio.state.proposals import carry_proposal
+from roinspect.studio.state.store import refused, write_bytes
+
+_KIND = re.compile(r"[\w][\w .-]{0,39}")
+_NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
+"""Names of folders that mean something else than a kind of defect."""
+
+
+def add(
+    project: Project, source: Path, *, label: int, kind: str = "", split: str = "train", name: str = ""
+) -> str:
+    """Copy a photograph into the data.
+
+    Args:
+        project: the folder.
+        source: the photograph.
+        label: 0 good, 1 defective.
+        kind: of the defect, which names the folder or the label; "" for "defect".
+        split: "train" or "test"; folders without splits know no other than "train".
+        name: of the new file; the source's own by default.
+
+    Returns:
+        The new photograph's key.
+
+    Raises:
+        UserError: the photograph cannot be read, the kind is no name, or the disk refuses.
+    """
+    read_image(source)
+    with project.lock:
+        manifest = project.folder / "manifest.csv"
+        category = _category(project, label, kind)
+        folder = project.folder / "added" if manifest.is_file() else _folder(project, split, category)
+        target = _free(project, folder, category, Path(name or source.name))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.tmp")
+            shutil.copyfile(source, partial)
+            os.replace(partial, target)
+        except OSError as error:
+            raise refused(target, error) from None
+        key = target.relative_to(project.folder).as_posix()
+        if manifest.is_file():
+            _rewrite(
+                manifest, lambda rows: rows.append({"image_path": key, "split": split, "label": category})
+            )
+        project.forget()
+    return key
+
+
+def move(project: Project, key: str, *, label: int, kind: str = "", split: str = "train") -> str:
+    """Give a photograph of the data another label or split: its row in the manifest, or its folder.
+
+    Its drawing, its region and, among defects, its defect mask go with it.
+
+    Returns:
+        The photograph's new key.
+
+    Raises:
+        UserError: as `add`, or a network is proposing regions just now.
+    """
+    with project.lock:
+        record = project.record(key)
+        manifest = project.folder / "manifest.csv"
+        category = _category(project, label, kind or (record.category if record.label == 1 else ""))
+        if manifest.is_file():
+
+            def change(rows: list[dict[str, str]]) -> None:
+                for row in rows:
+                    if manifest_path(project.folder, row.get("image_path", "").strip()) == record.image_path:
+                        row |= {"split": split, "label": category}
+
+            _rewrite(manifest, change)
+            project.forget()
+            return key
+        folder = _folder(project, split, category)
+        if folder == record.image_path.parent:
+            return key
+        target = _free(project, folder, category, record.image_path)
+        new = target.relative_to(project.folder).as_posix()
+        _carry(project, record, target, new, category, label)
+        project.forget()
+    return new
+
+
+def _carry(project: Project, record: Record, target: Path, key: str, category: str, label: int) -> None:
+    """Move a photograph's files, itself the last; where the disk refuses one, the others go back."""
+    pairs = [(place(project, record.key), place(project, key)) for place in (drawing_file, note_file)]
+    found, tree, pixels = mask_file(project, record), project.folder / "roi", None
+    new_mask = (tree / PurePosixPath(key)).with_suffix(".png")
+    if isinstance(found, Path) and found.is_relative_to(tree):
+        pairs.append((found, new_mask.with_suffix(found.suffix)))
+    if isinstance(found, DrawnMask) and found.path.is_relative_to(tree):
+        # An annotation file names its photograph, and goes on naming the former one.
+        if own_file(found):
+            pairs.append((found.path, free_aside(project, found.path.relative_to(tree))))
+        if own_file(found) or not _still_named(project, record, key):
+            pixels = found.pixels(image_size(record.image_path))
+    defect = own_file(record.mask_path)
+    if defect and defect.is_relative_to(project.folder):
+        home = project.folder / defect.relative_to(project.folder).parts[0] / category
+        name = f"{target.stem}_mask{defect.suffix}"
+        pairs.append((defect, home / name if label else free_aside(project, f"{category}/{name}")))
+    with ExitStack() as undo:
+        carry_proposal(project, record.key, key)
+        undo.callback(_quietly, carry_proposal, project, key, record.key)
+        if pixels is not None:
+            write_image(new_mask, 255 * pixels)
+            undo.callback(_quietly, new_mask.unlink)
+        for old, new in [*pairs, (record.image_path, target)]:
+            if old.is_file():
+                move_file(old, new)
+                undo.callback(_quietly, move_file, new, old)
+        undo.pop_all()
+
+
+def _still_named(project: Project, record: Record, key: str) -> bool:
+    """Whether the annotation files below roi/ name a photograph under its new key as well."""
+    keys = [key if one == record.key else one for one in project.records()]
+    return key in drawn_in_folder(project.folder / "roi", None, keys, lambda: keys)
+
+
+def _quietly(action: Callable[..., object], *given: object) -> None:
+    """Undo as much as the disk allows; the fault that is told is the first one."""
+    with suppress(OSError, UserError):
+        action(*given)
+
+
+def _category(project: Project, label: int, kind: str) -> str:
+    """The folder's name or the label's text."""
+    if label == 0:
+        records = project.records() if project.state.parent.is_dir() else {}
+        return next((record.category for record in records.values() if record.label == 0), "good")
+    kind = kind.strip() or "defect"
+    if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND:
+        raise UserError(
+            "is no name for a kind of defect",
+            where=kind,
+            remedy="use letters and figures, and no word for a use or a good part: scratch",
+        )
+    return kind
+
+
+def _folder(project: Project, split: str, category: str) -> Path:
+    found = {path.name.lower(): path for path in project.folder.iterdir() if path.is_dir()}
+    if not SPLITS.keys() & found.keys():
+        return project.folder / category
+    return found.get(split, project.folder / split) / category
+
+
+def _free(project: Project, folder: Path, category: str, name: Path) -> Path:
+    """A path in the folder whose stem no photograph of the category has, as masks are found by stem."""
+    with suppress(UserError):
+        taken = {r.image_path.stem for r in project.records().values() if r.category == category}
+        taken |= {path.stem for path in folder.glob("*")} if folder.is_dir() else set()
+        stem, number = name.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{name.stem}_{number}"
+        return folder / f"{stem}{name.suffix}"
+    return folder / name.name
+
+
+def _rewrite(manifest: Path, change: Callable[[list[dict[str, str]]], object]) -> None:
+    """Change a manifest's rows; its other columns and its delimiter stay."""
+    try:
+        text = manifest.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            "cannot be read as UTF-8 text", where=manifest, remedy="save it as UTF-8 CSV"
+        ) from error
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    columns = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = columns
+    rows = list(reader)
+    if "split" not in columns:
+        # What a row without a split is taken for, so that a new column changes none of them.
+        rows = [{**row, "split": "train"} for row in rows]
+    change(rows)
+    columns += [name for name in ("split", "label") if name not in columns]
+    written = io.StringIO()
+    writer = csv.DictWriter(written, columns, delimiter=delimiter, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(manifest, written.getvalue().encode())

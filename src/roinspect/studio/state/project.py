@@ -1,0 +1,273 @@
+"""A folder of photographs in the studio, and the folders that somebody opened.
+
+What the studio knows of a folder lies in the folder:
+
+    FOLDER/.roinspect/            the studio's own; hidden, so it is never taken for photographs
+      drawings/KEY.json           what was drawn over a photograph
+      masks/KEY.json              what the mask that was written of it is made from
+      replaced/                   masks of others that such a one replaced
+      shared.json                 the region of all photographs without one of their own
+      region-finder               the network that proposes regions
+      models/NAME                 trained models, with NAME.run and NAME.evaluation beside them
+      jobs/ID/                    trainings and the like, each a process of its own
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
+from roinspect.data.records import COLUMNS, Record, find_images, read_records
+from roinspect.data.roi import attach_roi
+from roinspect.errors import UserError
+from roinspect.images.pixels import IMAGE_SUFFIXES
+from roinspect.studio.state.store import read_json, write_bytes, write_json
+
+STATE = ".roinspect"
+ONE_FOR_ALL = "roi.png"
+RECENT = 8
+
+
+class Project:
+    """A folder of photographs.
+
+    Args:
+        folder: absolute.
+
+    Attributes:
+        id: names the folder in requests, so that no request names a path.
+        lock: held while files of the folder are changed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state = folder, folder / STATE
+        self.id = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        self.lock = threading.RLock()
+        self._records: dict[str, Record] | None = None
+        self._drawn: dict[str, DrawnMask] | None = None
+        self._masks: dict[Path, list[Path]] | None = None
+
+    def records(self) -> dict[str, Record]:
+        """Photographs by key, in order; read once, and anew after `forget`.
+
+        Raises:
+            UserError: the folder has gone, or its layout cannot be read; the message says what to do.
+        """
+        if not self.folder.is_dir():
+            raise UserError(
+                "the folder is not there any more",
+                where=self.folder,
+                remedy="connect the drive or bring the folder back, then reload; or open another on page 1",
+            )
+        with self.lock:
+            if self._records is None:
+                self._records = {record.key: record for record in read_records(self.folder)}
+            return self._records
+
+    def forget(self) -> None:
+        """Look at the folder anew next time."""
+        with self.lock:
+            self._records = self._drawn = self._masks = None
+
+    def drawn_regions(self) -> dict[str, DrawnMask]:
+        """Regions in annotation files below FOLDER/roi, by key; none where training would refuse them."""
+        records = self.records()
+        with self.lock:
+            if self._drawn is None:
+                self._drawn = {}
+                tree = self.folder / "roi"
+                with suppress(UserError):
+                    self._drawn = drawn_in_folder(tree, None, records, lambda: list(records))
+            return self._drawn
+
+    def masks(self) -> dict[Path, list[Path]]:
+        """Mask files below FOLDER/roi by their path less the suffix, as they lay there at the last look."""
+        with self.lock:
+            if self._masks is None:
+                self._masks = {}
+                for path in find_images(self.folder / "roi"):
+                    self._masks.setdefault(path.with_suffix(""), []).append(path)
+            return self._masks
+
+    def record(self, key: str) -> Record:
+        """One photograph; only what `records` lists is ever read.
+
+        Raises:
+            UserError: there is no such photograph, or as `records`.
+        """
+        record = self.records().get(key)
+        if record is None:
+            raise UserError("no such photograph in this folder", where=key, remedy="reload the page")
+        return record
+
+    def roi(self) -> str:
+        """What `--roi` is to say: the regions that were saved, else the folder's own, else none."""
+        if isinstance(saved := read_json(self.state / "roi.json"), str):
+            found = self.folder / saved
+            if found.exists():
+                return str(found)
+        has_own = (self.folder / "roi").is_dir()
+        with suppress(UserError):
+            has_own = has_own or any(record.roi_path for record in self.records().values())
+        return "auto" if has_own else "none"
+
+    def use_roi(self, name: str) -> None:
+        """Remember where the regions were saved: a name in the folder."""
+        write_json(self.state / "roi.json", name)
+
+    def with_roi(self, records: Sequence[Record]) -> list[Record]:
+        """Records with their regions; all of each image where some have none."""
+        try:
+            return attach_roi(records, self.roi(), self.folder)
+        except UserError:
+            return [replace(record, roi_path=None) for record in records]
+
+    def loose(self) -> list[Path]:
+        """Photographs that lie in the folder itself, in no category."""
+        try:
+            found = [path for path in self.folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        except OSError:
+            return []
+        return sorted(path for path in found if path.name != ONE_FOR_ALL and not path.name.startswith("."))
+
+    def adopt_loose(self) -> int:
+        """List the loose photographs as good ones to train on, in a manifest.csv; no file is moved.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            UserError: there is a manifest already, or it cannot be written.
+        """
+        manifest = self.folder / "manifest.csv"
+        if manifest.exists():
+            raise UserError("is there already", where=manifest, remedy="add the photographs to it")
+        found = self.loose()
+        rows = [{"image_path": path.name, "split": "train", "label": "good"} for path in found]
+        write_manifest(manifest, rows)
+        self.forget()
+        return len(found)
+
+    def summary(self) -> list[tuple[str, str, str, int]]:
+        """Split, category, label in words and number of photographs; no photograph is opened."""
+        names = {0: "good", 1: "defective", None: "not labelled"}
+        counted = Counter((r.split, r.category, names[r.label]) for r in self.records().values())
+        order = ("train", "val", "test")
+        return [(*kind, counted[kind]) for kind in sorted(counted, key=lambda kind: order.index(kind[0]))]
+
+
+class Projects:
+    """The folders that are open.
+
+    Args:
+        first: the folder to show at first, if any.
+        confined_to: only this folder and those in it may be opened; None allows every one.
+        recent_file: where opened folders are remembered.
+    """
+
+    def __init__(self, first: Path | None, *, confined_to: Path | None, recent_file: Path) -> None:
+        self._confined_to = confined_to.resolve() if confined_to else None
+        self._recent_file = recent_file
+        self._open: dict[str, Project] = {}
+        self.current: Project | None = None
+        for path in reversed(self.recent()):
+            with suppress(UserError):
+                self.open(str(path), remember=False)
+        self.current = None
+        if first is not None:
+            self.open(str(first))
+
+    def open(self, text: str, *, remember: bool = True) -> Project:
+        """Open a folder by the path that a person typed.
+
+        Raises:
+            UserError: as `folder`.
+        """
+        folder = self.folder(text)
+        project = Project(folder)
+        project = self._open.setdefault(project.id, project)
+        project.forget()
+        self.current = project
+        if remember:
+            with suppress(UserError):
+                write_json(self._recent_file, [str(path) for path in [folder, *self.recent()]][:RECENT])
+        return project
+
+    def folder(self, text: str) -> Path:
+        """The folder that a person typed.
+
+        Raises:
+            UserError: it is no folder, or lies outside of what may be opened.
+        """
+        typed = text.strip().strip("\"'")
+        if not typed:
+            raise UserError("is empty", where="the path", remedy="type where your photographs are")
+        try:
+            folder = Path(typed).expanduser().resolve()
+            is_folder = folder.is_dir()
+        except (OSError, RuntimeError, ValueError):
+            raise UserError("is no path", where=typed, remedy="copy it from your file manager") from None
+        if self._confined_to and not folder.is_relative_to(self._confined_to):
+            raise UserError(
+                "lies outside of the folder that this studio may open",
+                where=typed,
+                remedy=f"choose one in {self._confined_to}, or start the studio with another",
+            )
+        if not is_folder:
+            remedy = "it is a file: type the folder it lies in" if folder.is_file() else "check the spelling"
+            raise UserError("there is no such folder", where=typed, remedy=remedy)
+        return folder
+
+    def get(self, id: str) -> Project:
+        """An open folder.
+
+        Raises:
+            UserError: there is none of that name, as after another studio was started.
+        """
+        if id not in self._open:
+            raise UserError("no folder is open", where="this page", remedy="open one on page 1, Data")
+        return self._open[id]
+
+    def shown(self) -> Project:
+        """The folder that was opened last.
+
+        Raises:
+            UserError: none was.
+        """
+        if self.current is None:
+            raise UserError("no folder is open", where="studio", remedy="open one on page 1, Data")
+        return self.current
+
+    def recent(self) -> list[Path]:
+        """Folders that were opened, the latest first, as far as they are still there."""
+        kept = read_json(self._recent_file)
+        paths = [Path(text) for text in kept if isinstance(text, str)] if isinstance(kept, list) else []
+        if self._confined_to:
+            paths = [path for path in paths if path.resolve().is_relative_to(self._confined_to)]
+        return [path for path in dict.fromkeys(paths) if path.is_dir()]
+
+
+def default_recent_file() -> Path:
+    """Where this user's opened folders are remembered."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA") or str(Path.home() / ".config")
+    return Path(home) / "roinspect" / "studio.json"
+
+
+def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Write a manifest with all known columns that some row fills."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    columns = [name for name in COLUMNS if any(row.get(name) for row in rows)] or ["image_path"]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())

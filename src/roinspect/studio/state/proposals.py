@@ -1,0 +1,115 @@
+"""Regions that a network proposes where nobody drew one, learned from those that somebody drew."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from roinspect.errors import UserError
+from roinspect.images.pixels import image_size
+from roinspect.production.journal import Journal
+from roinspect.segmenter.tree import JOURNAL, TABLE
+from roinspect.studio.state.jobs import Job, latest, start
+from roinspect.studio.state.masks import mask_file, mask_place, own_file, written_as
+from roinspect.studio.state.project import Project, write_manifest
+from roinspect.studio.state.regions import write_masks
+from roinspect.studio.state.store import write_bytes
+from roinspect.studio.state.training import DETAILS, size_for
+
+LEAST = 3
+NAME = "region-finder"
+
+
+def propose(project: Project, more: list[str] | None = None) -> Job:
+    """Learn from the regions that are drawn, then propose the others, in a process of its own.
+
+    Args:
+        project: the folder.
+        more: further options of the training.
+
+    Raises:
+        UserError: too few regions are drawn, something is at work already, or the disk refuses.
+    """
+    for _ in write_masks(project):
+        pass
+    drawn = project.state / f"{NAME}.csv"
+    have = _list_drawn(project, drawn)
+    if have < LEAST:
+        raise UserError(
+            f"{have} photographs have a region of their own",
+            where="the network",
+            remedy=f"draw on at least {LEAST}, better on ten, that differ from each other",
+        )
+    segmenter, roi = project.state / NAME, project.folder / "roi"
+    first = next(iter(project.records().values()))
+    size = "x".join(map(str, size_for(image_size(first.image_path), DETAILS["normal"])))
+    train = ["train", "segmenter", str(drawn), "--out", str(segmenter), "--size", size, "--overwrite"]
+    train += more or []
+    predict = ["roi", "predict", str(segmenter), str(project.folder), "--out", str(roi), "--overwrite"]
+    return start(project, "propose", NAME, [train, predict])
+
+
+def _list_drawn(project: Project, manifest: Path) -> int:
+    """Write a manifest of the photographs whose region was drawn, of any split; returns how many there are.
+
+    A region is no verdict: one that is drawn on a test photograph teaches nothing about its defects.
+    """
+    sure = confidences(project)
+    rows = []
+    for record in project.records().values():
+        mask = own_file(mask_file(project, record))
+        is_drawn = written_as(project, record.key, mask_place(project, record)) is not None
+        is_proposed = record.key in sure and not is_drawn
+        if mask is not None and not is_proposed:
+            rows.append(
+                {"image_path": str(record.image_path), "split": "train", "label": "", "roi_path": str(mask)}
+            )
+    write_manifest(manifest, rows)
+    return len(rows)
+
+
+def confidences(project: Project) -> dict[str, float]:
+    """How sure the network is of each region that it proposed, in [0, 1], by the photograph's key."""
+    file = project.folder / "roi" / TABLE
+    try:
+        return _read(file, file.stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
+def carry_proposal(project: Project, key: str, new: str) -> None:
+    """Let the region that was proposed for a photograph stay a proposal under the photograph's new key.
+
+    Raises:
+        UserError: a network is at work on the proposals, or the disk refuses.
+    """
+    if key not in confidences(project):
+        return
+    job = latest(project, "propose")
+    if job and job.state() == "running":
+        raise UserError(
+            "its region is a proposal, and a network is at work on these", where=key, remedy="wait for it"
+        )
+    roi, made = project.folder / "roi", list[dict[str, Any]]()
+    with Journal(roi / JOURNAL, lambda _, row: made.append(row)) as journal:
+        for row in made:
+            if row.get("key") == key:
+                journal.add({**row, "key": new})
+        with (roi / TABLE).open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
+            rows = [{**row, "key": new} if row["key"] == key else row for row in table]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, table.fieldnames or (), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(roi / TABLE, text.getvalue().encode())
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, changed: int) -> dict[str, float]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = csv.DictReader(opened)
+        return {row["key"]: float(row["confidence"]) for row in rows if row.get("confidence")}

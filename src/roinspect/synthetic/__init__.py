@@ -1,0 +1,1 @@
+"""Synthetic products, drawn with their defects and regions of interest."""

@@ -1,0 +1,143 @@
+"""Lightning's part of a training, and the scores that come of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from numpy.typing import NDArray
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.loader import Batch
+from roinspect.errors import UserError
+from roinspect.methods.method import Method, predict
+from roinspect.training.checkpoint import WholeCheckpoints
+from roinspect.training.history import History
+from roinspect.training.preview import Preview
+from roinspect.training.processes import Processes
+from roinspect.training.remarks import without_remarks
+
+
+def fit(
+    model: Method,
+    batches: DataLoader[Batch],
+    checks: DataLoader[Batch],
+    processes: Processes,
+    run: Path,
+    *,
+    precision: str,
+    every: int,
+    history: History,
+    checkpoint: Path | None,
+) -> None:
+    """Train a model with Lightning, in this process and those joined to it.
+
+    Args:
+        model: what to train.
+        batches: this process's share of them.
+        checks: likewise, for the held-out losses.
+        processes: that train it together.
+        run: the folder for checkpoints and logs.
+        precision: as Lightning takes it.
+        every: epochs between two checkpoints, and between held-out losses.
+        history: curves and progress.
+        checkpoint: to go on from; None starts anew.
+
+    Raises:
+        UserError: a setting or the disk does not allow it.
+        KeyboardInterrupt: interrupted.
+    """
+    if checkpoint is not None and not checkpoint.is_file():
+        raise UserError(
+            f"process {processes.rank} cannot see it",
+            where=checkpoint,
+            remedy="put --out on a disk that all machines share",
+        )
+    try:
+        with without_remarks():
+            trainer = make_trainer(model, processes, run, precision=precision, every=every, history=history)
+            trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning takes a Ctrl-C and leaves with a code of its own.
+        raise KeyboardInterrupt(f"{run}: interrupted; continue with --resume") from None
+    except OSError as error:
+        raise UserError(
+            f"the run cannot be saved ({error.strerror or error})",
+            where=run,
+            remedy="free space, then continue with --resume",
+        ) from error
+
+
+def make_trainer(
+    model: Method, processes: Processes, run: Path, *, precision: str, every: int, history: History
+) -> lightning.Trainer:
+    """Lightning's trainer, with a checkpoint and held-out losses every `every` epochs."""
+    saver = ModelCheckpoint(
+        run, filename="last", every_n_epochs=every, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    try:
+        return lightning.Trainer(
+            max_epochs=model.most_epochs,
+            accelerator=processes.accelerator,
+            devices=processes.devices,
+            num_nodes=processes.machines,
+            strategy=_ddp(model) if processes.fabric else "auto",
+            precision=precision,  # type: ignore[arg-type]  # Lightning refuses what it does not know
+            callbacks=[history, Preview(), saver],
+            plugins=[WholeCheckpoints()],
+            logger=TensorBoardLogger(run, name="", version="tensorboard"),
+            check_val_every_n_epoch=every,
+            log_every_n_steps=10,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            # The loaders' samplers share the images out themselves.
+            use_distributed_sampler=False,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(
+            str(error).rstrip("."),
+            where="training.accelerator, devices, strategy or precision",
+            remedy="leave them at their defaults, or see Lightning's Trainer",
+        ) from None
+
+
+def _ddp(model: Method) -> DDPStrategy:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError(
+            "nothing is trained by steps with these settings",
+            where="training.devices",
+            remedy="use one: the rest is done by one process alone",
+        )
+    # Running statistics differ between the processes. All other buffers stay as they are, and a memory of
+    # normal patches is too large to be sent in every step.
+    has_batch_norm = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+    return DDPStrategy(
+        # Of three networks with an optimiser each, a backward pass leaves two out.
+        find_unused_parameters=not model.automatic_optimization,
+        broadcast_buffers=has_batch_norm,
+    )
+
+
+def held_out_scores(model: Method, held_out: DecodedCache, batch_size: int, out: Path) -> NDArray[np.float32]:
+    """The trained graph's scores of the held-out images, (N,); raises a UserError unless all are finite."""
+    # A graphics card would take convolutions in TF32, a thousandth off what the line computes.
+    torch.backends.cudnn.allow_tf32 = False
+    graph = model.inspection_graph().eval()
+    rows = range(0, len(held_out), batch_size)
+    scores = np.concatenate([predict(graph, held_out.images[i : i + batch_size]).pred_score for i in rows])
+    if not np.isfinite(scores).all():
+        raise UserError(
+            "the trained network's scores are no finite numbers",
+            where=out,
+            remedy="train anew with a lower method.learning_rate",
+        )
+    return scores

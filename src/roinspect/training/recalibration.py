@@ -1,0 +1,251 @@
+"""Another threshold for a trained bundle, from held-out photographs or by hand; its weights stay."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roinspect.data.dataset import UNKNOWN_LABEL, stream
+from roinspect.data.records import Record, read_records, refuse_unknown_good
+from roinspect.data.splits import refuse_one_kind
+from roinspect.errors import UserError
+from roinspect.inspection.bundle import (
+    Bundle,
+    Threshold,
+    photograph_digest,
+    read_bundle,
+    read_trained_on,
+    refuse_segmenter,
+    replace_threshold,
+)
+from roinspect.inspection.calibration import best_f1_threshold, false_reject_threshold
+from roinspect.segmenter.roi import with_roi
+
+log = logging.getLogger(__name__)
+
+FALSE_REJECT = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to choose the threshold: exactly one of these.
+
+    Attributes:
+        false_reject: share of good parts that may be rejected, in [0, 1).
+        best_f1: the best F1 on labelled parts of both kinds.
+        value: set by hand.
+    """
+
+    false_reject: float | None = None
+    best_f1: bool = False
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if [self.false_reject is not None, self.best_f1, self.value is not None].count(True) != 1:
+            raise UserError(
+                "exclude one another", where="--false-reject, --best-f1 and --threshold", remedy="give one"
+            )
+        if self.false_reject is not None and not 0 <= self.false_reject < 1:
+            raise UserError(
+                f"must be a share in [0, 1), not {self.false_reject:g}",
+                where="--false-reject",
+                remedy="write 0.5% or 0.005",
+            )
+        if self.value is not None and not math.isfinite(self.value):
+            raise UserError("must be a finite number", where="--threshold")
+
+
+class Change(NamedTuple):
+    """The former and the present threshold, and what they do to the parts that were looked at, in words."""
+
+    former: Threshold
+    present: Threshold
+    effects: list[str]
+
+
+class _Scored(NamedTuple):
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: list[str]
+
+
+def read_rate(text: str) -> float:
+    """A share such as "0.5%" or "0.005".
+
+    Raises:
+        UserError: it is neither.
+
+    Example:
+        >>> read_rate("0.5%"), read_rate("0.005")
+        (0.005, 0.005)
+    """
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise UserError(f"{text!r} is no rate", where="--false-reject", remedy="write 0.5% or 0.005")
+    # Divided, as 0.01 times 0.5 is not the number that 0.005 stands for.
+    return number / 100 if text.endswith("%") else number
+
+
+def recalibrate(
+    path: Path,
+    data: Path | None,
+    way: Way,
+    *,
+    split: str | None = None,
+    roi: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
+    batch_size: int = 8,
+) -> Change:
+    """Choose another threshold for a bundle and write it into its manifest.
+
+    Test photographs are never used. Neither are those that the bundle learned from, under whatever name: they
+    are told by their files' contents, byte for byte.
+
+    Args:
+        path: the bundle.
+        data: a folder or a manifest, as `read_records` takes it; None where the threshold is set by hand.
+        way: how to choose.
+        split: "val" or "train"; None takes all that is left where photographs were trained on, so what
+            training held out; else the val split where there is one, else the train split.
+        roi: where the ROI masks are, as `with_roi` takes it; used for defective parts with a mask.
+        columns: the manifest's column names.
+        good: names of good parts' folders or labels; None takes those that the bundle was trained with.
+        batch_size: photographs per pass through the network.
+
+    Raises:
+        UserError: the bundle or the data cannot be used, or the data have not the parts that are needed.
+    """
+    bundle = read_bundle(path)
+    refuse_segmenter(bundle, path)
+    scored = None
+    if data is not None:
+        trained_on = read_trained_on(path)
+        if not trained_on:
+            log.warning(
+                f"{path}: does not say which photographs it was trained on; see that these are others"
+            )
+        names = good or bundle.training.get("good")
+        records = _held_out(trained_on, data, split, columns, names, is_asked=good is not None)
+        if way.best_f1:
+            records = with_roi(records, roi, data, columns=columns)
+        else:
+            records = [record for record in records if record.label == 0]
+        if not records:
+            raise UserError(
+                "none of its photographs for calibration is labelled good",
+                where=data,
+                remedy="add good ones that the model was not trained on",
+            )
+        scored = _scored(path, bundle, records, data, batch_size)
+    elif way.value is None:
+        raise UserError("is wanted", where="DATA", remedy="name held-out photographs, or set --threshold X")
+    present = _chosen(way, scored, data)
+    replace_threshold(path, present)
+    if present.warning:
+        log.warning(present.warning)
+    effects = [] if scored is None else list(_effects(scored, bundle.threshold.value, present.value))
+    return Change(bundle.threshold, present, effects)
+
+
+def _held_out(
+    trained_on: Collection[str],
+    data: Path,
+    split: str | None,
+    columns: Mapping[str, str] | None,
+    good: Sequence[str] | None = None,
+    *,
+    is_asked: bool = False,
+) -> list[Record]:
+    """The labelled photographs of the split that the bundle did not learn from."""
+    if split == "test":
+        raise UserError(
+            "test photographs set no threshold: what is measured on them would flatter the model",
+            where="--split test",
+            remedy="use val or train",
+        )
+    everything = read_records(data, columns=columns, good=good)
+    refuse_unknown_good(everything, good if is_asked else None)
+    records = [record for record in everything if record.split != "test"]
+    usable = [record for record in records if record.label is not None and split in (None, record.split)]
+    left = [record for record in usable if _digest(record) not in trained_on]
+    if known := len(usable) - len(left):
+        told = f"{known} of {len(usable)} photographs are left out"
+        log.warning(f"{data}: {told}: the model was trained on them")
+    elif split is None:
+        split = "val" if any(record.split == "val" for record in usable) else "train"
+    chosen = [record for record in left if split in (None, record.split)]
+    if not chosen:
+        raise UserError(
+            f"no labelled photographs{f' in the {split} split' if split else ''} that were not trained on",
+            where=data,
+            remedy="name another --split, or other photographs; `roinspect check` lists what there is",
+        )
+    return chosen
+
+
+def _digest(record: Record) -> str:
+    try:
+        return photograph_digest(record.image_path)
+    except OSError:
+        # Told with all others that cannot be read.
+        return ""
+
+
+def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, batch_size: int) -> _Scored:
+    """Scores and labels in use of all photographs that can be read."""
+    from roinspect.methods.method import load_graph, predict
+
+    _, graph = load_graph(path)
+    scores, labels, groups, errors = [np.zeros(0, np.float32)], list[int](), list[str](), list[UserError]()
+    min_pixels = int(bundle.training.get("min_defect_pixels", 1))
+    for batch in stream(records, bundle.size_hw, batch_size, min_pixels=min_pixels):
+        errors += [loaded.error for loaded in batch if loaded.error is not None]
+        read = [(loaded.record, loaded.sample) for loaded in batch if loaded.sample is not None]
+        known = [(record, sample) for record, sample in read if sample.label != UNKNOWN_LABEL]
+        if known:
+            scores.append(predict(graph, np.stack([sample.image for _, sample in known])).pred_score)
+            labels += [sample.label for _, sample in known]
+            groups += [record.group for record, _ in known]
+    if errors:
+        told = f"{len(errors)} of {len(records)} photographs could not be read (first: {errors[0]})"
+        if not labels:
+            raise UserError(told, where=data)
+        log.warning(told)
+    found = np.concatenate(scores)
+    if not np.isfinite(found).all():
+        raise UserError("the model answered NaN or infinity", where=path, remedy="train again, in float32")
+    return _Scored(found, np.array(labels, np.int64), groups)
+
+
+def _chosen(way: Way, scored: _Scored | None, data: Path | None) -> Threshold:
+    if way.value is not None:
+        return Threshold(way.value, "set by hand")
+    assert scored is not None and data is not None
+    if way.false_reject is not None:
+        return false_reject_threshold(scored.scores, way.false_reject, scored.groups)
+    refuse_one_kind(scored.labels, data)
+    return best_f1_threshold(scored.scores, scored.labels)
+
+
+def _effects(scored: _Scored, former: float, present: float) -> list[str]:
+    told = []
+    for label, kind in ((0, "good"), (1, "defective")):
+        own = scored.scores[scored.labels == label]
+        if len(own):
+            before, now = (int((own >= value).sum()) for value in (former, present))
+            told.append(
+                f"Of {len(own)} held-out {kind} parts it rejects {now}; the former one rejected {before}."
+            )
+    return told

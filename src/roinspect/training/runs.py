@@ -1,0 +1,84 @@
+"""A training run's folder beside the bundle: what was asked for, and whether it can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from roinspect.data.annotations.drawn import MaskSource
+from roinspect.errors import UserError
+from roinspect.files import read_file
+
+
+def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
+    """Make the run's folder, or find the checkpoint to go on from.
+
+    Returns:
+        The checkpoint, or None to start anew.
+
+    Raises:
+        UserError: the run to resume had other settings, or the folder is no run's or cannot be written.
+    """
+    note, checkpoint = run / "settings.json", run / "last.ckpt"
+    plain = json.loads(json.dumps(settings))
+    try:
+        if resume and note.is_file():
+            before = json.loads(note.read_bytes())
+            if before != plain:
+                raise UserError(
+                    f"the run had other settings: {', '.join(sorted(_differences(before, plain)))}",
+                    where=note,
+                    remedy="resume with the same settings and data, or start anew without --resume",
+                )
+            return checkpoint if checkpoint.is_file() else None
+        if run.exists() and not note.is_file() and (not run.is_dir() or any(run.iterdir())):
+            raise UserError(
+                "is no training run and is not overwritten", where=run, remedy="choose another --out"
+            )
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir(parents=True)
+        note.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot be written ({error.strerror})", where=run, remedy="choose another --out"
+        ) from error
+    except ValueError:
+        raise UserError("is damaged", where=note, remedy="start anew without --resume") from None
+    return None
+
+
+def refuse_differences(firsts: Mapping[str, Any], own: Mapping[str, Any], *, rank: int) -> None:
+    """Raise a UserError where this process is about to train something else than the first one is."""
+    if firsts != own:
+        raise UserError(
+            f"not the same as in the first process: {', '.join(sorted(_differences(firsts, own)))}",
+            where=f"process {rank}",
+            remedy="give all machines the same command, photographs, masks and version of roinspect",
+        )
+
+
+def fingerprint(sources: Iterable[MaskSource | None]) -> str:
+    """SHA-256 over the contents of files and drawings, in order; "none" without any."""
+    known = [source for source in sources if source is not None]
+    if not known:
+        return "none"
+    # One mask may serve every image; it is read once.
+    digests = {source: hashlib.sha256(_content(source)).digest() for source in dict.fromkeys(known)}
+    return hashlib.sha256(b"".join(digests[source] for source in known)).hexdigest()
+
+
+def _content(source: MaskSource) -> bytes:
+    return read_file(source) if isinstance(source, Path) else source.content()
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}"

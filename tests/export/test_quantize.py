@@ -1,0 +1,140 @@
+"""INT8 is kept where no verdict on a held-out part changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from roinspect import Inspector, UserError
+from roinspect.data.records import read_records
+from roinspect.data.splits import hold_out
+from roinspect.export.export import export
+from roinspect.export.quantize import CALIBRATION_IMAGES, calibration_split
+from roinspect.inspection.backends import has_bfloat16
+from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, replace_threshold
+from roinspect.inspection.exported import Format, describe, graph_file, read_export
+from roinspect.production.batch import terms_of
+from roinspect.production.pictures import Pictures
+
+
+def silent(line: str) -> None:
+    """Tells nobody."""
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_int8_is_small_and_kept_where_verdicts_agree(
+    to: Format, bundle: Path, zipper: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if to == "openvino":
+        pytest.importorskip("openvino")
+    export(bundle, to, tell=silent)
+    weights = graph_file(bundle, to).with_name("graph.onnx" if to == "onnx" else "graph.bin")
+    size, told = weights.stat().st_size, list[str]()
+    replace_threshold(bundle, Threshold(0.999, "out of reach"))
+    export(bundle, to, int8=zipper, tell=told.append)
+    assert read_export(bundle, to).precision == "int8"
+    assert weights.stat().st_size < 0.6 * size
+    assert told[1].startswith("INT8 on 2 held-out photographs, 0 of them defective: scores differ by")
+    assert "verdicts changed: 0" in told[1]
+
+    Inspector.load(bundle, "onnxruntime" if to == "onnx" else "openvino")
+    assert not [record for record in caplog.records if record.name.startswith("roinspect")]
+    replace_threshold(bundle, Threshold(0.99, "lower"))
+    with caplog.at_level(logging.WARNING):
+        Inspector.load(bundle, "onnxruntime" if to == "onnx" else "openvino")
+    assert "compared at the threshold 0.999, which now is 0.99" in caplog.text
+
+
+def test_int8_that_changes_a_verdict_is_refused(bundle: Path, zipper: Path) -> None:
+    replace_threshold(bundle, Threshold(0.999, "out of reach"))
+    export(bundle, "onnx", int8=zipper, tell=silent)
+    _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
+    small, exact = (
+        Inspector.load(bundle, engine).inspect(part.image_path).pred_score
+        for engine in ("onnxruntime", "torch")
+    )
+    assert small != pytest.approx(exact, rel=3e-4), "this part cannot tell the two apart"
+    replace_threshold(bundle, Threshold((small + exact) / 2, "between the two"))
+    before, told = graph_file(bundle, "onnx").read_bytes(), list[str]()
+    with pytest.raises(UserError, match="INT8 changes verdicts, and is not kept"):
+        export(bundle, "onnx", int8=zipper, tell=told.append)
+    assert "verdicts changed: " in told[1] and "verdicts changed: 0" not in told[1]
+    assert graph_file(bundle, "onnx").read_bytes() == before
+
+
+def test_ranges_come_from_good_parts_and_verdicts_from_parts_that_were_held_out(zipper: Path) -> None:
+    training = {"held_out": 0.3, "seed": 5}
+    bundle = Bundle("grdnet", {}, (64, 64), Threshold(0.5, ""), training=training)
+    good, held_out = calibration_split(bundle, zipper)
+    records = [record for record in read_records(zipper) if record.split != "test"]
+    _, expected = hold_out(records, "good", 0.3, 5, zipper)
+    assert held_out == expected and not {r.key for r in good} & {r.key for r in held_out}
+    assert all(record.label == 0 and record.split == "train" for record in good)
+
+
+def test_a_few_dozen_spread_over_all_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "train/good").mkdir(parents=True)
+    for number in range(200):
+        (tmp_path / f"train/good/{number:03}.png").touch()
+    bundle = Bundle("grdnet", {}, (64, 64), Threshold(0.5, ""))
+    good, _ = calibration_split(dataclasses.replace(bundle, training={"held_out": 0.1, "seed": 0}), tmp_path)
+    numbers = [int(record.image_path.stem) for record in good]
+    assert len(set(numbers)) == len(numbers) == CALIBRATION_IMAGES
+    assert np.diff(numbers).max() < 10 and numbers[0] < 10 and numbers[-1] > 190
+
+
+def test_bfloat16_is_kept_where_verdicts_agree_and_the_processor_has_it(bundle: Path, zipper: Path) -> None:
+    pytest.importorskip("openvino")
+    replace_threshold(bundle, Threshold(0.999, "out of reach"))
+    if not has_bfloat16():
+        with pytest.raises(UserError, match="this processor has no bfloat16"):
+            export(bundle, "openvino", bf16=zipper, tell=silent)
+        assert not (bundle / "openvino").exists()
+        return
+    told = list[str]()
+    export(bundle, "openvino", bf16=zipper, tell=told.append)
+    assert read_export(bundle, "openvino").precision == "bfloat16"
+    assert told[1].startswith("bfloat16 on 2 held-out photographs") and "verdicts changed: 0" in told[1]
+    _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
+    rounded, exact = (
+        Inspector.load(bundle, engine).inspect(part.image_path).pred_score for engine in ("openvino", "torch")
+    )
+    assert rounded == pytest.approx(exact, rel=0.25) and rounded != pytest.approx(exact, rel=1e-4)
+    replace_threshold(bundle, Threshold((rounded + exact) / 2, "between the two"))
+    with pytest.raises(UserError, match="bfloat16 changes verdicts, and is not kept"):
+        export(bundle, "openvino", bf16=zipper, tell=silent)
+
+
+def test_a_processor_without_bfloat16_answers_in_float32(
+    bundle: Path, zipper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    export(bundle, "openvino", tell=silent)
+    part = read_records(zipper)[0].image_path
+    expected = Inspector.load(bundle, "openvino").inspect(part).pred_score
+    describe(bundle, bundle / "openvino", "openvino", "bfloat16", read_bundle(bundle).threshold.value)
+    monkeypatch.setattr("roinspect.inspection.backends.has_bfloat16", lambda: False)
+    assert Inspector.load(bundle, "openvino").inspect(part).pred_score == expected
+
+
+@pytest.mark.parametrize(
+    ("to", "int8", "told"), [("onnx", False, "for openvino"), ("openvino", True, "int8")]
+)
+def test_bfloat16_is_openvinos_alone(to: Format, int8: bool, told: str, bundle: Path, zipper: Path) -> None:
+    with pytest.raises(UserError, match=told):
+        export(bundle, to, bf16=zipper, int8=zipper if int8 else None, tell=silent)
+
+
+def test_rows_of_another_precision_are_another_table(bundle: Path) -> None:
+    export(bundle, "onnx", tell=silent)
+    whole = terms_of(bundle, "onnxruntime", Pictures())
+    assert whole == terms_of(bundle, "torch", Pictures()), "engines agree"
+    describe(bundle, bundle / "onnx", "onnx", "int8", 0.5)
+    assert terms_of(bundle, "onnxruntime", Pictures()) != whole

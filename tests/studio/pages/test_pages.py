@@ -1,0 +1,185 @@
+"""What the pages say, without a browser: in plain words, and whatever the folder holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from roinspect.data.check import check
+from roinspect.errors import UserError
+from roinspect.studio.pages.data import in_words, summary
+from roinspect.studio.pages.judging import counts, wall
+from roinspect.studio.pages.shell import Page, note
+from roinspect.studio.pages.train import worth
+from roinspect.studio.state import results
+from roinspect.studio.state.models import evaluation_path, new_path
+from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.results import Result
+
+TABLE = """key,category,label,place,pred_score,verdict,reason,error
+test/dent/d.png,dent,1,inside,0.9,defective,,
+test/good/c.png,good,0,none,0.2,good,,
+test/good/e.png,good,0,none,0.7,defective,,
+test/dent/f.png,dent,1,inside,0.1,good,,
+test/hole/g.png,hole,0,outside,0.6,defective,,
+test/good/h.png,good,,,,,,h.png: cut off; copy it again
+"""
+
+
+@pytest.fixture
+def model(project: Project) -> Path:
+    path = new_path(project, "m-1")
+    evaluation_path(path).mkdir(parents=True)
+    (evaluation_path(path) / "predictions.csv").write_text(TABLE)
+    return path
+
+
+def test_rejects_and_escapes_follow_the_threshold(model: Path) -> None:
+    found = results.read_results(model)
+    assert [one.key[-5] for one in found] == ["d", "e", "g", "c", "f", "h"]
+    assert results.tally(found, 0.5) == (3, 2, 2, 1, 1, 0)
+    assert results.tally(found, 0.05) == (3, 3, 2, 0, 1, 0)
+    assert results.tally(found, 1.0) == (3, 0, 2, 2, 1, 0)
+    assert {one.key[-5] for one in results.chosen(found, 0.5, "wrong")} == {"e", "f", "g"}
+    assert len(results.chosen(found, 0.5, "rejected")) == 3 and len(results.chosen(found, 0.5, "passed")) == 2
+
+
+def test_a_wrong_verdict_makes_the_label_the_other_one_and_can_be_taken_back(model: Path) -> None:
+    (one,) = (one for one in results.read_results(model) if one.key == "test/good/e.png")
+    assert results.mark_wrong(model, one, threshold=0.1) == 0
+    (again,) = (x for x in results.read_results(model) if x.key == one.key)
+    assert again.is_corrected and again.label == 0
+    results.mark_wrong(model, again, threshold=0.1)
+    assert results.corrections(model) == {}
+    (unread,) = (x for x in results.read_results(model) if x.error)
+    with pytest.raises(UserError, match="no verdict"):
+        results.mark_wrong(model, unread, 0.5)
+
+
+def test_a_region_that_leaves_much_damage_out_is_questioned() -> None:
+    inside = [Result(f"in/{n}", "dent", 1, 1.0) for n in range(6)]
+    outside = [Result(f"out/{n}", "dent", 0, 0.1, is_outside_only=True) for n in range(5)]
+    assert results.too_small_region([*inside, *outside[:3]]) == results.too_small_region([]) == ""
+    assert "5 of 11 damaged parts count as good" in results.too_small_region([*inside, *outside])
+    corrected = [dataclasses.replace(one, label=1, is_corrected=True) for one in outside]
+    assert results.too_small_region([*inside, *corrected]) == ""
+
+
+def test_what_a_model_is_worth_is_told_with_what_would_help(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = SimpleNamespace(threshold=SimpleNamespace(value=0.5, origin="rejects 0 of 9 good parts"))
+    monkeypatch.setattr("roinspect.studio.pages.train.read_bundle", lambda _: bundle)
+    log = "roinspect: WARNING: 3 held-out good parts cannot support a false-reject rate\n" * 2
+    told_ = worth(model, log)
+    assert "rejects 1 of 2 defective parts and 2 of 3 good ones" in told_[0] and "To do better" in told_[0]
+    assert len(told_) == 2 and "WARNING" not in told_[1] and "3 held-out" in told_[1]
+    assert worth(model.with_name("other"), log) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        ({"split": "train", "trained_on": 4, "photographs": 5}, "trained on 4 of the 5"),
+        ({"split": "test", "trained_on": 1, "photographs": 5}, "trained on 1 of the 5"),
+        ({"split": "val", "trained_on": 0, "photographs": 5}, "have set the threshold"),
+    ],
+)
+def test_photographs_it_learned_from_are_no_success(
+    model: Path, monkeypatch: pytest.MonkeyPatch, measured: dict[str, object], words: str
+) -> None:
+    bundle = SimpleNamespace(threshold=SimpleNamespace(value=0.5, origin="rejects 0 of 9 good parts"))
+    monkeypatch.setattr("roinspect.studio.pages.train.read_bundle", lambda _: bundle)
+    file = results.evaluation_path(model) / "metrics.json"
+    before = file.read_bytes() if file.exists() else None
+    file.write_text(json.dumps(measured), encoding="utf-8")
+    try:
+        (told_,) = worth(model, "")
+    finally:
+        file.unlink() if before is None else file.write_bytes(before)
+    assert words in told_ and "It rejects" not in told_ and "rejects 0 of 9 good parts" in told_
+
+
+def test_the_slider_reaches_all_scores_in_round_steps(model: Path) -> None:
+    found = results.read_results(model)
+    low, high, step = results.slider_range(found, 0.5)
+    assert low < 0.1 and high > 0.9 and step == 0.001 and round(low / step) == pytest.approx(low / step)
+    same = [Result("a", "good", 0, 7.0)]
+    assert results.slider_range(same, 7.0)[0] < 7 < results.slider_range(same, 7.0)[1]
+    assert results.slider_range([], 0.5)[0] < 0.5
+
+
+def test_results_are_shown_a_page_at_a_time(project: Project) -> None:
+    many = [Result(f"k/{n}.png", "good", n % 2, n / 20_000) for n in range(20_000)]
+    cards, place = wall(project, many, 0.5, "all", 999_999)
+    assert place == 833 and cards.count("<button") == 8 and "20,000" in cards
+    assert "of 10000 good parts" in counts(many, 0.5)
+    assert "none of these" in wall(project, [], 0.5, "wrong", 0)[0]
+
+
+def test_a_model_that_was_not_judged_says_so(project: Project) -> None:
+    with pytest.raises(UserError, match="not judged yet"):
+        results.read_results(new_path(project, "m-2"))
+
+
+def test_what_the_check_found_is_said_in_words(project: Project) -> None:
+    (project.folder / "train/good/b.png").write_bytes(b"text")
+    words = in_words(check(list(project.records().values())))
+    assert "Problem:" in words and "b.png" in words and "Mend these" in words
+    assert "Draw the region" in summary(project) and "Twenty or more" in summary(project)
+
+
+def test_names_of_files_are_no_html(project: Project, model: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    assert "<img" not in note(evil, link=(evil, evil))
+    assert "<img src=x" not in wall(project, [Result(evil, evil, 0, 1.0)], 0.5, "all", 0)[0]
+
+
+def test_faults_become_messages_and_change_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import gradio as gr
+
+    asked = dict[str, Any]()
+
+    def event(handler: Callable[..., Any], inputs: Any, outputs: Any, **given: Any) -> Callable[..., Any]:
+        asked.update(given, outputs=outputs)
+        return handler
+
+    def fails(kind: str) -> tuple[int, int]:
+        if kind == "user":
+            raise UserError("is broken", where="<b>this</b>", remedy="mend it")
+        if kind == "disk":
+            raise OSError(28, "No space left on device")
+        return 1, len(kind) // (kind != "bug")
+
+    page = Page(None, Projects(None, confined_to=None, recent_file=tmp_path / "x"), "", "", "fault")
+    once = page.answer(event, fails, "kind", ["a", "b"])
+    assert asked["outputs"] == ["a", "b", "fault"] and asked["queue"] is False
+    assert once("good") == (1, 4, gr.skip())
+    for kind, words in (
+        ("user", "&lt;b&gt;this&lt;/b&gt;: is broken; mend it"),
+        ("disk", "No space left"),
+        ("bug", "ZeroDivisionError"),
+    ):
+        *kept, said = once(kind)
+        assert kept == [gr.skip(), gr.skip()] and words in said
+    assert said != once("bug")[-1], "the same message twice is seen twice"
+    assert sum(record.name.startswith("roinspect") for record in caplog.records) == 2, "only bugs are logged"
+
+    def steps(kind: str) -> Iterator[str]:
+        yield "begun"
+        yield str(fails(kind))
+
+    slow = page.answer(event, steps, "kind", "a", queue=True, show_progress="full")
+    assert asked["outputs"] == ["a", "fault"] and asked["show_progress"] == "full"
+    (_, first), (kept_, last) = [(told[0], told[-1]) for told in slow("user")]
+    assert first == kept_ == gr.skip() and "mend it" in last
