@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from tables import markdown, put
 
 from roinspect import Inspector, UserError
-from roinspect.export.export import export
+from roinspect.exports.export import export
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.exported import Format
 from roinspect.methods.method import load_graph, predict

@@ -57,7 +57,7 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The exporter takes seconds; the same graph is written once and copied from then on."""
     pytest.importorskip("torch")
     pytest.importorskip("onnxscript")
-    from roinspect.export import export
+    from roinspect.exports import export
 
     folder, write = tmp_path_factory.mktemp("written"), export.write_onnx
 

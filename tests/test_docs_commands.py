@@ -24,7 +24,7 @@ from jsonargparse import ArgumentParser
 
 from roinspect.cli import VERBS, main
 from roinspect.errors import UserError
-from roinspect.export.export import export
+from roinspect.exports.export import export
 from roinspect.inspection.backends import has_bfloat16
 from roinspect.methods.method import DEFAULT, METHODS
 
@@ -313,7 +313,7 @@ def test_the_page_on_exports_runs_on_a_processor_without_bfloat16(
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.chdir(tmp_path)
-    for module in (__name__, "roinspect.export.export", "roinspect.inspection.backends"):
+    for module in (__name__, "roinspect.exports.export", "roinspect.inspection.backends"):
         monkeypatch.setattr(f"{module}.has_bfloat16", lambda: False)
     lines = [words for block in blocks("docs/deploy.md") for words in commands(block) if "--bf16" in words]
     assert lines

@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from roinspect import Inspector, UserError
-from roinspect.export.export import export
+from roinspect.exports.export import export
 from roinspect.inspection.backends import FORMATS, Engine
 from roinspect.inspection.bundle import Threshold, replace_threshold
 from roinspect.inspection.exported import FILES

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from roinspect import Inspector
-from roinspect.export.export import export
+from roinspect.exports.export import export
 from roinspect.images.pixels import read_image
 
 BASE = ("numpy", "cv2", "simplejpeg", "onnxruntime")

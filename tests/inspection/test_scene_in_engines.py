@@ -49,7 +49,7 @@ def part(seed: int, defect: bool = False) -> tuple[NDArray[np.uint8], NDArray[np
 
 @pytest.fixture(scope="module", params=METHODS)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from roinspect.export.export import export
+    from roinspect.exports.export import export
     from roinspect.methods.method import method_class
     from roinspect.training.train import TrainingSettings, train
 

@@ -46,7 +46,7 @@ def roibank(tmp_path_factory: pytest.TempPathFactory, written_once: None) -> Pat
 def test_no_engine_rejects_a_part_that_passed(
     method: str, make_bundle: MakeBundle, request: pytest.FixtureRequest
 ) -> None:
-    from roinspect.export.export import export
+    from roinspect.exports.export import export
 
     path = request.getfixturevalue("roibank") if method == "roibank" else make_bundle(method)
     for form in FORMATS.values():

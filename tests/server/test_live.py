@@ -24,7 +24,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
-from roinspect.export.export import export
+from roinspect.exports.export import export
 from roinspect.inspection.inspector import Inspector
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (3, 64, 96, 3), np.uint8)

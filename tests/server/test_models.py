@@ -20,7 +20,7 @@ pytest.importorskip("prometheus_client")
 from fastapi.testclient import TestClient
 
 from roinspect import UserError
-from roinspect.export.export import export
+from roinspect.exports.export import export
 from roinspect.inspection.bundle import Threshold, replace_threshold
 from roinspect.inspection.exported import graph_file
 from roinspect.inspection.inspector import Inspector

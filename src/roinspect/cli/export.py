@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     given = parse(parser, arguments)
 
     from roinspect.data.records import find_images
-    from roinspect.export.export import export
+    from roinspect.exports.export import export
 
     images = [
         image for path in given.images for image in ((find_images(path) if path.is_dir() else None) or [path])

@@ -92,9 +92,9 @@ def default_out(bundle: Path) -> Path:
 
 
 def evaluate(
-    bundle_path: Path,
-    data: Path,
-    out: Path,
+    bundle_path: Path | str,
+    data: Path | str,
+    out: Path | str,
     *,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
@@ -108,7 +108,14 @@ def evaluate(
         The measures, at the bundle's threshold.
     """
     return evaluate_models(
-        [bundle_path], data, out, roi=roi, columns=columns, good=good, split=split, batch_size=batch_size
+        [Path(bundle_path)],
+        Path(data),
+        Path(out),
+        roi=roi,
+        columns=columns,
+        good=good,
+        split=split,
+        batch_size=batch_size,
     )[0]
 
 

@@ -172,8 +172,8 @@ def prepare(
     Args:
         method: as `train`, like all others.
         data: a folder or a manifest.
-        method_settings: of the method's settings class.
-        training: how to train.
+        method_settings: of the method's settings class; None is its default preset.
+        training: how to train; None is `TrainingSettings()`.
         roi: where the ROI masks are.
         columns: the manifest's column names.
         good: names of good parts' folders or labels.
@@ -228,11 +228,11 @@ def prepare(
 
 def train(
     method: str,
-    data: Path,
-    out: Path,
+    data: Path | str,
+    out: Path | str,
     *,
-    method_settings: Any,
-    training: TrainingSettings,
+    method_settings: Any = None,
+    training: TrainingSettings | None = None,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
     good: Sequence[str] | None = None,
@@ -247,8 +247,8 @@ def train(
         method: the method's name.
         data: a folder or a manifest, as `read_records` takes it.
         out: the bundle to write.
-        method_settings: of the method's settings class.
-        training: how to train.
+        method_settings: of the method's settings class; None is its default preset.
+        training: how to train; None is `TrainingSettings()`.
         roi: where the ROI masks are, as `with_roi` takes it.
         columns: the manifest's column names.
         good: names of good parts' folders or labels, as `read_records` takes them; kept in the bundle.
@@ -261,6 +261,9 @@ def train(
     Raises:
         UserError: the data, a setting or the disk does not allow it.
     """
+    data, out, training = Path(data), Path(out), training or TrainingSettings()
+    if method_settings is None:
+        method_settings = method_class(method).settings_class()
     with joined(training.accelerator, training.devices, training.strategy) as processes:
         # Only the first process writes, so only it may look: another one could find what it has written.
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))

@@ -16,9 +16,9 @@ pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-import roinspect.export.export as export_module  # noqa: E402
+import roinspect.exports.export as export_module  # noqa: E402
 from roinspect import Inspector, UserError  # noqa: E402
-from roinspect.export.export import export  # noqa: E402
+from roinspect.exports.export import export  # noqa: E402
 from roinspect.inspection.bundle import Threshold, read_bundle, replace_threshold  # noqa: E402
 from roinspect.inspection.exported import FILES, Format, graph_file, read_export  # noqa: E402
 

@@ -19,8 +19,8 @@ pytest.importorskip("onnxscript")
 image_module = pytest.importorskip("PIL.Image")
 
 from roinspect import Inspector  # noqa: E402
-from roinspect.export.export import export  # noqa: E402
-from roinspect.export.parity import MAP_TOLERANCE, SCORE_TOLERANCE  # noqa: E402
+from roinspect.exports.export import export  # noqa: E402
+from roinspect.exports.parity import MAP_TOLERANCE, SCORE_TOLERANCE  # noqa: E402
 from roinspect.images.pixels import read_image, resize_image  # noqa: E402
 from roinspect.inspection.bundle import Bundle, Threshold, replace_threshold, save_bundle  # noqa: E402
 from roinspect.inspection.exported import FILES, Format  # noqa: E402

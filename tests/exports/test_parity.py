@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from roinspect.export.parity import MAP_TOLERANCE, SCORE_TOLERANCE, Parity, compare
+from roinspect.exports.parity import MAP_TOLERANCE, SCORE_TOLERANCE, Parity, compare
 from roinspect.inspection.prediction import Prediction
 from roinspect.inspection.scene import Scene, limits_of
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
-from roinspect.export.graph import write_onnx, write_openvino, write_torchscript
-from roinspect.export.parity import Parity, compare
-from roinspect.export.samples import made_up_images, photographs
+from roinspect.exports.graph import write_onnx, write_openvino, write_torchscript
+from roinspect.exports.parity import Parity, compare
+from roinspect.exports.samples import made_up_images, photographs
 from roinspect.inspection.backends import has_bfloat16, open_file
 from roinspect.inspection.bundle import refuse_segmenter
 from roinspect.inspection.exported import FILES, NAMES, Format, Precision, describe, graph_file, replacing
@@ -24,7 +24,7 @@ from roinspect.methods.method import load_graph, predict
 
 
 def export(
-    bundle: Path,
+    bundle: Path | str,
     to: Format,
     *,
     int8: Path | None = None,
@@ -56,6 +56,7 @@ def export(
             processor has no bfloat16, or the answers differ. Then nothing is left behind, and an earlier
             export stays.
     """
+    bundle = Path(bundle)
     if to not in FILES:
         raise UserError(f"no such format: {to}", where="--to", remedy=f"choose one of {', '.join(FILES)}")
     if int8 is not None and to == "torchscript":
@@ -85,7 +86,7 @@ def export(
         shown = chain(made_up_images(size_hw), photographs(images, size_hw))
         _refuse_other_answers(compared(file, shown), bundle / to, tell)
         if data := int8 or bf16:
-            from roinspect.export.quantize import calibration_split, quantize
+            from roinspect.exports.quantize import calibration_split, quantize
 
             good, held_out = calibration_split(manifest, data, columns)
             if int8 is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roinspect.export.samples import made_up_images
+from roinspect.exports.samples import made_up_images
 
 
 @pytest.mark.parametrize("size_hw", [(64, 96), (1, 7), (75, 33)])

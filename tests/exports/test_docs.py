@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from roinspect import Inspector
-from roinspect.export.export import export
+from roinspect.exports.export import export
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Threshold, replace_threshold
 from roinspect.inspection.exported import Format, graph_file

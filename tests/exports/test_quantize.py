@@ -15,8 +15,8 @@ pytest.importorskip("onnxscript")
 from roinspect import Inspector, UserError
 from roinspect.data.records import read_records
 from roinspect.data.splits import hold_out
-from roinspect.export.export import export
-from roinspect.export.quantize import CALIBRATION_IMAGES, calibration_split
+from roinspect.exports.export import export
+from roinspect.exports.quantize import CALIBRATION_IMAGES, calibration_split
 from roinspect.inspection.backends import has_bfloat16
 from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, replace_threshold
 from roinspect.inspection.exported import Format, describe, graph_file, read_export
