@@ -5,7 +5,7 @@ PYTEST_ARGS ?= -n 2
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := src tests docs/hooks $(wildcard benchmarks)
+SOURCES := src tests examples docs/hooks $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs format venv clean
