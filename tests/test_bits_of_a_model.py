@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +28,10 @@ from roinspect.deploy.samples import photographs
 from roinspect.evaluation import contender, job, method_process, peers
 from roinspect.evaluation.compare import CompareSettings, compare
 from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, evaluate, evaluate_models
+from roinspect.evaluation.examples import load_examples
+from roinspect.evaluation.parts import Part
+from roinspect.evaluation.pictures import Found
+from roinspect.methods.method import load_graph
 from roinspect.pixels import read_image, write_image
 from roinspect.recalibration import Way, recalibrate
 from roinspect.training import TrainingSettings
@@ -111,6 +119,22 @@ def test_two_models_side_by_side_see_each_its_own(
     assert json.loads((tmp_path / "one" / METRICS).read_text())["unreadable"] == 1
 
 
+def test_the_pictures_of_a_report_show_what_each_model_saw(
+    model: Path, twelve: Path, zipper: Path, deep: Path
+) -> None:
+    def shown(data: Path, *bundles: Path) -> list[Found]:
+        record = next(record for record in read_records(data) if record.split == "test")
+        scores = (0.0,) * len(bundles)
+        part = Part(record, 0, "none", pred_scores=scores, reasons=("",) * len(bundles))
+        (example,) = load_examples([part], [load_graph(path) for path in bundles], min_pixels=1)
+        return list(example.found)
+
+    first, second = shown(deep, model, twelve)
+    (expected,) = shown(zipper, model)
+    assert np.array_equal(second.anomaly_map, expected.anomaly_map)
+    assert not np.array_equal(first.anomaly_map, expected.anomaly_map)
+
+
 def test_one_calibration(model: Path, twelve: Path, zipper: Path, deep: Path, tmp_path: Path) -> None:
     changes = []
     for bundle, data in ((model, zipper), (twelve, deep)):
@@ -124,6 +148,20 @@ def test_an_export_is_compared_on_what_the_graph_will_see(twelve: Path, zipper: 
     seen = photographs(paths, read_bundle(twelve))
     for image, record in zip(seen, read_records(zipper), strict=True):
         assert np.array_equal(image, read_image(record.image_path))
+
+
+def test_the_studio_shows_what_the_camera_saw(twelve: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    from roinspect.deploy.studio.camera import camera
+
+    photograph, rows = tmp_path / "part.png", tmp_path / "rows.jsonl"
+    write_image(photograph, np.full((64, 64, 3), 4095, np.uint16))
+    row = {"image_path": str(photograph), "verdict": "good", "pred_score": 0.0}
+    rows.write_text(json.dumps(row) + "\n")
+    command = ["watch", str(tmp_path), str(twelve), "--out", str(rows)]
+    job = SimpleNamespace(commands=[command], state=lambda: "done", subject="x", fault=lambda: "")
+    (shown,) = re.findall(r"data:image/\w+;base64,([^\"\']+)", camera(job))  # type: ignore[arg-type]
+    assert read_image(base64.b64decode(shown)).min() > 250
 
 
 def test_tables_and_masks_that_are_kept_are_of_these_bits(model: Path, twelve: Path) -> None:
@@ -196,13 +234,19 @@ def test_all_methods_are_scored_on_what_they_read_so(zipper: Path, deep: Path, t
 
 
 def test_results_of_other_bits_are_other_terms(deep: Path, tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(
-        "roinspect.evaluation.compare.run_all", lambda jobs, **_: ((job, "broke down") for job in jobs)
-    )
+    asked: list[int] = []
+
+    def run_all(jobs: list[job.Job], **_: Any) -> Iterator[tuple[job.Job, str]]:
+        for one in jobs:
+            asked.append(one.bits)
+            yield one, "broke down"
+
+    monkeypatch.setattr("roinspect.evaluation.compare.run_all", run_all)
     settings = CompareSettings(methods=("grdnet",), seeds=1, size="64", budget_seconds=1, bits=12)
     for wanted, told in ((12, "came to an end"), (16, r"other terms \(bits\)"), (12, "came to an end")):
         with pytest.raises(UserError, match=told):
             compare(deep, tmp_path, dataclasses.replace(settings, bits=wanted))
+    assert asked == [12]
     with pytest.raises(UserError, match="--bits: must be"):
         CompareSettings(bits=13)
 
