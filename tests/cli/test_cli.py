@@ -321,7 +321,8 @@ def test_help_loads_nothing_heavy(arguments: str, absent: str) -> None:
 
 def test_a_verb_is_one_file_and_one_row() -> None:
     files = {module.name for module in pkgutil.iter_modules(cli.__path__)}
-    assert files == {*VERBS, *(f"roi_{name}" for name in roi.VERBS)}
+    beside = {"arguments", "diagnosis", "demonstration"}
+    assert files == {*VERBS, *(f"roi_{name}" for name in roi.VERBS), *beside}
 
 
 def test_python_m_is_the_same_command() -> None:
