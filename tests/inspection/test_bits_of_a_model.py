@@ -27,7 +27,7 @@ from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, evaluate, evalua
 from roinspect.evaluation.examples import load_examples
 from roinspect.evaluation.parts import Part
 from roinspect.evaluation.pictures import Found
-from roinspect.export.samples import photographs
+from roinspect.exports.samples import photographs
 from roinspect.images.pixels import read_image, write_image
 from roinspect.inspection.bundle import read_bundle, read_weights
 from roinspect.methods.method import load_graph
