@@ -72,7 +72,12 @@ def auroc(positive: Counts, negative: Counts, tied: Flags | None = None) -> Esti
 
 
 def average_precision(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
-    """Mean precision over the positives, in [0, 1]; NaN when positives or negatives are missing."""
+    """Mean precision over the positives, in [0, 1]; NaN when positives or negatives are missing.
+
+    Example:
+        >>> average_precision(np.array([1, 1, 0]), np.array([0, 0, 2])).value  # counts by falling score
+        1.0
+    """
     if not positive.any() or not negative.any():
         return UNDEFINED
     hits, false = np.cumsum(positive), np.cumsum(negative)
@@ -90,7 +95,12 @@ def average_precision(positive: Counts, negative: Counts, tied: Flags | None = N
 
 
 def f1_max(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
-    """Best F1 over all thresholds, in [0, 1]; NaN when positives or negatives are missing."""
+    """Best F1 over all thresholds, in [0, 1]; NaN when positives or negatives are missing.
+
+    Example:
+        >>> round(f1_max(np.array([1, 1, 0]), np.array([0, 1, 1])).value, 3)  # counts by falling score
+        0.8
+    """
     if not positive.any() or not negative.any():
         return UNDEFINED
     hits, false = np.cumsum(positive), np.cumsum(negative)
@@ -156,6 +166,10 @@ def threshold_at_recall(scores: ArrayLike, recall: float) -> float:
 
     Returns:
         One of the scores; NaN when there are none.
+
+    Example:
+        >>> threshold_at_recall([0.2, 0.5, 0.7, 0.9], 0.75)
+        0.5
     """
     falling = np.sort(np.asarray(scores, np.float64))[::-1]
     if not len(falling):

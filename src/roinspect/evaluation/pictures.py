@@ -81,6 +81,10 @@ def heat_inside(anomaly_map: NDArray[Any], roi_mask: NDArray[Any] | None) -> flo
     Args:
         anomaly_map: (h, w); negative values count as zero.
         roi_mask: (H, W) of any size, non-zero inside, averaged over the map's pixels; None for everywhere.
+
+    Example:
+        >>> heat_inside(np.array([[1.0, 3.0]]), np.array([[0, 1]]))
+        0.75
     """
     heat = np.maximum(np.asarray(anomaly_map, np.float64), 0)
     if not heat.any():

@@ -107,6 +107,12 @@ def hottest_regions(heatmap: NDArray[Any], share: float = SHARE) -> list[Region]
 
     Raises:
         ValueError: the share is out of range.
+
+    Example:
+        >>> heatmap = np.zeros((8, 8))
+        >>> heatmap[2:4, 3:6] = 1
+        >>> hottest_regions(heatmap)[0].box_xyxy
+        (3.0, 2.0, 6.0, 4.0)
     """
     level = hottest_level(heatmap, share)
     return [] if level is None else find_regions(heatmap, level)
@@ -117,6 +123,10 @@ def hottest_level(heatmap: NDArray[Any], share: float = SHARE) -> float | None:
 
     Raises:
         ValueError: the share is out of range.
+
+    Example:
+        >>> hottest_level(np.array([[0.2, 0.8]]))
+        0.4
     """
     if not 0 < share <= 1:
         raise ValueError(f"the share of the maximum must lie in (0, 1], not {share}")

@@ -109,6 +109,13 @@ def measure(roi_map: NDArray[np.floating[Any]], novelty: float) -> Scene:
     Args:
         roi_map: (h, w) probability of the region of interest; all ones where the whole picture is inspected.
         novelty: of the picture, as the graph gives it.
+
+    Example:
+        >>> roi_map = np.zeros((4, 8))
+        >>> roi_map[1:3, :2] = 0.9
+        >>> scene = measure(roi_map, 0.3)
+        >>> scene.roi_area, scene.pieces, scene.place_xy
+        (0.125, 1, (0.125, 0.5))
     """
     inside = (roi_map >= _INSIDE).astype(np.uint8)
     count = int(inside.sum())
@@ -137,6 +144,11 @@ def limits_of(scenes: Sequence[Scene]) -> SceneLimits:
 
     Raises:
         ValueError: there are none.
+
+    Example:
+        >>> limits = limits_of([Scene(0.2, 1, 0.9, (0.5, 0.5), 1.0), Scene(0.3, 1, 0.8, (0.4, 0.5), 2.0)])
+        >>> limits.pieces, round(limits.certainty, 2), limits.novelty
+        ((1, 1), 0.68, 2.5)
     """
     if not scenes:
         raise ValueError("limits need at least one good part")

@@ -31,6 +31,10 @@ def describe(image: Tensor) -> Tensor:
     Returns:
         (N, 256): brightness, red less green and blue less green in 8 x 8 cells, and for edges of four octaves
         the logarithm of their mean strength in 4 x 4 cells. What is out of focus lacks the finest of them.
+
+    Example:
+        >>> describe(torch.rand(2, 3, 64, 96)).shape
+        torch.Size([2, 256])
     """
     red, green, blue = image.float().unbind(1)
     grey = (red + green + blue) / 3

@@ -25,6 +25,10 @@ class ResidualBlock(nn.Module):
         outputs: channels out.
         stride: 2 halves the grid.
         is_residual: False leaves the skip out ("vanilla", the ablation of Table 1).
+
+    Example:
+        >>> ResidualBlock(8, 16, stride=2)(torch.rand(1, 8, 32, 32)).shape
+        torch.Size([1, 16, 16, 16])
     """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, is_residual: bool = True) -> None:
@@ -50,7 +54,12 @@ class ResidualBlock(nn.Module):
 
 
 def stage_widths(width: int, stages: int, *, most: int = 8) -> list[int]:
-    """Channels of each stage: doubled at every halving, up to `most` times the first."""
+    """Channels of each stage: doubled at every halving, up to `most` times the first.
+
+    Example:
+        >>> stage_widths(16, 5)
+        [16, 32, 64, 128, 128, 128]
+    """
     return [width * min(2**stage, most) for stage in range(stages + 1)]
 
 
@@ -63,6 +72,10 @@ class Encoder(nn.Module):
         stem: 1, or 2 to fold 2 x 2 pixels first.
         blocks: residual blocks per stage; the paper has two.
         is_residual: as in `ResidualBlock`.
+
+    Example:
+        >>> Encoder(8, 32, stem=1, blocks=1, is_residual=True)(torch.rand(1, 3, 64, 96)).shape
+        torch.Size([1, 32, 2, 3])
     """
 
     def __init__(self, width: int, latent: int, *, stem: int, blocks: int, is_residual: bool) -> None:
@@ -144,6 +157,12 @@ class Autoencoder(nn.Module):
         blocks: residual blocks per stage.
         is_residual: False is the paper's "vanilla".
         dense: features of a dense bottleneck (DRAE, 2048 in the paper); None is convolutional (CRAE).
+
+    Example:
+        >>> repair = Autoencoder((64, 96), width=8, latent=32, stem=1, blocks=1, is_residual=True)
+        >>> repaired, latent = repair(torch.rand(1, 3, 64, 96))
+        >>> repaired.shape, latent.shape
+        (torch.Size([1, 3, 64, 96]), torch.Size([1, 32, 2, 3]))
     """
 
     def __init__(
@@ -175,6 +194,11 @@ class Discriminator(nn.Module):
     Args:
         width: channels of the first stage.
         stem: 1, or 2 to fold 2 x 2 pixels first.
+
+    Example:
+        >>> features, logit = Discriminator(8, stem=1)(torch.rand(2, 3, 64, 64))
+        >>> logit.shape
+        torch.Size([2])
     """
 
     def __init__(self, width: int, *, stem: int) -> None:

@@ -113,7 +113,14 @@ def ceod_terms(
     resolution: Resolution = "grid",
     **overlap: Any,
 ) -> CeodTerms:
-    """`ceod_loss` with its parts, for logs; the same arguments and errors."""
+    """`ceod_loss` with its parts, for logs; the same arguments and errors.
+
+    Example:
+        >>> logits, label = torch.zeros(2, 2), torch.tensor([0, 1])
+        >>> terms = ceod_terms(logits, label, torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
+        >>> f"{float(terms.cross_entropy):.3f} {float(terms.loss):.3f}"  # all of the heat lies inside
+        '0.693 0.693'
+    """
     _refuse_options(omega, gate, resolution)
     shapes = [tuple(given.shape) for given in (logits, label, heat, roi_mask)]
     if shapes[0] in (shapes[1], (*shapes[1], 1)):

@@ -149,7 +149,12 @@ def linear_cam(
 def head_weights(
     linear: nn.Linear, target: int | Tensor, *, against: int | None = None, norm: nn.BatchNorm1d | None = None
 ) -> Tensor:
-    """What a unit of each pooled feature adds to the target's logit, (C,) or (N, C); as in `linear_cam`."""
+    """What a unit of each pooled feature adds to the target's logit, (C,) or (N, C); as in `linear_cam`.
+
+    Example:
+        >>> head_weights(nn.Linear(8, 2), 1).shape
+        torch.Size([8])
+    """
     weights = at_least_float32(linear.weight[target])
     if against is not None:
         weights = weights - at_least_float32(linear.weight[against])
@@ -171,6 +176,11 @@ def weighted_cam(features: Tensor, weights: Tensor) -> Tensor:
     Returns:
         (N, 1, h, w) float32 (float64 for such features) in [0, 1]. Float32 also under autocast: the weights
         are small numbers.
+
+    Example:
+        >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
+        >>> weighted_cam(features, torch.tensor([1.0, -1.0]))  # relu(1 - 3, 2 - 0) by its maximum
+        tensor([[[[0., 1.]]]])
     """
     with torch.autocast(features.device.type, enabled=False):
         features = at_least_float32(features)

@@ -142,6 +142,10 @@ class Gaussian(nn.Module):
     Reference:
         Defard et al., *PaDiM*, 2021, section III-C, with one Gaussian for all places, which also holds for a
         product that moves.
+
+    Example:
+        >>> Gaussian()(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).item()
+        5.0
     """
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -171,6 +175,11 @@ def greedy_coreset(patches: Tensor, count: int, *, generator: torch.Generator | 
     Reference:
         Sener and Savarese, *Active Learning for Convolutional Neural Networks: A Core-Set Approach*, 2018; as
         PatchCore uses it (Alg. 1).
+
+    Example:
+        >>> line = torch.tensor([[0.0], [0.1], [5.0], [10.0]])
+        >>> sorted(greedy_coreset(line, 3, generator=torch.Generator().manual_seed(0)).tolist())[-2:]
+        [2, 3]
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
@@ -202,6 +211,13 @@ class Reservoir:
 
     Attributes:
         seen: patches offered so far.
+
+    Example:
+        >>> sample = Reservoir(10, 2)
+        >>> for _ in range(5):
+        ...     sample.add(torch.rand(40, 2))
+        >>> sample.seen
+        200
     """
 
     def __init__(self, size: int, dimensions: int, *, generator: torch.Generator | None = None) -> None:

@@ -128,6 +128,12 @@ def soften_mask(roi_mask: Tensor, *, soften: Soften = "clip", reach: int = 3) ->
 
     Raises:
         ValueError: a reach below 1.
+
+    Example:
+        >>> roi_mask = torch.zeros(1, 1, 3, 5)
+        >>> roi_mask[..., 0] = 1
+        >>> soften_mask(roi_mask, soften="falloff", reach=4)[0, 0, 1]
+        tensor([1.0000, 0.8000, 0.6000, 0.4000, 0.2000])
     """
     if reach < 1:
         raise ValueError(f"reach must be at least 1, not {reach}")

@@ -45,6 +45,10 @@ class RoiHead(nn.Module):
 
     Attributes:
         beside: (), what a cell beside the ROI counts of one inside, in [0, 1].
+
+    Example:
+        >>> RoiHead(16, pooling=2)(torch.rand(1, 16, 8, 12)).shape
+        torch.Size([1, 1, 8, 12])
     """
 
     beside: Tensor
@@ -97,6 +101,14 @@ def roi_head_loss(logits: Tensor, cells: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes differ.
+
+    Example:
+        >>> cells = torch.zeros(1, 1, 4, 4)
+        >>> cells[..., :2] = 1
+        >>> right = roi_head_loss(20 * (2 * cells - 1), cells)
+        >>> wrong = roi_head_loss(-20 * (2 * cells - 1), cells)
+        >>> bool(right < 1e-6), bool(wrong > 1)
+        (True, True)
     """
     kept = torch.promote_types(logits.dtype, torch.float32)
     logits, cells = logits.to(kept), cells.to(kept)
@@ -120,6 +132,13 @@ def swap_patches(patches: Tensor, *, share: float = 0.5, generator: torch.Genera
 
     Raises:
         ValueError: a share outside [0, 1].
+
+    Example:
+        >>> patches = torch.randn(4, 8, 6, 6)
+        >>> swapped = swap_patches(patches, generator=torch.Generator().manual_seed(0))
+        >>> changed = (swapped != patches).any(1).float().mean()  # of all cells
+        >>> bool(0 < changed <= 0.5)
+        True
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must lie in [0, 1], not {share}")

@@ -47,6 +47,10 @@ class UNet(nn.Module):
             image can be learned from the place alone.
         roi_head: let the logit that says whether a pixel belongs to the ROI gate the other. Without it the
             ROI is predicted all the same, to tell what a picture shows, and moves nothing else.
+
+    Example:
+        >>> UNet(6, 8, depth=2, stem=1, coordinates=False)(torch.rand(1, 6, 32, 48)).shape
+        torch.Size([1, 1, 32, 48])
     """
 
     def __init__(

@@ -27,6 +27,12 @@ def defect_weights(normal: Tensor, defective: Tensor) -> Tensor:
 
     Raises:
         ValueError: one of them is empty.
+
+    Example:
+        >>> normal, defective = torch.rand(200, 2), torch.rand(200, 2) + torch.tensor([1.0, 0.0])
+        >>> weights = defect_weights(normal, defective)  # defects show in the first dimension
+        >>> bool(weights[0] > weights[1])
+        True
     """
     if not len(normal) or not len(defective):
         raise ValueError("weights need normal and defective patches")
