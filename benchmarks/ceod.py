@@ -5,18 +5,17 @@
     python benchmarks/ceod.py --tables   # writes the tables into the docs
 
 Trained on all six train positions, measured on the three test positions; a part is called defective from a
-probability of 0.5 on, as in the paper. Each run's result is one small file in benchmarks/results/ceod.
+probability of 0.5 on, as in the paper.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,8 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from machine import machine
+from results import Results, Run, where
+from tables import markdown, put
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset, train_loader
@@ -38,7 +38,7 @@ from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import predict
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "ceod"
+RESULTS = Results("ceod")
 DOCS = ROOT / "docs" / "benchmarks.md"
 DATA = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data")) / "ballscrew"
 ROI, SEEDS = "column:roi_right_path", 3
@@ -156,71 +156,34 @@ def run(net: Net, changes: Mapping[str, Any], seed: int) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         values = metrics.compute(0.5)
-    found = np.concatenate(scores) >= 0.5
+    rejected = np.concatenate(scores) >= 0.5
     return {
-        "machine": machine(),
         "train_seconds": round(seconds, 1),
-        "epochs": net.epochs,
-        "size": net.size,
         "train": last,
-        "accuracy": float((found == (test.labels == 1)).mean()),
+        "accuracy": float((rejected == (test.labels == 1)).mean()),
         **values.to_dict(),
     }
 
 
-def jobs(group: str) -> Iterator[tuple[str, Net, Mapping[str, Any]]]:
-    """File name, network and changed settings of every run of a group, less the seed."""
-    if group == "sweep":
-        for name, changes in SWEEP.items():
-            yield f"sweep/{_file(name)}", NETS["transfer"], changes
-    else:
-        for arm, changes in ARMS.items():
-            yield f"{group}/{_file(arm)}", NETS[group], changes
-
-
-def _file(name: str) -> str:
-    return (
-        name.replace(",", "")
-        .replace("(", "")
-        .replace(")", "")
-        .replace("'", "")
-        .replace(":", "")
-        .replace(" ", "-")
-        .lower()
-    )
-
-
 def run_group(group: str) -> None:
     """Run what has no result yet, one seed of all first."""
+    net = NETS["transfer" if group == "sweep" else group]
     for seed in range(SEEDS):
-        for name, net, changes in jobs(group):
-            result = RESULTS / f"{name}-seed{seed}.json"
-            if result.exists():
+        for arm, changes in (SWEEP if group == "sweep" else ARMS).items():
+            settings = {"verb": group, "arm": arm, "size": net.size, "epochs": net.epochs}
+            if RESULTS.has(settings, seed):
                 continue
-            content = run(net, changes, seed)
-            result.parent.mkdir(parents=True, exist_ok=True)
-            partial = result.with_suffix(".tmp")
-            partial.write_text(json.dumps(content, indent=1) + "\n")
-            partial.replace(result)
-            shown = ("accuracy", "image_auroc", "pixel_auroc", "roi_mass", "outside_alarms", "caught")
-            print(
-                result.stem,
-                group,
-                *(f"{n} {content[n] if content[n] is None else round(content[n], 3)}" for n in shown),
-                content["train_seconds"],
-                flush=True,
-            )
+            measures = RESULTS.append(settings, run(net, changes, seed), seed=seed).measures
+            names = ("accuracy", "image_auroc", "pixel_auroc", "roi_mass", "outside_alarms", "caught")
+            values = (f"{n} {measures[n] if measures[n] is None else round(measures[n], 3)}" for n in names)
+            print(group, arm, seed, *values, measures["train_seconds"], flush=True)
 
 
 # -- tables --------------------------------------------------------------------------------------------------
 
 
-def _results(name: str) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-seed?.json"))]
-
-
-def _spread(results: Sequence[Mapping[str, Any]], name: str) -> str:
-    values = [result[name] for result in results]
+def _spread(runs: Sequence[Run], name: str) -> str:
+    values = [run.measures[name] for run in runs]
     if None in values:
         return "–"
     if len(values) == 1:
@@ -240,60 +203,40 @@ HEAD = (
 )
 
 
-def _row(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    cells = [_spread(results, name) for name in ("accuracy", "image_auroc", "pixel_auroc", "roi_mass")]
+def _row(runs: Sequence[Run]) -> list[str]:
+    cells = [_spread(runs, name) for name in ("accuracy", "image_auroc", "pixel_auroc", "roi_mass")]
     for count, of in (
         ("caught", "defective_parts"),
         ("outside_alarms", "outside_only_parts"),
         ("good_rejects", "good_parts"),
     ):
-        cells.append(f"{statistics.mean(r[count] for r in results):.1f} of {results[0][of]}")
-    return [*cells, _spread(results, "outside_alarm_rate_at_recall95")]
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        mean = statistics.mean(run.measures[count] for run in runs)
+        cells.append(f"{mean:.1f} of {runs[0].measures[of]}")
+    return [str(len(runs)), *cells, _spread(runs, "outside_alarm_rate_at_recall95")]
 
 
 def nets_table() -> str:
-    rows = []
+    rows, shown = [], []
     for group, net in NETS.items():
         for arm in ARMS:
-            results = _results(f"{group}/{_file(arm)}")
-            if results:
-                rows.append(
-                    [f"{group}, {net.size}, {net.epochs} epochs", arm, str(len(results)), *_row(results)]
-                )
-    return _markdown(["net", "loss", "seeds", *HEAD], rows) + f"\n\n{machine()}"
+            if runs := RESULTS.read(verb=group, arm=arm):
+                rows.append([f"{group}, {net.size}, {net.epochs} epochs", arm, *_row(runs)])
+                shown += runs
+    return f"{markdown(['net', 'loss', 'seeds', *HEAD], rows)}\n\n{where(shown)}"
 
 
 def sweep_table() -> str:
-    rows = []
-    for name in SWEEP:
-        results = _results(f"sweep/{_file(name)}")
-        if results:
-            rows.append([name, str(len(results)), *_row(results)])
-    return _markdown(["setting", "seeds", *HEAD], rows) + f"\n\n{machine()}"
+    rows = [[arm, *_row(runs)] for arm in SWEEP if (runs := RESULTS.read(verb="sweep", arm=arm))]
+    return f"{markdown(['setting', 'seeds', *HEAD], rows)}\n\n{where(RESULTS.read(verb='sweep'))}"
 
 
 def cost_table() -> str:
-    values = json.loads((RESULTS / "cost.json").read_text())
-    rows = [[name, value] for name, value in values["rows"].items()]
-    return _markdown(["pair", "ratio of medians"], rows) + f"\n\n{values['machine']}"
+    run = RESULTS.latest(verb="cost")
+    rows = [[pair, f"{ratio:.3f}"] for pair, ratio in run.measures["ratios"].items()]
+    return f"{markdown(['pair', 'ratio of medians'], rows)}\n\n{where([run])}"
 
 
-def write_tables() -> None:
-    """Put each table between its markers in the docs."""
-    text = DOCS.read_text()
-    for name, table in (("ceod-nets", nets_table), ("ceod-sweep", sweep_table), ("ceod-cost", cost_table)):
-        if name == "ceod-cost" and not (RESULTS / "cost.json").is_file():
-            print("cost: not measured yet")
-            continue
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{table()}\n{end}{rest.split(end)[1]}"
-    DOCS.write_text(text)
+TABLES = {"ceod-nets": nets_table, "ceod-sweep": sweep_table, "ceod-cost": cost_table}
 
 
 # -- cost ----------------------------------------------------------------------------------------------------
@@ -301,7 +244,7 @@ def write_tables() -> None:
 
 def cost(rounds: int = 16) -> None:
     """Step and inference times, the two of a pair in turns; ratios of their medians."""
-    rows = {}
+    ratios = {}
     for name, net in NETS.items():
         train, _ = caches("128x320")
         batch = next(iter(train_loader(InspectionDataset(train), 16, 0)))
@@ -345,12 +288,11 @@ def cost(rounds: int = 16) -> None:
             for arm in arms:
                 if arm != "CE" and (what == "training step" or arm == "CEOD"):
                     ratio = statistics.median(times[arm]) / statistics.median(times["CE"])
-                    rows[f"{name}, {what}: {arm} / CE"] = f"{ratio:.3f}"
+                    ratios[f"{name}, {what}: {arm} / CE"] = ratio
                     print(
                         name, what, arm, f"{ratio:.3f}", f"{statistics.median(times['CE']):.3f} s", flush=True
                     )
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "cost.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    RESULTS.append({"verb": "cost"}, {"ratios": ratios})
 
 
 def main() -> None:
@@ -363,7 +305,7 @@ def main() -> None:
     for group in arguments.groups:
         cost() if group == "cost" else run_group(group)
     if arguments.tables:
-        write_tables()
+        put(DOCS, TABLES)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,18 @@ The `compact` preset at 256 x 256 with `tf_efficientnet_lite0`, 600 steps of 8, 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import tempfile
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import lightning
 import numpy as np
 import torch
-from machine import machine
+from results import Results, where
+from tables import markdown, put, shown
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset, train_loader
@@ -37,7 +35,7 @@ from roinspect.nn.ceod import Gate
 from roinspect.synthetic.dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "ceod" / "gate.json"
+RESULTS = Results("ceod_gate")
 DOCS = ROOT / "docs" / "benchmarks.md"
 SIZE, STEPS, BATCH, SEEDS = (256, 256), 600, 8, 3
 BASE = CeodSettings(backbone="tf_efficientnet_lite0")
@@ -119,17 +117,17 @@ HEAD = {
 }
 
 
-def table(results: dict[str, Sequence[dict[str, Any]]]) -> str:
+def table() -> str:
     """One row a setting: mean and standard deviation over the seeds."""
-    lines = [["setting", "seeds", *HEAD.values()], ["---"] * (2 + len(HEAD))]
-    for name, runs in results.items():
-        cells = []
-        for key in HEAD:
-            values = [run[key] for run in runs if run[key] is not None]
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}" if values else "–")
-        lines.append([name, str(len(runs)), *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = []
+    for name in ARMS:
+        if runs := RESULTS.read(arm=name):
+            values = ([run.measures[key] for run in runs] for key in HEAD)
+            rows.append([name, str(len(runs)), *(shown(each) for each in values)])
+    return f"{markdown(['setting', 'seeds', *HEAD.values()], rows)}\n\n{where(RESULTS.read())}"
+
+
+TABLES = {"ceod-gate": table}
 
 
 def main() -> None:
@@ -137,24 +135,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tables", action="store_true", help="write the table into the docs")
-    arguments = parser.parse_args()
-    kept: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"rows": {}}
-    if arguments.tables:
-        text = DOCS.read_text()
-        before, rest = text.split("<!-- ceod-gate -->")
-        after = rest.split("<!-- /ceod-gate -->")[1]
-        shown = f"{table(kept['rows'])}\n\n{kept['machine']}"
-        DOCS.write_text(f"{before}<!-- ceod-gate -->\n{shown}\n<!-- /ceod-gate -->{after}")
+    if parser.parse_args().tables:
+        put(DOCS, TABLES)
         return
     for seed in range(SEEDS):
         for name, settings in ARMS.items():
-            runs = kept["rows"].setdefault(name, [])
-            if len(runs) > seed:
-                continue
-            runs.append(run(settings, seed))
-            kept["machine"] = machine()
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-            print(seed, name, runs[-1], flush=True)
+            if not RESULTS.has({"arm": name}, seed):
+                line = RESULTS.append({"arm": name}, run(settings, seed), seed=seed)
+                print(seed, name, line.measures, flush=True)
 
 
 if __name__ == "__main__":

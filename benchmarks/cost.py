@@ -1,6 +1,6 @@
 """What GRD-Net costs: operations, share of the machine's convolution rate, Perlin against anomalib's.
 
-    python benchmarks/cost.py            # prints, and writes benchmarks/results/cost.json
+    python benchmarks/cost.py            # prints the result and keeps it
     python benchmarks/cost.py --tables   # puts the result into docs/benchmarks.md
 
 Everything is a ratio of figures taken in turns within one run, as machines differ and drift. The comparison
@@ -10,7 +10,6 @@ with anomalib needs ``pip install 'roinspect[peers]'``.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import machine
+from results import Results, where
+from tables import markdown, put
 from torch.utils.flop_counter import FlopCounterMode
 
 from roinspect.data.augment import random_light, random_rotation
@@ -30,7 +30,7 @@ from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.nn.perlin import perlin_noise, perturb
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "cost.json"
+RESULTS = Results("cost")
 DOCS = ROOT / "docs" / "benchmarks.md"
 BATCH, SIDE, ROUNDS = 8, 256, 7
 
@@ -143,7 +143,6 @@ def measure() -> dict[str, Any]:
         return statistics.median(ratio(times) for times in rounds)
 
     result = {
-        "machine": machine(),
         "forward_gflop_per_image": forward_flops / 1e9,
         "step_gflop_per_image": step_flops / BATCH / 1e9,
         "step_seconds_per_image": median(lambda t: t["step"] / BATCH),
@@ -158,7 +157,9 @@ def measure() -> dict[str, Any]:
     return result
 
 
-def table(result: dict[str, Any]) -> str:
+def table() -> str:
+    run = RESULTS.latest()
+    result = run.measures
     percent = "{:.1%}".format
     rows = [
         ("forward, one 256 x 256 image", f"{result['forward_gflop_per_image']:.2f} GFLOP", "at most 12"),
@@ -174,8 +175,10 @@ def table(result: dict[str, Any]) -> str:
         rows.append(
             ("against anomalib's generator", f"{result['perlin_times_faster_than_anomalib']:.1f} x", "")
         )
-    lines = [("what", "measured", "goal"), ("---", "---", "---"), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{result['machine']}"
+    return f"{markdown(('what', 'measured', 'goal'), rows)}\n\n{where([run])}"
+
+
+TABLES = {"cost": table}
 
 
 def main() -> None:
@@ -184,16 +187,10 @@ def main() -> None:
     )
     parser.add_argument("--tables", action="store_true", help="only write the table into the docs")
     if parser.parse_args().tables:
-        text = DOCS.read_text()
-        before, rest = text.split("<!-- cost -->")
-        after = rest.split("<!-- /cost -->")[1]
-        filled = table(json.loads(RESULT.read_text()))
-        DOCS.write_text(f"{before}<!-- cost -->\n{filled}\n<!-- /cost -->{after}")
+        put(DOCS, TABLES)
         return
-    result = measure()
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    RESULTS.append({}, measure())
+    print(table())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, by simulation, beside those of the plain bootstrap.
 
-    python benchmarks/coverage.py            # some minutes; writes results/coverage.json
+    python benchmarks/coverage.py            # some minutes
     python benchmarks/coverage.py --tables   # puts the result into docs/thresholds.md
 
 Scores are normal, defective ones moved up so that the AUROC is 0.84 or 0.98. With groups, nine tenths of a
@@ -10,7 +10,6 @@ score's variance are the group's.
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from itertools import product
 from pathlib import Path
@@ -18,15 +17,15 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from machine import machine
 from numpy.typing import NDArray
+from results import Results, where
 from tables import markdown, put
 
 from roinspect.evaluation import curves
 from roinspect.evaluation.intervals import find_intervals
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "coverage.json"
+RESULTS = Results("coverage")
 DOCS = ROOT / "docs" / "thresholds.md"
 TRIALS, RESAMPLES = 500, 300
 GROUPS_SHARE = 0.9
@@ -113,21 +112,23 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true")
     if not parser.parse_args().tables:
         warnings.simplefilter("ignore")
-        found = {}
         for (name, case), (auroc, shift) in product(CASES.items(), (("0.84", 1.41), ("0.98", 2.9))):
-            found[f"{name}, AUROC {auroc}"] = coverage(case, shift, seed=0)
-            print(name, auroc, found[f"{name}, AUROC {auroc}"], flush=True)
-        RESULT.write_text(
-            json.dumps({"machine": machine(), "trials": TRIALS, "cases": found}, indent=1) + "\n"
-        )
-    put(DOCS, {"coverage": table})
+            settings = {"parts": name, "auroc": auroc, "trials": TRIALS}
+            run = RESULTS.append(settings, coverage(case, shift, seed=0), seed=0)
+            print(name, auroc, run.measures, flush=True)
+    put(DOCS, TABLES)
 
 
 def table() -> str:
     """The shares, a row for each case."""
-    kept = json.loads(RESULT.read_text())
-    columns = ("image_auroc, bootstrap", *MEASURES)
-    rows = [[name, *(f"{case[column]:.2f}" for column in columns)] for name, case in kept["cases"].items()]
+    runs, columns = RESULTS.read(trials=TRIALS), ("image_auroc, bootstrap", *MEASURES)
+    rows = [
+        [
+            f"{run.settings['parts']}, AUROC {run.settings['auroc']}",
+            *(f"{run.measures[column]:.2f}" for column in columns),
+        ]
+        for run in runs
+    ]
     heads = [
         "parts",
         "AUROC, bootstrap of parts",
@@ -136,7 +137,10 @@ def table() -> str:
         "recall",
         "good parts rejected",
     ]
-    return f"{markdown(heads, rows)}\n\n{kept['trials']:,} trials each. {kept['machine']}."
+    return f"{markdown(heads, rows)}\n\n{TRIALS:,} trials each. {where(runs)}."
+
+
+TABLES = {"coverage": table}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How many good test parts of real sets are rejected, by the former rule for the threshold and by today's.
 
-    python benchmarks/false_rejects.py             # some minutes; writes results/false_rejects.json
+    python benchmarks/false_rejects.py             # some minutes
     python benchmarks/false_rejects.py --tables    # puts the result into docs/thresholds.md
 
 The former rule: one float step above the highest of the 15 % of good parts held out, less the share that may
@@ -11,20 +11,20 @@ ROINSPECT_DATA.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
-from machine import machine
 from numpy.typing import NDArray
+from results import Results, where
 from tables import markdown, put
 
 from roinspect.data.dataset import DecodedCache
@@ -37,7 +37,7 @@ from roinspect.segmenter.roi import with_roi
 from roinspect.training.train import TrainingSettings, prepare, train
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "false_rejects.json"
+RESULTS = Results("false_rejects")
 DOCS = ROOT / "docs" / "thresholds.md"
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
 SEEDS, RATE = 5, 0.01
@@ -131,9 +131,10 @@ def measured(one: Set, seed: int) -> dict[str, Any]:
 
 def table() -> str:
     """A row for each set, sums over its seeds."""
-    kept = json.loads(RESULT.read_text())
     rows = []
-    for name, seeds in kept["sets"].items():
+    for name in SETS:
+        if not (seeds := [run.measures for run in RESULTS.read(set=name, rate=RATE)]):
+            continue
 
         def total(key: str, rule: str, seeds: list[Any] = seeds) -> str:
             return f"{sum(one[key][rule] for one in seeds)}"
@@ -151,26 +152,28 @@ def table() -> str:
         "set", "good parts used", "good rejected, former rule", "good rejected, new",
         "expected, bound", "caught, former", "caught, new",
     ]  # fmt: skip
-    every = [one for seeds in kept["sets"].values() for one in seeds]
-    shares = [one["left_out_seconds"] / (one["seconds"] - one["left_out_seconds"]) for one in every]
+    runs = RESULTS.read(rate=RATE)
+    times = [(run.measures["left_out_seconds"], run.measures["seconds"]) for run in runs]
+    shares = [left_out / (whole - left_out) for left_out, whole in times]
+    machines, count = where(runs), len({run.seed for run in runs})
     return (
-        f"{markdown(heads, rows)}\n\nSums over {kept['seeds']} seeds, {kept['rate']:.0%} asked for. Scoring "
+        f"{markdown(heads, rows)}\n\nSums over {count} seeds, {RATE:.0%} asked for. Scoring "
         f"the left-out parts took {min(shares):.0%} to {max(shares):.0%} of the rest of the training. "
-        f"{kept['machine']}."
+        f"{machines}."
     )
+
+
+TABLES = {"false rejects": table}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", action="store_true")
     if not parser.parse_args().tables:
-        found: dict[str, list[dict[str, Any]]] = {}
-        for name, one in SETS.items():
-            found[name] = [measured(one, seed) for seed in range(SEEDS)]
-            print(name, found[name], flush=True)
-        kept = {"machine": machine(), "seeds": SEEDS, "rate": RATE, "sets": found}
-        RESULT.write_text(json.dumps(kept, indent=1) + "\n")
-    put(DOCS, {"false rejects": table})
+        for (name, one), seed in product(SETS.items(), range(SEEDS)):
+            run = RESULTS.append({"set": name, "rate": RATE}, measured(one, seed), seed=seed)
+            print(name, seed, run.measures, flush=True)
+    put(DOCS, TABLES)
 
 
 if __name__ == "__main__":

@@ -3,24 +3,24 @@
     python benchmarks/grdnet.py hazelnut ballscrew zipper forms residual   # runs what has no result yet
     python benchmarks/grdnet.py --tables                                   # writes the tables into the docs
 
-Each job's result is one small file in benchmarks/results; a killed run goes on where it stopped. Real images
-are looked for in $ROINSPECT_DATA, by default ../shared/data.
+A killed benchmark goes on where it stopped. Real images are in the folder ROINSPECT_DATA, by default
+../shared/data.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+from results import NotMeasuredError, Results, Run, where
+from tables import markdown, put
 
 from roinspect.evaluation.curves import threshold_at_recall
 from roinspect.evaluation.evaluate import evaluate
@@ -29,10 +29,10 @@ from roinspect.synthetic.dataset import write_dataset
 from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Results("grdnet")
 DOCS = ROOT / "docs" / "benchmarks.md"
 DATA = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
-RECALLS = (0.5, 0.8, 0.95)
+RECALLS, SEEDS = (0.5, 0.8, 0.95), 3
 FORMS = ("target", "intersection", "overlap", "intersection_overlap", "outside_overlap", "none")
 
 
@@ -88,7 +88,7 @@ ZIPPER = Job(
 def jobs(group: str) -> Iterator[Job]:
     """The jobs of one question."""
     if group == "hazelnut":
-        yield _job(HAZELNUT, "target-seed0")
+        yield _job(HAZELNUT, "target")
     elif group == "ballscrew":
         # Without steering the ROI plays no part in training: one training serves both rows.
         right, raceway = reversed(BALLSCREW.rois.items())
@@ -100,9 +100,9 @@ def jobs(group: str) -> Iterator[Job]:
         yield _job(SHORT, "intersection-raceway", rois=raceway, roi="intersection")
         yield _job(SHORT, "none", rois=raceway, roi="none")
     elif group == "zipper":
-        for seed in range(3):
+        for seed in range(SEEDS):
             for form in ("target", "none"):
-                yield _job(ZIPPER, f"{form}-seed{seed}", seed=seed, roi=form)
+                yield _job(ZIPPER, form, seed=seed, roi=form)
     elif group == "forms":
         for form in FORMS:
             yield _job(ABLATION, form, roi=form)
@@ -125,10 +125,11 @@ def _job(base: Job, name: str, *, seed: int = 0, rois: tuple[str, str] | None = 
 
 def run(job: Job, work: Path) -> None:
     """Train and measure, unless the result is there."""
-    result = RESULTS / f"{job.name}.json"
-    if result.exists():
+    seed = job.training.seed
+    settings = {"job": job.name, "size": job.training.size, "steps": job.training.steps}
+    if RESULTS.has(settings, seed):
         return
-    data, bundle = job.data(work), work / job.name.replace("/", "-")
+    data, bundle = job.data(work), work / f"{job.name.replace('/', '-')}-seed{seed}"
     start = time.perf_counter()
     written = train(
         "grdnet",
@@ -146,19 +147,10 @@ def run(job: Job, work: Path) -> None:
         out = work / f"{bundle.name}-{name.split()[0]}"
         measured[name] = evaluate(bundle, data, out, roi=spec).to_dict()
         measured[name]["outside_alarm_rate"] = outside_alarms(out / "predictions.csv")
-    content = {
-        "machine": machine(),
-        "train_seconds": round(seconds, 1),
-        "steps": job.training.steps,
-        "size": job.training.size,
-        "history": {name: curve[-1][1] for name, curve in written.history.items()},
-        "measured": measured,
-    }
-    result.parent.mkdir(parents=True, exist_ok=True)
-    partial = result.with_suffix(".tmp")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(result)
-    print(job.name, f"{seconds:.0f} s", {k: v["image_auroc"] for k, v in measured.items()}, flush=True)
+    history = {name: curve[-1][1] for name, curve in written.history.items()}
+    measures = {"train_seconds": round(seconds, 1), "history": history, "measured": measured}
+    RESULTS.append(settings, measures, seed=seed)
+    print(job.name, seed, f"{seconds:.0f} s", {k: v["image_auroc"] for k, v in measured.items()}, flush=True)
 
 
 def outside_alarms(predictions: Path) -> dict[str, float | None]:
@@ -173,24 +165,8 @@ def outside_alarms(predictions: Path) -> dict[str, float | None]:
     return {str(r): sum(score >= t for score in outside) / len(outside) for r, t in thresholds.items()}
 
 
-@dataclass
-class Table:
-    """A Markdown table under construction."""
-
-    head: Sequence[str]
-    rows: list[Sequence[str]] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        lines = [self.head, ["---"] * len(self.head), *self.rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _load(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text())  # type: ignore[no-any-return]
-
-
-def _is_measured(name: str) -> bool:
-    return (RESULTS / f"{name}.json").is_file()
+def _run(job: str) -> Run:
+    return RESULTS.latest(job=job)
 
 
 def _value(values: Mapping[str, Any], name: str) -> str:
@@ -213,40 +189,39 @@ QUALITY = {
 
 
 def hazelnut_table() -> str:
-    table = Table(["image AUROC", "pixel AUROC", "AUPRO", "training"])
-    result = _load("hazelnut/target-seed0")
-    nut = result["measured"]["nut"]
+    run = _run("hazelnut/target")
+    nut = run.measures["measured"]["nut"]
     row = [_value(nut, name) for name in ("image_auroc", "pixel_auroc", "aupro")]
-    table.rows.append([*row, f"{result['train_seconds']:.0f} s"])
-    return f"{table}\n\n{result['machine']}"
+    row.append(f"{run.measures['train_seconds']:.0f} s")
+    return f"{markdown(['image AUROC', 'pixel AUROC', 'AUPRO', 'training'], [row])}\n\n{where([run])}"
 
 
 def ballscrew_table() -> str:
     at_half = "outside alarms at 50 % recall"
-    table = Table(["ROI", "steps", "steering", *QUALITY, at_half, "training"])
+    rows, shown = [], []
     for roi, folder in (("right half", BALLSCREW.name), ("raceway", SHORT.name)):
         for form in ("target", "intersection", "none"):
             name = f"{folder}/{form}" + ("" if form == "none" else f"-{roi.split()[0]}")
-            if not _is_measured(name):
-                continue
-            result = _load(name)
-            measured = result["measured"][roi]
-            row = [_value(measured, name) for name in QUALITY.values()]
-            row.append(_value(measured["outside_alarm_rate"], "0.5"))
-            table.rows.append(
-                [roi, str(result["steps"]), f"`{form}`", *row, f"{result['train_seconds']:.0f} s"]
-            )
-    return f"{table}\n\n{_load('ballscrew/none')['machine']}"
+            for run in RESULTS.read(job=name):
+                measured = run.measures["measured"][roi]
+                row = [_value(measured, name) for name in QUALITY.values()]
+                row.append(_value(measured["outside_alarm_rate"], "0.5"))
+                seconds = f"{run.measures['train_seconds']:.0f} s"
+                rows.append([roi, str(run.settings["steps"]), f"`{form}`", *row, seconds])
+                shown.append(run)
+    heads = ["ROI", "steps", "steering", *QUALITY, at_half, "training"]
+    return f"{markdown(heads, rows)}\n\n{where(shown)}"
 
 
 OWN = "caught / outside alarms at the models' own thresholds"
 
 
 def zipper_table() -> str:
-    head = [f"outside alarms at {100 * recall:.0f} % recall" for recall in RECALLS]
-    table = Table(["steering", "image AUROC", "pixel AUROC", *head, "heat inside", OWN])
+    rows, shown = [], []
     for form in ("target", "none"):
-        results = [_load(f"zipper/{form}-seed{seed}")["measured"]["teeth"] for seed in range(3)]
+        if len(runs := RESULTS.read(job=f"zipper/{form}")) < SEEDS:
+            raise NotMeasuredError
+        results = [run.measures["measured"]["teeth"] for run in runs]
         alarms = [result["outside_alarm_rate"] for result in results]
         cells = [_spread(results, "image_auroc"), _spread(results, "pixel_auroc")]
         cells += [_spread(alarms, str(recall)) for recall in RECALLS]
@@ -254,32 +229,38 @@ def zipper_table() -> str:
         alarms_at_own = sum(result["outside_alarms"] for result in results)
         parts = [sum(r[name] for r in results) for name in ("defective_parts", "outside_only_parts")]
         own = f"{caught} of {parts[0]} / {alarms_at_own} of {parts[1]}"
-        table.rows.append([f"`{form}`", *cells, _spread(results, "roi_mass"), own])
-    return f"{table}\n\n{_load('zipper/none-seed0')['machine']}"
+        rows.append([f"`{form}`", *cells, _spread(results, "roi_mass"), own])
+        shown += runs
+    recalls = [f"outside alarms at {100 * recall:.0f} % recall" for recall in RECALLS]
+    heads = ["steering", "image AUROC", "pixel AUROC", *recalls, "heat inside", OWN]
+    return f"{markdown(heads, rows)}\n\n{where(shown)}"
 
 
 def forms_table() -> str:
-    table = Table(["form", "Table 7", "image AUROC", "pixel AUROC", "AUPRO", "heat inside"])
     cases = {"overlap": "case 1", "intersection": "case 2", "intersection_overlap": "case 3"}
     cases |= {"outside_overlap": "case 4", "target-without-head": "section 4.2"}
     cases |= {"target": "section 4.2 and our ROI head", "none": "no ROI"}
+    rows, shown = [], []
     for form, case in cases.items():
-        if not _is_measured(f"ablation/{form}"):
-            continue
-        measured = _load(f"ablation/{form}")["measured"]["nut"]
-        cells = [_value(measured, name) for name in ("image_auroc", "pixel_auroc", "aupro", "roi_mass")]
-        table.rows.append([f"`{form.partition('-')[0]}`", case, *cells])
-    return f"{table}\n\n{_load('ablation/target')['machine']}"
+        for run in RESULTS.read(job=f"ablation/{form}"):
+            nut = run.measures["measured"]["nut"]
+            cells = [_value(nut, name) for name in ("image_auroc", "pixel_auroc", "aupro", "roi_mass")]
+            rows.append([f"`{form.partition('-')[0]}`", case, *cells])
+            shown.append(run)
+    heads = ["form", "Table 7", "image AUROC", "pixel AUROC", "AUPRO", "heat inside"]
+    return f"{markdown(heads, rows)}\n\n{where(shown)}"
 
 
 def residual_table() -> str:
     names = ("adversarial", "contextual", "encoder", "ssim")
-    table = Table(["generator", *(f"{name}, training (held out)" for name in names)])
-    for caption, name in (("vanilla", "vanilla"), ("residual", "target")):
-        history = _load(f"ablation/{name}")["history"]
+    runs = {"vanilla": _run("ablation/vanilla"), "residual": _run("ablation/target")}
+    rows = []
+    for caption, run in runs.items():
+        history = run.measures["history"]
         cells = (f"{history[f'train/{loss}']:.4g} ({history[f'held-out/{loss}']:.4g})" for loss in names)
-        table.rows.append([caption, *cells])
-    return f"{table}\n\n{_load('ablation/vanilla')['machine']}"
+        rows.append([caption, *cells])
+    heads = ["generator", *(f"{name}, training (held out)" for name in names)]
+    return f"{markdown(heads, rows)}\n\n{where(runs.values())}"
 
 
 TABLES = {
@@ -289,29 +270,6 @@ TABLES = {
     "forms": forms_table,
     "residual": residual_table,
 }
-
-
-# Without these a table says nothing; rows beyond them are left out until they are measured.
-WANTED = {
-    "hazelnut": ["hazelnut/target-seed0"],
-    "ballscrew": ["ballscrew/target-right", "ballscrew/none"],
-    "zipper": [f"zipper/{form}-seed{seed}" for form in ("target", "none") for seed in range(3)],
-    "forms": ["ablation/target"],
-    "residual": ["ablation/target", "ablation/vanilla"],
-}
-
-
-def write_tables() -> None:
-    """Put each table between its markers in the docs; what has no result yet stays as it is."""
-    text = DOCS.read_text()
-    for name, table in TABLES.items():
-        if not all(_is_measured(wanted) for wanted in WANTED[name]):
-            print(f"{name}: not measured yet")
-            continue
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{table()}\n{end}{rest.split(end)[1]}"
-    DOCS.write_text(text)
 
 
 def main() -> None:
@@ -326,7 +284,7 @@ def main() -> None:
         for job in jobs(group):
             run(job, arguments.work)
     if arguments.tables:
-        write_tables()
+        put(DOCS, TABLES)
 
 
 if __name__ == "__main__":

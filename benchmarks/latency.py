@@ -14,8 +14,6 @@ photographs in ROINSPECT_DATA; models are kept in ROINSPECT_WORK.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
 import statistics
 import subprocess
 import sys
@@ -32,8 +30,9 @@ import latency_tables
 import numpy as np
 from cost import convolution, flops, timed
 from latency_models import METHODS, ROOT, SIZES, WORK, Contender, make, own, photographs, rival
-from machine import machine
 from numpy.typing import NDArray
+from results import Results
+from tables import put
 
 from roinspect.images.pixels import read_image
 from roinspect.inspection.backends import Engine
@@ -41,7 +40,10 @@ from roinspect.inspection.prediction import Predict
 
 Rates: TypeAlias = dict[str, list[tuple[float, float]]]
 
-RESULTS = ROOT / "benchmarks" / "results" / "latency"
+RESULTS = Results("latency")
+DOCS = ROOT / "docs" / "speed.md"
+TABLES = latency_tables.tables(RESULTS)
+PACKAGES = ("onnxruntime", "openvino", "anomalib", "numpy", "opencv-python-headless")
 SINGLE_S, MANY_S, NETWORK_S = 1.5, 1.0, 0.5
 LONGEST_S = 10.0
 """A batch that takes longer is not tried."""
@@ -91,7 +93,7 @@ class Measured:
                 self.network.setdefault(str(way), []).append((rate, peak))
 
     def result(self) -> dict[str, Any]:
-        """What the result file keeps."""
+        """What was measured, as the results keep it."""
         gflop = self.contender.terms["gflop"]
         found = {
             **self.contender.terms,
@@ -136,8 +138,8 @@ def _share(gflop: float, rates: Rates) -> float:
     return max(statistics.median(gflop * rate / peak for rate, peak in of) for of in rates.values())
 
 
-def in_turns(file: Path, contenders: Sequence[Contender], size: str, seconds: float) -> None:
-    """Rounds over all contenders while time is left, and at least two; the file is written after each."""
+def in_turns(verb: str, contenders: Sequence[Contender], size: str, seconds: float) -> None:
+    """Rounds over all contenders while time is left, and at least two."""
     began, bodies = time.monotonic(), photographs(size)
     conv = convolution()
     conv_gflop = flops(conv) / 1e9
@@ -152,14 +154,12 @@ def in_turns(file: Path, contenders: Sequence[Contender], size: str, seconds: fl
             one.round(peak)
         rounds, lasted = rounds + 1, time.monotonic() - start
         print(f"round {rounds}: {lasted:.0f} s", flush=True)
-        write(
-            file,
-            {
-                "rounds": rounds,
-                "convolution_gflop_per_second": statistics.median(peaks),
-                "contenders": [one.result() for one in every],
-            },
-        )
+    measures = {
+        "rounds": rounds,
+        "convolution_gflop_per_second": statistics.median(peaks),
+        "contenders": [one.result() for one in every],
+    }
+    RESULTS.append({"verb": verb, "size": size}, measures, packages=PACKAGES)
 
 
 def measure_ours(size: str, seconds: float) -> None:
@@ -170,7 +170,7 @@ def measure_ours(size: str, seconds: float) -> None:
     ]
     ways += [("openvino", kind) for kind in PRECISIONS]
     found = [own(name, size, engine, kind) for name in METHODS for engine, kind in ways]
-    in_turns(RESULTS / f"ours-{size}.json", [one for one in found if one], size, seconds)
+    in_turns("ours", [one for one in found if one], size, seconds)
 
 
 def measure_rivals(size: str, seconds: float) -> None:
@@ -178,7 +178,7 @@ def measure_rivals(size: str, seconds: float) -> None:
     # OpenVINO chooses bfloat16 by itself where the processor has it; ours only where verdicts agree.
     found += [rival(name, size, kind) for name in ("draem", "padim", "patchcore") for kind in (None, "f32")]
     found += [rival("patchcore-pair", size)]
-    in_turns(RESULTS / f"rivals-{size}.json", [one for one in found if one], size, seconds)
+    in_turns("rivals", [one for one in found if one], size, seconds)
 
 
 def measure_startup() -> None:
@@ -209,14 +209,7 @@ def measure_startup() -> None:
         }
         for (name, size, engine), times in taken.items()
     ]
-    write(RESULTS / "startup.json", {"starts": rows})
-
-
-def write(file: Path, found: dict[str, Any]) -> None:
-    packages = ("onnxruntime", "openvino", "anomalib", "numpy", "opencv-python-headless")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"machine": machine(), "versions": versions, **found}, indent=1) + "\n")
+    RESULTS.append({"verb": "startup"}, {"starts": rows}, packages=PACKAGES)
 
 
 def main() -> None:
@@ -238,7 +231,7 @@ def main() -> None:
     if given.what == "startup":
         measure_startup()
     if given.tables:
-        latency_tables.write(RESULTS, ROOT / "docs" / "speed.md")
+        put(DOCS, TABLES)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from latency_models import SIZES
-from tables import markdown, put
+from results import Results, where
+from tables import markdown
 
 GOALS = (("grdnet", "draem", 20), ("roibank", "patchcore", 5), ("roibank", "padim", 2))
 SHARE, STARTUP_S = 0.5, 1.0
@@ -22,29 +21,28 @@ TITLES = {
 }
 
 
-def write(results: Path, docs: Path) -> None:
-    """Put every table between its markers, from the result files."""
+def tables(results: Results) -> dict[str, Callable[[], str]]:
+    """Every table, by its marker."""
+    return {
+        "startup": partial(_startup, results),
+        "goals": partial(_goals, results),
+        **{
+            f"{verb}-{size}": partial(_measured, results, verb, size)
+            for size in SIZES
+            for verb in ("ours", "rivals")
+        },
+    }
 
-    def read(name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
-        return found
 
-    tables = {"startup": lambda: _startup(read("startup")), "goals": lambda: _goals(read)}
-    for size in SIZES:
-        for name in ("ours", "rivals"):
-            tables[f"{name}-{size}"] = partial(_measured, read, f"{name}-{size}")
-    put(docs, tables)
-
-
-def _measured(read: Any, name: str) -> str:
-    found = read(name)
+def _measured(results: Results, verb: str, size: str) -> str:
+    run = results.latest(verb=verb, size=size)
     heads = ["", "engine", "precision", "one image: median, ms", "99th percentile, ms", "images/s"]
     heads += ["share of the peak", "network alone: images/s", "share of the peak"]
-    rows = [_row(one) for one in found["contenders"]]
-    versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
+    rows = [_row(contender) for contender in run.measures["contenders"]]
+    versions = ", ".join(f"{package} {version}" for package, version in run.versions.items())
     return (
-        f"{markdown(heads, rows)}\n\n{found['rounds']} rounds; convolutions at "
-        f"{found['convolution_gflop_per_second']:.0f} GFLOP/s; {found['machine']}, {versions}"
+        f"{markdown(heads, rows)}\n\n{run.measures['rounds']} rounds; convolutions at "
+        f"{run.measures['convolution_gflop_per_second']:.0f} GFLOP/s; {where([run])}, {versions}"
     )
 
 
@@ -68,11 +66,11 @@ def _best(rates: Mapping[str, float]) -> str:
     return f"{rate:,.{1 if rate >= 10 else 2}f} ({way})"
 
 
-def _goals(read: Any) -> str:
+def _goals(results: Results) -> str:
     rows: list[list[str]] = []
     for mine, theirs, wanted in GOALS:
         for size in SIZES:
-            contenders = read(f"rivals-{size}")["contenders"]
+            contenders = results.latest(verb="rivals", size=size).measures["contenders"]
             own = [one for one in contenders if one["method"] == mine]
             others = [one for one in contenders if one["method"].startswith(theirs)]
             best, other = max(own, key=_rate), max(others, key=_rate)
@@ -87,14 +85,15 @@ def _goals(read: Any) -> str:
                 [f"{mine}: at least {wanted} x {name}'s images/s", size, told, _verdict(ratio >= wanted)]
             )
     for size in SIZES:
-        contenders = [one for one in read(f"ours-{size}")["contenders"] if one["precision"] == "float32"]
+        every = results.latest(verb="ours", size=size).measures["contenders"]
+        contenders = [one for one in every if one["precision"] == "float32"]
         for method in dict.fromkeys(one["method"] for one in contenders):
             best = max((one for one in contenders if one["method"] == method), key=_whole)
             alone, whole = best["network_share_of_peak"], _whole(best)
             told = f"{ENGINES[best['engine']]}: network {alone:.0%}, bytes to verdict {whole:.0%}"
             verdict = "network only" if whole < SHARE <= alone else _verdict(whole >= SHARE)
             rows.append([f"{method}, best engine: at least {SHARE:.0%} of the peak", size, told, verdict])
-    starts = read("startup")["starts"]
+    starts = results.latest(verb="startup").measures["starts"]
     for engine in dict.fromkeys(one["engine"] for one in starts):
         slowest = max((one for one in starts if one["engine"] == engine), key=lambda one: one["median_s"])
         what = f"first verdict in {ENGINES[engine]} within {STARTUP_S:g} s"
@@ -121,7 +120,9 @@ def _verdict(is_met: bool) -> str:
     return "yes" if is_met else "**no**"
 
 
-def _startup(found: Mapping[str, Any]) -> str:
+def _startup(results: Results) -> str:
+    run = results.latest(verb="startup")
+    starts = run.measures["starts"]
     heads = ["", "size", "engine", "median, s", "slowest, s"]
     rows = [
         [
@@ -131,6 +132,6 @@ def _startup(found: Mapping[str, Any]) -> str:
             f"{one['median_s']:.2f}",
             f"{one['slowest_s']:.2f}",
         ]
-        for one in found["starts"]
+        for one in starts
     ]
-    return f"{markdown(heads, rows)}\n\n{found['starts'][0]['processes']} processes each; {found['machine']}"
+    return f"{markdown(heads, rows)}\n\n{starts[0]['processes']} processes each; {where([run])}"

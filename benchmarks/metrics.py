@@ -1,7 +1,7 @@
 """What measuring costs: `RoiMetrics` against anomalib's pixel AUROC and AUPRO on the same maps in one run.
 
-    python benchmarks/metrics.py            # 10,000 maps; prints, and writes benchmarks/results/metrics.json
-    python benchmarks/metrics.py --count 200 --out -   # a quick look, writes nothing
+    python benchmarks/metrics.py            # 10,000 maps; prints the result and keeps it
+    python benchmarks/metrics.py --count 200           # a quick look, which is not kept
     python benchmarks/metrics.py --tables   # puts the result into docs/benchmarks.md
 
 Each side runs in a process of its own, in turns, so that its peak memory is its own; drawing the maps and
@@ -20,19 +20,20 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from machine import machine
 from numpy.typing import NDArray
+from results import Results, where
+from tables import markdown, put
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "metrics.json"
+RESULTS = Results("metrics")
 DOCS = ROOT / "docs" / "benchmarks.md"
-SIDE, BATCH, ROUNDS = 256, 50, 3
+COUNT, SIDE, BATCH, ROUNDS = 10_000, 256, 50, 3
 
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
@@ -134,7 +135,7 @@ def run(side: str, count: int) -> dict[str, float]:
 
 def measure(count: int, peer_count: int) -> dict[str, Any]:
     whole = run("roinspect", count)
-    result: dict[str, Any] = {"machine": machine(), "side": SIDE, "roinspect": whole}
+    result: dict[str, Any] = {"roinspect": whole}
     if importlib.util.find_spec("anomalib") is None:
         return result
     rounds = [{side: run(side, peer_count) for side in SIDES} for _ in range(ROUNDS)]
@@ -145,43 +146,45 @@ def measure(count: int, peer_count: int) -> dict[str, Any]:
     return result
 
 
-def table(result: dict[str, Any]) -> str:
-    rows = [("what", "maps", "seconds", "memory above the start"), ("---", "---", "---", "---")]
+def table() -> str:
+    run = RESULTS.latest(side=SIDE, maps=COUNT)
+    result = run.measures
+    rows = list[Sequence[str]]()
 
     def row(name: str, one: dict[str, float]) -> None:
         rows.append((name, f"{one['maps']:,}", f"{one['seconds']:.2f}", f"{one['peak_mb']:.0f} MB"))
 
     row("all measures of `roinspect`", result["roinspect"])
-    closing = f"Maps of {result['side']} x {result['side']}; drawing them is not timed."
+    closing = f"Maps of {SIDE} x {SIDE}; drawing them is not timed."
     if "anomalib" in result:
         row("the same, on fewer maps", result["on_the_same_maps"])
         row("anomalib's pixel AUROC and AUPRO on those", result["anomalib"])
         faster = result["times_faster_than_anomalib"]
         closing += f" On the same maps {faster:.1f} times faster than anomalib (median of {ROUNDS} turns)."
-    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + f"\n\n{closing}\n{result['machine']}"
+    heads = ("what", "maps", "seconds", "memory above the start")
+    return f"{markdown(heads, rows)}\n\n{closing}\n{where([run])}"
+
+
+TABLES = {"metrics": table}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=10_000, help="maps to measure")
+    parser.add_argument("--count", type=int, default=COUNT, help="maps to measure")
     parser.add_argument("--peer-count", type=int, help="maps to compare on; at most 500 by default")
-    parser.add_argument("--out", default=str(RESULT), help="file for the result, or - for none")
     parser.add_argument("--tables", action="store_true", help="only write the table into the docs")
     given = parser.parse_args()
     if given.tables:
-        text = DOCS.read_text()
-        before, rest = text.split("<!-- metrics -->")
-        after = rest.split("<!-- /metrics -->")[1]
-        filled = table(json.loads(RESULT.read_text()))
-        DOCS.write_text(f"{before}<!-- metrics -->\n{filled}\n<!-- /metrics -->{after}")
+        put(DOCS, TABLES)
         return
-    result = measure(given.count, given.peer_count or min(given.count, 500))
-    if given.out != "-":
-        Path(given.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(given.out).write_text(json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    measures = measure(given.count, given.peer_count or min(given.count, 500))
+    if given.count != COUNT:
+        print(json.dumps(measures, indent=1))
+        return
+    RESULTS.append({"side": SIDE, "maps": COUNT}, measures)
+    print(table())
 
 
 if __name__ == "__main__":

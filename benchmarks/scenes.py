@@ -1,6 +1,6 @@
 """Which pictures that do not show the part pass as good, and how many good parts the third answer costs.
 
-    python benchmarks/scenes.py             # about an hour; goes on where results/scenes.json stops
+    python benchmarks/scenes.py             # about an hour; goes on where it stopped
     python benchmarks/scenes.py --tables    # puts the result into docs/scenes.md
 
 A picture passes where its verdict is "good"; by the score alone it passes where the score lies below the
@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from false_rejects import IMAGES, ROOT, SETS, Set
-from machine import machine
 from numpy.typing import NDArray
+from results import Results, where
 from tables import markdown, put
 
 from roinspect.data.dataset import DecodedCache
@@ -37,7 +36,7 @@ from roinspect.segmenter.roi import with_roi
 from roinspect.synthetic.dataset import render, write_dataset
 from roinspect.training.train import TrainingSettings, train
 
-RESULT = ROOT / "benchmarks" / "results" / "scenes.json"
+RESULTS = Results("scenes")
 DOCS = ROOT / "docs" / "scenes.md"
 SYNTHETIC: dict[str, tuple[str, int, dict[str, Any]]] = {
     "zipper": ("zipper", 128, {}),
@@ -70,10 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", action="store_true")
     if parser.parse_args().tables:
-        put(DOCS, {"scenes": lambda: _table(json.loads(RESULT.read_text()))})
+        put(DOCS, TABLES)
         return
-    rows: list[dict[str, Any]] = json.loads(RESULT.read_text())["rows"] if RESULT.is_file() else []
-    known = {(row["set"], row["method"], row["seed"]) for row in rows}
     with tempfile.TemporaryDirectory() as scratch:
         sets = dict(SETS)
         for name, (product, side, options) in SYNTHETIC.items():
@@ -83,11 +80,11 @@ def main() -> None:
             )
             sets[name] = Set(folder, "auto", str(side))
         for seed, (name, method) in itertools.product(range(SEEDS), RUNS):
-            if (name, method, seed) not in known:
+            settings = {"set": name, "method": method}
+            if not RESULTS.has(settings, seed):
                 start = time.time()
-                rows.append(_measured(name, method, sets, seed, Path(scratch)))
+                RESULTS.append(settings, _measured(name, method, sets, seed, Path(scratch)), seed=seed)
                 print(f"{name}, {method}, seed {seed}: {time.time() - start:.0f} s", flush=True)
-                RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: Path) -> dict[str, Any]:
@@ -120,9 +117,6 @@ def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: 
         }
         counts = {kind: _count(inspector, pictures) for kind, pictures in scenes.items()}
         return {
-            "set": name,
-            "method": method,
-            "seed": seed,
             "limits": inspector.bundle.scene and inspector.bundle.scene.origin,
             "good": _count(inspector, list(cache.images[good])),
             "defective": _count(inspector, list(cache.images[defective])),
@@ -193,7 +187,7 @@ def _good(about: Set) -> list[Record]:
     return [one for one in records if one.split == "test" and one.label == 0]
 
 
-def _table(result: dict[str, Any]) -> str:
+def _table() -> str:
     kinds = (
         "the part absent",
         "one of three absent",
@@ -205,11 +199,11 @@ def _table(result: dict[str, Any]) -> str:
     head = ["set, method", *kinds, "defective", "good parts lost"]
     lines = []
     for name, method in RUNS:
-        rows = [row for row in result["rows"] if (row["set"], row["method"]) == (name, method)]
+        rows = [run.measures for run in RESULTS.read(set=name, method=method)]
         if not rows:
             continue
 
-        def summed(kind: str, what: str, rows: list[dict[str, Any]] = rows) -> int:
+        def summed(kind: str, what: str, rows: list[Mapping[str, Any]] = rows) -> int:
             return sum(row[kind][what] for row in rows)
 
         cells = [
@@ -221,7 +215,11 @@ def _table(result: dict[str, Any]) -> str:
         lost = summed("good", "low_score") - summed("good", "good")
         mark = "" if name in CHOSEN_ON else " (unseen)"
         lines.append([f"{name}{mark}, {method}", *cells, f"{lost} of {summed('good', 'pictures')}"])
-    return f"{markdown(head, lines)}\n\n{result['machine']}, at most {SEEDS} seeds; the sums are over them"
+    machines = where(RESULTS.read())
+    return f"{markdown(head, lines)}\n\n{machines}, at most {SEEDS} seeds; the sums are over them"
+
+
+TABLES = {"scenes": _table}
 
 
 if __name__ == "__main__":

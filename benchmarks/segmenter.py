@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import logging
 import os
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from machine import machine
+from results import NotMeasuredError, Results, where
 from scipy.stats import spearmanr
 from tables import markdown, put, shown
 
@@ -41,7 +40,7 @@ from roinspect.synthetic.dataset import write_dataset
 from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "segmenter"
+RESULTS = Results("segmenter")
 DOCS = ROOT / "docs" / "segmenter.md"
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
 WORK = Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
@@ -152,26 +151,27 @@ def measured(bundle: Path, test: Sequence[Record]) -> dict[str, Any]:
 def run_regions(
     names: Sequence[str],
     seeds: int,
-    kind: str = "regions",
+    verb: str = "regions",
     counts: Sequence[int] = COUNTS,
     settings: SegmenterSettings | None = None,
 ) -> None:
     for seed in range(seeds):
         for name in names:
             for count in counts:
-                file = RESULTS / kind / f"{name}-{count}-seed{seed}.json"
-                if file.exists():
+                place = {"verb": verb, "set": name, "masks": count}
+                if RESULTS.has(place, seed):
                     continue
                 records = records_of(SETS[name])
                 given, test = choose(records, count, seed)
-                with tempfile.TemporaryDirectory() as place:
-                    bundle = Path(place, "bundle")
+                with tempfile.TemporaryDirectory() as scratch:
+                    bundle = Path(scratch, "bundle")
                     seconds = segmenter_from(records, given, SETS[name], seed, bundle, settings)
                     values = measured(bundle, test)
                     held_out = load_graph(bundle)[0].metrics
                 iou = statistics.mean(value for value in values["iou"] if value is not None)
                 print(f"{name}, {count} masks, seed {seed}: IoU {iou:.3f}, {seconds:.0f} s", flush=True)
-                keep(file, {"seconds": seconds, "held_out": dict(held_out), "images": len(test), **values})
+                measures = {"seconds": seconds, "held_out": held_out, "images": len(test), **values}
+                RESULTS.append(place, measures, seed=seed)
 
 
 # -- methods on them -----------------------------------------------------------------------------------------
@@ -184,8 +184,8 @@ def run_methods(names: Sequence[str]) -> None:
         given, _ = choose(records, 10, 0)
         for method, (size, steps) in METHODS.get(name, {}).items():
             for kind in ("drawn", "predicted"):
-                file = RESULTS / "methods" / f"{name}-{method}-{kind}.json"
-                if file.exists():
+                place = {"verb": "methods", "set": name, "method": method, "roi": kind, "size": size}
+                if RESULTS.has(place, 0):
                     continue
                 segmenter = WORK / "segmenters" / name / "bundle"
                 if not segmenter.is_dir():
@@ -194,42 +194,32 @@ def run_methods(names: Sequence[str]) -> None:
                 roi = one.roi if kind == "drawn" else f"segmenter:{segmenter}"
                 settings: Any = method_class(method).settings_class
                 training = replace(TrainingSettings(size=size, threads=1), steps=steps)
-                with tempfile.TemporaryDirectory() as place:
-                    bundle, start = Path(place, "bundle"), time.perf_counter()
+                with tempfile.TemporaryDirectory() as scratch:
+                    bundle, start = Path(scratch, "bundle"), time.perf_counter()
                     preset = settings.preset("compact")
                     trained = train(
                         method, one.data, bundle, method_settings=preset, training=training, roi=roi
                     )
                     seconds = time.perf_counter() - start
                     # In the true region, whatever it was trained on.
-                    (values,) = evaluate_models([bundle], one.data, Path(place, "report"), roi=one.roi)
-                result = {
-                    "size": size,
+                    (values,) = evaluate_models([bundle], one.data, Path(scratch, "report"), roi=one.roi)
+                measures = {
                     "steps": trained.training["steps"],
                     "seconds": seconds,
                     "image_auroc": values.image_auroc,
                     "pixel_auroc": values.pixel_auroc,
                     "outside_alarm_rate_at_recall95": values.outside_alarm_rate_at_recall95,
                 }
-                print(f"{name}, {method}, {kind}: {result}", flush=True)
-                keep(file, result)
-
-
-def keep(file: Path, result: dict[str, Any]) -> None:
-    plain = {
-        key: None if isinstance(value, float) and np.isnan(value) else value for key, value in result.items()
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".tmp")
-    partial.write_text(json.dumps({**plain, "machine": machine()}) + "\n", encoding="utf-8")
-    partial.replace(file)
+                print(f"{name}, {method}, {kind}: {measures}", flush=True)
+                RESULTS.append(place, measures, seed=0)
 
 
 # -- tables --------------------------------------------------------------------------------------------------
 
 
-def results(pattern: str) -> list[dict[str, Any]]:
-    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob(pattern))]
+def measured_of(**settings: Any) -> list[Mapping[str, Any]]:
+    """The measures of the runs with these settings."""
+    return [run.measures for run in RESULTS.read(**settings)]
 
 
 def regions_table() -> str:
@@ -237,7 +227,7 @@ def regions_table() -> str:
     rows = []
     for name, one in SETS.items():
         for count in COUNTS:
-            found = results(f"regions/{name}-{count}-seed*.json")
+            found = measured_of(verb="regions", set=name, masks=count)
             if not found:
                 continue
             left = [[value for value in run["left_out"] if value is not None] for run in found]
@@ -253,21 +243,21 @@ def regions_table() -> str:
                     str(len(found)),
                 ]
             )
-    return f"{markdown(heads, rows[: len(rows)])}\n\n{results('regions/*.json')[0]['machine']}; one thread"
+    return f"{markdown(heads, rows)}\n\n{where(RESULTS.read(verb='regions'))}; one thread"
 
 
 def gaps_table() -> str:
     rows = []
     for name, one in SETS.items():
-        for title, kind in (("covers parts of the region", "regions"), ("does not", "gaps")):
-            found = results(f"{kind}/{name}-{GAPS_COUNT}-seed*.json")
-            if found and results(f"gaps/{name}-{GAPS_COUNT}-seed*.json"):
+        for title, verb in (("covers parts of the region", "regions"), ("does not", "gaps")):
+            found = measured_of(verb=verb, set=name, masks=GAPS_COUNT)
+            if found and measured_of(verb="gaps", set=name, masks=GAPS_COUNT):
                 left = [[value for value in run["left_out"] if value is not None] for run in found]
                 iou = shown(statistics.mean(run["iou"]) for run in found)
                 out = shown(statistics.mean(values) if values else None for values in left)
                 rows.append([one.title, title, iou, out, str(len(found))])
     if not rows:
-        raise FileNotFoundError
+        raise NotMeasuredError
     heads = ["data", f"training on {GAPS_COUNT} masks", "IoU", "defect pixels left out", "seeds"]
     return markdown(heads, rows)
 
@@ -279,12 +269,12 @@ def confidence_table() -> str:
         "decided_in_region": "mean of abs(2p - 1) inside the mask",
         "undecided_share": "share of p in (0.05, 0.95), negated",
     }
-    results("regions/*.json")[0]
+    RESULTS.latest(verb="regions")
     rows = []
     for key, title in names.items():
         cells = [title]
         for name in SETS:
-            found = results(f"regions/{name}-*.json")
+            found = measured_of(verb="regions", set=name)
             cells.append(shown(float(spearmanr(run[key], run["iou"]).statistic) for run in found))
         rows.append(cells)
     return markdown(["confidence", *(one.title for one in SETS.values())], rows)
@@ -297,21 +287,29 @@ def methods_table() -> str:
     for name, methods in METHODS.items():
         for method in methods:
             for kind in ("drawn", "predicted"):
-                for run in results(f"methods/{name}-{method}-{kind}.json"):
+                for run in RESULTS.read(verb="methods", set=name, method=method, roi=kind):
                     measures = ("image_auroc", "pixel_auroc", "outside_alarm_rate_at_recall95")
-                    cells = [shown([run[measure]]) for measure in measures]
+                    cells = [shown([run.measures[measure]]) for measure in measures]
                     rows.append(
                         [
                             SETS[name].title,
                             method,
-                            run["size"],
-                            str(run["steps"]),
+                            run.settings["size"],
+                            str(run.measures["steps"]),
                             kind,
                             *cells,
-                            f"{run['seconds']:.0f}",
+                            f"{run.measures['seconds']:.0f}",
                         ]
                     )
-    return f"{markdown(heads, rows)}\n\n{results('methods/*.json')[0]['machine']}; one thread, one seed"
+    return f"{markdown(heads, rows)}\n\n{where(RESULTS.read(verb='methods'))}; one thread, one seed"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "regions": regions_table,
+    "gaps": gaps_table,
+    "confidence": confidence_table,
+    "methods": methods_table,
+}
 
 
 def main() -> None:
@@ -334,13 +332,7 @@ def main() -> None:
     if given.verb == "methods":
         run_methods(names)
     if given.tables:
-        tables = {
-            "regions": regions_table,
-            "gaps": gaps_table,
-            "confidence": confidence_table,
-            "methods": methods_table,
-        }
-        put(DOCS, tables)
+        put(DOCS, TABLES)
 
 
 if __name__ == "__main__":

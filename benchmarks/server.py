@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from results import Results
 from serving.fuzz import fuzz
 from serving.kill import kill
 from serving.schema import schema
@@ -22,7 +23,8 @@ from serving.tables import tables
 from tables import put
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "server"
+RESULTS = Results("server")
+DOCS, TABLES = ROOT / "docs" / "serve.md", tables(RESULTS)
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
     made.add_argument("--seconds", type=float, default=1800)
     made.add_argument("--senders", type=int, default=24)
     made.add_argument("--slow", type=int, default=2, help="senders that dribble, of bodies and of headers")
-    made.add_argument("--out", type=Path, default=RESULTS / "soak.json")
+    made.add_argument("--quiet", action="store_true", help="nothing else runs: a table of its own")
     made = commands.add_parser("kill")
     made.add_argument("bundle", type=Path)
     made.add_argument("--kills", type=int, default=25)
@@ -50,15 +52,22 @@ def main() -> None:
     commands.add_parser("tables")
     given = parser.parse_args()
     if given.command == "soak":
-        soak(given.bundle, given.out, seconds=given.seconds, senders=given.senders, slow=given.slow)
+        soak(
+            given.bundle,
+            RESULTS,
+            "soak-quiet" if given.quiet else "soak",
+            seconds=given.seconds,
+            senders=given.senders,
+            slow=given.slow,
+        )
     elif given.command == "kill":
-        kill(given.bundle, RESULTS / "kill.json", kills=given.kills)
+        kill(given.bundle, RESULTS, kills=given.kills)
     elif given.command == "fuzz":
-        fuzz(given.bundle, RESULTS / "fuzz.json", count=given.count, seed=given.seed)
+        fuzz(given.bundle, RESULTS, count=given.count, seed=given.seed)
     elif given.command == "schema":
-        schema(given.bundle, RESULTS / "schema.json", examples=given.examples, seed=given.seed)
+        schema(given.bundle, RESULTS, examples=given.examples, seed=given.seed)
     else:
-        put(ROOT / "docs" / "serve.md", tables(RESULTS))
+        put(DOCS, TABLES)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,20 @@
-"""Result files to Markdown tables between markers in the docs."""
+"""Results as Markdown tables between markers in the docs.
+
+    python benchmarks/tables.py            # puts the tables of every benchmark into the docs
+    python benchmarks/tables.py --check    # only names the tables in the docs that differ from the results
+
+Neither needs data or weights. A script's own tables are in its `TABLES`, by marker, and go to its `DOCS`.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
+import importlib
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from results import NotMeasuredError, Run
 
 MEASURES = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95")
 
@@ -25,75 +33,75 @@ def shown(values: Iterable[float | None]) -> str:
     return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.3f}"
 
 
-def put(docs: Path, tables: Mapping[str, Callable[[], str]]) -> None:
-    """Put each table between its markers in the docs; those without results are named."""
-    text = docs.read_text(encoding="utf-8")
+def filled(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """The text with each table between its markers; those without results are named, and stay as they are."""
     for name, table in tables.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         try:
             content = table()
-        except (FileNotFoundError, IndexError):
+        except NotMeasuredError:
             print(f"{name}: not measured yet")
             continue
         before, rest = text.split(start)
         text = f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
-    docs.write_text(text, encoding="utf-8")
+    return text
 
 
-def outcomes(*folders: Path) -> list[dict[str, Any]]:
-    """What `roinspect compare` has left in its folders."""
-    files = [file for folder in folders for file in sorted((folder / "jobs").glob("*.json"))]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+def put(docs: Path, tables: Mapping[str, Callable[[], str]]) -> None:
+    """Put each table between its markers in the docs."""
+    docs.write_text(filled(docs.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
-def outcomes_table(found: Sequence[dict[str, Any]], arms: Sequence[str]) -> str:
-    """A row for every arm, method and size; the best of an arm in bold."""
-    if not found:
-        raise FileNotFoundError
+def stale(docs: Path, tables: Mapping[str, Callable[[], str]]) -> list[str]:
+    """The tables that would change in the docs."""
+    text = docs.read_text(encoding="utf-8")
+    return [name for name, table in tables.items() if filled(text, {name: table}) != text]
+
+
+def outcomes_table(runs: Iterable[Run], arms: Sequence[str]) -> str:
+    """What `compare` has measured: a row for every arm, method and size; the best of an arm in bold."""
+    if not (runs := list(runs)):
+        raise NotMeasuredError
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.settings["method"], run.settings["terms"]["size"]), []).append(run)
     rows: list[list[str]] = []
     for arm in arms:
-        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for one in found:
-            groups.setdefault((one["method"], one["terms"]["size"]), []).append(one)
-        means: dict[tuple[str, str], list[float | None]] = {}
-        for key, every in groups.items():
-            done = [one for one in every if arm in one["arms"]]
-            means[key] = [_mean(one["arms"][arm][name] for one in done) for name in MEASURES]
+        done = {key: [run for run in group if arm in run.measures["arms"]] for key, group in groups.items()}
+        means = {
+            key: [_mean(run.measures["arms"][arm][name] for run in group) for name in MEASURES]
+            for key, group in done.items()
+        }
         best = [
-            _best([mean[place] for mean in means.values()], lowest=name.startswith("outside"))
-            for place, name in enumerate(MEASURES)
+            _best([mean[column] for mean in means.values()], lowest=name.startswith("outside"))
+            for column, name in enumerate(MEASURES)
         ]
-        for (method, size), every in groups.items():
-            done = [one for one in every if arm in one["arms"]]
-            if not done:
-                if arm == arms[0]:
-                    rows.append(
-                        [method, arm, size, *["–"] * 4, every[0]["error"].split(";")[0], *["–"] * 3, "0"]
-                    )
-                continue
-            cells = []
-            for place, name in enumerate(MEASURES):
-                text = shown(one["arms"][arm][name] for one in done)
-                value = means[method, size][place]
-                cells.append(f"**{text}**" if value is not None and value == best[place] else text)
-            cost = [one["cost"] for one in done]
-            rows.append(
-                [
-                    method,
-                    arm,
-                    size,
-                    *cells,
-                    f"{statistics.mean(one['train_seconds'] for one in cost):.0f}",
-                    f"{statistics.mean(one['steps'] for one in cost):.0f}",
-                    f"{statistics.mean(one['inference_ms'] for one in cost):.0f}",
-                    f"{statistics.mean(one['peak_bytes'] for one in cost) / 1e6:,.0f}",
-                    str(len(done)),
-                ]
-            )
+        for key, group in done.items():
+            head = [key[0], arm, key[1]]
+            if group:
+                rows.append([*head, *_cells(group, arm, means[key], best)])
+            elif arm == arms[0]:
+                error = groups[key][0].measures["error"].split(";")[0]
+                rows.append([*head, *["–"] * 4, error, *["–"] * 3, "0"])
     heads = ["method", "arm", "size", "image AUROC", "pixel AUROC", "AUPRO", "outside alarms at 95 % recall"]
     heads += ["training, s", "steps", "ms per image", "peak memory, MB", "seeds"]
-    machines = sorted({one["machine"] for one in found if one.get("machine")})
-    return f"{markdown(heads, rows)}\n\n{'; '.join(machines)}; one thread"
+    return f"{markdown(heads, rows)}\n\n{'; '.join(sorted({run.machine for run in runs}))}; one thread"
+
+
+def _cells(
+    group: Sequence[Run], arm: str, means: Sequence[float | None], best: Sequence[float | None]
+) -> list[str]:
+    cells = []
+    for name, mean, highest in zip(MEASURES, means, best, strict=True):
+        text = shown(run.measures["arms"][arm][name] for run in group)
+        cells.append(f"**{text}**" if mean is not None and mean == highest else text)
+    costs = [run.measures["cost"] for run in group]
+    cells += [
+        f"{statistics.mean(cost[name] for cost in costs):.0f}"
+        for name in ("train_seconds", "steps", "inference_ms")
+    ]
+    peak = statistics.mean(cost["peak_bytes"] for cost in costs) / 1e6
+    return [*cells, f"{peak:,.0f}", str(len(group))]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -104,3 +112,26 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def _best(values: Iterable[float | None], *, lowest: bool) -> float | None:
     known = [value for value in values if value is not None]
     return (min if lowest else max)(known) if len(known) > 1 else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a table differs")
+    is_check = parser.parse_args().check
+    differing: list[str] = []
+    for script in sorted(Path(__file__).parent.glob("*.py")):
+        if "\nTABLES" not in script.read_text(encoding="utf-8"):
+            continue
+        benchmark = importlib.import_module(script.stem)
+        if is_check:
+            differing += stale(benchmark.DOCS, benchmark.TABLES)
+        else:
+            put(benchmark.DOCS, benchmark.TABLES)
+    if differing:
+        raise SystemExit(f"differ from the results: {', '.join(differing)}; python benchmarks/tables.py")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,21 +12,20 @@ OpenVINO. Eight times, in turns, all is measured: decoding alone, the network al
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from machine import machine
 from models import exported, photographs
 from numpy.typing import NDArray
+from results import Results, Run, where
 from tables import markdown, put
 
 from roinspect import Inspector
@@ -35,7 +34,7 @@ from roinspect.inspection.prediction import Predict
 from roinspect.inspection.threads import in_threads
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "throughput"
+RESULTS = Results("throughput")
 DOCS = ROOT / "docs" / "deploy.md"
 CORES = os.cpu_count() or 1
 SIDE, DISTINCT, ROUNDS = 1024, 250, 8
@@ -85,8 +84,8 @@ def timed(work: Callable[[], None], count: int) -> dict[str, float]:
     return {"per_second": count / seconds, "cpu_ms": 1000 * (time.process_time() - cpu) / count}
 
 
-def measure(kind: str, distinct: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """What is known after each round."""
+def measure(kind: str, distinct: int, rounds: int) -> dict[str, Any]:
+    """Rates and processor time of every stage, round by round."""
     bundle = exported("roibank", "openvino")
     shared = Inspector.load(bundle, "openvino")
     single = Inspector.load(bundle, "openvino", threads=1)
@@ -113,18 +112,13 @@ def measure(kind: str, distinct: int, rounds: int) -> Iterator[dict[str, Any]]:
             counts = {name: len(files if name == "many" else some) for name in works}
             found.append({name: timed(work, counts[name]) for name, work in works.items()})
             memory.append(memory_mb())
-            yield {
-                "machine": machine(),
-                "images": distinct * len(found),
-                "megabytes": megabytes,
-                "rounds": found,
-                "memory_mb": memory,
-            }
+            print(f"{kind}, round {len(found)}: {found[-1]['many']['per_second']:.1f} images/s", flush=True)
+    return {"megabytes": megabytes, "rounds": found, "memory_mb": memory}
 
 
-def median(found: dict[str, Any], of: Callable[[dict[str, dict[str, float]]], float]) -> float:
+def median(run: Run, of: Callable[[dict[str, dict[str, float]]], float]) -> float:
     """Over the rounds: ratios are taken within one, as machines drift."""
-    return statistics.median(of(one) for one in found["rounds"])
+    return statistics.median(of(one) for one in run.measures["rounds"])
 
 
 def slower(one: dict[str, dict[str, float]], *stages: str) -> float:
@@ -137,11 +131,7 @@ def bound(one: dict[str, dict[str, float]]) -> float:
 
 
 def table() -> str:
-    kept = {
-        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*.json"))
-    }
-    if not kept:
-        raise FileNotFoundError
+    runs = {run.settings["kind"]: run for run in RESULTS.read()}
     rates: dict[str, Callable[[dict[str, dict[str, float]]], float]] = {
         "decoding alone, one core": lambda one: one["decode_1"]["per_second"],
         "decoding alone, all cores": lambda one: one["decode"]["per_second"],
@@ -158,25 +148,30 @@ def table() -> str:
         "of the bound": bound,
     }
     spent = {"decoding": "decode", "network": "infer", "`inspect_many`": "many"}
-    rows = [[name, *(f"{median(one, of):.1f}" for one in kept.values())] for name, of in rates.items()]
+    rows = [[name, *(f"{median(one, of):.1f}" for one in runs.values())] for name, of in rates.items()]
     for name, of in bounds.items():
         shares = (
-            median(one, lambda each, of=of: each["many"]["per_second"] / of(each)) for one in kept.values()
+            median(one, lambda each, of=of: each["many"]["per_second"] / of(each)) for one in runs.values()
         )
         rows.append([f"that is, {name}", *(f"{share:.0%}" for share in shares)])
     for name, stage in spent.items():
-        times = (median(one, lambda each, stage=stage: each[stage]["cpu_ms"]) for one in kept.values())
+        times = (median(one, lambda each, stage=stage: each[stage]["cpu_ms"]) for one in runs.values())
         rows.append([f"{name}: processor time an image, ms", *(f"{time:.1f}" for time in times)])
     rows.append(
         ["memory after 250 images, and the most in the 2,000 after, MB"]
-        + [f"{found['memory_mb'][0]:.0f}, {max(found['memory_mb']):.0f}" for found in kept.values()]
+        + [
+            f"{run.measures['memory_mb'][0]:.0f}, {max(run.measures['memory_mb']):.0f}"
+            for run in runs.values()
+        ]
     )
     heads = [
         "images a second",
-        *(f"{kind.upper()}, {found['megabytes']:.1f} MB" for kind, found in kept.items()),
+        *(f"{kind.upper()}, {run.measures['megabytes']:.1f} MB" for kind, run in runs.items()),
     ]
-    machines = "; ".join(sorted({found["machine"] for found in kept.values()}))
-    return f"{markdown(heads, rows)}\n\n{machines}"
+    return f"{markdown(heads, rows)}\n\n{where(runs.values())}"
+
+
+TABLES = {"throughput": table}
 
 
 def main() -> None:
@@ -189,12 +184,11 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true")
     given = parser.parse_args()
     if given.tables:
-        put(DOCS, {"throughput": table})
+        put(DOCS, TABLES)
         return
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for kind in given.kinds:
-        for found in measure(kind, given.distinct, given.rounds):
-            (RESULTS / f"{kind}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        settings = {"kind": kind, "images": given.distinct * given.rounds}
+        RESULTS.append(settings, measure(kind, given.distinct, given.rounds))
 
 
 if __name__ == "__main__":

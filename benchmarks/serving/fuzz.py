@@ -9,10 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from results import Results
+
 from roinspect.inspection.inspector import Inspector
 
 from .bodies import Bodies, Request, post
-from .process import Server, model, photographs, save
+from .process import Server, model, photographs
 
 HANGS_S = 30.0
 CHECK_EVERY = 250
@@ -41,7 +43,7 @@ def exchange(port: int, request: Request) -> bytes:
     return told
 
 
-def fuzz(bundle: Path, out: Path, *, count: int, seed: int) -> None:
+def fuzz(bundle: Path, results: Results, *, count: int, seed: int) -> None:
     """Send bodies of every kind in turn; now and then a photograph, whose verdict must be the right one."""
     inspector = Inspector.load(bundle)
     bodies = Bodies(inspector.bundle.size_hw, seed)
@@ -73,10 +75,8 @@ def fuzz(bundle: Path, out: Path, *, count: int, seed: int) -> None:
         in_flight = server.metric("roinspect_requests_in_flight ")
         server.stop()
         tracebacks = server.tracebacks()
-    found = {
-        "model": model(inspector),
-        "bodies": count,
-        "seed": seed,
+    settings = {"verb": "fuzz", "model": model(inspector), "bodies": count}
+    measures = {
         "statuses": {kind: dict(sorted(told.items())) for kind, told in statuses.items()},
         "faults": len(faults),
         "first_faults": faults[:10],
@@ -86,5 +86,5 @@ def fuzz(bundle: Path, out: Path, *, count: int, seed: int) -> None:
         "tracebacks": tracebacks,
         "memory_mb": {str(number): value for number, value in memory.items() if number % (count // 4) == 0},
     }
-    save(out, found)
-    print(json.dumps(found, indent=1))
+    results.append(settings, measures, seed=seed)
+    print(json.dumps(measures, indent=1))

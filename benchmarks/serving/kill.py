@@ -14,9 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeAlias
 
+from results import Results
+
 from roinspect.inspection.inspector import Inspector
 
-from .process import Photograph, Server, free_port, model, photographs, save
+from .process import Photograph, Server, free_port, model, photographs
 
 Scores: TypeAlias = dict[str, float]
 
@@ -104,7 +106,7 @@ def send(
             told[row["id"]] = row["pred_score"]
 
 
-def kill(bundle: Path, out: Path, *, kills: int) -> None:
+def kill(bundle: Path, results: Results, *, kills: int) -> None:
     """Kill and start a server again and again; compare what it has told with what was delivered."""
     inspector = Inspector.load(bundle)
     wanted = photographs(inspector, SIZE_HW, 24, seed=0)
@@ -144,9 +146,7 @@ def kill(bundle: Path, out: Path, *, kills: int) -> None:
         or json.loads(bodies[0])["id"] != key
         or (key in told and json.loads(bodies[0])["pred_score"] != told[key])
     ]
-    found = {
-        "model": model(inspector),
-        "kills": kills,
+    measures = {
         "receiver_absences": receiver.absences,
         "told": len(told),
         "wrong": wrong[:5],
@@ -160,5 +160,5 @@ def kill(bundle: Path, out: Path, *, kills: int) -> None:
         "refused": refused,
         "tracebacks": tracebacks,
     }
-    save(out, found)
-    print(json.dumps(found, indent=1))
+    results.append({"verb": "kill", "model": model(inspector), "kills": kills}, measures)
+    print(json.dumps(measures, indent=1))

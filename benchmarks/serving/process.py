@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import signal
@@ -13,11 +12,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from machine import machine
 
 from roinspect.inspection.inspector import Inspector
 
@@ -110,11 +107,3 @@ def model(inspector: Inspector) -> str:
     """What answers, in a line."""
     height, width = inspector.bundle.size_hw
     return f"{inspector.bundle.method}, {inspector.engine}, {height} x {width}"
-
-
-def save(out: Path, found: dict[str, Any]) -> None:
-    """Write figures, with the machine's name; whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".tmp")
-    partial.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, out)

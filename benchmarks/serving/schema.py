@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import re
@@ -11,14 +10,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from results import Results
+
 from roinspect.inspection.inspector import Inspector
 
-from .process import Server, model, save
+from .process import Server, model
 
 CONFIG = Path(__file__).resolve().parents[2] / "tests" / "server" / "schemathesis.toml"
 
 
-def schema(bundle: Path, out: Path, *, examples: int, seed: int) -> None:
+def schema(bundle: Path, results: Results, *, examples: int, seed: int) -> None:
     """Generate requests that keep to the schema and others that do not; write what was found."""
     inspector = Inspector.load(bundle)
     os.environ["ROINSPECT_API_KEY"] = "key"
@@ -32,14 +33,11 @@ def schema(bundle: Path, out: Path, *, examples: int, seed: int) -> None:
         server.stop()
         tracebacks = server.tracebacks()
     generated = re.search(r"(\d+) generated", done.stdout)
-    found = {
-        "model": model(inspector),
-        "schemathesis": importlib.metadata.version("schemathesis"),
-        "examples_per_operation": examples,
-        "seed": seed,
+    settings = {"verb": "schema", "model": model(inspector), "examples_per_operation": examples}
+    measures = {
         "requests": int(generated[1]) if generated else None,
         "finds_nothing": done.returncode == 0,
         "tracebacks": tracebacks,
     }
-    save(out, found)
-    print(done.stdout if done.returncode else json.dumps(found, indent=1))
+    results.append(settings, measures, seed=seed, packages=["schemathesis"])
+    print(done.stdout if done.returncode else json.dumps(measures, indent=1))

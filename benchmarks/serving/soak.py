@@ -22,15 +22,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+from results import Results
 
 from roinspect.inspection.inspector import Inspector
 
-from .process import Photograph, Server, model, photographs, save
+from .process import Photograph, Server, model, photographs
 
 QUEUE = 16
 DEADLINE_S = 30
 SHARES = {"good": 88, "corrupt": 5, "large": 1, "bomb": 3, "huge": 3}
 """Of each sort in a hundred requests."""
+PRINTED = ("seconds", "good_per_second", "lost", "wrong", "memory_peak_mb")
 SHOWN = {"p50_ms": 0.5, "p99_ms": 0.99, "slowest_ms": 1.0}
 
 
@@ -128,8 +130,8 @@ def dribble(port: int, head: bytes, right: set[str], until: float, told: Told) -
         time.sleep(0.1)
 
 
-def soak(bundle: Path, out: Path, *, seconds: float, senders: int, slow: int) -> None:
-    """Saturate a server; the figures so far are written every ten seconds."""
+def soak(bundle: Path, results: Results, verb: str, *, seconds: float, senders: int, slow: int) -> None:
+    """Saturate a server; the figures so far are printed every ten seconds."""
     inspector = Inspector.load(bundle)
     sorts = kinds(inspector)
     options = ("--queue", str(QUEUE), "--deadline_s", str(DEADLINE_S), "--results", "folder:results")
@@ -154,7 +156,8 @@ def soak(bundle: Path, out: Path, *, seconds: float, senders: int, slow: int) ->
         while time.monotonic() < until:
             time.sleep(10)
             memory[time.monotonic() - start] = server.memory_mb()
-            save(out, figures(all_told, time.monotonic() - start, memory) | {"is_over": False})
+            so_far = figures(all_told, time.monotonic() - start, memory)
+            print(*(f"{so_far[name]} {name}" for name in PRINTED), sep=", ", flush=True)
         for thread in threads:
             thread.join()
         took = time.monotonic() - start
@@ -162,20 +165,22 @@ def soak(bundle: Path, out: Path, *, seconds: float, senders: int, slow: int) ->
         kept = {file.stem for file in (folder / "results").glob("*.json")}
         kept |= {file.stem.rpartition("-")[2] for file in folder.glob("roinspect-spool/*/*.json")}
         told_ids = {identity for told in all_told for identity in told.ids}
-        found = figures(all_told, took, memory) | {
-            "is_over": True,
-            "model": model(inspector),
-            "senders": senders,
-            "slow_senders": 2 * slow,
-            "queue": QUEUE,
-            "deadline_s": DEADLINE_S,
+        measures = figures(all_told, took, memory) | {
             "results_told": len(told_ids),
             "results_missing": len(told_ids - kept),
             "exit_status": status,
             "tracebacks": server.tracebacks(),
         }
-    save(out, found)
-    print(json.dumps(found, indent=1))
+    settings = {
+        "verb": verb,
+        "model": model(inspector),
+        "senders": senders,
+        "slow_senders": 2 * slow,
+        "queue": QUEUE,
+        "deadline_s": DEADLINE_S,
+    }
+    results.append(settings, measures)
+    print(json.dumps(measures, indent=1))
 
 
 def milliseconds(latencies: list[float], share: float) -> int | None:

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
 
+from results import Results, Run, where
 from tables import markdown
 
 
-def tables(results: Path) -> dict[str, Callable[[], str]]:
-    """Text by marker; each raises FileNotFoundError where nothing is measured."""
+def tables(results: Results) -> dict[str, Callable[[], str]]:
+    """Text by marker."""
 
-    def told(name: str, shown: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
-        def table() -> str:
-            found = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
-            if not found.get("is_over", True):
-                raise FileNotFoundError
-            where = [
-                found["model"],
-                *([f"schemathesis {found['schemathesis']}"] if "schemathesis" in found else []),
-            ]
-            return f"{shown(found)}\n\n{', '.join(where)}; {found['machine']}."
-
-        return table
+    def text(verb: str, shown: Callable[[Run], str]) -> str:
+        run = results.latest(verb=verb)
+        what = [run.settings["model"], *(f"{name} {version}" for name, version in run.versions.items())]
+        return f"{shown(run)}\n\n{', '.join(what)}; {where([run])}."
 
     every = {"soak": _soak, "soak-quiet": _soak, "kill": _kill, "schema": _schema, "fuzz": _fuzz}
-    return {name: told(name, shown) for name, shown in every.items()}
+    return {verb: partial(text, verb, shown) for verb, shown in every.items()}
 
 
-def _soak(found: dict[str, Any]) -> str:
+def _soak(run: Run) -> str:
+    found, settings = run.measures, run.settings
+    senders = f"{settings['senders']} and {settings['slow_senders']} slow ones"
     kinds: dict[str, list[str]] = {}
     for key, count in found["answers"].items():
         kind, _, status = key.rpartition(" ")
         kinds.setdefault(kind, []).append(f"{count:,} x {status}")
     measures = [
-        (
-            "duration, senders",
-            f"{found['seconds'] / 60:.0f} minutes, {found['senders']} and {found['slow_senders']} slow ones",
-        ),
-        ("queue, deadline", f"{found['queue']}, {found['deadline_s']} s"),
+        ("duration, senders", f"{found['seconds'] / 60:.0f} minutes, {senders}"),
+        ("queue, deadline", f"{settings['queue']}, {settings['deadline_s']} s"),
         *((f"answers: {kind}", ", ".join(answers)) for kind, answers in kinds.items()),
         ("lost answers, wrong answers", f"{found['lost']}, {found['wrong']}"),
         ("results told, missing at the receiver", f"{found['results_told']:,}, {found['results_missing']}"),
@@ -57,12 +47,13 @@ def _soak(found: dict[str, Any]) -> str:
     return markdown(("", ""), measures)
 
 
-def _kill(found: dict[str, Any]) -> str:
+def _kill(run: Run) -> str:
+    found = run.measures
     spooled = found["spooled_at_a_kill"]
     return markdown(
         ("", ""),
         [
-            ("kills; absences of the receiver", f"{found['kills']}; {found['receiver_absences']}"),
+            ("kills; absences of the receiver", f"{run.settings['kills']}; {found['receiver_absences']}"),
             ("results in the spool at a kill", _range([spooled["least"], spooled["most"]], "")),
             ("told, delivered", f"{found['told']:,}, {found['delivered']:,}"),
             ("lost", str(found["lost"])),
@@ -73,20 +64,22 @@ def _kill(found: dict[str, Any]) -> str:
     )
 
 
-def _schema(found: dict[str, Any]) -> str:
+def _schema(run: Run) -> str:
+    found = run.measures
     verdict = "nothing" if found["finds_nothing"] else "faults"
-    examples = f"{found['examples_per_operation']} examples of each operation"
+    examples = f"{run.settings['examples_per_operation']} examples of each operation"
     return f"{found['requests']:,} requests, {examples}: it finds {verdict}."
 
 
-def _fuzz(found: dict[str, Any]) -> str:
+def _fuzz(run: Run) -> str:
+    found = run.measures
     statuses = sorted({status for told in found["statuses"].values() for status in told})
     rows = [
         (kind, *(f"{told.get(status, 0):,}" for status in statuses))
         for kind, told in found["statuses"].items()
     ]
     told = (
-        f"{found['bodies']:,} bodies: {found['faults']} faults, the slowest answer after "
+        f"{run.settings['bodies']:,} bodies: {found['faults']} faults, the slowest answer after "
         f"{found['slowest_s']:.2f} s, {found['tracebacks']} tracebacks. Memory: "
         + ", ".join(f"{value:.0f} MB after {int(number):,}" for number, value in found["memory_mb"].items())
         + "."
