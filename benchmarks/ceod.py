@@ -141,7 +141,8 @@ def run(net: Net, changes: Mapping[str, Any], seed: int) -> dict[str, Any]:
                 score, heat = model.inspection_graph().explain(evidence, test.images.shape[1:3])
             pred_score, anomaly_map = score.numpy(), heat[:, 0].numpy()
         else:
-            pred_score, anomaly_map = predict(model.inspection_graph().eval(), test.images[rows])
+            prediction = predict(model.inspection_graph().eval(), test.images[rows])
+            pred_score, anomaly_map = prediction.pred_score, prediction.anomaly_map
         scores.append(pred_score)
         places = test.places[rows]
         metrics.update(

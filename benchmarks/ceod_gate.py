@@ -83,11 +83,12 @@ def run(settings: CeodSettings, seed: int) -> dict[str, float | None]:
         enable_model_summary=False,
     )
     trainer.fit(model, loader)
-    pred_score, anomaly_map = predict(model.inspection_graph().eval(), test.images)
+    prediction = predict(model.inspection_graph().eval(), test.images)
+    pred_score = prediction.pred_score
     metrics = RoiMetrics()
     metrics.update(
         pred_score=pred_score,
-        anomaly_map=anomaly_map,
+        anomaly_map=prediction.anomaly_map,
         label=test.labels,
         outside_only=np.array([place == "outside" for place in test.places]),
         gt_mask=test.gt_masks,

@@ -98,8 +98,8 @@ class Step:
             parameter.requires_grad_(True)
         repaired = repaired.detach()
         self.update(discriminator, model._discriminator_loss(self.batch.image, repaired))
-        _, found = model._segmenter_losses(noisy, repaired, mask, self.batch.roi_mask)
-        self.update(segmenter, found["segmenter"])
+        losses = model._segmenter_losses(noisy, repaired, mask, self.batch.roi_mask)
+        self.update(segmenter, losses["segmenter"])
 
     @staticmethod
     def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:

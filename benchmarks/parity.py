@@ -98,8 +98,9 @@ def measure(name: str, given: Sequence[bytes]) -> dict[str, Any]:
         answers = []
         for data in given:
             image = read_image(data)
-            (score,), (anomaly_map,) = predict(graph, resize_image(image, manifest.size_hw)[None])
-            answers.append((float(score), resize_image(anomaly_map, image.shape[:2])))
+            answer = predict(graph, resize_image(image, manifest.size_hw)[None])
+            anomaly_map = resize_image(answer.anomaly_map[0], image.shape[:2])
+            answers.append((float(answer.pred_score[0]), anomaly_map))
         for title, (to, is_int8, engine) in EXPORTS.items():
             told = list[str]()
             try:
