@@ -1,6 +1,6 @@
 """Trains and measures CEOD on the ball screw's right half, for docs/benchmarks.md.
 
-    python benchmarks/ceod.py transfer finetuned customnet sweep   # what has no result yet
+    python benchmarks/ceod.py transfer finetuned customnet sweep   # everything without a result
     python benchmarks/ceod.py cost       # times of a step and of inference, on a quiet machine
     python benchmarks/ceod.py --tables   # writes the tables into the docs
 
@@ -167,7 +167,7 @@ def run(net: Net, changes: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def run_group(group: str) -> None:
-    """Run what has no result yet, one seed of all first."""
+    """Run everything without a result, the first seed of all arms first."""
     net = NETS["transfer" if group == "sweep" else group]
     for seed in range(SEEDS):
         for arm, changes in (SWEEP if group == "sweep" else ARMS).items():
@@ -255,7 +255,7 @@ def cost(rounds: int = 16) -> None:
             "CEOD, autograd": {"roi_head": False, "cam": "autograd"},
         }
         if name == "customnet":
-            # Its head has a batch norm, for which the autograd form is refused in training.
+            # Its head has a batch norm: the autograd form refuses to train it.
             del arms["CEOD, autograd"]
         models = {}
         for arm, changes in arms.items():

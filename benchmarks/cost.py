@@ -1,6 +1,6 @@
 """What GRD-Net costs: operations, share of the machine's convolution rate, Perlin against anomalib's.
 
-    python benchmarks/cost.py            # prints the result and keeps it
+    python benchmarks/cost.py            # prints and records the result
     python benchmarks/cost.py --tables   # puts the result into docs/benchmarks.md
 
 Everything is a ratio of figures taken in turns within one run, as machines differ and drift. The comparison

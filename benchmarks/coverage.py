@@ -1,6 +1,6 @@
-"""How often 95 % intervals hold the truth, by simulation, beside those of the plain bootstrap.
+"""How often 95 % intervals contain the true value, by simulation, next to those of the plain bootstrap.
 
-    python benchmarks/coverage.py            # some minutes
+    python benchmarks/coverage.py            # a few minutes
     python benchmarks/coverage.py --tables   # puts the result into docs/thresholds.md
 
 Scores are normal, defective ones moved up so that the AUROC is 0.84 or 0.98. With groups, nine tenths of a
@@ -33,7 +33,7 @@ MEASURES = ("image_auroc", "image_ap", "recall", "good_reject_rate")
 
 
 class Case(NamedTuple):
-    """Defective, outside-only and good parts, each kind in groups of so many."""
+    """Numbers of defective, outside-only and good parts, and how many form a group."""
 
     counts: tuple[int, int, int]
     of_group: int
@@ -66,7 +66,7 @@ def drawn(case: Case, shift: float, random: np.random.Generator) -> tuple[NDArra
 def bootstrap(
     scores: NDArray[np.float64], label: NDArray[np.bool_], random: np.random.Generator
 ) -> list[float]:
-    """The middle 95 % of the AUROC over resamples of parts, as it was before."""
+    """The middle 95 % of the AUROC over resamples of parts, as it used to be."""
     found = []
     for _ in range(RESAMPLES):
         rows = random.integers(0, len(scores), len(scores))
@@ -77,13 +77,13 @@ def bootstrap(
 
 
 def coverage(case: Case, shift: float, seed: int) -> dict[str, float]:
-    """Share of the trials whose interval holds the truth, by measure."""
+    """Share of the trials whose interval contains the true value, by measure."""
     random, normal = np.random.default_rng(seed), NormalDist()
     label = np.repeat([True, False, False], case.counts)
     outside = np.repeat([False, True, False], case.counts)
     cut = shift / 2
     reject = 1 - normal.cdf(cut)
-    # That of a large sample with as many of each kind, in proportion.
+    # The average precision of a large sample with the same proportions.
     large = Case((*(2000 * count for count in case.counts),), 1)
     many, _ = drawn(large, shift, np.random.default_rng(99))
     _, positive, negative = curves.tally(many, np.repeat(label, 2000))
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def table() -> str:
-    """The shares, a row for each case."""
+    """The shares, one row per case."""
     runs, columns = RESULTS.read(trials=TRIALS), ("image_auroc, bootstrap", *MEASURES)
     rows = [
         [

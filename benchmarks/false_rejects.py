@@ -1,6 +1,6 @@
-"""How many good test parts of real sets are rejected, by the former rule for the threshold and by today's.
+"""How many good test parts of real sets are rejected, with the former threshold rule and with today's.
 
-    python benchmarks/false_rejects.py             # some minutes
+    python benchmarks/false_rejects.py             # a few minutes
     python benchmarks/false_rejects.py --tables    # puts the result into docs/thresholds.md
 
 The former rule: one float step above the highest of the 15 % of good parts held out, less the share that may
@@ -44,7 +44,7 @@ SEEDS, RATE = 5, 0.01
 
 
 class Set(NamedTuple):
-    """Where images are, and at what size they are looked at."""
+    """Where the images are, and the size they are resized to."""
 
     data: Path
     roi: str
@@ -63,20 +63,20 @@ SETS = {
 
 
 def scored(graph: InspectionGraph, records: Sequence[Record], size_hw: tuple[int, int]) -> tuple[Any, Any]:
-    """Scores and labels in use."""
+    """Scores and effective labels."""
     with DecodedCache(records, size_hw) as cache:
         found = [predict(graph, cache.images[i : i + 8]).pred_score for i in range(0, len(cache), 8)]
         return np.concatenate(found), cache.labels.copy()
 
 
 def former(scores: NDArray[np.float32]) -> float:
-    """The threshold that was one float step above."""
+    """The threshold of the former rule."""
     highest_passed = np.sort(scores)[len(scores) - 1 - math.floor(RATE * len(scores) + 1e-9)]
     return float(np.nextafter(highest_passed, np.float32(np.inf)))
 
 
 def measured(one: Set, seed: int) -> dict[str, Any]:
-    """Train once, and count what both rules reject of the test parts."""
+    """Train once, and count the test parts that each rule rejects."""
     training = TrainingSettings(size=one.size, seed=seed, false_reject=RATE)
     kept: dict[str, Any] = {}
     inner = RoiBank.left_out_scores
@@ -130,7 +130,7 @@ def measured(one: Set, seed: int) -> dict[str, Any]:
 
 
 def table() -> str:
-    """A row for each set, sums over its seeds."""
+    """One row per set, summed over its seeds."""
     rows = []
     for name in SETS:
         if not (seeds := [run.measures for run in RESULTS.read(set=name, rate=RATE)]):

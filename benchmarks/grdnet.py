@@ -1,6 +1,6 @@
-"""Trains and measures GRD-Net: what docs/benchmarks.md says about quality comes from here.
+"""Trains and measures GRD-Net, for docs/benchmarks.md.
 
-    python benchmarks/grdnet.py hazelnut ballscrew zipper forms residual   # runs what has no result yet
+    python benchmarks/grdnet.py hazelnut ballscrew zipper forms residual   # everything without a result
     python benchmarks/grdnet.py --tables                                   # writes the tables into the docs
 
 A killed benchmark goes on where it stopped. Real images are in the folder ROINSPECT_DATA, by default
@@ -95,7 +95,7 @@ def jobs(group: str) -> Iterator[Job]:
         yield _job(BALLSCREW, "target-right", rois=right, roi="target")
         yield _job(BALLSCREW, "none", roi="none")
         yield _job(BALLSCREW, "intersection-right", rois=right, roi="intersection")
-        # All pits lie in the raceway, so that nothing outside can alarm: a third of the steps says as much.
+        # All pits lie in the raceway, so nothing outside can raise an alarm: a third of the steps is enough.
         yield _job(SHORT, "target-raceway", rois=raceway, roi="target")
         yield _job(SHORT, "intersection-raceway", rois=raceway, roi="intersection")
         yield _job(SHORT, "none", rois=raceway, roi="none")
@@ -108,7 +108,7 @@ def jobs(group: str) -> Iterator[Job]:
             yield _job(ABLATION, form, roi=form)
         yield _job(ABLATION, "target-without-head", roi_head=False)
     elif group == "residual":
-        # The paper's 250 and 500 epochs cannot be had on two cores; both get the same steps.
+        # The paper's 250 and 500 epochs are out of reach on two cores; both get the same steps.
         yield _job(ABLATION, "target")
         yield _job(ABLATION, "vanilla", residual=False)
 
@@ -124,7 +124,7 @@ def _job(base: Job, name: str, *, seed: int = 0, rois: tuple[str, str] | None = 
 
 
 def run(job: Job, work: Path) -> None:
-    """Train and measure, unless the result is there."""
+    """Train and measure, unless there is a result."""
     seed = job.training.seed
     settings = {"job": job.name, "size": job.training.size, "steps": job.training.steps}
     if RESULTS.has(settings, seed):

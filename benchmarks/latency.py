@@ -1,6 +1,6 @@
 """From a photograph's bytes to a verdict: how long, how many a second, how soon; beside anomalib's.
 
-    python benchmarks/latency.py models [256]     # trains ours shortly, exports all; goes on where it stopped
+    python benchmarks/latency.py models [256]     # trains ours briefly, exports all; goes on where it stopped
     python benchmarks/latency.py ours 256x640     # every method and engine
     python benchmarks/latency.py rivals 256       # OpenVINO, beside anomalib's DRAEM, PaDiM and PatchCore
     python benchmarks/latency.py startup          # import, load and first verdict, in fresh processes
@@ -60,7 +60,7 @@ print(time.time(), verdict.is_defect, "torch" in sys.modules)
 
 
 class Measured:
-    """What came of one contender, over all rounds."""
+    """The measurements of one contender, over all rounds."""
 
     def __init__(self, contender: Contender, bodies: Sequence[bytes], size: str) -> None:
         self.contender, self.bodies, self.size = contender, bodies, size
@@ -93,7 +93,7 @@ class Measured:
                 self.network.setdefault(str(way), []).append((rate, peak))
 
     def result(self) -> dict[str, Any]:
-        """What was measured, as the results keep it."""
+        """The measurements, as recorded."""
         gflop = self.contender.terms["gflop"]
         found = {
             **self.contender.terms,
@@ -111,7 +111,7 @@ class Measured:
 
 
 def _until(seconds: float, work: Callable[[Any], object], on: Sequence[Any]) -> list[float]:
-    """Seconds of every call, one after the other until so many are over; at least two."""
+    """Seconds of each call, repeated until the time is up; at least two calls."""
     taken: list[float] = []
     for one in cycle(on):
         taken.append(timed(partial(work, one)))
@@ -121,7 +121,7 @@ def _until(seconds: float, work: Callable[[Any], object], on: Sequence[Any]) -> 
 
 
 def _side_by_side(network: Predict, streams: int, calls: int, images: NDArray[np.uint8]) -> None:
-    """So many calls of the network in each of so many threads."""
+    """Call the network `calls` times in each of `streams` threads."""
     if streams == 1:
         network(images)
         return
@@ -139,7 +139,7 @@ def _share(gflop: float, rates: Rates) -> float:
 
 
 def in_turns(verb: str, contenders: Sequence[Contender], size: str, seconds: float) -> None:
-    """Rounds over all contenders while time is left, and at least two."""
+    """Measure all contenders in rounds while time is left, at least two."""
     began, bodies = time.monotonic(), photographs(size)
     conv = convolution()
     conv_gflop = flops(conv) / 1e9
@@ -217,8 +217,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("models", "ours", "rivals", "startup"), nargs="?")
-    parser.add_argument("size", choices=SIZES, nargs="?", help="one size; both where none is named")
-    parser.add_argument("--seconds", type=float, default=400, help="of one size's rounds")
+    parser.add_argument("size", choices=SIZES, nargs="?", help="default: both")
+    parser.add_argument("--seconds", type=float, default=400, help="time for the rounds of one size")
     parser.add_argument("--tables", action="store_true", help="only write the tables into the docs")
     given = parser.parse_args()
     for size in [given.size] if given.size else SIZES:

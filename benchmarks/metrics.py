@@ -1,8 +1,8 @@
 """What measuring costs: `RoiMetrics` against anomalib's pixel AUROC and AUPRO on the same maps in one run.
 
-    python benchmarks/metrics.py            # 10,000 maps; prints the result and keeps it
-    python benchmarks/metrics.py --count 200           # a quick look, which is not kept
-    python benchmarks/metrics.py --tables   # puts the result into docs/benchmarks.md
+    python benchmarks/metrics.py               # 10,000 maps; prints and records the result
+    python benchmarks/metrics.py --count 200   # a quick look, not recorded
+    python benchmarks/metrics.py --tables      # puts the result into docs/benchmarks.md
 
 Each side runs in a process of its own, in turns, so that its peak memory is its own; drawing the maps and
 importing are not timed. `RoiMetrics` measures everything it has: image and pixel AUROC, average precision and
@@ -39,7 +39,7 @@ Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 def batches(count: int) -> Iterator[Batch]:
-    """Smooth maps and their truth, half of them with one or two defects that the maps show faintly."""
+    """Smooth maps and their ground truth, half with one or two defects that show faintly in the map."""
     random = np.random.default_rng(0)
     for start in range(0, count, BATCH):
         size = min(BATCH, count - start)

@@ -1,4 +1,4 @@
-"""What every export of every method answers to files of many kinds, beside the trained network itself.
+"""What every export of every method answers to many kinds of files, compared with the trained network.
 
     python benchmarks/parity.py             # trains what is missing, exports, compares: minutes
     python benchmarks/parity.py --tables    # puts the result into docs/deploy.md
@@ -47,7 +47,7 @@ EXPORTS: dict[str, tuple[Format, bool, Any]] = {
 """The format, whether in INT8, and the engine."""
 
 _TURNED = b"Exif\0\0" + struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, 6) + bytes(4)
-"""An EXIF block that says: turn me by a quarter."""
+"""An EXIF block that asks for a quarter turn."""
 
 
 def encoded(suffix: str, pixels: NDArray[Any]) -> bytes:
@@ -55,7 +55,7 @@ def encoded(suffix: str, pixels: NDArray[Any]) -> bytes:
 
 
 def files() -> Iterator[bytes]:
-    """One photograph after the other, cut to an odd size and written in one of five ways."""
+    """Photographs cropped to odd sizes and written in five ways."""
     random, found = np.random.default_rng(0), photographs("test")
     for number, place in enumerate(np.linspace(0, len(found) - 1, COUNT).astype(int)):
         image = read_image(found[place])[..., ::-1]

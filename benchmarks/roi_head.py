@@ -59,7 +59,7 @@ AT_ONCE = 8
 
 
 class Before(RoiBank):
-    """roibank with the ROI head's training as it was."""
+    """roibank with the ROI head trained as before."""
 
     name: ClassVar[str] = "before"
     most_steps: ClassVar[int | None] = None
@@ -98,7 +98,7 @@ VARIANTS: dict[str, tuple[str, RoiBankSettings]] = {
 
 
 def trained(variant: str, data: Path, roi: str, size: str, seed: int, out: Path) -> dict[str, Any]:
-    """Train into a bundle; seconds, steps and the IoU that the training itself has reported."""
+    """Train into a bundle; returns seconds, steps and the IoU that the training reported."""
     method, settings = VARIANTS[variant]
     start = time.perf_counter()
     training = TrainingSettings(size=size, seed=seed, accelerator="cpu", threads=1)
@@ -133,7 +133,7 @@ def scored(
 
 
 def measured(variant: str, data: Path, roi: str, size: str, seed: int) -> dict[str, Any]:
-    """Train, and look at the test split."""
+    """Train, and measure on the test split."""
     test = attach_roi([record for record in read_records(data) if record.split == "test"], roi, data)
     with tempfile.TemporaryDirectory() as place, DecodedCache(test, parse_size(size)) as cache:
         out = Path(place, "bundle")
@@ -146,7 +146,7 @@ def measured(variant: str, data: Path, roi: str, size: str, seed: int) -> dict[s
         labels = cache.labels
         defective = np.array([record.label == 1 for record in cache.records])
         good = labels == 0
-        # A part without any mark, whose ROI is as it was learned.
+        # Parts without any damage: their ROI looks as in training.
         sound = good & ~defective
         ious = region_iou(probability >= 0.5, drawn)[torch.from_numpy(sound)]
         tops = probability.flatten(1).amax(1)[torch.from_numpy(sound)]
@@ -182,7 +182,7 @@ SIZES = [
     *((share, 1, False, 128) for share in (0.013, 0.2, 0.005, 0.05, 0.6)),
     *((share, 3, False, 128) for share in (0.05, 0.015, 0.3)),
 ]
-"""The ROI's share, washers, whether they lie anywhere, pixels a side; in the order in which they are run."""
+"""The ROI's share, washers, whether they lie anywhere, pixels per side; in running order."""
 
 
 def washers(share: float, count: int, is_moving: bool, side: int) -> Path:
@@ -226,7 +226,7 @@ PRODUCTS: dict[str, tuple[ProductName, dict[str, Any]]] = {
 def painted(
     image: NDArray[np.uint8], roi_mask: NDArray[np.uint8], place: str, rng: np.random.Generator
 ) -> NDArray[np.uint8] | None:
-    """The image with a round defect of one colour there; None where there is no such place."""
+    """The image with a round defect of one colour at that place; None where the image has no such place."""
     low, high = PLACES[place]
     inside, outside = (cv2.distanceTransform(mask, cv2.DIST_L2, 5) for mask in (roi_mask, 1 - roi_mask))
     distance = np.where(roi_mask > 0, inside - 0.5, 0.5 - outside)
@@ -267,7 +267,7 @@ def run_border() -> None:
 
 
 def flags(graph: InspectionGraph, fresh: Sequence[Any]) -> dict[str, float]:
-    """Of the painted parts the share above all good ones."""
+    """Share of the painted parts that score above all good ones."""
     good = np.stack([sample.image for sample in fresh[:CALIBRATING]])
     threshold = scored(graph, good)[0].max()
     found = {}

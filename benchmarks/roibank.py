@@ -61,7 +61,7 @@ LIMIT, COST_LIMIT = 1800.0, 240.0
 
 
 class Set(NamedTuple):
-    """Where images are, and at what size they are looked at."""
+    """Where the images are, and the size they are resized to."""
 
     title: str
     data: Path
@@ -70,7 +70,7 @@ class Set(NamedTuple):
 
 
 def zipper() -> Path:
-    """400 drawn zippers: the teeth move and matter, the cloth does not."""
+    """400 synthetic zippers: the teeth move and matter, the cloth does not."""
     out = WORK / "zipper"
     if not out.is_dir():
         write_dataset("zipper", out, count=400, seed=7, size_hw=(256, 256))
@@ -158,7 +158,7 @@ def fitted_and_measured(one: Set, settings: RoiBankSettings, seed: int) -> dict[
 
 
 def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, int]:
-    """Parts with a defect inside the ROI, and those whose defect the head takes for outside on the whole."""
+    """Parts with a defect inside the ROI, and those whose defect the head takes for outside on average."""
     marked = (cache.gt_masks > 0) & (cache.roi_masks > 0)
     rows = np.flatnonzero(cache.labels == 1)
     hidden = [row for row in rows if marked[row].any() and roi[row][marked[row]].mean() < 0.5]
@@ -180,7 +180,7 @@ def run_ablation(names: list[str]) -> None:
 
 
 def run_crop() -> None:
-    """The right half, looked at whole and within the ROI's box and 32 pixels about it."""
+    """The right half, from the whole image and from the ROI's box plus 32 pixels on each side."""
     one = SETS["right"]
     found = {
         title: fitted_and_measured(one, dataclasses.replace(COMPACT, crop_margin=margin), 0)
@@ -188,7 +188,7 @@ def run_crop() -> None:
     }
     whole, cropped = (np.array(result.pop("scores")) for result in found.values())
     labels = [record.label for record in read_records(one.data) if record.split == "test"]
-    good = np.array(labels) == 0  # without any pit, which is fewer than those that count as good
+    good = np.array(labels) == 0  # parts without any pit: fewer than count as good
     # Equal verdicts at equal rates: each at the score that rejects the same number of good parts.
     agree = {}
     for rate in (0.01, 0.05):

@@ -1,4 +1,4 @@
-"""Which pictures that do not show the part pass as good, and how many good parts the third answer costs.
+"""Which pictures of something else pass as good, and how many good parts the third verdict costs.
 
     python benchmarks/scenes.py             # about an hour; goes on where it stopped
     python benchmarks/scenes.py --tables    # puts the result into docs/scenes.md
@@ -44,7 +44,7 @@ SYNTHETIC: dict[str, tuple[str, int, dict[str, Any]]] = {
     "one washer anywhere": ("washers", 256, {}),
     "three washers anywhere": ("washers", 256, {"count": 3}),
 }
-"""Product, pixels a side, options."""
+"""Product, pixels per side, options."""
 CHOSEN_ON = (*SYNTHETIC, "hazelnut_toy")
 RUNS = (
     ("one washer anywhere", "roibank"),
@@ -125,7 +125,7 @@ def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: 
 
 
 def _taken_away(name: str) -> dict[str, Images]:
-    """Washers' tables without them, and where there are three without one; nothing for other sets."""
+    """The washers' background without washers, or with two of three; nothing for other sets."""
     product, side, options = SYNTHETIC.get(name, ("", 0, {}))
     if product != "washers":
         return {}
@@ -146,7 +146,7 @@ def _taken_away(name: str) -> dict[str, Images]:
 
 
 def _count(inspector: Inspector, pictures: Images) -> dict[str, Any]:
-    """Of so many pictures, those that pass by the score alone, and those that pass as good."""
+    """How many pictures pass by the score alone, and how many with the verdict "good"."""
     verdicts = [inspector.inspect(picture) for picture in pictures]
     lost = [one for one in verdicts if one.verdict == "not inspectable"]
     return {
@@ -158,7 +158,7 @@ def _count(inspector: Inspector, pictures: Images) -> dict[str, Any]:
 
 
 def _painted_over(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The region filled from what surrounds it."""
+    """The region filled from its surroundings."""
     wide = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8))
     return np.asarray(cv2.inpaint(image, wide, 3, cv2.INPAINT_TELEA), np.uint8)
 
@@ -178,7 +178,7 @@ def _others(name: str, sets: dict[str, Set], bundle: Bundle) -> Iterator[NDArray
 
 
 def _kind(name: str) -> str:
-    """What a set shows, whatever its options."""
+    """What a set shows, regardless of its options."""
     return SYNTHETIC[name][0] if name in SYNTHETIC else name.split(",")[0]
 
 

@@ -1,11 +1,11 @@
-"""How good the segmenter's regions are from a few masks, and what methods that are trained on them are worth.
+"""How good the segmenter's regions are from a few masks, and how good methods trained on them are.
 
-    python benchmarks/segmenter.py regions     # IoU from 5, 10 and 20 masks, 3 seeds, on images not used
+    python benchmarks/segmenter.py regions     # IoU from 5, 10 and 20 masks, 3 seeds, on unseen images
     python benchmarks/segmenter.py gaps zipper # the same from 10 masks, without covering parts of the region
     python benchmarks/segmenter.py methods     # roibank, CEOD and GRD-Net on predicted and on drawn regions
     python benchmarks/segmenter.py --tables    # puts the results into docs/segmenter.md
 
-A set can be named after the verb. What has a result already is not run again. Needs
+A set can be named after the verb. What has a result is not run again. Needs
 ``pip install 'roinspect[train,weights]'``, and the images in the folder ROINSPECT_DATA.
 """
 
@@ -49,7 +49,7 @@ GAPS_COUNT = 10
 
 
 class Set(NamedTuple):
-    """Where images are, and at what size they are looked at."""
+    """Where the images are, and the size they are resized to."""
 
     title: str
     data: Path
@@ -69,21 +69,21 @@ METHODS = {
     "right": {"roibank": ("128x320", None), "ceod": ("128x320", None), "grdnet": ("128x320", 150)},
     "zipper": {"roibank": ("256", None)},
 }
-"""Sizes and steps of what is trained on either kind of region; None is the method's default."""
+"""Sizes and steps of the methods trained on either kind of region; None is the method's default."""
 
 
 # -- regions -------------------------------------------------------------------------------------------------
 
 
 def records_of(one: Set) -> list[Record]:
-    """All photographs with their drawn regions; the zippers are drawn at first use."""
+    """All photographs with their drawn regions; the zippers are generated at first use."""
     if one.data == WORK / "zipper" and not one.data.is_dir():
         write_dataset("zipper", one.data, count=400, seed=7, size_hw=(256, 256))
     return attach_roi(read_records(one.data), one.roi, one.data)
 
 
 def choose(records: Sequence[Record], count: int, seed: int) -> tuple[list[Record], list[Record]]:
-    """Photographs whose masks are given away, from the train split, and those that are tested on.
+    """Photographs from the train split that keep their masks, and photographs to test on.
 
     The test split alone where it is large: the ball screw's shows other positions.
     """
@@ -201,7 +201,7 @@ def run_methods(names: Sequence[str]) -> None:
                         method, one.data, bundle, method_settings=preset, training=training, roi=roi
                     )
                     seconds = time.perf_counter() - start
-                    # In the true region, whatever it was trained on.
+                    # Inside the drawn region, whichever it was trained on.
                     (values,) = evaluate_models([bundle], one.data, Path(scratch, "report"), roi=one.roi)
                 measures = {
                     "steps": trained.training["steps"],

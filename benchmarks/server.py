@@ -1,12 +1,12 @@
-"""Proofs of the server, each in processes of its own.
+"""Stress tests of the server, each in processes of its own.
 
     python benchmarks/server.py soak BUNDLE      # 30 minutes at saturation
-    python benchmarks/server.py kill BUNDLE      # kill -9 under load, with a receiver that comes and goes
+    python benchmarks/server.py kill BUNDLE      # kill -9 under load, with an unreliable receiver
     python benchmarks/server.py schema BUNDLE    # schemathesis, all checks
-    python benchmarks/server.py fuzz BUNDLE      # 10,000 bodies that are none
+    python benchmarks/server.py fuzz BUNDLE      # 10,000 malformed bodies
     python benchmarks/server.py tables           # puts the results into docs/serve.md
 
-BUNDLE is any bundle: `roinspect demo` makes one in half a minute, `roinspect export` rids it of torch.
+BUNDLE is any bundle: `roinspect demo` makes one in half a minute, `roinspect export` frees it of torch.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ def main() -> None:
     made.add_argument("bundle", type=Path)
     made.add_argument("--seconds", type=float, default=1800)
     made.add_argument("--senders", type=int, default=24)
-    made.add_argument("--slow", type=int, default=2, help="senders that dribble, of bodies and of headers")
-    made.add_argument("--quiet", action="store_true", help="nothing else runs: a table of its own")
+    made.add_argument("--slow", type=int, default=2, help="slow senders, of bodies and of headers each")
+    made.add_argument(
+        "--quiet", action="store_true", help="nothing else runs on the machine"
+    )
     made = commands.add_parser("kill")
     made.add_argument("bundle", type=Path)
     made.add_argument("--kills", type=int, default=25)
@@ -47,7 +49,7 @@ def main() -> None:
     made.add_argument("--seed", type=int, default=0)
     made = commands.add_parser("schema")
     made.add_argument("bundle", type=Path)
-    made.add_argument("--examples", type=int, default=300, help="of each operation")
+    made.add_argument("--examples", type=int, default=300, help="per operation")
     made.add_argument("--seed", type=int, default=0)
     commands.add_parser("tables")
     given = parser.parse_args()

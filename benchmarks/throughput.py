@@ -1,4 +1,4 @@
-"""How close `inspect_many` comes to what decoding and the network allow, on 2,000 images of 1024 x 1024.
+"""How close `inspect_many` comes to the limit of decoding and network, on 2,000 images of 1024 x 1024.
 
     python benchmarks/throughput.py png jpg     # measures, minutes each; best with nothing else running
     python benchmarks/throughput.py --tables    # puts the results into docs/deploy.md
@@ -39,9 +39,9 @@ DOCS = ROOT / "docs" / "deploy.md"
 CORES = os.cpu_count() or 1
 SIDE, DISTINCT, ROUNDS = 1024, 250, 8
 ALONE = 100
-"""Photographs in a round that a stage alone is given."""
+"""Photographs per round for a stage on its own."""
 GRAIN = 2.0
-"""Deviation in grey levels."""
+"""Standard deviation in grey levels."""
 
 
 def write_photographs(folder: Path, kind: str, count: int) -> list[Path]:
@@ -73,7 +73,7 @@ def infer(predict: Predict, images: NDArray[np.uint8], streams: int) -> None:
 
 
 def memory_mb() -> float:
-    """Resident memory; Linux alone tells it so."""
+    """Resident memory; on Linux only."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -117,7 +117,7 @@ def measure(kind: str, distinct: int, rounds: int) -> dict[str, Any]:
 
 
 def median(run: Run, of: Callable[[dict[str, dict[str, float]]], float]) -> float:
-    """Over the rounds: ratios are taken within one, as machines drift."""
+    """Over the rounds; ratios are taken within a round, as machines drift."""
     return statistics.median(of(one) for one in run.measures["rounds"])
 
 
@@ -126,7 +126,7 @@ def slower(one: dict[str, dict[str, float]], *stages: str) -> float:
 
 
 def bound(one: dict[str, dict[str, float]]) -> float:
-    """Images a second if the cores did nothing but decode and infer, at what these take of them alone."""
+    """Images per second if the cores only decoded and inferred, at the processor time these take alone."""
     return CORES * 1000 / (one["decode"]["cpu_ms"] + one["infer"]["cpu_ms"])
 
 

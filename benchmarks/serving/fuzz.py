@@ -1,4 +1,4 @@
-"""Bodies that are none, by the thousand: each is answered, none with a 5xx, and the server goes on."""
+"""Malformed bodies by the thousand: each gets an answer, none a 5xx, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CHECK_EVERY = 250
 
 
 def exchange(port: int, request: Request) -> bytes:
-    """What comes back, until the server closes.
+    """The answer, up to the end of the connection.
 
     Raises:
-        TimeoutError: nothing comes, and the connection stays.
+        TimeoutError: no answer comes, and the connection stays open.
     """
     told = b""
     with socket.create_connection(("127.0.0.1", port), timeout=HANGS_S) as opened:
         try:
             opened.sendall(request.head + request.body)
-            # A request that promised more than it brings ends here.
+            # A request that announced more than it sends ends here.
             if not request.is_http:
                 opened.shutdown(socket.SHUT_WR)
             while part := opened.recv(65536):
@@ -38,13 +38,13 @@ def exchange(port: int, request: Request) -> bytes:
         except TimeoutError:
             raise
         except OSError:
-            # An answer that came before the body was read closes the connection on the rest of it.
+            # An answer sent before the whole body was read closes the connection.
             pass
     return told
 
 
 def fuzz(bundle: Path, results: Results, *, count: int, seed: int) -> None:
-    """Send bodies of every kind in turn; now and then a photograph, whose verdict must be the right one."""
+    """Send bodies of every kind in turn, and now and then a photograph, whose verdict must be right."""
     inspector = Inspector.load(bundle)
     bodies = Bodies(inspector.bundle.size_hw, seed)
     (known,) = photographs(inspector, (128, 128), 1, seed=0)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, under load, while the receiver comes and goes: no result told is lost."""
+"""kill -9 at random moments, under load, with an unreliable receiver: no answered result is lost."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SIZE_HW = (256, 256)
 
 
 class Receiver:
-    """A webhook that is there, refuses connections, or answers 503, each for a while.
+    """A webhook that is up, refuses connections, or answers 503, each for a while.
 
     Attributes:
-        taken: by id, every body that it has answered 200 to.
+        taken: by id, every body that it answered with 200.
     """
 
     def __init__(self, port: int) -> None:
@@ -41,7 +41,7 @@ class Receiver:
         self._thread.start()
 
     def stay(self) -> None:
-        """Go away no more."""
+        """Stay up from now on."""
         self._stop.set()
         self._thread.join()
         self._server = self._open(lambda: 200)
@@ -66,7 +66,7 @@ class Receiver:
                 body, answer = self.rfile.read(int(self.headers["Content-Length"])), status()
                 if answer == 200:
                     taken[self.headers["Idempotency-Key"]].append(body)
-                # Between having a result and saying so lies some time, as in a real receiver.
+                # As in a real receiver, some time passes between storing a result and confirming it.
                 time.sleep(0.005)
                 self.send_response(answer)
                 self.send_header("Content-Length", "0")
@@ -87,7 +87,7 @@ class Receiver:
 def send(
     port: int, wanted: list[Photograph], over: threading.Event, told: dict[str, float], wrong: list[str]
 ) -> None:
-    """Photographs one after the other, whether the server is there or not; every verdict is kept."""
+    """Send photographs one after the other, whether the server is up or not; record every verdict."""
     chance = random.Random()
     while not over.is_set():
         connection, one = http.client.HTTPConnection("127.0.0.1", port, timeout=30), chance.choice(wanted)
@@ -107,7 +107,7 @@ def send(
 
 
 def kill(bundle: Path, results: Results, *, kills: int) -> None:
-    """Kill and start a server again and again; compare what it has told with what was delivered."""
+    """Kill and restart a server repeatedly; compare its answers with what was delivered."""
     inspector = Inspector.load(bundle)
     wanted = photographs(inspector, SIZE_HW, 24, seed=0)
     chance = random.Random(0)

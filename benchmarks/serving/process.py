@@ -1,4 +1,4 @@
-"""A server as its own process, and photographs whose verdicts are known beforehand."""
+"""A server as its own process, and photographs whose verdicts are known in advance."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Server:
         raise SystemExit(self.log.read_text()[before:])
 
     def memory_mb(self) -> float:
-        """Resident memory; Linux alone tells it so."""
+        """Resident memory; on Linux only."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
     def metric(self, start: str) -> float:
-        """Sum of all counters whose line starts so."""
+        """Sum of all counters whose line starts with this."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
@@ -56,17 +56,17 @@ class Server:
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(start))
 
     def kill(self) -> None:
-        """As a power cut does, but for the disk's own cache."""
+        """As a power cut does, except for the disk's cache."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
-        """Ask it to end; returns its exit status."""
+        """Stop it; returns its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
     def tracebacks(self) -> int:
-        """Faults that it has logged."""
+        """How many tracebacks it has logged."""
         return self.log.read_text().count("Traceback")
 
 
@@ -83,7 +83,7 @@ class Photograph:
 
 
 def photographs(inspector: Inspector, size_hw: tuple[int, int], count: int, seed: int) -> list[Photograph]:
-    """Coloured clouds as PNG and JPEG; no two of the same score, so that an exchanged verdict shows."""
+    """Coloured clouds as PNG and JPEG; no two of the same score, so that a swapped verdict shows."""
     rng = np.random.default_rng(seed)
     found: list[Photograph] = []
     while len(found) < count:
@@ -97,13 +97,13 @@ def photographs(inspector: Inspector, size_hw: tuple[int, int], count: int, seed
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that is free."""
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
 
 
 def model(inspector: Inspector) -> str:
-    """What answers, in a line."""
+    """Method, engine and size, in one line."""
     height, width = inspector.bundle.size_hw
     return f"{inspector.bundle.method}, {inspector.engine}, {height} x {width}"

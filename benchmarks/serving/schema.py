@@ -1,4 +1,4 @@
-"""The server against its own OpenAPI document: schemathesis, with every check it has."""
+"""The server against its own OpenAPI document: schemathesis, with all its checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "tests" / "server" / "schemathesi
 
 
 def schema(bundle: Path, results: Results, *, examples: int, seed: int) -> None:
-    """Generate requests that keep to the schema and others that do not; write what was found."""
+    """Generate requests inside and outside the schema; record the findings."""
     inspector = Inspector.load(bundle)
     os.environ["ROINSPECT_API_KEY"] = "key"
     with tempfile.TemporaryDirectory() as scratch:

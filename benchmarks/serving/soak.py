@@ -1,8 +1,8 @@
-"""A server at saturation: good, corrupt, huge and slow requests; what is lost, what is wrong, at what price.
+"""A server at saturation, with good, corrupt, huge and slow requests: lost and wrong answers, latency, memory.
 
 Every answer is known beforehand: the score of each photograph, 422 for a corrupt file and one of too many
-pixels, 413 for a body that is too large, 408 for one that dribbles. 429 and 504 are answers, too: the sender
-comes again, sooner than told. Each request has a part id of its own, which has to come back with the answer.
+pixels, 413 for a body that is too large, 408 for a slow one. 429 and 504 are answers, too: the sender tries
+again, sooner than asked to. Each request has a part id of its own, which has to come back with the answer.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from .process import Photograph, Server, model, photographs
 QUEUE = 16
 DEADLINE_S = 30
 SHARES = {"good": 88, "corrupt": 5, "large": 1, "bomb": 3, "huge": 3}
-"""Of each sort in a hundred requests."""
+"""Requests of each kind per hundred."""
 PRINTED = ("seconds", "good_per_second", "lost", "wrong", "memory_peak_mb")
 SHOWN = {"p50_ms": 0.5, "p99_ms": 0.99, "slowest_ms": 1.0}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A body, and what is the right answer to it."""
+    """A body and the right answer to it."""
 
     body: bytes
     status: int
@@ -47,7 +47,7 @@ class Kind:
 
 @dataclass
 class Told:
-    """What a sender has been told."""
+    """The answers that a sender got."""
 
     answers: collections.Counter[str] = field(default_factory=collections.Counter)
     lost: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Told:
 
 
 def kinds(inspector: Inspector) -> dict[str, list[Kind]]:
-    """Bodies of every sort."""
+    """Bodies of every kind."""
     rng = np.random.default_rng(0)
     good = [Kind(one.body, 200, one) for one in photographs(inspector, (1024, 1024), 24, seed=0)]
     large = [Kind(one.body, 200, one) for one in photographs(inspector, (4000, 6000), 2, seed=1)]
@@ -70,7 +70,7 @@ def kinds(inspector: Inspector) -> dict[str, list[Kind]]:
 
 
 def send(port: int, sorts: dict[str, list[Kind]], until: float, seed: int, told: Told) -> None:
-    """One request after the other over one connection, as a client does that waits for answers."""
+    """Send one request after the other over one connection, as a client that waits for answers."""
     chance = random.Random(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     number = 0
@@ -105,7 +105,7 @@ def send(port: int, sorts: dict[str, list[Kind]], until: float, seed: int, told:
 
 
 def dribble(port: int, head: bytes, right: set[str], until: float, told: Told) -> None:
-    """A byte a second of a request that never ends, until the server has enough of it."""
+    """Send an endless request at a byte a second until the server gives up on it."""
     sort = "slow body" if head.endswith(b"\r\n\r\n") else "slow headers"
     while time.monotonic() < until:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as opened:
@@ -189,7 +189,7 @@ def milliseconds(latencies: list[float], share: float) -> int | None:
 
 
 def figures(all_told: list[Told], seconds: float, memory: dict[float, float]) -> dict[str, Any]:
-    """What can be said so far; of the samples of memory, by second, one for every five minutes."""
+    """The figures so far; of the memory samples, by second, one every five minutes."""
     latencies = [second for told in all_told for second in list(told.latencies)]
     answers = sum((told.answers for told in all_told), collections.Counter())
     waits = sum((told.waits for told in all_told), collections.Counter())

@@ -1,4 +1,4 @@
-"""What the proofs have found, as Markdown for the docs."""
+"""The results of the stress tests as Markdown for the docs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tables import markdown
 
 
 def tables(results: Results) -> dict[str, Callable[[], str]]:
-    """Text by marker."""
+    """The tables, by marker."""
 
     def text(verb: str, shown: Callable[[Run], str]) -> str:
         run = results.latest(verb=verb)
