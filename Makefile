@@ -8,16 +8,17 @@ BIN := $(VENV)/bin
 SOURCES := src tests examples docs/hooks $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs format venv clean
+.PHONY: help demo test test-extras lint docs format venv clean
 
 help:
 	@echo "make demo    a synthetic product, from photographs to a verdict (half a minute on 2 cores, and the install)"
 	@echo "make test    all tests"
+	@echo "make test-extras  the tests of the extras peers (anomalib) and scale (Ray, Parquet), in .venv-extras"
 	@echo "make lint    ruff, mypy and the direction of imports"
 	@echo "make docs    the pages of docs/ as a site, in site/; a warning is an error"
 	@echo "make format  put the code in order"
 	@echo "make venv    only install, for development"
-	@echo "make clean   remove .venv and caches"
+	@echo "make clean   remove .venv, .venv-extras and caches"
 
 demo: $(VENV)/.stamp-run
 	$(BIN)/roinspect demo
@@ -25,6 +26,19 @@ demo: $(VENV)/.stamp-run
 # One thread a worker: torch in two processes on two cores would otherwise fight over them.
 test: $(VENV)/.stamp-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# anomalib and Ray are large and pin much, so they have an environment of their own.
+EXTRAS := .venv-extras
+EXTRAS_TESTS := tests/comparison/test_peers.py tests/comparison/test_compare.py tests/comparison/test_compare_terms.py \
+	tests/production/test_batch.py tests/production/test_batch_tables.py tests/evaluation/test_metrics.py
+
+test-extras: $(EXTRAS)/.stamp
+	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest $(PYTEST_ARGS) $(EXTRAS_TESTS)
+
+$(EXTRAS)/.stamp: pyproject.toml
+	test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/python -m pip install --disable-pip-version-check -e ".[peers,scale,test,train,weights]"
+	@touch $@
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check $(SOURCES)
@@ -56,5 +70,5 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
+	rm -rf $(VENV) $(EXTRAS) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

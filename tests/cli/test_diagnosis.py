@@ -65,7 +65,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 def test_extras_are_those_of_the_package() -> None:
-    assert set(EXTRAS) == set(PYPROJECT["optional-dependencies"]) - {"dev", "docs"}
+    assert set(EXTRAS) == set(PYPROJECT["optional-dependencies"]) - {"dev", "docs", "test"}
     assert len(PYPROJECT["dependencies"]) == len(BASE)
 
 

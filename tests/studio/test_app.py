@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,25 @@ def test_the_browser_may_load_nothing_from_elsewhere() -> None:
 def test_others_come_in_only_to_a_named_folder() -> None:
     with pytest.raises(UserError, match="FOLDER"):
         serve(None, host="0.0.0.0")
+
+
+def test_whoever_opens_the_address_at_once_is_let_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    reached = []
+
+    def while_the_pages_are_made(*_: object, **__: object) -> None:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", capsys.readouterr().out)
+        assert found is not None
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=10):
+            reached.append(True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("roinspect.studio.app.create_app", while_the_pages_are_made)
+    with pytest.raises(KeyboardInterrupt):
+        serve(None, port=0)
+    assert reached
 
 
 @pytest.fixture(scope="module")

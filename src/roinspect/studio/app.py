@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from roinspect.errors import UserError
-from roinspect.server.listening import bind, http_address
+from roinspect.server.listening import bind, http_address, listen
 from roinspect.studio.guard import LOOPBACK, Guard
 from roinspect.studio.pages.data import data_page
 from roinspect.studio.pages.judge import judge_page
@@ -97,6 +97,8 @@ def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, tok
         token = token or secrets.token_urlsafe(24)
     projects = Projects(folder, confined_to=folder if is_open else None, recent_file=default_recent_file())
     listening = bind(host, port)
+    # Before the address is told: who opens it at once waits until the pages are made.
+    listen(listening)
     address = f"{http_address(host, listening.getsockname()[1])}/"
     print(f"The studio is open: {address}{f'?token={token}' if token else ''}", flush=True)
     print("Ctrl-C ends it; trainings go on.", flush=True)
