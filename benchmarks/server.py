@@ -37,9 +37,7 @@ def main() -> None:
     made.add_argument("--seconds", type=float, default=1800)
     made.add_argument("--senders", type=int, default=24)
     made.add_argument("--slow", type=int, default=2, help="slow senders, of bodies and of headers each")
-    made.add_argument(
-        "--quiet", action="store_true", help="nothing else runs on the machine"
-    )
+    made.add_argument("--quiet", action="store_true", help="nothing else runs on the machine")
     made = commands.add_parser("kill")
     made.add_argument("bundle", type=Path)
     made.add_argument("--kills", type=int, default=25)

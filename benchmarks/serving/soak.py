@@ -1,4 +1,4 @@
-"""A server at saturation, with good, corrupt, huge and slow requests: lost and wrong answers, latency, memory.
+"""A server at saturation with good, corrupt, huge and slow requests: lost and wrong answers, latency, memory.
 
 Every answer is known beforehand: the score of each photograph, 422 for a corrupt file and one of too many
 pixels, 413 for a body that is too large, 408 for a slow one. 429 and 504 are answers, too: the sender tries
