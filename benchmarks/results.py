@@ -82,7 +82,10 @@ class Results:
         seed: int | None = None,
         packages: Sequence[str] = (),
     ) -> Run:
-        """Add a run, measured here and now; NaN becomes null, and the versions of `packages` are recorded."""
+        """Add a run measured here and now, with the versions of `packages`.
+
+        NaN and infinity become null, which is all that JSON has for them.
+        """
         versions = {name: importlib.metadata.version(name) for name in packages}
         run = Run(
             self.benchmark, settings, seed, _plain(measures), machine(), date.today().isoformat(), versions
@@ -96,7 +99,8 @@ class Results:
     def _lines(self, settings: Mapping[str, Any]) -> list[Run]:
         if not self.file.exists():
             return []
-        runs = (Run(**json.loads(line)) for line in self.file.read_text(encoding="utf-8").splitlines())
+        with self.file.open(encoding="utf-8") as lines:
+            runs = [Run(**json.loads(line)) for line in lines]
         return [run for run in runs if settings.items() <= run.settings.items()]
 
 
@@ -129,4 +133,4 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -94,8 +94,15 @@ def test_a_later_run_replaces_an_earlier_one_in_its_row(results: Results) -> Non
     assert results.latest().measures["auroc"] == 0.9
 
 
-def test_nan_is_kept_as_null(results: Results) -> None:
-    assert results.append({}, {"shares": [float("nan"), 1.0]}).measures == {"shares": [None, 1.0]}
+def test_what_json_cannot_hold_is_kept_as_null(results: Results) -> None:
+    results.append({}, {"shares": [float("nan"), 1.0], "most": float("inf")})
+    assert results.latest().measures == {"shares": [None, 1.0], "most": None}
+
+
+def test_a_run_is_one_line_whatever_its_text(results: Results) -> None:
+    results.append({"set": "a\nb\u2028c"}, {"auroc": 0.9})
+    results.append({"set": "zipper"}, {"auroc": 0.9})
+    assert [run.settings["set"] for run in results.read()] == ["a\nb\u2028c", "zipper"]
 
 
 def test_no_run_is_no_result(results: Results) -> None:
