@@ -188,7 +188,7 @@ SIZES = [
 def washers(share: float, count: int, is_moving: bool, side: int) -> Path:
     out = WORK / f"washers-{share}-{count}-{'moving' if is_moving else 'still'}-{side}"
     if not out.is_dir():
-        options = {"radius": radius_for(share, count), "count": count, "is_moving": is_moving, "side": side}
+        options = {"radius": radius_for(share, count), "count": count, "is_moving": is_moving}
         write_dataset("washers", out, count=140, seed=11, size_hw=(side, side), options=options)
     return out
 
@@ -286,7 +286,7 @@ def flags(graph: InspectionGraph, fresh: Sequence[Any]) -> dict[str, float]:
 
 REAL = {
     "hazelnut_toy": (IMAGES / "hazelnut_toy", "auto", "256"),
-    "bottle": (IMAGES / "bottle", "auto", "256"),
+    "bottle, rim": (IMAGES / "bottle", str(IMAGES / "bottle" / "roi_rim.png"), "256"),
     "magnetic_tile": (IMAGES / "magnetic_tile", "auto", "256"),
     "ball screw, right half": (IMAGES / "ballscrew" / "manifest.csv", "column:roi_right_path", "128x320"),
 }
