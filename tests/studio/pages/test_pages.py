@@ -9,12 +9,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
 
 from roinspect.data.check import check
+from roinspect.data.dataset import load_sample
+from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
+from roinspect.images.pixels import write_image
 from roinspect.studio.pages.data import in_words, summary
 from roinspect.studio.pages.judging import counts, wall
 from roinspect.studio.pages.shell import Page, note
@@ -71,6 +75,23 @@ def test_a_region_that_leaves_much_damage_out_is_questioned() -> None:
     assert "5 of 11 damaged parts count as good" in results.too_small_region([*inside, *outside])
     corrected = [dataclasses.replace(one, label=1, is_corrected=True) for one in outside]
     assert results.too_small_region([*inside, *corrected]) == ""
+
+
+def test_a_defect_that_is_too_small_inside_the_region_makes_a_good_part(
+    project: Project, model: Path
+) -> None:
+    roi_mask, gt_mask = np.zeros((24, 32), np.uint8), np.zeros((24, 32), np.uint8)
+    roi_mask[:, :16], gt_mask[8, 12:24] = 255, 255
+    write_image(project.folder / "roi/test/dent/d.png", roi_mask)
+    write_image(project.folder / "ground_truth/dent/d_mask.png", gt_mask)
+    project.forget()
+    (record,) = attach_roi([project.record("test/dent/d.png")], "auto", project.folder)
+    for min_pixels, counts_as_good in ((4, False), (5, True)):
+        sample = load_sample(record, None, min_pixels=min_pixels)
+        row = f"{record.key},dent,{sample.label},{sample.place},0.9,defective,,\n"
+        (evaluation_path(model) / "predictions.csv").write_text(TABLE.partition("\n")[0] + "\n" + row)
+        (result,) = results.read_results(model)
+        assert result.is_outside_only == counts_as_good == is_outside_only(sample.label, sample.place)
 
 
 def test_what_a_model_is_worth_is_told_with_what_would_help(

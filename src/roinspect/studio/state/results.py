@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from roinspect.data.roi import is_outside_only
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import histogram_svg, score_range
 from roinspect.inspection.scene import Outcome, outcome
@@ -124,8 +125,8 @@ def read_results(model: Path) -> list[Result]:
 def _result(row: dict[str, str]) -> Result:
     label, error = int(row["label"] or -1), row["error"]
     score = float(row["pred_score"]) if row["pred_score"] else float("nan")
-    outside = label == 0 and row["place"] in ("outside", "both")
-    return Result(row["key"], row["category"], label, score, outside, error, reason=row["reason"])
+    outside_only = is_outside_only(label, row["place"])
+    return Result(row["key"], row["category"], label, score, outside_only, error, reason=row["reason"])
 
 
 def tally(results: list[Result], threshold: float) -> Tally:
