@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from roinspect.data.annotations.drawn import DrawnMask, read_source
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
@@ -161,6 +165,35 @@ def test_labelme_files_serve_as_regions(project: Project) -> None:
     assert last(write_labelme(project, out)).missing == 0
     for record in attach_roi(list(project.records().values()), str(out), project.folder):
         assert np.array_equal(load_roi(record, SIZE), render(ring))
+
+
+POINTS = st.tuples(st.floats(-5, 40, width=32), st.floats(-5, 30, width=32))
+LAYERS = st.builds(
+    Shape,
+    st.sampled_from(["polygon", "brush"]),
+    st.lists(POINTS, min_size=3, max_size=7).map(tuple),
+    st.floats(0, 9, width=32),
+    st.booleans(),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(LAYERS, min_size=1, max_size=5))
+def test_any_drawing_is_the_same_mask_saved_for_training_and_by_way_of_labelme(
+    project: Project, shapes: list[Shape]
+) -> None:
+    key = "train/good/a.png"
+    keep(project, key, Drawing(SIZE, tuple(shapes)), region(project, key).revision)
+    expected = render(region(project, key).drawing)
+    out = project.folder / "labelme"
+    shutil.rmtree(out, ignore_errors=True)
+    last(write_masks(project))
+    last(write_labelme(project, out))
+    file, mask = (out / key).with_suffix(".json"), project.folder / "roi" / key
+    assert file.exists() == mask.exists() == bool(expected.any())
+    if file.exists():
+        assert np.array_equal(read_source(DrawnMask(file), SIZE), expected)
+        assert np.array_equal(read_mask(mask), expected)
 
 
 def test_a_full_disk_is_told_and_the_former_drawing_stays(

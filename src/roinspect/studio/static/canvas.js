@@ -166,7 +166,7 @@
     perPixel() { return this.canvas.getBoundingClientRect().width / this.size[1] || 1; }
     radius() {
       const share = Number(this.host.querySelector("[data-size]").value) / 100;
-      return Math.max(0.5, share * share * 0.25 * Math.min(...this.size));
+      return Math.max(0.75, share * share * 0.25 * Math.min(...this.size));
     }
 
     // -- hands --------------------------------------------------------------------------------------------

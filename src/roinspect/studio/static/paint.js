@@ -59,7 +59,7 @@
         for (const [x, y] of shape.points) pen.lineTo(x * scale, y * scale);
         if (shape.kind === "polygon") {
           pen.closePath();
-          pen.fill();
+          pen.fill("evenodd");
           continue;
         }
         const [x, y] = shape.points[0];
