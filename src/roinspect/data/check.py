@@ -104,6 +104,7 @@ def check(
     *,
     min_pixels: int = 1,
     files: Sequence[FileUse] = (),
+    bits: int = 16,
     workers: int = 2,
 ) -> Findings:
     """Read every file once and report on the data set.
@@ -119,6 +120,7 @@ def check(
         size_hw: height and width that training will use; None leaves out what depends on it.
         min_pixels: defective pixels inside the ROI that make a defect, as in training.
         files: what becomes of every file in the folder, as `account` tells it.
+        bits: as `read_image`, and as training will be given it.
         workers: decoding threads.
     """
     read = SharedMasks(records)
@@ -127,7 +129,7 @@ def check(
 
     def look(record: Record) -> _Seen:
         try:
-            sample = load_sample(record, None, min_pixels=min_pixels, read=read)
+            sample = load_sample(record, None, min_pixels=min_pixels, bits=bits, read=read)
         except UserError as error:
             return _Seen(record, error)
         height, across = sample.roi_mask.shape
@@ -154,7 +156,7 @@ def check(
         problems=tuple(_problems(seen)),
         warnings=(
             *_warnings(whole, duplicates),
-            *shallow_warnings([one.record.image_path for one in whole], workers=workers),
+            *shallow_warnings([one.record.image_path for one in whole], bits, workers=workers),
             *([] if size_hw is None else _too_narrow(whole, size_hw)),
             *_unlike(whole),
             *(str(file) for file in files if file.standing == "missed"),
