@@ -109,9 +109,8 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
     def draw(project: str, key: str, sent: Annotated[Any, Body()]) -> Any:
         opened = projects.get(project)
         drawn = read_drawing(sent, image_size(opened.record(key).image_path))
-        revision = sent.get("revision", 0)
-        kept, is_changed = keep(opened, key, drawn, revision if isinstance(revision, int) else 0)
-        return {"revision": kept, "changed_elsewhere": is_changed}
+        revision, is_changed = keep(opened, key, drawn, str(sent.get("revision", "")))
+        return {"revision": revision, "changed_elsewhere": is_changed}
 
     @app.post("/studio/share")
     @_told

@@ -9,10 +9,9 @@ import gradio as gr
 
 from roinspect.studio.pages.shell import begin, html, note, opened, plain
 from roinspect.studio.state.jobs import Job, latest
-from roinspect.studio.state.labelme import write_labelme
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.proposals import propose
-from roinspect.studio.state.regions import Tally, write_masks
+from roinspect.studio.state.saving import Saved, write_labelme, write_masks
 from roinspect.studio.thumbnails import STATIC
 
 TICK_S = 2.0
@@ -57,16 +56,16 @@ def region_page(blocks: Any, projects: Projects) -> None:
 
     def save_masks(id: str) -> Iterator[str]:
         project = opened(page, id)
-        for tally in write_masks(project):
-            if tally.done == tally.total or tally.done % 25 == 0:
-                yield in_words(tally, f"{_place(project)}, white = inspect")
+        for saved in write_masks(project):
+            if saved.done == saved.total or saved.done % 25 == 0:
+                yield in_words(saved, f"{_place(project)}, white = inspect")
 
     def save_labelme(id: str) -> Iterator[str]:
         project = opened(page, id)
         out = project.folder / "labelme"
-        for tally in write_labelme(project, out):
-            if tally.done == tally.total or tally.done % 25 == 0:
-                yield in_words(tally, str(out))
+        for saved in write_labelme(project, out):
+            if saved.done == saved.total or saved.done % 25 == 0:
+                yield in_words(saved, str(out))
 
     def look(id: str) -> tuple[Any, ...]:
         project = projects.get(id) if id else projects.current
@@ -102,22 +101,22 @@ def _place(project: Project) -> str:
     return str(project.folder / "roi") if roi == "auto" else roi
 
 
-def in_words(tally: Tally, place: str) -> str:
+def in_words(saved: Saved, place: str) -> str:
     """How far saving has come."""
-    if tally.done < tally.total:
-        return plain(note(f"{tally.done:,} of {tally.total:,} photographs ..."))
-    have = tally.total - tally.missing
+    if saved.done < saved.total:
+        return plain(note(f"{saved.done:,} of {saved.total:,} photographs ..."))
+    have = saved.total - saved.missing
     if not have:
         return plain(note("No photograph has a region yet. Draw one above.", "problem"))
     parts = [
         note(
-            f"{have:,} of {tally.total:,} photographs have a region. The masks lie in {place}.",
+            f"{have:,} of {saved.total:,} photographs have a region. The masks lie in {place}.",
             link=("Train", "/train"),
         )
     ]
-    if tally.missing:
-        told = f"{tally.missing:,} photographs have none yet: draw on them, or use one region for all."
-        parts += [note(told, "warning"), *(note(remark, "warning") for remark in tally.remarks)]
+    if saved.missing:
+        told = f"{saved.missing:,} photographs have none yet: draw on them, or use one region for all."
+        parts += [note(told, "warning"), *(note(remark, "warning") for remark in saved.remarks)]
     return plain(*parts)
 
 

@@ -18,8 +18,9 @@ from roinspect.studio.state.jobs import Job, latest
 from roinspect.studio.state.models import free_name, new_path, run_path
 from roinspect.studio.state.progress import Progress, read_progress
 from roinspect.studio.state.project import Project, Projects
-from roinspect.studio.state.regions import source_of, write_masks
+from roinspect.studio.state.regions import source_of
 from roinspect.studio.state.results import read_results, tally, too_small_region, untested
+from roinspect.studio.state.saving import write_masks
 from roinspect.studio.state.training import METHODS, Wish, begin_training, resume_training
 
 TICK_S = 2.0

@@ -5,7 +5,7 @@ What the studio knows of a folder lies in the folder:
     FOLDER/.roinspect/            the studio's own; hidden, so it is never taken for photographs
       drawings/KEY.json           what was drawn over a photograph
       masks/KEY.json              what the mask that was written of it is made from
-      replaced/                   masks of others that such a one replaced
+      replaced/                   the last mask of somebody else's that it replaced, one of each name
       shared.json                 the region of all photographs without one of their own
       region-finder               the network that proposes regions
       models/NAME                 trained models, with NAME.run and NAME.evaluation beside them
@@ -28,7 +28,7 @@ from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES
-from roinspect.studio.state.store import read_json, write_bytes, write_json
+from roinspect.studio.state.store import read_json, write_csv, write_json
 
 STATE = ".roinspect"
 ONE_FOR_ALL = "roi.png"
@@ -261,13 +261,10 @@ def default_recent_file() -> Path:
 
 
 def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Write a manifest with all known columns that some row fills."""
-    import csv
-    import io
+    """Write a manifest with the columns that are used.
 
-    text = io.StringIO()
+    Raises:
+        UserError: the disk refuses.
+    """
     columns = [name for name in COLUMNS if any(row.get(name) for row in rows)] or ["image_path"]
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_csv(path, columns, rows)

@@ -108,7 +108,7 @@
       while (this.pending.size && !fault) {
         for (const [key, drawing] of [...this.pending]) {
           try {
-            const body = JSON.stringify({ ...drawing, revision: this.revisions.get(key) || 0 });
+            const body = JSON.stringify({ ...drawing, revision: this.revisions.get(key) || "" });
             const told = await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
             this.revisions.set(key, told.revision);
             if (this.pending.get(key) === drawing) { this.pending.delete(key); this.forget(key); }
@@ -278,6 +278,7 @@
     async share() {
       try {
         const told = await this.ask("share", { key: this.key }, { method: "POST" });
+        if (!this.begun.length) this.revisions.set(this.key, "");
         await this.turnTo(this.page);
         this.say(`This is now the region of all ${told.photographs.toLocaleString("en")} photographs but those with a drawing of their own. ` +
           "Look at the pictures below. Where it does not fit, the parts lie differently: draw on some ten of them, and let the network propose the rest.");
