@@ -20,8 +20,9 @@ from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
 from roinspect.studio.pages.data import in_words, summary
-from roinspect.studio.pages.judging import counts, wall
-from roinspect.studio.pages.shell import Page, note
+from roinspect.studio.pages.elements import note
+from roinspect.studio.pages.judging import figures_at, wall
+from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results
 from roinspect.studio.state.models import evaluation_path, new_path
@@ -142,7 +143,7 @@ def test_results_are_shown_a_page_at_a_time(project: Project) -> None:
     many = [Result(f"k/{n}.png", "good", n % 2, n / 20_000) for n in range(20_000)]
     cards, place = wall(project, many, 0.5, "all", 999_999)
     assert place == 833 and cards.count("<button") == 8 and "20,000" in cards
-    assert "of 10000 good parts" in counts(many, 0.5)
+    assert "of 10000 good parts" in figures_at(many, 0.5)
     assert "none of these" in wall(project, [], 0.5, "wrong", 0)[0]
 
 
