@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
@@ -154,11 +155,8 @@ def _category(project: Project, label: int, kind: str) -> str:
         return next((record.category for record in records.values() if record.label == 0), "good")
     kind = kind.strip() or "defect"
     if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND:
-        raise UserError(
-            "is no name for a kind of defect",
-            where=kind,
-            remedy="use letters and figures, and no word for a use or a good part: scratch",
-        )
+        remedy = "use letters and figures, and no word for a use or a good part: scratch"
+        raise UserError("is no name for a kind of defect", where=kind, remedy=remedy)
     return kind
 
 
@@ -174,11 +172,8 @@ def _free(project: Project, folder: Path, category: str, name: Path) -> Path:
     with suppress(UserError):
         taken = {r.image_path.stem for r in project.records().values() if r.category == category}
         taken |= {path.stem for path in folder.glob("*")} if folder.is_dir() else set()
-        stem, number = name.stem, 1
-        while stem in taken:
-            number += 1
-            stem = f"{name.stem}_{number}"
-        return folder / f"{stem}{name.suffix}"
+        stems = chain([name.stem], (f"{name.stem}_{number}" for number in count(2)))
+        return folder / f"{next(stem for stem in stems if stem not in taken)}{name.suffix}"
     return folder / name.name
 
 

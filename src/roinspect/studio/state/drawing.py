@@ -34,34 +34,26 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A filled polygon, or the path of a round brush.
-
-    Attributes:
-        kind: "polygon" or "brush".
-        points_xy: in pixels, from the photograph's upper left corner: the first pixel reaches from 0 to 1.
-        radius: of the brush, in pixels; 0 for a polygon.
-        erase: whether it takes away.
-    """
+    """A filled polygon, or the path of a round brush."""
 
     kind: Kind
     points_xy: Points
+    """In pixels, from the photograph's upper left corner: the first pixel reaches from 0 to 1."""
     radius: float = 0.0
+    """Of the brush, in pixels; 0 for a polygon."""
     erase: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All that is drawn over one photograph.
-
-    Attributes:
-        size_hw: height and width of the photograph.
-        shapes: in the order in which they were drawn.
-        begun_xy: corners of a polygon that is not closed yet; they mark nothing.
-    """
+    """All that is drawn over one photograph."""
 
     size_hw: tuple[int, int]
+    """Of the photograph."""
     shapes: tuple[Shape, ...] = ()
+    """In the order in which they were drawn."""
     begun_xy: Points = ()
+    """Corners of a polygon that is not closed yet; they mark nothing."""
 
     @property
     def is_blank(self) -> bool:
@@ -96,11 +88,8 @@ def read_drawing(value: Any, size_hw: tuple[int, int] | None = None) -> Drawing:
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise UserError("is no drawing", where="what was sent", remedy="reload the page") from None
     if len(begun) + sum(len(shape.points_xy) for shape in shapes) > MOST_POINTS:
-        raise UserError(
-            f"has more than {MOST_POINTS:,} points",
-            where="the drawing",
-            remedy="clear it and draw fewer, larger shapes",
-        )
+        remedy = "clear it and draw fewer, larger shapes"
+        raise UserError(f"has more than {MOST_POINTS:,} points", where="the drawing", remedy=remedy)
     return Drawing(size_hw, shapes, begun)
 
 
@@ -203,8 +192,5 @@ def scaled(drawing: Drawing, size_hw: tuple[int, int]) -> Drawing:
     def moved(points: Points) -> Points:
         return tuple((x * across, y * down) for x, y in points)
 
-    shapes = tuple(
-        replace(shape, points_xy=moved(shape.points_xy), radius=shape.radius * across)
-        for shape in drawing.shapes
-    )
-    return Drawing(size_hw, shapes, moved(drawing.begun_xy))
+    shapes = (replace(s, points_xy=moved(s.points_xy), radius=s.radius * across) for s in drawing.shapes)
+    return Drawing(size_hw, tuple(shapes), moved(drawing.begun_xy))

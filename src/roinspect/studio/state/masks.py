@@ -120,11 +120,7 @@ def write_mask(
 
 
 def drop_mask(project: Project, record: Record) -> None:
-    """Remove the mask that the studio wrote, if it did. Hold the project's lock.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+    """Remove the mask that the studio wrote, if it did. Hold the project's lock."""
     place = mask_place(project, record)
     # A manifest could not be read any more if a file that it names were missing.
     if record.roi_path != place and written_as(project, record.key, place):
@@ -133,11 +129,7 @@ def drop_mask(project: Project, record: Record) -> None:
 
 
 def set_aside(project: Project, file: Path) -> None:
-    """Move a file to .roinspect/replaced/, the one backup of that name.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+    """Move a file to .roinspect/replaced/, the one backup of that name."""
     tree = project.folder / "roi"
     name = file.relative_to(tree if file.is_relative_to(tree) else project.folder)
     move_file(file, project.state / "replaced" / name)

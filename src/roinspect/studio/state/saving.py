@@ -13,28 +13,9 @@ from roinspect.data.records import Record
 from roinspect.data.roi import mask_stems
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
+from roinspect.studio.state import masks, regions
 from roinspect.studio.state.drawing import render
-from roinspect.studio.state.masks import (
-    digest_of,
-    drop_mask,
-    mask_file,
-    mask_place,
-    masks_there,
-    own_file,
-    stamp_of,
-    write_mask,
-    written_as,
-)
 from roinspect.studio.state.project import ONE_FOR_ALL, Project
-from roinspect.studio.state.regions import (
-    drawing_file,
-    drawn_in,
-    mask_of,
-    none_yet,
-    pixels_of,
-    shared_drawing,
-    shared_file,
-)
 from roinspect.studio.state.store import write_bytes
 
 
@@ -49,10 +30,9 @@ class Saved(NamedTuple):
 
     def next(self, is_written: bool = False, remark: str = "") -> Saved:
         """One photograph further."""
+        written, missing = self.written + is_written, self.missing + bool(remark)
         remarks = (*self.remarks, remark)[:5] if remark else self.remarks
-        return Saved(
-            self.done + 1, self.total, self.written + is_written, self.missing + bool(remark), remarks
-        )
+        return Saved(self.done + 1, self.total, written, missing, remarks)
 
 
 def write_masks(project: Project) -> Iterator[Saved]:
@@ -75,8 +55,7 @@ def write_masks(project: Project) -> Iterator[Saved]:
     mask_stems(project.records())
     saved = Saved(0, len(project.records()))
     for record in list(project.records().values()):
-        saved = saved.next(*_write(project, record))
-        yield saved
+        yield (saved := saved.next(*_write(project, record)))
     if saved.missing < saved.total:
         project.use_roi("roi")
     project.forget()
@@ -94,43 +73,39 @@ def write_labelme(project: Project, out: Path) -> Iterator[Saved]:
     mask_stems(project.records())
     saved = Saved(0, len(project.records()))
     for record in list(project.records().values()):
-        mask, remark = mask_of(project, record)
+        mask, remark = regions.mask_of(project, record)
         if mask is not None:
             height, width = mask.shape
             drawing = polygons.Drawing(record.key, (height, width), polygons.trace(mask, "roi"))
             write_bytes((out / record.key).with_suffix(".json"), labelme.write(drawing).encode())
-        saved = saved.next(mask is not None, remark)
-        yield saved
+        yield (saved := saved.next(mask is not None, remark))
 
 
 def _write(project: Project, record: Record) -> tuple[bool, str]:
     """Bring the mask of one photograph up to date; returns whether it was written, and why it is missing."""
-    place, named = mask_place(project, record), record.roi_path
+    place, named = masks.mask_place(project, record), record.roi_path
     with project.lock:
-        source = drawn_in(project, record.key) or (named if named != place else None)
+        source = regions.drawn_in(project, record.key) or (named if named != place else None)
         if source is None:
-            drop_mask(project, record)
-            return False, "" if mask_file(project, record) else none_yet(record)
+            masks.drop_mask(project, record)
+            return False, "" if masks.mask_file(project, record) else regions.none_yet(record)
         try:
-            made_from = f"{digest_of(source)} {stamp_of(record.image_path)}"
-            there = masks_there(project, record)
-            written = written_as(project, record.key, place)
+            made_from = f"{masks.digest_of(source)} {masks.stamp_of(record.image_path)}"
+            there = masks.masks_there(project, record)
+            written = masks.written_as(project, record.key, place)
             if written and written.made_from == made_from and there == [place]:
                 return False, ""
-            mask = pixels_of(project, record)
+            mask = regions.pixels_of(project, record)
         except UserError as error:
             return False, str(error)
         if not mask.any():
-            drop_mask(project, record)
-            return False, none_yet(record)
-        in_manifest = own_file(named)
-        if in_manifest and in_manifest in [own_file(other) for other in there if other != place]:
-            raise UserError(
-                "cannot be replaced, as the manifest names it",
-                where=named,
-                remedy="empty its field roi_path in the manifest",
-            )
-        write_mask(project, record.key, place, there, mask, made_from)
+            masks.drop_mask(project, record)
+            return False, regions.none_yet(record)
+        in_manifest = masks.own_file(named)
+        if in_manifest and in_manifest in [masks.own_file(other) for other in there if other != place]:
+            remedy = "empty its field roi_path in the manifest"
+            raise UserError("cannot be replaced, as the manifest names it", where=named, remedy=remedy)
+        masks.write_mask(project, record.key, place, there, mask, made_from)
     return True, ""
 
 
@@ -140,23 +115,23 @@ def _write_one(project: Project) -> Generator[Saved, None, bool]:
     saved, sizes = Saved(0, len(records)), set[tuple[int, int]]()
     for record in records:
         try:
-            sizes.add(_size(record.image_path, stamp_of(record.image_path)))
+            sizes.add(_size(record.image_path, masks.stamp_of(record.image_path)))
             saved = saved.next()
         except UserError as error:
             saved = saved.next(remark=str(error))
         if saved.done < saved.total:
             yield saved
     with project.lock:
-        drawing = shared_drawing(project, min(sizes)) if len(sizes) == 1 else None
+        drawing = regions.shared_drawing(project, min(sizes)) if len(sizes) == 1 else None
         if drawing is None:
             return False
         place = project.folder / ONE_FOR_ALL
-        made_from = f"{digest_of(shared_file(project))} {drawing.size_hw}"
-        written = written_as(project, ONE_FOR_ALL, place)
+        made_from = f"{masks.digest_of(regions.shared_file(project))} {drawing.size_hw}"
+        written = masks.written_as(project, ONE_FOR_ALL, place)
         is_current = written is not None and written.made_from == made_from
         if not is_current:
             there: list[MaskSource] = [place] if place.is_file() else []
-            write_mask(project, ONE_FOR_ALL, place, there, render(drawing), made_from)
+            masks.write_mask(project, ONE_FOR_ALL, place, there, render(drawing), made_from)
     project.use_roi(ONE_FOR_ALL)
     yield saved._replace(written=int(not is_current))
     return True
@@ -164,10 +139,10 @@ def _write_one(project: Project) -> Generator[Saved, None, bool]:
 
 def _is_one_for_all(project: Project) -> bool:
     """Whether the shared region alone counts, and no mask lies where training would find it first."""
-    if not shared_file(project).is_file() or project.masks() or project.drawn_regions():
+    if not regions.shared_file(project).is_file() or project.masks() or project.drawn_regions():
         return False
     records = project.records().values()
-    return all(r.roi_path is None and not drawing_file(project, r.key).is_file() for r in records)
+    return all(r.roi_path is None and not regions.drawing_file(project, r.key).is_file() for r in records)
 
 
 @lru_cache(maxsize=1 << 16)

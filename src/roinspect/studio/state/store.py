@@ -24,20 +24,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file at once or not at all; folders that are missing are made.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+    """Write a file at once or not at all; folders that are missing are made."""
     write_bytes(path, json.dumps(value, separators=(",", ":")).encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all; folders that are missing are made.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+    """Write a file at once or not at all; folders that are missing are made."""
     partial = path.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,11 +53,7 @@ def refused(path: Path, error: OSError) -> UserError:
 def write_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str = ","
 ) -> None:
-    """Write a table; fields without a column are left out.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+    """Write a table; fields without a column are left out."""
     text = io.StringIO()
     writer = csv.DictWriter(
         text, columns, extrasaction="ignore", delimiter=delimiter, lineterminator="\n", restval=""
@@ -76,11 +64,7 @@ def write_csv(
 
 
 def move_file(old: Path, new: Path) -> None:
-    """Move a file within the folder.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+    """Move a file within the folder."""
     try:
         new.parent.mkdir(parents=True, exist_ok=True)
         os.replace(old, new)
@@ -89,11 +73,7 @@ def move_file(old: Path, new: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if it exists.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+    """Remove a file, if it exists."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

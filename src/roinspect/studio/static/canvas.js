@@ -185,7 +185,7 @@
       const point = this.point(event);
       if (this.tool === "polygon") { this.corner(point); return; }
       this.canvas.setPointerCapture(event.pointerId);
-      this.stroke = { kind: "brush", points: [point], radius: this.round(this.radius()), erase: this.erase };
+      this.stroke = this.brush(point);
       this.paint();
     }
 
@@ -202,8 +202,11 @@
       if (!this.stroke) return;
       const stroke = this.stroke;
       this.stroke = null;
-      this.change(() => { this.shapes = [...this.shapes, stroke]; });
+      this.add(stroke);
     }
+
+    brush(point) { return { kind: "brush", points: [point], radius: this.round(this.radius()), erase: this.erase }; }
+    add(shape) { this.change(() => { this.shapes = [...this.shapes, shape]; }); }
 
     pressed(event) {
       const [height, width] = this.size;
@@ -233,8 +236,7 @@
     set() {
       this.cross = this.cross || [this.size[1] / 2, this.size[0] / 2];
       if (this.tool === "polygon") { this.corner(this.cross); return; }
-      const shape = { kind: "brush", points: [this.cross], radius: this.round(this.radius()), erase: this.erase };
-      this.change(() => { this.shapes = [...this.shapes, shape]; });
+      this.add(this.brush(this.cross));
     }
 
     clicked(event) {
@@ -252,7 +254,7 @@
       this.paint();
     }
 
-    async act(what) {
+    act(what) {
       if (what === "undo") this.travel(this.past, this.future);
       if (what === "redo") this.travel(this.future, this.past);
       if (what === "clear") this.change(() => Object.assign(this, { shapes: [], begun: [] }));
@@ -265,7 +267,7 @@
       if (what === "next") this.step(1);
       if (what === "page-back" && this.page > 0) this.turnTo(this.page - 1);
       if (what === "page-on" && this.page + 1 < this.pages) this.turnTo(this.page + 1);
-      if (what === "share") await this.share();
+      if (what === "share") this.share();
     }
 
     async step(by) {
