@@ -157,6 +157,14 @@ def test_nothing_to_train_on(parts: list[Record]) -> None:
     assert check([]).problems
 
 
+def test_a_defect_of_fewer_pixels_than_training_counts_makes_a_good_part(parts: list[Record]) -> None:
+    both = next(record for record in parts if record.image_path.stem == "both")
+    only = [replace(both, split="train")]
+    assert check(only, min_pixels=9).problems == (), "eight of its pixels lie inside the ROI"
+    (problem,) = check(only, min_pixels=8).problems
+    assert "no good photograph" in problem
+
+
 def test_the_same_pixels_in_two_splits_whatever_the_file(parts: list[Record], tmp_path: Path) -> None:
     train = next(record for record in parts if record.split == "train")
     copy = tmp_path / "test/good/copy.bmp"

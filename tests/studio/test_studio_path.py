@@ -37,6 +37,13 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
 PATIENCE_MS = 90_000
+SHOWN_AT_CENTRES = """() => {
+  const { mask, size } = window.roinspect.board, scale = mask.width / size[1];
+  const alpha = mask.getContext("2d").getImageData(0, 0, mask.width, mask.height).data;
+  const centres = (count) => [...Array(count).keys()].map((pixel) => Math.floor((pixel + 0.5) * scale));
+  return centres(size[0]).flatMap((y) => centres(size[1]).map((x) => alpha[4 * (y * mask.width + x) + 3]));
+}"""
+"""What the canvas marks at the centre of each of the photograph's pixels, from 0 to 255."""
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +178,8 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     page.locator("#saved-regions").get_by_text("30 of 30 photographs have a region").wait_for()
     mask = read_mask(folder / "roi.png")
     assert mask.shape == (96, 96) and 0.3 < mask.mean() < 0.5 and not mask[:, :25].any()
+    shown = np.array(page.evaluate(SHOWN_AT_CENTRES)).reshape(96, 96) > 127
+    assert (shown != mask).mean() < 0.002, "the canvas shows what is saved"
 
     # 3: train
     page.get_by_role("link", name="3 Train").click()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jsonargparse.typing import PositiveInt
+
 from roinspect.cli.arguments import BITS_HELP, add_data_options, command_parser, good_names, parse
 
 
@@ -14,6 +16,12 @@ def run(arguments: list[str]) -> int:
     add_data_options(parser)
     parser.add_argument(
         "--size", type=str, help="size to train at, such as 256x640; finds defects too small for it"
+    )
+    parser.add_argument(
+        "--min-defect-pixels",
+        type=PositiveInt,
+        default=1,
+        help="defective pixels inside the ROI that make a part defective, as --training.min_defect_pixels",
     )
     parser.add_argument("--bits", type=int, default=16, help=BITS_HELP)
     given = parse(parser, arguments)
@@ -31,6 +39,6 @@ def run(arguments: list[str]) -> int:
     refuse_unknown_good(records, good)
     records = with_roi(records, given.roi, given.data, columns=given.columns)
     files = account(given.data, records, given.roi)
-    findings = check(records, size_hw, files=files, bits=given.bits)
+    findings = check(records, size_hw, min_pixels=given.min_defect_pixels, files=files, bits=given.bits)
     print_findings(findings)
     return 2 if findings.problems else 0

@@ -15,7 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from roinspect.data.account import FileUse
-from roinspect.data.dataset import EMPTY_REMEDY, SamplePlace, SharedMasks, is_empty_defect, load_sample
+from roinspect.data.dataset import (
+    EMPTY_REMEDY,
+    UNKNOWN_LABEL,
+    SamplePlace,
+    SharedMasks,
+    is_empty_defect,
+    load_sample,
+)
 from roinspect.data.depth import shallow_warnings
 from roinspect.data.records import Record
 from roinspect.data.unlike import appearance, sampled, unlike
@@ -83,6 +90,8 @@ class _Seen:
     digest: bytes = b""
     coverage: float = 1.0
     defect_pixels: int = 0
+    label: int = UNKNOWN_LABEL
+    """The label in use, after the ROI rule."""
     place: SamplePlace = "none"
     width: float = 0.0
     own_width: float = 0.0
@@ -93,6 +102,7 @@ def check(
     records: Sequence[Record],
     size_hw: tuple[int, int] | None = None,
     *,
+    min_pixels: int = 1,
     files: Sequence[FileUse] = (),
     bits: int = 16,
     workers: int = 2,
@@ -108,6 +118,7 @@ def check(
     Args:
         records: with their ROI attached.
         size_hw: height and width that training will use; None leaves out what depends on it.
+        min_pixels: defective pixels inside the ROI that make a defect, as in training.
         files: what becomes of every file in the folder, as `account` tells it.
         bits: as `read_image`, and as training will be given it.
         workers: decoding threads.
@@ -118,7 +129,7 @@ def check(
 
     def look(record: Record) -> _Seen:
         try:
-            sample = load_sample(record, None, bits=bits, read=read)
+            sample = load_sample(record, None, min_pixels=min_pixels, bits=bits, read=read)
         except UserError as error:
             return _Seen(record, error)
         height, across = sample.roi_mask.shape
@@ -129,6 +140,7 @@ def check(
             digest=hashlib.blake2b(sample.image.data, digest_size=16).digest(),
             coverage=float(sample.roi_mask.mean()),
             defect_pixels=int(sample.gt_mask.sum()),
+            label=sample.label,
             place=sample.place,
             width=width,
             own_width=defect_width(sample.gt_mask, sample.roi_mask) if width else 0.0,
@@ -261,16 +273,12 @@ def _problems(seen: Sequence[_Seen]) -> Iterable[str]:
     training = [one for one in seen if one.record.split == "train" and one.error is None]
     if not training:
         yield "train: no readable photograph in this split; add some"
-    elif not any(_is_good(one) for one in training):
+    elif all(one.label != 0 for one in training):
         called = ", ".join(sorted({one.record.category for one in training if one.record.category}))
         of = f", only {called}" if called else ""
         yield f"train: no good photograph in this split{of}; add some, or name the good folders: --good NAME"
     if learnt := [one for one in seen if one.record.split != "test" and _is_empty(one)]:
         yield _told(learnt, f"labelled defective but its mask is empty; {EMPTY_REMEDY}")
-
-
-def _is_good(one: _Seen) -> bool:
-    return one.record.label == 0 or one.place in ("none", "outside")
 
 
 def _warnings(whole: Sequence[_Seen], duplicates: Sequence[tuple[str, ...]]) -> Iterable[str]:

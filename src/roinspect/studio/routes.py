@@ -18,12 +18,12 @@ from fastapi.responses import JSONResponse, Response
 from roinspect.data.records import Record
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size, read_image
+from roinspect.studio.pictures import STATIC, UNREADABLE, jpeg, thumbnail, veiled
 from roinspect.studio.state.drawing import read_drawing
 from roinspect.studio.state.models import model_path
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.proposals import confidences
 from roinspect.studio.state.regions import keep, mask_of, region, share, source_of
-from roinspect.studio.thumbnails import STATIC, jpeg, thumbnail, unreadable_svg, veiled
 
 SERVED = {
     "studio.css": ("text/css", ("studio.css",)),
@@ -31,6 +31,7 @@ SERVED = {
 }
 """Name to its type and the files that it is made of."""
 PER_PAGE = 24
+NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 def add_routes(app: FastAPI, projects: Projects) -> None:
@@ -84,16 +85,14 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
                 mask, _ = mask_of(opened, opened.record(key))
                 content = content if mask is None else veiled(content, mask)
         except UserError:
-            return Response(
-                unreadable_svg(), media_type="image/svg+xml", headers={"Cache-Control": "no-store"}
-            )
+            return Response(UNREADABLE, media_type="image/svg+xml", headers=NOT_KEPT)
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     @app.get("/studio/image")
     @_told
     def image(project: str, key: str) -> Any:
         content = jpeg(read_image(projects.get(project).record(key).image_path))
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+        return Response(content, media_type="image/jpeg", headers=NOT_KEPT)
 
     @app.get("/studio/drawing")
     @_told
@@ -109,9 +108,8 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
     def draw(project: str, key: str, sent: Annotated[Any, Body()]) -> Any:
         opened = projects.get(project)
         drawn = read_drawing(sent, image_size(opened.record(key).image_path))
-        revision = sent.get("revision", 0)
-        kept, is_changed = keep(opened, key, drawn, revision if isinstance(revision, int) else 0)
-        return {"revision": kept, "changed_elsewhere": is_changed}
+        revision, is_changed = keep(opened, key, drawn, str(sent.get("revision", "")))
+        return {"revision": revision, "changed_elsewhere": is_changed}
 
     @app.post("/studio/share")
     @_told

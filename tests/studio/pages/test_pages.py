@@ -9,15 +9,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
 
 from roinspect.data.check import check
+from roinspect.data.dataset import load_sample
+from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
+from roinspect.images.pixels import write_image
 from roinspect.studio.pages.data import in_words, summary
-from roinspect.studio.pages.judging import counts, wall
-from roinspect.studio.pages.shell import Page, note
+from roinspect.studio.pages.elements import note
+from roinspect.studio.pages.judging import figures_at, wall
+from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results
 from roinspect.studio.state.models import evaluation_path, new_path
@@ -54,7 +59,7 @@ def test_rejects_and_escapes_follow_the_threshold(model: Path) -> None:
 
 def test_a_wrong_verdict_makes_the_label_the_other_one_and_can_be_taken_back(model: Path) -> None:
     (one,) = (one for one in results.read_results(model) if one.key == "test/good/e.png")
-    assert results.mark_wrong(model, one, threshold=0.1) == 0
+    results.mark_wrong(model, one, threshold=0.1)
     (again,) = (x for x in results.read_results(model) if x.key == one.key)
     assert again.is_corrected and again.label == 0
     results.mark_wrong(model, again, threshold=0.1)
@@ -71,6 +76,23 @@ def test_a_region_that_leaves_much_damage_out_is_questioned() -> None:
     assert "5 of 11 damaged parts count as good" in results.too_small_region([*inside, *outside])
     corrected = [dataclasses.replace(one, label=1, is_corrected=True) for one in outside]
     assert results.too_small_region([*inside, *corrected]) == ""
+
+
+def test_a_defect_that_is_too_small_inside_the_region_makes_a_good_part(
+    project: Project, model: Path
+) -> None:
+    roi_mask, gt_mask = np.zeros((24, 32), np.uint8), np.zeros((24, 32), np.uint8)
+    roi_mask[:, :16], gt_mask[8, 12:24] = 255, 255
+    write_image(project.folder / "roi/test/dent/d.png", roi_mask)
+    write_image(project.folder / "ground_truth/dent/d_mask.png", gt_mask)
+    project.forget()
+    (record,) = attach_roi([project.record("test/dent/d.png")], "auto", project.folder)
+    for min_pixels, counts_as_good in ((4, False), (5, True)):
+        sample = load_sample(record, None, min_pixels=min_pixels)
+        row = f"{record.key},dent,{sample.label},{sample.place},0.9,defective,,\n"
+        (evaluation_path(model) / "predictions.csv").write_text(TABLE.partition("\n")[0] + "\n" + row)
+        (result,) = results.read_results(model)
+        assert result.is_outside_only == counts_as_good == is_outside_only(sample.label, sample.place)
 
 
 def test_what_a_model_is_worth_is_told_with_what_would_help(
@@ -121,7 +143,7 @@ def test_results_are_shown_a_page_at_a_time(project: Project) -> None:
     many = [Result(f"k/{n}.png", "good", n % 2, n / 20_000) for n in range(20_000)]
     cards, place = wall(project, many, 0.5, "all", 999_999)
     assert place == 833 and cards.count("<button") == 8 and "20,000" in cards
-    assert "of 10000 good parts" in counts(many, 0.5)
+    assert "of 10000 good parts" in figures_at(many, 0.5)
     assert "none of these" in wall(project, [], 0.5, "wrong", 0)[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from roinspect.data.annotations import polygons
 from roinspect.errors import UserError
 from roinspect.studio.state.drawing import Drawing, Shape, from_mask, read_drawing, render, scaled
 
@@ -21,6 +23,45 @@ def test_a_mask_becomes_shapes_that_make_it_again(mask: np.ndarray) -> None:
     drawing = from_mask(mask)
     assert np.array_equal(render(drawing), mask)
     assert read_drawing(json.loads(json.dumps(drawing.to_json())), drawing.size_hw) == drawing
+
+
+POINTS = st.tuples(st.floats(-9, 50), st.floats(-9, 40))
+PATHS = st.lists(POINTS, min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(POINTS, min_size=3, max_size=8))
+def test_a_polygon_is_the_same_region_as_in_an_annotation_file(points: list[tuple[float, float]]) -> None:
+    drawn = render(Drawing((30, 40), (Shape("polygon", tuple(points)),)))
+    annotated = polygons.Drawing("", (30, 40), (polygons.Polygon("roi", (tuple(points),)),))
+    assert np.array_equal(drawn, polygons.rasterise(annotated, (30, 40)))
+
+
+def test_a_square_of_ten_pixels_has_a_hundred() -> None:
+    square = Shape("polygon", ((5, 5), (15, 5), (15, 15), (5, 15)))
+    assert render(Drawing((30, 40), (square,))).sum() == 100
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATHS, st.floats(1, 12))
+def test_a_brush_covers_the_pixels_whose_centres_it_passes_over(
+    path: list[tuple[float, float]], radius: float
+) -> None:
+    y, x = np.mgrid[:30, :40] + 0.5
+    distance = np.full((30, 40), np.inf)
+    for (x0, y0), (x1, y1) in pairwise([path[0], *path]):
+        across, down = x1 - x0, y1 - y0
+        along = ((x - x0) * across + (y - y0) * down) / max(across**2 + down**2, 1e-12)
+        along = along.clip(0, 1)
+        distance = np.minimum(distance, np.hypot(x - x0 - along * across, y - y0 - along * down))
+    is_certain = np.abs(distance - radius) > 1e-6
+    mask = render(Drawing((30, 40), (Shape("brush", tuple(path), radius),)))
+    assert np.array_equal((mask == 1)[is_certain], (distance < radius)[is_certain])
+
+
+@given(st.tuples(st.floats(0, 40), st.floats(0, 30)))
+def test_the_least_brush_marks_a_pixel_wherever_it_is_set_down(point: tuple[float, float]) -> None:
+    assert render(Drawing((30, 40), (Shape("brush", (point,), 0.0),))).any()
 
 
 def test_later_shapes_take_away_and_add_again() -> None:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from roinspect.data.annotations.drawn import DrawnMask, read_source
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_mask, write_image
 from roinspect.studio.state import store
 from roinspect.studio.state.drawing import Drawing, Shape, render
-from roinspect.studio.state.labelme import write_labelme
 from roinspect.studio.state.project import Project
-from roinspect.studio.state.regions import Tally, keep, mask_of, region, share, source_of, write_masks
+from roinspect.studio.state.regions import keep, mask_of, region, share, source_of
+from roinspect.studio.state.saving import Saved, write_labelme, write_masks
 
 SIZE = (24, 32)
 BOX = Drawing(SIZE, (Shape("polygon", ((4.5, 4.5), (20.5, 4.5), (20.5, 15.5), (4.5, 15.5))),))
 DOT = Drawing(SIZE, (Shape("brush", ((10, 10),), 3),))
 
 
-def last(tallies: object) -> Tally:
+def last(tallies: object) -> Saved:
     return list(tallies)[-1]  # type: ignore[call-overload,no-any-return]
 
 
@@ -36,18 +40,24 @@ def rois(project: Project) -> dict[str, np.ndarray]:
 
 def test_a_drawing_comes_back_as_it_was(project: Project) -> None:
     begun = Drawing(SIZE, BOX.shapes, ((1.0, 2.0), (3.0, 4.0)))
-    assert keep(project, "train/good/a.png", begun, 0) == (1, False)
-    assert region(project, "train/good/a.png") == (begun, "own", 1)
+    revision, is_changed = keep(project, "train/good/a.png", begun, "")
+    assert revision and not is_changed
+    assert region(project, "train/good/a.png") == (begun, "own", revision)
     assert region(project, "train/good/b.png").source == "none"
 
 
 def test_the_last_of_two_browsers_wins_and_is_told(project: Project) -> None:
     key = "train/good/a.png"
-    assert keep(project, key, BOX, 0) == (1, False)
-    assert keep(project, key, DOT, 0) == (2, True)
+    first, is_changed = keep(project, key, BOX, "")
+    assert not is_changed
+    second, is_changed = keep(project, key, DOT, "")
+    assert is_changed and second != first
     assert region(project, key).drawing == DOT
     (other,) = (project.state / "drawings").rglob("*.other.json")
     assert json.loads(other.read_text())["shapes"][0]["kind"] == "polygon"
+    # One that was cleared meanwhile is a change, too; one's own is none.
+    assert keep(project, key, Drawing(SIZE), second) == ("", False)
+    assert keep(project, key, BOX, second) == (first, True)
 
 
 def test_many_windows_at_once_lose_no_file(project: Project) -> None:
@@ -57,14 +67,13 @@ def test_many_windows_at_once_lose_no_file(project: Project) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    found = region(project, "train/good/a.png")
-    assert found.revision == 40 and found.drawing in drawn
+    assert region(project, "train/good/a.png").drawing in drawn
 
 
 def test_one_drawing_for_all_is_one_file(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
     share(project, "train/good/a.png")
-    assert last(write_masks(project)) == Tally(4, 4, 1)
+    assert last(write_masks(project)) == Saved(4, 4, 1)
     assert sorted(path.name for path in project.folder.iterdir()) == [
         ".roinspect",
         "roi.png",
@@ -76,31 +85,30 @@ def test_one_drawing_for_all_is_one_file(project: Project) -> None:
 
 
 def test_one_drawing_for_all_serves_a_photograph_that_comes_later(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
     share(project, "train/good/a.png")
     # A stroke that is taken back leaves the shared region, and none of the photograph's own.
-    keep(project, "train/good/b.png", Drawing(SIZE, (*BOX.shapes, *DOT.shapes)), 0)
-    assert keep(project, "train/good/b.png", BOX, 1) == (2, False)
-    assert keep(project, "train/good/a.png", BOX, 1) == (2, False), "sharing is no change of another's"
+    revision, _ = keep(project, "train/good/b.png", Drawing(SIZE, (*BOX.shapes, *DOT.shapes)), "")
+    assert keep(project, "train/good/b.png", BOX, revision) == ("", False)
     last(write_masks(project))
-    assert last(write_masks(project)) == Tally(4, 4, 0)
+    assert last(write_masks(project)) == Saved(4, 4, 0)
     write_image(project.folder / "train/good/new.png", np.zeros((*SIZE, 3), np.uint8))
     assert np.array_equal(rois(project)["train/good/new.png"], render(BOX))
 
 
 def test_one_drawing_for_photographs_of_two_sizes_is_a_file_each(project: Project) -> None:
     write_image(project.folder / "train/good/b.png", np.zeros((48, 64, 3), np.uint8))
-    keep(project, "train/good/a.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
     share(project, "train/good/a.png")
-    assert last(write_masks(project)) == Tally(4, 4, 4)
+    assert last(write_masks(project)) == Saved(4, 4, 4)
     assert read_mask(project.folder / "roi/train/good/b.png").shape == (48, 64)
     assert not (project.folder / "roi.png").exists()
 
 
 def test_an_own_drawing_comes_before_the_shared_one(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
     share(project, "train/good/a.png")
-    keep(project, "test/dent/d.png", DOT, 0)
+    keep(project, "test/dent/d.png", DOT, "")
     assert last(write_masks(project)).written == 4
     found = rois(project)
     assert np.array_equal(found["test/dent/d.png"], render(DOT))
@@ -108,18 +116,18 @@ def test_an_own_drawing_comes_before_the_shared_one(project: Project) -> None:
 
 
 def test_saving_again_writes_only_what_changed(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, 0)
-    keep(project, "train/good/b.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
+    keep(project, "train/good/b.png", BOX, "")
     tally = last(write_masks(project))
     assert (tally.written, tally.missing) == (2, 2) and "no region yet" in tally.remarks[0]
     assert last(write_masks(project)).written == 0
-    keep(project, "train/good/b.png", DOT, 1)
+    keep(project, "train/good/b.png", DOT, "")
     assert last(write_masks(project)).written == 1
 
 
 def test_a_photograph_that_is_replaced_by_a_larger_one_keeps_its_region(project: Project) -> None:
     key = "train/good/a.png"
-    keep(project, key, BOX, 0)
+    keep(project, key, BOX, "")
     last(write_masks(project))
     write_image(project.folder / key, np.zeros((48, 64, 3), np.uint8))
     assert region(project, key).drawing.shapes[0].points_xy[0] == (9, 9)
@@ -130,22 +138,23 @@ def test_a_photograph_that_is_replaced_by_a_larger_one_keeps_its_region(project:
     write_image(project.folder / key, np.zeros((64, 48, 3), np.uint8))
     found, why = mask_of(project, project.record(key))
     assert found is None and "was drawn on 24x32" in why
-    assert region(project, key) == (Drawing((64, 48)), "none", 1)
-    assert keep(project, key, Drawing((64, 48), DOT.shapes), 1) == (2, False)
+    blank, source, revision = region(project, key)
+    assert (blank, source) == (Drawing((64, 48)), "none")
+    assert not keep(project, key, Drawing((64, 48), DOT.shapes), revision)[1]
     assert mask_of(project, project.record(key))[1] == ""
 
 
 def test_clearing_a_drawing_brings_back_what_was_under_it(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
     share(project, "train/good/a.png")
-    keep(project, "train/good/b.png", DOT, 0)
-    keep(project, "train/good/b.png", Drawing(SIZE), 1)
+    keep(project, "train/good/b.png", DOT, "")
+    keep(project, "train/good/b.png", Drawing(SIZE), "")
     assert region(project, "train/good/b.png").source == "shared"
 
 
 def test_a_corrupt_photograph_costs_itself_alone(project: Project) -> None:
     (project.folder / "train/good/b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    keep(project, "train/good/a.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
     share(project, "train/good/a.png")
     tally = last(write_masks(project))
     assert tally.missing == 1 and "b.png" in tally.remarks[0]
@@ -156,27 +165,56 @@ def test_a_corrupt_photograph_costs_itself_alone(project: Project) -> None:
 def test_labelme_files_serve_as_regions(project: Project) -> None:
     ring = Drawing(SIZE, (*BOX.shapes, Shape("brush", ((10, 10),), 2, erase=True)))
     for key in project.records():
-        keep(project, key, ring, 0)
+        keep(project, key, ring, "")
     out = project.folder / "labelme"
     assert last(write_labelme(project, out)).missing == 0
     for record in attach_roi(list(project.records().values()), str(out), project.folder):
         assert np.array_equal(load_roi(record, SIZE), render(ring))
 
 
+POINTS = st.tuples(st.floats(-5, 40, width=32), st.floats(-5, 30, width=32))
+LAYERS = st.builds(
+    Shape,
+    st.sampled_from(["polygon", "brush"]),
+    st.lists(POINTS, min_size=3, max_size=7).map(tuple),
+    st.floats(0, 9, width=32),
+    st.booleans(),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(LAYERS, min_size=1, max_size=5))
+def test_any_drawing_is_the_same_mask_saved_for_training_and_by_way_of_labelme(
+    project: Project, shapes: list[Shape]
+) -> None:
+    key = "train/good/a.png"
+    keep(project, key, Drawing(SIZE, tuple(shapes)), region(project, key).revision)
+    expected = render(region(project, key).drawing)
+    out = project.folder / "labelme"
+    shutil.rmtree(out, ignore_errors=True)
+    last(write_masks(project))
+    last(write_labelme(project, out))
+    file, mask = (out / key).with_suffix(".json"), project.folder / "roi" / key
+    assert file.exists() == mask.exists() == bool(expected.any())
+    if file.exists():
+        assert np.array_equal(read_source(DrawnMask(file), SIZE), expected)
+        assert np.array_equal(read_mask(mask), expected)
+
+
 def test_a_full_disk_is_told_and_the_former_drawing_stays(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "train/good/a.png"
-    keep(project, key, BOX, 0)
+    revision, _ = keep(project, key, BOX, "")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"No space left on device.*free some space"):
-        keep(project, key, DOT, 1)
+        keep(project, key, DOT, revision)
     monkeypatch.undo()
-    assert region(project, key) == (BOX, "own", 1)
+    assert region(project, key) == (BOX, "own", revision)
     assert not list(project.state.rglob("*.tmp"))
 
 
@@ -189,7 +227,7 @@ def test_a_folder_that_went_away_says_so(project: Project) -> None:
 
 
 def test_damaged_state_counts_as_none(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, 0)
+    keep(project, "train/good/a.png", BOX, "")
     for file in project.state.rglob("*.json"):
         file.write_bytes(b'{"shapes": [')
     assert region(project, "train/good/a.png").source == "none"

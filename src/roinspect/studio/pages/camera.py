@@ -15,10 +15,9 @@ import numpy as np
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import read_bundle
-from roinspect.studio.inspectors import draw
-from roinspect.studio.pages.shell import card, cards, note, plain, verdict_badge
+from roinspect.studio.pages.elements import card, cards, counts, note, plain, verdict_badge
+from roinspect.studio.pictures import UNREADABLE_URI, data_uri, draw
 from roinspect.studio.state.jobs import Job
-from roinspect.studio.thumbnails import data_uri, unreadable_uri
 
 LATEST = 12
 
@@ -44,26 +43,20 @@ def camera(job: Job) -> str:
         "running": note(f"Following {job.commands[0][1]} with {job.subject}; you may close this page."),
         "failed": note(job.fault(), "problem"),
     }.get(state, note("Not following any more."))
-    figures = (
-        f'<div class="tally"><div><b>{count:,}</b>inspected</div><div><b>{rejected:,}</b>rejected</div>'
-        f"<div><b>{unseen:,}</b>not inspectable</div></div>"
-    )
+    figures = counts((count, "inspected"), (rejected, "rejected"), (unseen, "not inspectable"))
     where = escape(str(results))
     lines = f"<p class='soft'>The latest {LATEST}, newest first; all of them are lines of {where}.</p>"
     folder = Path(job.commands[0][1])
-    return plain(
-        head, figures, lines, cards((_row(row, model, folder) for row in reversed(rows)), large=True)
-    )
+    shown = cards((_row(row, model, folder) for row in reversed(rows)), large=True)
+    return plain(head, figures, lines, shown)
 
 
 def _row(row: dict[str, Any], model: Path, folder: Path) -> str:
     path = str(row.get("image_path", ""))
     name = Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).name
     if "error" in row:
-        told = verdict_badge(None) + f"<span class='name'>{escape(row['error'])}</span>"
-        return card(unreadable_uri(), name, told)
-    words = verdict_badge(row["verdict"]) + f" {row['pred_score']:.4g}"
-    words += f" <span class='name'>{escape(row['reason'])}</span>" if "reason" in row else ""
+        return card(UNREADABLE_URI, name, verdict_badge(None, row["error"]))
+    words = verdict_badge(row["verdict"], row.get("reason", ""), score=row["pred_score"])
     picture = _picture(path, row.get("mtime_ns"), str(row.get("map")), float(row.get("map_factor", 0)), model)
     return card(picture, name, words)
 
@@ -81,4 +74,4 @@ def _picture(path: str, changed: object, map_path: str, factor: float, model: Pa
         level = bundle.map_level(float(heat.max()), heat)
         return data_uri(draw(image, heat, level), 420)
     except UserError:
-        return unreadable_uri()
+        return UNREADABLE_URI

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from html import escape
 from typing import Any
-from urllib.parse import urlencode
 
 import gradio as gr
 
 from roinspect.data.check import Findings, check
 from roinspect.errors import UserError
-from roinspect.studio.pages.shell import (
-    SELECT,
+from roinspect.studio.pages.elements import (
     as_note,
-    begin,
     card,
     cards,
-    chosen_key,
-    html,
     note,
-    opened,
+    page_of,
     plain,
     steps,
+    table,
+    thumbnail_address,
 )
+from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html
 from roinspect.studio.state.project import Project, Projects
 
 AT_ONCE = 300
-"""So many photographs are checked unasked: more take longer than anybody wants to wait."""
+"""So many photographs are checked without being asked to: more take longer than anybody waits."""
 
-PER_PAGE = 24
+USES = {"train": "to train on", "val": "to set the threshold", "test": "to test with"}
 
 
 def data_page(blocks: Any, projects: Projects) -> None:
@@ -57,7 +54,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
     one_at_a_time = threading.Lock()
 
     def show(id: str) -> tuple[Any, ...]:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         names = [str(folder) for folder in projects.recent()]
         if project is None:
             asked = plain(note("No folder is open yet. Type its path above, then press Open."))
@@ -76,11 +73,11 @@ def data_page(blocks: Any, projects: Projects) -> None:
             plain(note("Reading the photographs ...")) if 0 < count <= AT_ONCE else "",
             gr.Button(f"Check all {count:,} photographs", visible=count > AT_ONCE),
             0,
-            _thumbnails(project, 0) if count else "",
+            _thumbnails(project, 0)[1] if count else "",
         )
 
     def check_few(id: str) -> str:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         if project is None or not 0 < _count(project) <= AT_ONCE:
             return ""
         return as_note(lambda: in_words(_check(project)))
@@ -98,17 +95,15 @@ def data_page(blocks: Any, projects: Projects) -> None:
 
     def adopt_loose(id: str) -> tuple[Any, ...]:
         with one_at_a_time:
-            opened(page, id).adopt_loose()
+            page.opened(id).adopt_loose()
             return show(id)
 
     def check_all(id: str) -> Iterator[str]:
-        project = opened(page, id)
-        yield from _check_slowly(project)
+        yield plain(note("Reading every photograph. You may go on with the next page."))
+        yield in_words(_check(page.opened(id)))
 
     def turn(id: str, to: float) -> tuple[int, str]:
-        project = opened(page, id)
-        place = max(0, min(int(to), (_count(project) - 1) // PER_PAGE))
-        return place, _thumbnails(project, place)
+        return _thumbnails(page.opened(id), to)
 
     opening = (
         page.answer(blocks.load, show_first, page.project, whole),
@@ -118,56 +113,45 @@ def data_page(blocks: Any, projects: Projects) -> None:
     )
     for opened_now in opening:
         page.answer(opened_now.then, check_few, page.project, findings)
-    page.answer(check_button.click, check_all, page.project, findings)
+    page.answer(check_button.click, check_all, page.project, findings, show_progress="full")
     page.answer(back.click, lambda id, place: turn(id, place - 1), [page.project, at], [at, thumbs])
     page.answer(on.click, lambda id, place: turn(id, place + 1), [page.project, at], [at, thumbs])
 
 
 def _recent(folders: list[str]) -> str:
     """Folders that were opened before, as buttons."""
-    buttons = "".join(
-        f'<button type="button" data-key="{escape(folder)}">{escape(folder)}</button>' for folder in folders
-    )
-    return (
-        plain(f'<div class="recent"><span class="soft">Opened before:</span>{buttons}</div>')
-        if folders
-        else ""
-    )
+    names = map(escape, folders)
+    buttons = "".join(f'<button type="button" data-key="{name}">{name}</button>' for name in names)
+    head = '<span class="soft">Opened before:</span>'
+    return plain(f'<div class="recent">{head}{buttons}</div>') if folders else ""
 
 
 def summary(project: Project) -> str:
     """How many photographs of each kind there are, and what to do next."""
     rows = project.summary()
-    use = {"train": "to train on", "val": "to set the threshold", "test": "to test with"}
     kinds: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for split, category, label, count in rows:
         kinds.setdefault((split, label), []).append((category, count))
-    body = "".join(
-        f"<tr><th>{use[split]}</th><td data-head='label'>{label}</td>"
-        f"<td class='number' data-head='photographs'>{sum(count for _, count in found):,}</td>"
-        f"<td data-head='folders'>{escape(_listed(found))}</td></tr>"
-        for (split, label), found in kinds.items()
+    lines = (
+        (USES[split], label, f"{sum(count for _, count in folders):,}", _listed(folders))
+        for (split, label), folders in kinds.items()
     )
+    parts = [table(("used", "label", "photographs", "folders"), lines)]
     good = sum(count for split, _, label, count in rows if split == "train" and label == "good")
-    parts = [
-        '<table class="figures stacked"><thead><tr><th>used</th><th>label</th>'
-        f'<th class="number">photographs</th><th>folders</th></tr></thead><tbody>{body}</tbody></table>'
-    ]
     if good < 10:
-        told = f"There are {good} good photographs to train on. Twenty or more make a useful model."
-        parts.append(note(told, "warning"))
+        words = f"There are {good} good photographs to train on. Twenty or more make a useful model."
+        parts.append(note(words, "warning"))
     if not any(split == "test" for split, *_ in rows):
-        told = (
+        words = (
             "There are no test photographs (test/good, test/scratch ...). Training works without them, but "
-            "nobody can say how well the model does."
         )
-        parts.append(note(told, "warning"))
+        parts.append(note(f"{words}nobody can say how well the model does.", "warning"))
     parts.append(note("Next: mark the region to inspect.", link=("Draw the region", "/region")))
     return plain(*parts)
 
 
-def _listed(found: list[tuple[str, int]]) -> str:
-    names = [f"{name} {count:,}" for name, count in found]
+def _listed(folders: list[tuple[str, int]]) -> str:
+    names = [f"{name} {count:,}" for name, count in folders]
     return ", ".join(names[:6]) + (f", {len(names) - 6} more" if len(names) > 6 else "")
 
 
@@ -175,13 +159,11 @@ def in_words(findings: Findings) -> str:
     """What the check found, for people."""
     parts = [note(line, "problem") for line in findings.problems[:12]]
     parts += [note(line, "warning") for line in findings.warnings[:12]]
-    hidden = max(0, len(findings.problems) - 12) + max(0, len(findings.warnings) - 12)
-    if hidden:
+    if hidden := max(0, len(findings.problems) - 12) + max(0, len(findings.warnings) - 12):
         parts.append(note(f"{hidden} more of the kind"))
     sizes = sorted({size for row in findings.rows for size in row.sizes_hw})
-    seen = ", ".join(f"{width} × {height}" for height, width in sizes[:4]) + (
-        " ..." if len(sizes) > 4 else ""
-    )
+    seen = ", ".join(f"{width} × {height}" for height, width in sizes[:4])
+    seen += " ..." if len(sizes) > 4 else ""
     count = sum(row.images for row in findings.rows)
     verdict = "Nothing here would break training." if not findings.problems else "Mend these before training."
     parts.append(f"<p>{count:,} photographs were read; width × height: {seen or 'none'}. {verdict}</p>")
@@ -189,32 +171,7 @@ def in_words(findings: Findings) -> str:
 
 
 def _check(project: Project) -> Findings:
-    records = list(project.records().values())
-    return check(project.with_roi(records))
-
-
-def _check_slowly(project: Project) -> Iterator[str]:
-    """Check in a thread, and say every second that it goes on."""
-    came: list[Findings | Exception] = []
-
-    def work() -> None:
-        try:
-            came.append(_check(project))
-        except (UserError, OSError) as error:
-            came.append(error)
-
-    thread, began = threading.Thread(target=work, daemon=True), time.monotonic()
-    thread.start()
-    while thread.is_alive():
-        spent = time.monotonic() - began
-        yield plain(
-            note(f"Reading every photograph, {spent:.0f} s so far. You may go on with the next page.")
-        )
-        thread.join(1.0)
-    outcome = came[0] if came else UserError("the check broke off", remedy="try again")
-    if isinstance(outcome, Exception):
-        raise outcome
-    yield in_words(outcome)
+    return check(project.with_roi(list(project.records().values())))
 
 
 def _count(project: Project) -> int:
@@ -225,21 +182,15 @@ def _count(project: Project) -> int:
 
 
 def _loose_words(count: int) -> str:
-    told = (
+    words = (
         f"{count:,} photographs lie in the folder itself. If all of them show good parts, press the button "
         "below: they are listed in a manifest.csv, and no file is moved. Else sort them into folders: good, "
         "scratch, ..."
     )
-    return plain(note(told))
+    return plain(note(words))
 
 
-def _thumbnails(project: Project, place: int) -> str:
-    records = list(project.records().values())
-    shown = records[PER_PAGE * place : PER_PAGE * (place + 1)]
-    first = PER_PAGE * place + 1
-    head = f"<h3>Photographs {first:,} to {first + len(shown) - 1:,} of {len(records):,}</h3>"
-    pictures = (
-        card("/studio/thumbnail?" + urlencode({"project": project.id, "key": record.key}), record.key)
-        for record in shown
-    )
-    return plain(head, cards(pictures))
+def _thumbnails(project: Project, place: float) -> tuple[int, str]:
+    at, shown, span = page_of(list(project.records().values()), place, "Photographs ")
+    pictures = (card(thumbnail_address(project, record.key), record.key) for record in shown)
+    return at, plain(f"<h3>{span}</h3>", cards(pictures))

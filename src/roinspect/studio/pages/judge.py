@@ -8,17 +8,9 @@ from typing import Any
 import gradio as gr
 
 from roinspect.inspection.bundle import Threshold, read_bundle, replace_threshold
-from roinspect.studio.pages.judging import counts, one_of, result_of, wall
-from roinspect.studio.pages.shell import (
-    SELECT,
-    as_note,
-    begin,
-    chosen_key,
-    html,
-    note,
-    opened,
-    plain,
-)
+from roinspect.studio.pages.elements import as_note, note, plain
+from roinspect.studio.pages.judging import figures_at, one_of, result_of, wall
+from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.state import results
 from roinspect.studio.state.adding import move
 from roinspect.studio.state.jobs import latest, start
@@ -51,15 +43,8 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         )
         again = gr.Button("Judge the test photographs", scale=1)
     said = html()
-    threshold = gr.Slider(
-        0,
-        1,
-        value=0.5,
-        label="Rejected from this score on",
-        interactive=True,
-        buttons=[],
-        elem_id="threshold",
-    )
+    words = "Rejected from this score on"
+    threshold = gr.Slider(0, 1, value=0.5, label=words, interactive=True, buttons=[], elem_id="threshold")
     tally = html(elem_id="tally")
     keep = gr.Button("Keep this threshold", variant="primary")
     kept = html()
@@ -73,12 +58,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     with gr.Column(visible=False) as detail:
         shown = html(elem_id="result")
         wrong = gr.Button("This verdict is wrong")
-        with gr.Row():
-            label = gr.Radio([("good", 0), ("defective", 1)], value=0, label="The part is")
-            kind = gr.Textbox(label="Kind of defect", placeholder="scratch")
-            split = gr.Radio(
-                [("to train with", "train"), ("to test with", "test")], value="test", label="From now on"
-            )
+        label, kind, split = truth("The part is", "test")
         add = gr.Button("Correct it in the data")
         added = html(elem_id="added")
     timer = gr.Timer(TICK_S, active=False)
@@ -86,7 +66,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     live = [tally, photographs, at]
 
     def show(id: str) -> tuple[Any, ...]:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         found = names(project) if project else []
         picked = found[0] if found else None
         missing = as_note(lambda: str(model_path(projects.shown(), picked)) and "")
@@ -95,7 +75,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         return (gr.Dropdown(found, value=picked), *load(project.id, picked))
 
     def load(id: str, name: str | None) -> tuple[Any, ...]:
-        project = opened(page, id)
+        project = page.opened(id)
         path = model_path(project, name)
         value = read_bundle(path).threshold.value
         job = latest(project, "judge")
@@ -106,49 +86,33 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         missing = as_note(lambda: str(results.read_results(path)) and "")
         if missing:
             return (missing, *_nothing())
-        found = results.read_results(path)
-        low, high, step = results.slider_range(found, value)
+        low, high, step = results.slider_range(results.read_results(path), value)
         slider = gr.Slider(low, high, value=value, step=step, interactive=True)
-        return (
-            about(path),
-            slider,
-            *counts_and_wall(project.id, name, value, "all", 0),
-            gr.Timer(active=False),
-        )
+        return about(path), slider, *look(project.id, name, value, "all"), gr.Timer(active=False)
 
-    def counts_and_wall(id: str, name: str | None, value: float, only: Any, place: float) -> tuple[Any, ...]:
-        project = opened(page, id)
-        found = results.read_results(model_path(project, name))
-        cards, place = wall(project, found, value, only, int(place))
-        return counts(found, value), cards, place
-
-    def first(id: str, name: str | None, value: float, only: Any) -> tuple[Any, ...]:
-        return counts_and_wall(id, name, value, only, 0)
-
-    def back_one(id: str, name: str | None, value: float, only: Any, place: float) -> tuple[Any, ...]:
-        return counts_and_wall(id, name, value, only, place - 1)
-
-    def on_one(id: str, name: str | None, value: float, only: Any, place: float) -> tuple[Any, ...]:
-        return counts_and_wall(id, name, value, only, place + 1)
+    def look(id: str, name: str | None, value: float, only: Any, place: float = 0) -> tuple[Any, ...]:
+        project = page.opened(id)
+        judged = results.read_results(model_path(project, name))
+        return figures_at(judged, value), *wall(project, judged, value, only, place)
 
     def judge(id: str, name: str | None) -> tuple[Any, ...]:
-        project = opened(page, id)
+        project = page.opened(id)
         path = model_path(project, name)
         start(project, "judge", path.name, [judge_command(project, path.name, project.roi())])
         return load(id, name)
 
     def keep_it(id: str, name: str | None, value: float) -> tuple[str, str]:
-        path = model_path(opened(page, id), name)
+        path = model_path(page.opened(id), name)
         replace_threshold(path, Threshold(value, "set by hand in the studio"))
-        kept_ = plain(note(f"Kept: {path.name} rejects from {value:.4g} on.", link=("Run it", "/run")))
-        return kept_, about(path)
+        words = f"Kept: {path.name} rejects from {value:.4g} on."
+        return plain(note(words, link=("Run it", "/run"))), about(path)
 
     def pick(event: gr.EventData) -> tuple[Any, ...]:
         picked = chosen_key(event)
         return gr.Column(visible=True), plain(note(f"Looking at {picked} ...")), picked, ""
 
-    def look_closer(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
-        project = opened(page, id)
+    def enlarge(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
+        project = page.opened(id)
         words, result = one_of(project, model_path(project, name), picked, value)
         # Damaged outside the region, it counts as good; its folder is right all the same.
         is_damaged = result.label == 1 or (result.is_outside_only and not result.is_corrected)
@@ -157,46 +121,44 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         return words, int(is_damaged), shown_kind, split_now, mark_button(result.is_corrected)
 
     def mark(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
-        project = opened(page, id)
+        project = page.opened(id)
         path = model_path(project, name)
         with project.lock:
             results.mark_wrong(path, result_of(path, picked), value)
         words, marked = one_of(project, path, picked, value)
-        told_ = (
-            "Marked: the figures above count the part as you say." if marked.is_corrected else "Taken back."
-        )
+        marked_words = "Marked: the figures above count the part as you say."
+        words_ = marked_words if marked.is_corrected else "Taken back."
         is_damaged = max(0, marked.label)
         shown_kind = marked.category if is_damaged and not marked.is_corrected else ""
-        return words, is_damaged, shown_kind, plain(note(told_)), mark_button(marked.is_corrected)
+        return words, is_damaged, shown_kind, plain(note(words_)), mark_button(marked.is_corrected)
 
-    def put(id: str, picked: str, truth: int, said_kind: str, to: str) -> str:
-        project = opened(page, id)
-        new = move(project, picked, label=int(truth), kind=said_kind or "", split=to)
-        word = "good" if int(truth) == 0 else "defective"
-        return plain(
-            note(
-                f"{picked} was moved: it is now {new}, {word}, to {to} with. Train again to learn from it, "
-                "and judge again to see it here.",
-                link=("Train", "/train"),
-            )
-        )
+    def put(id: str, picked: str, is_bad: int, defect: str, to: str) -> str:
+        project = page.opened(id)
+        new = move(project, picked, label=int(is_bad), kind=defect or "", split=to)
+        word = "good" if int(is_bad) == 0 else "defective"
+        words = f"{picked} was moved: it is now {new}, {word}, to {to} with. Train again to learn from it, "
+        return plain(note(f"{words}and judge again to see it here.", link=("Train", "/train")))
 
     whole = [said, threshold, *live, timer]
     page.answer(blocks.load, show, page.project, [model, *whole])
     page.answer(model.input, load, [page.project, model], whole)
     page.answer(again.click, judge, [page.project, model], whole)
     page.answer(timer.tick, load, [page.project, model], whole)
-    page.answer(threshold.input, first, view[:4], live, trigger_mode="always_last")
-    page.answer(which.input, first, view[:4], live)
-    page.answer(back.click, back_one, view, live)
-    page.answer(on.click, on_one, view, live)
+    page.answer(threshold.input, look, view[:4], live, trigger_mode="always_last")
+    page.answer(which.input, look, view[:4], live)
+    page.answer(
+        back.click, lambda id, name, value, only, place: look(id, name, value, only, place - 1), view, live
+    )
+    page.answer(
+        on.click, lambda id, name, value, only, place: look(id, name, value, only, place + 1), view, live
+    )
     page.answer(keep.click, keep_it, [page.project, model, threshold], [kept, said])
     one = [page.project, model, threshold, key]
     picked_now = page.answer(photographs.select, pick, None, [detail, shown, key, added])
-    looked = page.answer(picked_now.then, look_closer, one, [shown, label, kind, split, wrong])
+    looked = page.answer(picked_now.then, enlarge, one, [shown, label, kind, split, wrong])
     looked.then(js="() => document.getElementById('result').scrollIntoView({ behavior: 'smooth' })")
     marked_now = page.answer(wrong.click, mark, one, [shown, label, kind, added, wrong])
-    page.answer(marked_now.then, counts_and_wall, view, live)
+    page.answer(marked_now.then, look, view, live)
     page.answer(add.click, put, [page.project, key, label, kind, split], added).then(js=SEE_ADDED)
 
 
@@ -209,10 +171,10 @@ def about(model: Path) -> str:
     """The threshold and where it comes from, and what the results are worth."""
     threshold = read_bundle(model).threshold
     parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
-    if told_ := results.too_small_region(results.read_results(model)):
-        parts.append(note(told_, "warning", link=("Look at the region", "/region")))
-    if told_ := results.untested(model):
-        parts.append(note(told_, "warning"))
+    if words := results.too_small_region(results.read_results(model)):
+        parts.append(note(words, "warning", link=("Look at the region", "/region")))
+    if words := results.untested(model):
+        parts.append(note(words, "warning"))
     return plain(*parts)
 
 

@@ -5,58 +5,58 @@ from __future__ import annotations
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from urllib.parse import urlencode
 
 from roinspect.errors import UserError
-from roinspect.studio.inspectors import inspector, picture
-from roinspect.studio.pages.shell import card, cards, note, plain, verdict_badge
+from roinspect.studio.pages.elements import (
+    card,
+    cards,
+    counts,
+    figures,
+    note,
+    page_of,
+    plain,
+    thumbnail_address,
+    verdict_badge,
+)
+from roinspect.studio.pictures import inspector, picture
 from roinspect.studio.state.drawing import render
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.regions import region
 from roinspect.studio.state.results import Result, Which, chosen, histogram, read_results, tally
-from roinspect.studio.thumbnails import data_uri
-
-PER_PAGE = 24
 
 
-def counts(found: list[Result], threshold: float) -> str:
+def figures_at(results: list[Result], threshold: float) -> str:
     """What a threshold does, in large figures, and the scores about it."""
-    told = tally(found, threshold)
+    at = tally(results, threshold)
     boxes = [
-        (told.rejects, f"of {told.good} good parts rejected"),
-        (told.escapes, f"of {told.defective} defective parts pass"),
+        (at.rejects, f"of {at.good} good parts rejected"),
+        (at.escapes, f"of {at.defective} defective parts pass"),
     ]
-    if told.unread:
-        boxes.append((told.unread, "could not be read"))
-    if told.unseen:
-        boxes.append((told.unseen, "not inspectable"))
-    figures = "".join(f"<div><b>{count:,}</b>{escape(words)}</div>" for count, words in boxes)
-    return plain(f'<div class="tally" role="status">{figures}</div>', histogram(found, threshold))
+    boxes += [(at.unread, "could not be read")] if at.unread else []
+    boxes += [(at.unseen, "not inspectable")] if at.unseen else []
+    return plain(counts(*boxes), histogram(results, threshold))
 
 
 def wall(
-    project: Project, found: list[Result], threshold: float, which: Which, place: int
+    project: Project, results: list[Result], threshold: float, which: Which, place: float
 ) -> tuple[str, int]:
     """A page of results, and which page it is."""
-    kept = chosen(found, threshold, which)
-    place = max(0, min(place, (len(kept) - 1) // PER_PAGE))
-    shown = kept[PER_PAGE * place : PER_PAGE * (place + 1)]
+    at, shown, span = page_of(chosen(results, threshold, which), place)
     if not shown:
         return plain(note("There are none of these.")), 0
-    first = PER_PAGE * place + 1
-    span = f"{first:,} to {first + len(shown) - 1:,} of {len(kept):,}"
-    head = f"<p>{span}; press one to look closer.</p>"
-    return plain(head, cards(_card(project, one, threshold) for one in shown)), place
+    return plain(
+        f"<p>{span}; press one to look closer.</p>", cards(_card(project, one, threshold) for one in shown)
+    ), at
 
 
-def _card(project: Project, one: Result, threshold: float) -> str:
-    address = "/studio/thumbnail?" + urlencode({"project": project.id, "key": one.key})
-    if one.error:
-        return card(address, one.key, verdict_badge(None), key=one.key)
-    wrong = one.is_wrong(threshold)
-    words = verdict_badge(one.verdict(threshold)) + f" {one.pred_score:.4g}"
+def _card(project: Project, result: Result, threshold: float) -> str:
+    address = thumbnail_address(project, result.key)
+    if result.error:
+        return card(address, result.key, verdict_badge(None), key=result.key)
+    wrong = result.is_wrong(threshold)
+    words = verdict_badge(result.verdict(threshold), score=result.pred_score)
     words += " <b>wrong verdict</b>" if wrong else ""
-    return card(address, one.key, words, key=one.key, css="wrong" if wrong else "")
+    return card(address, result.key, words, key=result.key, css="wrong" if wrong else "")
 
 
 def result_of(model: Path, key: str) -> Result:
@@ -65,12 +65,10 @@ def result_of(model: Path, key: str) -> Result:
     Raises:
         UserError: there is none.
     """
-    result = next((one for one in read_results(model) if one.key == key), None)
-    if result is None:
-        raise UserError(
-            "has no result", where=key or "no photograph", remedy="judge the test photographs again"
-        )
-    return result
+    for result in read_results(model):
+        if result.key == key:
+            return result
+    raise UserError("has no result", where=key or "no photograph", remedy="judge the test photographs again")
 
 
 def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[str, Result]:
@@ -89,8 +87,7 @@ def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[s
     words = f"<h3>{escape(key)}</h3><p>{says}"
     if result.error:
         return plain(words + "</p>", note(result.error, "problem")), result
-    words += f"; score {result.pred_score:.4g}, {verdict_badge(result.verdict(threshold))}</p>"
-    words += f"<p>{escape(result.reason)}</p>" if result.reason else ""
+    words += f"; {verdict_badge(result.verdict(threshold), result.reason, score=result.pred_score)}</p>"
     if result.is_wrong(threshold):
         words += "<p><b>The verdict is wrong.</b></p>"
     return plain(words, _figures(project, model, key)), result
@@ -106,12 +103,5 @@ def _figures(project: Project, model: Path, key: str) -> str:
         drawn = render(region(project, key).drawing)
         mask = drawn if drawn.any() else None
     assert verdict.image is not None
-    pairs = (
-        (data_uri(verdict.image, 640), "the photograph"),
-        (data_uri(picture(verdict, mask), 640), "heat: dark is low, yellow is high; white line: the region"),
-    )
-    figures = "".join(
-        f'<figure><img src="{uri}" alt="{escape(words)}"><figcaption>{escape(words)}</figcaption></figure>'
-        for uri, words in pairs
-    )
-    return f'<div class="pictures">{figures}</div>'
+    heat = "heat: dark is low, yellow is high; white line: the region"
+    return figures((verdict.image, "the photograph"), (picture(verdict, mask), heat))

@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from roinspect.studio.pages.shell import begin, html, note, opened, plain
-from roinspect.studio.state.jobs import Job, latest
-from roinspect.studio.state.labelme import write_labelme
+from roinspect.studio.pages.elements import job_note, note, plain
+from roinspect.studio.pages.shell import begin, html
+from roinspect.studio.pictures import STATIC
+from roinspect.studio.state.jobs import latest
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.proposals import propose
-from roinspect.studio.state.regions import Tally, write_masks
-from roinspect.studio.thumbnails import STATIC
+from roinspect.studio.state.saving import Saved, write_labelme, write_masks
 
 TICK_S = 2.0
 BEGIN = """const begin = () => {
@@ -30,6 +30,12 @@ WHY = (
     "proposed.</p>"
 )
 
+WHY_PROPOSE = (
+    "It learns from the regions that are drawn, and draws those that are missing. Look at the least certain "
+    "ones first, correct what is wrong, and save."
+)
+PROPOSED = 'Proposed. Choose "proposals, least certain first" below the photograph, and look through them.'
+
 
 def region_page(blocks: Any, projects: Projects) -> None:
     """Build the page."""
@@ -38,12 +44,7 @@ def region_page(blocks: Any, projects: Projects) -> None:
     board = (STATIC / "board.html").read_text(encoding="utf-8")
     html(board, js_on_load=BEGIN, elem_id="board")
     with gr.Accordion("Draw on ten photographs and let a network propose the rest"):
-        html(
-            plain(
-                "<p>It learns from the regions that are drawn, and draws those that are missing. Look at the "
-                "least certain ones first, correct what is wrong, and save.</p>"
-            )
-        )
+        html(plain(f"<p>{WHY_PROPOSE}</p>"))
         with gr.Row():
             ask = gr.Button("Propose the missing regions")
             halt = gr.Button("Stop", interactive=False)
@@ -56,34 +57,29 @@ def region_page(blocks: Any, projects: Projects) -> None:
     said = html(elem_id="saved-regions")
 
     def save_masks(id: str) -> Iterator[str]:
-        project = opened(page, id)
-        for tally in write_masks(project):
-            if tally.done == tally.total or tally.done % 25 == 0:
-                yield in_words(tally, f"{_place(project)}, white = inspect")
+        project = page.opened(id)
+        for saved in write_masks(project):
+            yield from in_words(saved, f"{_place(project)}, white = inspect")
 
     def save_labelme(id: str) -> Iterator[str]:
-        project = opened(page, id)
-        out = project.folder / "labelme"
-        for tally in write_labelme(project, out):
-            if tally.done == tally.total or tally.done % 25 == 0:
-                yield in_words(tally, str(out))
+        project = page.opened(id)
+        for saved in write_labelme(project, out := project.folder / "labelme"):
+            yield from in_words(saved, str(out))
 
     def look(id: str) -> tuple[Any, ...]:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         job = latest(project, "propose") if project else None
         is_running = job is not None and job.state() == "running"
-        told_ = _proposing(job) if job else ""
+        words = plain(job_note(job, "The network learns and draws", PROPOSED)) if job else ""
         on = gr.Button(interactive=not is_running)
-        return told_, on, gr.Button(interactive=is_running), gr.Timer(active=is_running)
+        return words, on, gr.Button(interactive=is_running), gr.Timer(active=is_running)
 
     def propose_it(id: str) -> tuple[Any, ...]:
-        propose(opened(page, id))
+        propose(page.opened(id))
         return look(id)
 
     def halt_it(id: str) -> tuple[Any, ...]:
-        job = latest(opened(page, id), "propose")
-        if job is not None and job.state() == "running":
-            job.stop()
+        page.stop(id, "propose")
         return look(id)
 
     watched = [proposed, ask, halt, timer]
@@ -102,37 +98,19 @@ def _place(project: Project) -> str:
     return str(project.folder / "roi") if roi == "auto" else roi
 
 
-def in_words(tally: Tally, place: str) -> str:
-    """How far saving has come."""
-    if tally.done < tally.total:
-        return plain(note(f"{tally.done:,} of {tally.total:,} photographs ..."))
-    have = tally.total - tally.missing
+def in_words(saved: Saved, place: str) -> Iterator[str]:
+    """How far saving has come, after every 25th photograph and the last."""
+    if saved.done < saved.total:
+        if saved.done % 25 == 0:
+            yield plain(note(f"{saved.done:,} of {saved.total:,} photographs ..."))
+        return
+    have = saved.total - saved.missing
     if not have:
-        return plain(note("No photograph has a region yet. Draw one above.", "problem"))
-    parts = [
-        note(
-            f"{have:,} of {tally.total:,} photographs have a region. The masks lie in {place}.",
-            link=("Train", "/train"),
-        )
-    ]
-    if tally.missing:
-        told = f"{tally.missing:,} photographs have none yet: draw on them, or use one region for all."
-        parts += [note(told, "warning"), *(note(remark, "warning") for remark in tally.remarks)]
-    return plain(*parts)
-
-
-def _proposing(job: Job) -> str:
-    """How proposing stands."""
-    state = job.state()
-    if state == "running":
-        return plain(
-            note(f"The network learns and draws, {job.seconds():.0f} s so far. You may close this page.")
-        )
-    if state == "done":
-        told_ = (
-            'Proposed. Choose "proposals, least certain first" below the photograph, and look through them.'
-        )
-        return plain(note(told_))
-    if state == "failed":
-        return plain(note(job.fault(), "problem"))
-    return plain(note("It did not come to an end. Ask again, and it begins anew.", "warning"))
+        yield plain(note("No photograph has a region yet. Draw one above.", "problem"))
+        return
+    words = f"{have:,} of {saved.total:,} photographs have a region. The masks lie in {place}."
+    parts = [note(words, link=("Train", "/train"))]
+    if saved.missing:
+        words = f"{saved.missing:,} photographs have none yet: draw on them, or use one region for all."
+        parts += [note(words, "warning"), *(note(remark, "warning") for remark in saved.remarks)]
+    yield plain(*parts)

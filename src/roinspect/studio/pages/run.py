@@ -13,30 +13,30 @@ import gradio as gr
 from roinspect.errors import UserError
 from roinspect.inspection.exported import has_export
 from roinspect.inspection.inspector import Verdict
-from roinspect.studio.inspectors import inspector, picture
 from roinspect.studio.pages.camera import camera as camera_words
-from roinspect.studio.pages.shell import (
-    SELECT,
+from roinspect.studio.pages.elements import (
     as_note,
-    begin,
     card,
     cards,
-    chosen_key,
-    html,
+    figures,
+    job_note,
     note,
-    opened,
     plain,
     verdict_badge,
 )
+from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
+from roinspect.studio.pictures import UNREADABLE_URI, data_uri, inspector, picture
 from roinspect.studio.state.adding import add
 from roinspect.studio.state.jobs import Job, latest, start
 from roinspect.studio.state.models import model_path, names
 from roinspect.studio.state.project import Project, Projects
-from roinspect.studio.thumbnails import data_uri, unreadable_uri
 
 TICK_S = 2.0
 MOST_SHOWN = 60
-LATEST = 12
+WHY_EXPORT = (
+    "A model for the PC on the line: it needs no training software there. The answers of the exported model "
+    "are compared with the trained one's before it is kept."
+)
 
 
 def run_page(blocks: Any, projects: Projects) -> None:
@@ -51,12 +51,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
         at = gr.Textbox(visible=False)
         with gr.Column(visible=False) as detail:
             shown = html(elem_id="verdict")
-            with gr.Row():
-                label = gr.Radio([("good", 0), ("defective", 1)], value=0, label="The part is really")
-                kind = gr.Textbox(label="Kind of defect", placeholder="scratch")
-                split = gr.Radio(
-                    [("to train with", "train"), ("to test with", "test")], value="train", label="From now on"
-                )
+            label, kind, split = truth("The part is really", "train")
             put_button = gr.Button("Add it to the data")
             added = html()
     with gr.Tab("Camera folder"):
@@ -66,26 +61,21 @@ def run_page(blocks: Any, projects: Projects) -> None:
             leave = gr.Button("Stop following", interactive=False)
         camera = html(elem_id="camera-verdicts")
     with gr.Tab("Export"):
-        html(
-            plain(
-                "<p>A model for the PC on the line: it needs no training software there. The answers of the "
-                "exported model are compared with the trained one's before it is kept.</p>"
-            )
-        )
+        html(plain(f"<p>{WHY_EXPORT}</p>"))
         export = gr.Button("Export for the line", variant="primary")
         exported = html(elem_id="exported")
     timer = gr.Timer(TICK_S, active=False)
     ticking = [camera, exported, follow, leave, timer]
 
     def show(id: str) -> tuple[Any, ...]:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         found = names(project) if project else []
         picked = found[0] if found else None
         missing = as_note(lambda: str(model_path(projects.shown(), picked)) and "")
         return (gr.Dropdown(found, value=picked), missing, *look(id, picked))
 
     def look(id: str, name: str | None) -> tuple[Any, ...]:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         watch = latest(project, "watch") if project else None
         ship = latest(project, "export") if project else None
         is_watching = watch is not None and watch.state() == "running"
@@ -105,7 +95,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
             yield "", hidden
             return
         yield plain(note(f"Inspecting {len(paths):,} photographs ...")), hidden
-        ready = inspector(model_path(opened(page, id), name))
+        ready = inspector(model_path(page.opened(id), name))
         items, rejected, unseen = list[str](), 0, 0
         for index, verdict in enumerate(ready.inspect_many(paths)):
             items += [_card(verdict, str(index))] if index < MOST_SHOWN else []
@@ -127,17 +117,17 @@ def run_page(blocks: Any, projects: Projects) -> None:
 
     def look_closer(id: str, name: str | None, dropped: list[str] | None, picked: str) -> tuple[Any, ...]:
         path = _dropped(dropped, picked)
-        verdict = inspector(model_path(opened(page, id), name)).inspect(path)
+        verdict = inspector(model_path(page.opened(id), name)).inspect(path)
         return _large(verdict), int(verdict.verdict == "defective")
 
-    def put(id: str, dropped: list[str] | None, picked: str, truth: int, said_kind: str, to: str) -> str:
+    def put(id: str, dropped: list[str] | None, picked: str, is_bad: int, defect: str, to: str) -> str:
         path = _dropped(dropped, picked)
-        new = add(opened(page, id), path, label=int(truth), kind=said_kind or "", split=to)
-        told_ = f"Added as {new}. Draw its region if it needs one of its own, then train again."
-        return plain(note(told_, link=("Region", "/region")))
+        new = add(page.opened(id), path, label=int(is_bad), kind=defect or "", split=to)
+        words = f"Added as {new}. Draw its region if it needs one of its own, then train again."
+        return plain(note(words, link=("Region", "/region")))
 
     def follow_it(id: str, name: str | None, typed: str) -> tuple[Any, ...]:
-        project = opened(page, id)
+        project = page.opened(id)
         path, place = model_path(project, name), projects.folder(typed)
         out = project.state / "watch" / path.name
         words = ["watch", str(place), str(path), "--out", f"{out}.jsonl", "--maps", str(out)]
@@ -145,13 +135,11 @@ def run_page(blocks: Any, projects: Projects) -> None:
         return look(id, name)
 
     def leave_it(id: str, name: str | None) -> tuple[Any, ...]:
-        job = latest(opened(page, id), "watch")
-        if job is not None and job.state() == "running":
-            job.stop()
+        page.stop(id, "watch")
         return look(id, name)
 
     def export_it(id: str, name: str | None) -> tuple[Any, ...]:
-        project = opened(page, id)
+        project = page.opened(id)
         path = model_path(project, name)
         start(project, "export", path.name, [["export", str(path), "--to", "onnx"]])
         return look(id, name)
@@ -179,43 +167,30 @@ def _dropped(dropped: list[str] | None, index: str) -> Path:
 def _card(verdict: Verdict, key: str) -> str:
     name = Path(verdict.image_path).name
     if verdict.error is not None:
-        words = verdict_badge(None) + f"<span class='name'>{escape(verdict.error.partition(': ')[2])}</span>"
-        return card(unreadable_uri(), name, words)
-    words = verdict_badge(verdict.verdict) + f" {verdict.pred_score:.4g}"
+        return card(UNREADABLE_URI, name, verdict_badge(None, verdict.error.partition(": ")[2]))
+    words = verdict_badge(verdict.verdict, score=verdict.pred_score)
     return card(data_uri(picture(verdict), 420), name, words, key=key)
 
 
 def _large(verdict: Verdict) -> str:
     assert verdict.image is not None
-    found = len(verdict.regions)
-    words = f"score {verdict.pred_score:.4g}, rejected from {verdict.threshold:.4g} on; {found} places found"
-    words += f"; {escape(verdict.reason)}" if verdict.reason else ""
-    pairs = ((verdict.image, "the photograph"), (picture(verdict), "heat: dark is low, yellow is high"))
-    figures = "".join(
-        f'<figure><img src="{data_uri(image, 640)}" alt="{told_}"><figcaption>{told_}</figcaption></figure>'
-        for image, told_ in pairs
-    )
-    head = f"<h3>{escape(Path(verdict.image_path).name)}</h3><p>{verdict_badge(verdict.verdict)} {words}</p>"
-    return plain(head, f'<div class="pictures">{figures}</div>')
+    words = f"score {verdict.pred_score:.4g}, rejected from {verdict.threshold:.4g} on; "
+    words += f"{len(verdict.regions)} places found"
+    badge = verdict_badge(verdict.verdict, verdict.reason)
+    head = f"<h3>{escape(Path(verdict.image_path).name)}</h3><p>{badge} {words}</p>"
+    heat = picture(verdict), "heat: dark is low, yellow is high"
+    return plain(head, figures((verdict.image, "the photograph"), heat))
 
 
 def _exported(project: Project, name: str | None, job: Job | None) -> str:
     path = model_path(project, name)
-    if job is not None and job.subject == path.name:
-        state = job.state()
-        if state == "running":
-            return plain(note(f"Exporting {path.name}, {job.seconds():.0f} s so far ..."))
-        if state == "failed":
-            return plain(note(job.fault(), "problem"))
+    if job and job.subject == path.name and job.state() in ("running", "failed"):
+        return plain(job_note(job, f"Exporting {path.name}"))
     if not has_export(path, "onnx"):
         return ""
     address = "/studio/model.zip?" + urlencode({"project": project.id, "model": path.name})
     link = f'<p><a href="{escape(address)}" download>Download {escape(path.name)}.zip</a></p>'
     command = f"roinspect watch PHOTOGRAPHS {path.name} --out results.jsonl"
-    told_ = "On the line: pip install roinspect, unpack the file, and run"
+    use = f"On the line: pip install roinspect, unpack the file, and run <code>{escape(command)}</code>"
     compared = [line for line in job.log().splitlines() if line.startswith("Compared on")] if job else []
-    return plain(
-        note(" ".join([f"{path.name} is exported.", *compared[-1:]])),
-        link,
-        f"<p>{told_} <code>{escape(command)}</code></p>",
-    )
+    return plain(note(" ".join([f"{path.name} is exported.", *compared[-1:]])), link, f"<p>{use}</p>")

@@ -13,19 +13,25 @@ from roinspect.errors import UserError
 from roinspect.evaluation.charts import training_svg
 from roinspect.evaluation.report import training_plots
 from roinspect.inspection.bundle import read_bundle
-from roinspect.studio.pages.shell import as_note, begin, html, note, opened, plain
+from roinspect.studio.pages.elements import as_note, note, plain, table
+from roinspect.studio.pages.shell import begin, html
 from roinspect.studio.state.jobs import Job, latest
 from roinspect.studio.state.models import free_name, new_path, run_path
 from roinspect.studio.state.progress import Progress, read_progress
 from roinspect.studio.state.project import Project, Projects
-from roinspect.studio.state.regions import source_of, write_masks
+from roinspect.studio.state.regions import source_of
 from roinspect.studio.state.results import read_results, tally, too_small_region, untested
+from roinspect.studio.state.saving import write_masks
 from roinspect.studio.state.training import METHODS, Wish, begin_training, resume_training
 
 TICK_S = 2.0
 SEEN = (
     "Good photographs that were damaged on purpose. What is <b>found</b> should look like the <b>damage</b>, "
     "where it lies in the <b>region</b>, and stay dark elsewhere."
+)
+DO_BETTER = (
+    "To do better: see on page 4 which ones pass, and move the threshold; draw the region closer to what "
+    'matters, but with all of it; choose "fine" for small defects; train with more photographs.'
 )
 DETAIL_WORDS = [
     ("quick look: only large defects", "quick"),
@@ -37,7 +43,8 @@ DETAIL_WORDS = [
 def train_page(blocks: Any, projects: Projects) -> None:
     """Build the page."""
     page = begin(blocks, projects, "/train")
-    html(plain("<h2>Train</h2>", _methods()))
+    heads = ("method", "needs", "takes", "take it when")
+    html(plain("<h2>Train</h2>", table(heads, METHODS.values())))
     at_hand = html()
     choices = [(choice.title, name) for name, choice in METHODS.items()]
     method = gr.Radio(choices, value="roibank", label="Method", elem_id="method")
@@ -70,14 +77,14 @@ def train_page(blocks: Any, projects: Projects) -> None:
     watched = [status, log, start, stop, resume, timer]
 
     def show(id: str) -> tuple[Any, ...]:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         if project is None:
             return ("", "roibank-1", *_idle(as_note(lambda: str(projects.shown()))))
         words = as_note(lambda: _at_hand(project))
         return (words, free_name(project, "roibank"), *look(project.id))
 
     def look(id: str) -> tuple[Any, ...]:
-        project = projects.get(id) if id else projects.current
+        project = page.find(id)
         job = latest(project, "train") if project else None
         if project is None or job is None:
             return _idle("")
@@ -95,10 +102,10 @@ def train_page(blocks: Any, projects: Projects) -> None:
         )
 
     def rename(id: str, picked: str) -> str:
-        return free_name(opened(page, id), picked)
+        return free_name(page.opened(id), picked)
 
     def begin_it(id: str, *wished: Any) -> tuple[Any, ...]:
-        project = opened(page, id)
+        project = page.opened(id)
         method_name, model, level, uses_region, percent, options = wished
         if uses_region and _has_drawings(project):
             for _ in write_masks(project):
@@ -108,13 +115,11 @@ def train_page(blocks: Any, projects: Projects) -> None:
         return (free_name(project, method_name), *look(id))
 
     def stop_it(id: str) -> tuple[Any, ...]:
-        job = latest(opened(page, id), "train")
-        if job is not None and job.state() == "running":
-            job.stop()
+        page.stop(id, "train")
         return look(id)
 
     def go_on(id: str) -> tuple[Any, ...]:
-        project = opened(page, id)
+        project = page.opened(id)
         job = latest(project, "train")
         if job is not None and job.state() != "running":
             resume_training(project, job)
@@ -127,21 +132,6 @@ def train_page(blocks: Any, projects: Projects) -> None:
     page.answer(stop.click, stop_it, page.project, watched)
     page.answer(resume.click, go_on, page.project, watched)
     page.answer(timer.tick, look, page.project, watched)
-
-
-def _methods() -> str:
-    heads = ("needs", "takes", "take it when")
-    rows = "".join(
-        f"<tr><th>{escape(choice.title)}</th>"
-        + "".join(
-            f'<td data-head="{head}">{escape(words)}</td>'
-            for head, words in zip(heads, choice[1:], strict=True)
-        )
-        + "</tr>"
-        for choice in METHODS.values()
-    )
-    head = "".join(f"<th>{word}</th>" for word in ("method", *heads))
-    return f'<table class="figures stacked"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _at_hand(project: Project) -> str:
@@ -167,56 +157,47 @@ def _idle(words: str) -> tuple[Any, ...]:
 
 def _status(project: Project, job: Job, progress: Progress) -> str:
     """How a training stands, its curves and its pictures."""
-    state, spent = job.state(), _time(job.seconds())
+    state, spent, name = job.state(), _time(job.seconds()), job.subject
     parts = []
     if state == "running":
+        stage = (
+            f"is being judged, {spent} so far." if progress.epochs else f"is getting ready, {spent} so far."
+        )
         if progress.epochs and progress.epoch < progress.epochs:
-            said = f"{job.subject} is training: epoch {progress.epoch} of {progress.epochs}, {spent} so far"
-            said += (
-                "."
-                if progress.left_s is None
-                else f", about {_time(progress.left_s)} left, then it is judged."
-            )
-        else:
-            ready = "is being judged" if progress.epochs else "is getting ready"
-            said = f"{job.subject} {ready}, {spent} so far."
-        parts.append(note(f"{said} You may close this page; the training goes on."))
+            stage = f"is training: epoch {progress.epoch} of {progress.epochs}, {spent} so far"
+            left = f", about {_time(progress.left_s)} left, then it is judged" if progress.left_s else ""
+            stage += f"{left}."
+        parts.append(note(f"{name} {stage} You may close this page; the training goes on."))
         most = progress.epochs or 1
         parts.append(f'<progress max="{most}" value="{progress.epoch}" aria-label="Progress"></progress>')
     elif state == "done":
-        parts.append(note(f"{job.subject} is trained and judged, in {spent}.", link=("Judge it", "/judge")))
-        parts += worth(new_path(project, job.subject), job.log())
+        parts.append(note(f"{name} is trained and judged, in {spent}.", link=("Judge it", "/judge")))
+        parts += worth(new_path(project, name), job.log())
     elif state == "stopped":
-        parts.append(
-            note(f"{job.subject} was stopped after {spent}. It can go on where it stopped.", "warning")
-        )
+        parts.append(note(f"{name} was stopped after {spent}. It can go on where it stopped.", "warning"))
     elif state == "broken off":
-        told = f"{job.subject} broke off, as after a power cut. It can go on from its last checkpoint."
-        parts.append(note(told, "warning"))
+        words = f"{name} broke off, as after a power cut. It can go on from its last checkpoint."
+        parts.append(note(words, "warning"))
     else:
         parts.append(note(job.fault(), "problem"))
     if progress.curves:
-        plots = [
-            training_svg(title.replace("_", " "), stages)
-            for title, stages in training_plots(progress.curves).items()
-        ]
+        plots = training_plots(progress.curves).items()
+        curves = "".join(training_svg(title.replace("_", " "), stages) for title, stages in plots)
         legend = "<p class='soft'>blue: photographs it learns from; orange, dashed: photographs held back</p>"
-        parts.append(f"<h3>Curves: lower is better</h3>{legend}<div class='plots'>{''.join(plots)}</div>")
+        parts.append(f"<h3>Curves: lower is better</h3>{legend}<div class='plots'>{curves}</div>")
     if progress.pictures:
-        figures = "".join(_preview(title, png) for title, png in progress.pictures)
-        parts.append(f"<h3>What it sees</h3><p>{SEEN}</p>{figures}")
+        previews = "".join(_preview(title, png) for title, png in progress.pictures)
+        parts.append(f"<h3>What it sees</h3><p>{SEEN}</p>{previews}")
     return plain(*parts)
 
 
 def worth(model: Path, log: str) -> list[str]:
     """How good the model is on labelled photographs, and what to do where it is not good."""
-    parts = list[str]()
     try:
-        found = read_results(model)
-        threshold = read_bundle(model).threshold
+        judged, threshold = read_results(model), read_bundle(model).threshold
     except UserError:
-        return parts
-    at = tally(found, threshold.value)
+        return []
+    parts, at = list[str](), tally(judged, threshold.value)
     if unproven := untested(model):
         parts.append(note(f"{unproven} What is known: the threshold {threshold.origin}.", "warning"))
     elif at.defective:
@@ -224,18 +205,11 @@ def worth(model: Path, log: str) -> list[str]:
         words = f"It rejects {rejected:,} of {at.defective:,} defective parts and {at.rejects:,} of "
         words += f"{at.good:,} good ones."
         is_poor = 5 * at.escapes > at.defective or 10 * at.rejects > at.good
-        if is_poor:
-            words += (
-                " To do better: see on page 4 which ones pass, and move the threshold; draw the region "
-                'closer to what matters, but with all of it; choose "fine" for small defects; train with '
-                "more photographs."
-            )
-        parts.append(note(words, "warning" if is_poor else ""))
-    if told_ := too_small_region(found):
-        parts.append(note(told_, "warning", link=("Look at the region", "/region")))
+        parts.append(note(f"{words} {DO_BETTER}", "warning") if is_poor else note(words))
+    if words := too_small_region(judged):
+        parts.append(note(words, "warning", link=("Look at the region", "/region")))
     said = (line.rpartition("WARNING: ")[2] for line in log.splitlines() if "cannot support" in line)
-    parts += [note(line, "warning") for line in dict.fromkeys(said)]
-    return parts
+    return parts + [note(line, "warning") for line in dict.fromkeys(said)]
 
 
 def _preview(title: str, png: bytes) -> str:

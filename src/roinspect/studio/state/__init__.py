@@ -1,1 +1,4 @@
-"""What the studio keeps, and what it runs."""
+"""What the studio remembers, and what it runs.
+
+Whatever writes here raises a `UserError` where the disk refuses.
+"""

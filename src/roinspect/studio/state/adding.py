@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
@@ -16,11 +17,11 @@ from roinspect.data.names import NO_CATEGORY, SPLITS
 from roinspect.data.records import Record, manifest_path
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size, read_image, write_image
-from roinspect.studio.state.kept import drawing_file
-from roinspect.studio.state.masks import free_aside, mask_file, move_file, note_file, own_file
+from roinspect.studio.state.masks import mask_file, note_file, own_file, set_aside
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.proposals import carry_proposal
-from roinspect.studio.state.store import refused, write_bytes
+from roinspect.studio.state.regions import drawing_file
+from roinspect.studio.state.store import move_file, refused, remove_file, write_csv
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
 _NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
@@ -104,46 +105,47 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
 
 
 def _carry(project: Project, record: Record, target: Path, key: str, category: str, label: int) -> None:
-    """Move a photograph's files, itself the last; where the disk refuses one, the others go back."""
-    pairs = [(place(project, record.key), place(project, key)) for place in (drawing_file, note_file)]
-    found, tree, pixels = mask_file(project, record), project.folder / "roi", None
+    """Move a photograph with its files: copied first, so that nothing has changed where the disk refuses."""
+    copies = [(file(project, record.key), file(project, key)) for file in (drawing_file, note_file)]
+    mask, tree, pixels, retired = mask_file(project, record), project.folder / "roi", None, list[Path]()
     new_mask = (tree / PurePosixPath(key)).with_suffix(".png")
-    if isinstance(found, Path) and found.is_relative_to(tree):
-        pairs.append((found, new_mask.with_suffix(found.suffix)))
-    if isinstance(found, DrawnMask) and found.path.is_relative_to(tree):
+    if isinstance(mask, Path) and mask.is_relative_to(tree):
+        copies.append((mask, new_mask.with_suffix(mask.suffix)))
+    if isinstance(mask, DrawnMask) and mask.path.is_relative_to(tree):
         # An annotation file names its photograph, and goes on naming the former one.
-        if own_file(found):
-            pairs.append((found.path, free_aside(project, found.path.relative_to(tree))))
-        if own_file(found) or not _still_named(project, record, key):
-            pixels = found.pixels(image_size(record.image_path))
+        retired += [mask.path] if own_file(mask) else []
+        if own_file(mask) or not _still_named(project, record, key):
+            pixels = mask.pixels(image_size(record.image_path))
     defect = own_file(record.mask_path)
     if defect and defect.is_relative_to(project.folder):
         home = project.folder / defect.relative_to(project.folder).parts[0] / category
-        name = f"{target.stem}_mask{defect.suffix}"
-        pairs.append((defect, home / name if label else free_aside(project, f"{category}/{name}")))
-    with ExitStack() as undo:
-        carry_proposal(project, record.key, key)
-        undo.callback(_quietly, carry_proposal, project, key, record.key)
+        copies += [(defect, home / f"{target.stem}_mask{defect.suffix}")] if label else []
+        retired += [] if label else [defect]
+    copies = [(old, new) for old, new in copies if old != new and old.is_file()]
+    carry_proposal(project, record.key, key)
+    try:
         if pixels is not None:
             write_image(new_mask, 255 * pixels)
-            undo.callback(_quietly, new_mask.unlink)
-        for old, new in [*pairs, (record.image_path, target)]:
-            if old.is_file():
-                move_file(old, new)
-                undo.callback(_quietly, move_file, new, old)
-        undo.pop_all()
+        for old, new in copies:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(old, new)
+        move_file(record.image_path, target)
+    except (OSError, UserError) as error:
+        with suppress(OSError, UserError):
+            carry_proposal(project, key, record.key)
+            for new in [new_mask] * (pixels is not None) + [new for _, new in copies]:
+                new.unlink(missing_ok=True)
+        raise error if isinstance(error, UserError) else refused(target, error) from None
+    for old, _ in copies:
+        remove_file(old)
+    for file in retired:
+        set_aside(project, file)
 
 
 def _still_named(project: Project, record: Record, key: str) -> bool:
     """Whether the annotation files below roi/ name a photograph under its new key as well."""
-    keys = [key if one == record.key else one for one in project.records()]
+    keys = [key if other == record.key else other for other in project.records()]
     return key in drawn_in_folder(project.folder / "roi", None, keys, lambda: keys)
-
-
-def _quietly(action: Callable[..., object], *given: object) -> None:
-    """Undo as much as the disk allows; the fault that is told is the first one."""
-    with suppress(OSError, UserError):
-        action(*given)
 
 
 def _category(project: Project, label: int, kind: str) -> str:
@@ -153,11 +155,8 @@ def _category(project: Project, label: int, kind: str) -> str:
         return next((record.category for record in records.values() if record.label == 0), "good")
     kind = kind.strip() or "defect"
     if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND:
-        raise UserError(
-            "is no name for a kind of defect",
-            where=kind,
-            remedy="use letters and figures, and no word for a use or a good part: scratch",
-        )
+        remedy = "use letters and figures, and no word for a use or a good part: scratch"
+        raise UserError("is no name for a kind of defect", where=kind, remedy=remedy)
     return kind
 
 
@@ -173,11 +172,8 @@ def _free(project: Project, folder: Path, category: str, name: Path) -> Path:
     with suppress(UserError):
         taken = {r.image_path.stem for r in project.records().values() if r.category == category}
         taken |= {path.stem for path in folder.glob("*")} if folder.is_dir() else set()
-        stem, number = name.stem, 1
-        while stem in taken:
-            number += 1
-            stem = f"{name.stem}_{number}"
-        return folder / f"{stem}{name.suffix}"
+        stems = chain([name.stem], (f"{name.stem}_{number}" for number in count(2)))
+        return folder / f"{next(stem for stem in stems if stem not in taken)}{name.suffix}"
     return folder / name.name
 
 
@@ -199,8 +195,4 @@ def _rewrite(manifest: Path, change: Callable[[list[dict[str, str]]], object]) -
         rows = [{**row, "split": "train"} for row in rows]
     change(rows)
     columns += [name for name in ("split", "label") if name not in columns]
-    written = io.StringIO()
-    writer = csv.DictWriter(written, columns, delimiter=delimiter, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(manifest, written.getvalue().encode())
+    write_csv(manifest, columns, rows, delimiter)

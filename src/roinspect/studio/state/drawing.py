@@ -1,6 +1,6 @@
-"""What a person draws over a photograph, and the mask that it makes: pure, and the same each time.
+"""What a person draws over a photograph, and its mask.
 
-Shapes are laid on top of each other in order; one that erases takes away what the earlier ones marked.
+Shapes are laid on top of each other in order; one that erases removes what the earlier ones marked.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roinspect.data.annotations import polygons
+from roinspect.data.annotations.polygons import Polygon, bridged, fits, rasterise, trace
 from roinspect.errors import UserError
 
 Kind: TypeAlias = Literal["polygon", "brush"]
@@ -23,37 +25,35 @@ Mask: TypeAlias = NDArray[np.uint8]
 MOST_POINTS = 400_000
 """Points in one drawing: a hand draws a few thousand, a ragged mask that was read in some ten thousand."""
 
+LEAST_RADIUS = 0.75
+"""Of a brush, in pixels: wherever it is set down, it covers the centre of a pixel."""
+
+_SEGMENTS_AT_ONCE = 64
+_TINY = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A filled polygon, or the path of a round brush.
-
-    Attributes:
-        kind: "polygon" or "brush".
-        points_xy: in pixels, from the photograph's upper left corner: the first pixel reaches from 0 to 1.
-        radius: of the brush, in pixels; 0 for a polygon.
-        erase: whether it takes away.
-    """
+    """A filled polygon, or the path of a round brush."""
 
     kind: Kind
     points_xy: Points
+    """In pixels, from the photograph's upper left corner: the first pixel reaches from 0 to 1."""
     radius: float = 0.0
+    """Of the brush, in pixels; 0 for a polygon."""
     erase: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All that is drawn over one photograph.
-
-    Attributes:
-        size_hw: height and width of the photograph.
-        shapes: in the order in which they were drawn.
-        begun_xy: corners of a polygon that is not closed yet; they mark nothing.
-    """
+    """All that is drawn over one photograph."""
 
     size_hw: tuple[int, int]
+    """Of the photograph."""
     shapes: tuple[Shape, ...] = ()
+    """In the order in which they were drawn."""
     begun_xy: Points = ()
+    """Corners of a polygon that is not closed yet; they mark nothing."""
 
     @property
     def is_blank(self) -> bool:
@@ -88,11 +88,8 @@ def read_drawing(value: Any, size_hw: tuple[int, int] | None = None) -> Drawing:
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise UserError("is no drawing", where="what was sent", remedy="reload the page") from None
     if len(begun) + sum(len(shape.points_xy) for shape in shapes) > MOST_POINTS:
-        raise UserError(
-            f"has more than {MOST_POINTS:,} points",
-            where="the drawing",
-            remedy="clear it and draw fewer, larger shapes",
-        )
+        remedy = "clear it and draw fewer, larger shapes"
+        raise UserError(f"has more than {MOST_POINTS:,} points", where="the drawing", remedy=remedy)
     return Drawing(size_hw, shapes, begun)
 
 
@@ -111,68 +108,89 @@ def _points(value: Sequence[Sequence[float]]) -> Points:
 
 
 def render(drawing: Drawing) -> Mask:
-    """The mask that a drawing makes.
+    """The mask of a drawing: the pixels whose centres it covers, as `polygons.rasterise` fills them.
 
     Returns:
         (H, W), uint8 in {0, 1}.
     """
     mask = np.zeros(drawing.size_hw, np.uint8)
-    for shape in drawing.shapes:
-        points = np.floor(np.array(shape.points_xy)).astype(np.int32).reshape(-1, 1, 2)
-        value = 0 if shape.erase else 1
-        if shape.kind == "polygon":
-            cv2.fillPoly(mask, [points], value)
-            continue
-        thickness = max(1, round(2 * shape.radius))
-        if len(points) == 1 or thickness == 1:
-            for x, y in points[:, 0].tolist():
-                cv2.circle(mask, (x, y), round(shape.radius), value, -1)
-        if len(points) > 1:
-            cv2.polylines(mask, [points], False, value, thickness)
+    for erase, shapes in groupby(drawing.shapes, key=lambda shape: shape.erase):
+        marked = _marked(list(shapes), drawing.size_hw)
+        mask = mask & (1 - marked) if erase else mask | marked
     return mask
 
 
+def _marked(shapes: Sequence[Shape], size_hw: tuple[int, int]) -> Mask:
+    """The union of some shapes."""
+    outlines = tuple(Polygon("", (shape.points_xy,)) for shape in shapes if shape.kind == "polygon")
+    marked = rasterise(polygons.Drawing("", size_hw, outlines), size_hw)
+    brushes = [shape for shape in shapes if shape.kind == "brush"]
+    if brushes:
+        turns = np.zeros((size_hw[0], size_hw[1] + 1), np.int32)
+        for shape in brushes:
+            _sweep(np.array(shape.points_xy), max(shape.radius, LEAST_RADIUS), turns)
+        marked |= turns.cumsum(axis=1)[:, :-1] > 0
+    return marked
+
+
+def _sweep(path: NDArray[np.float64], radius: float, turns: NDArray[np.int32]) -> None:
+    """Add the pixels under a brush to `turns` (H, W + 1): +1 where an interval of a row begins, -1 after it.
+
+    A segment of the path (N, 2) covers one interval of each row. Its ends lie on the circle about the point
+    of the segment that reaches furthest to that side: where the segment, shifted by the radius, crosses the
+    row, or else the nearer end.
+    """
+    height, width = turns.shape[0], turns.shape[1] - 1
+    segments = np.stack([path[:-1], path[1:]], axis=1) if len(path) > 1 else path[None].repeat(2, axis=1)
+    order = np.lexsort((segments[..., 0], segments[..., 1]), axis=-1)
+    segments = np.take_along_axis(segments, order[..., None], axis=1)
+    for start in range(0, len(segments), _SEGMENTS_AT_ONCE):
+        upper, lower = np.moveaxis(segments[start : start + _SEGMENTS_AT_ONCE, :, None], 1, 0)
+        (x, y), (across, down) = np.moveaxis(upper, -1, 0), np.moveaxis(lower - upper, -1, 0)
+        top, bottom = np.clip([y.min() - radius, (y + down).max() + radius + 1], 0, height).astype(int)
+        rows = np.arange(top, bottom) + 0.5 - y
+        shift = radius * across / np.maximum(np.hypot(across, down), _TINY)
+        ends, is_covered = [], np.ones(rows.shape, bool)
+        for side in (-1, 1):
+            along = np.clip((rows + side * shift) / np.maximum(down, _TINY), 0, 1)
+            half = radius**2 - (rows - along * down) ** 2
+            is_covered &= half >= 0
+            edge = x + along * across + side * np.sqrt(np.maximum(half, 0))
+            ends.append(np.ceil(edge - 0.5).clip(0, width).astype(np.int64))
+        row = np.nonzero(is_covered)[1] + top
+        for column, turn in zip(ends, (1, -1), strict=True):
+            np.add.at(turns, (row, column[is_covered]), turn)
+
+
 def from_mask(mask: Mask) -> Drawing:
-    """The drawing whose mask this is, pixel by pixel: outlines, their holes, what lies in these, and so on.
+    """The drawing whose mask this is, pixel by pixel.
 
     Args:
         mask: (H, W), non-zero is marked.
     """
-    rest = (mask != 0).astype(np.uint8)
-    shapes, erase = list[Shape](), False
-    while rest.any():
-        outlines, _ = cv2.findContours(rest, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        filled = np.zeros_like(rest)
-        for outline in outlines:
-            cv2.fillPoly(filled, [outline], 1)
-            points = tuple((x + 0.5, y + 0.5) for x, y in outline[:, 0].tolist())
-            shapes.append(Shape("polygon", points, erase=erase))
-        rest, erase = filled & (1 - rest), not erase
     height, width = mask.shape
-    return Drawing((height, width), tuple(shapes))
+    pieces = trace((mask != 0).astype(np.uint8), "")
+    return Drawing((height, width), tuple(Shape("polygon", bridged(piece)) for piece in pieces))
 
 
 def scaled(drawing: Drawing, size_hw: tuple[int, int]) -> Drawing:
-    """The drawing on a photograph of another size but the same shape.
+    """The drawing on a photograph of another size but the same aspect.
 
     Raises:
-        UserError: the sides' proportions differ by more than one in a hundred.
+        UserError: the aspects differ, as `polygons.fits` tells.
     """
     if drawing.size_hw == size_hw:
         return drawing
-    down, across = size_hw[0] / drawing.size_hw[0], size_hw[1] / drawing.size_hw[1]
-    if not 0.99 <= down / across <= 1.01:
+    if not fits(drawing.size_hw, size_hw):
         raise UserError(
             f"was drawn on {drawing.size_hw[0]}x{drawing.size_hw[1]} pixels (height x width)",
             where=f"the region, on a photograph of {size_hw[0]}x{size_hw[1]}",
             remedy="draw it on that photograph itself",
         )
+    down, across = size_hw[0] / drawing.size_hw[0], size_hw[1] / drawing.size_hw[1]
 
     def moved(points: Points) -> Points:
         return tuple((x * across, y * down) for x, y in points)
 
-    shapes = tuple(
-        replace(shape, points_xy=moved(shape.points_xy), radius=shape.radius * across)
-        for shape in drawing.shapes
-    )
-    return Drawing(size_hw, shapes, moved(drawing.begun_xy))
+    shapes = (replace(s, points_xy=moved(s.points_xy), radius=s.radius * across) for s in drawing.shapes)
+    return Drawing(size_hw, tuple(shapes), moved(drawing.begun_xy))

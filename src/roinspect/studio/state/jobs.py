@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -43,21 +44,16 @@ _children: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Some commands, one after the other.
-
-    Attributes:
-        folder: of the job.
-        kind: what for.
-        subject: the model's name.
-        commands: arguments of `roinspect`, a list each.
-        started: seconds since 1970.
-    """
+    """Some commands, one after the other."""
 
     folder: Path
     kind: Kind
     subject: str
+    """The model's name."""
     commands: tuple[tuple[str, ...], ...]
+    """Arguments of `roinspect`, a list each."""
     started: float
+    """Seconds since 1970."""
 
     def state(self) -> State:
         """How it stands, whoever started it."""
@@ -94,11 +90,7 @@ class Job:
         return (told or lines or ["it ended without a word"])[-1].removeprefix("roinspect: ")
 
     def stop(self) -> None:
-        """Ask it to end; it does so at the next chance.
-
-        Raises:
-            UserError: the disk refuses.
-        """
+        """Ask it to end; it does so at the next chance."""
         write_json(self.folder / "stop", True)
 
 
@@ -123,19 +115,21 @@ def start(project: Project, kind: Kind, subject: str, commands: Sequence[Sequenc
         words = [sys.executable, "-m", "roinspect.studio.state.worker", str(folder)]
         try:
             with (folder / "log.txt").open("wb") as log:
-                # A session of its own: closing the studio's terminal does not end it.
                 child = subprocess.Popen(
                     words,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=environment,
+                    # Closing the studio's terminal does not end it.
                     start_new_session=True,
                 )
         except OSError as error:
             raise refused(folder, error) from None
         _children.append(child)
-        _tidy(project)
+        for job in jobs(project)[KEPT:]:
+            if job.state() != "running":
+                shutil.rmtree(job.folder, ignore_errors=True)
     return Job(folder, kind, subject, tuple(map(tuple, commands)), began)
 
 
@@ -154,12 +148,3 @@ def jobs(project: Project, *kinds: Kind) -> list[Job]:
 def latest(project: Project, *kinds: Kind) -> Job | None:
     """The latest job of these kinds."""
     return next(iter(jobs(project, *kinds)), None)
-
-
-def _tidy(project: Project) -> None:
-    """Take away what has long ended."""
-    import shutil
-
-    for job in jobs(project)[KEPT:]:
-        if job.state() != "running":
-            shutil.rmtree(job.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Masks below FOLDER/roi: whose they are, which of them the studio wrote, and what these replaced.
+"""Mask files below FOLDER/roi: where they are, and which of them the studio wrote.
 
-Of each mask that the studio writes it keeps what it was made from and which file came of it. Times say
-neither: a network, or somebody else, may write there at any moment.
+Of each mask that it writes, the studio notes what it was made from and the file's digest. Times say neither:
+a network, or somebody else, may write there at any moment.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from roinspect.data.annotations.drawn import DrawnMask, MaskSource, is_annotation
+from roinspect.data.annotations.drawn import DrawnMask, MaskSource
 from roinspect.data.records import Record
 from roinspect.errors import UserError
 from roinspect.files import read_regular
@@ -20,7 +21,7 @@ from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import photograph_digest
 from roinspect.studio.state.drawing import Mask
 from roinspect.studio.state.project import Project
-from roinspect.studio.state.store import read_json, refused, write_json
+from roinspect.studio.state.store import move_file, read_json, refused, remove_file, write_json
 
 
 class Written(NamedTuple):
@@ -28,12 +29,8 @@ class Written(NamedTuple):
 
     made_from: str
     """What it depends on: while that is the same, the mask is up to date."""
-    size: int
-    mtime_ns: int
     digest: str
-    """Of the file, as its size and time are, which spare reading it: copied elsewhere, only they change."""
-    aside: str = ""
-    """The file below .roinspect/replaced/ that had been there before; "" for none."""
+    """Of the file."""
 
 
 def mask_place(project: Project, record: Record) -> Path:
@@ -50,7 +47,7 @@ def masks_there(project: Project, record: Record) -> list[MaskSource]:
     """All that training would find below roi/ for a photograph: it takes one, and refuses several."""
     place = mask_place(project, record)
     files = [file for file in project.masks().get(place.with_suffix(""), ()) if file.is_file()]
-    # It may be newer than the last look, or be listed in capitals by a disk that does not tell them apart.
+    # It may be newer than the last look, or be listed in capitals by a disk that ignores case.
     if place not in files and place.is_file() and not any(place.samefile(file) for file in files):
         files = [place, *files]
     drawn = project.drawn_regions().get(record.key)
@@ -63,13 +60,9 @@ def mask_file(project: Project, record: Record) -> MaskSource | None:
 
 
 def mask_of_others(project: Project, record: Record) -> MaskSource | None:
-    """The mask that the folder has, but for one that the studio wrote: instead of it, what that replaced."""
+    """The mask that the folder has for a photograph, unless the studio wrote it."""
     mask, place = mask_file(project, record), mask_place(project, record)
-    written = written_as(project, record.key, place) if mask == place else None
-    if written is None:
-        return mask
-    aside = _aside(project, written)
-    return DrawnMask(aside) if aside and is_annotation(aside) else aside
+    return None if mask == place and written_as(project, record.key, place) else mask
 
 
 def own_file(mask: MaskSource | None) -> Path | None:
@@ -80,26 +73,23 @@ def own_file(mask: MaskSource | None) -> Path | None:
 
 
 def note_file(project: Project, key: str) -> Path:
-    """Where it is kept what the studio wrote for a photograph."""
+    """Where the studio notes what it wrote for a photograph."""
     return project.state / "masks" / f"{key}.json"
 
 
 def written_as(project: Project, key: str, place: Path) -> Written | None:
-    """What is kept of the mask at its place; None where somebody else made it, or changed it since."""
-    written = _noted(project, key)
-    with suppress(OSError):
-        state = place.stat()
-        if written and (state.st_size, state.st_mtime_ns) == (written.size, written.mtime_ns):
-            return written
-        if written and photograph_digest(place) == written.digest:
-            return written
+    """The note on a mask; None where somebody else made the mask, or changed it since."""
+    with suppress(TypeError, UserError, OSError):
+        note = Written(**read_json(note_file(project, key)))
+        if _digest(place, stamp_of(place)) == note.digest:
+            return note
     return None
 
 
 def write_mask(
     project: Project, key: str, place: Path, there: list[MaskSource], mask: Mask, made_from: str
 ) -> None:
-    """Write a mask; somebody else's that it replaces are kept. Hold the project's lock.
+    """Write a mask, and set somebody else's that it replaces aside. Hold the project's lock.
 
     Args:
         project: the folder.
@@ -110,21 +100,17 @@ def write_mask(
         made_from: what the mask depends on.
 
     Raises:
-        UserError: the disk refuses, or a mask to replace lies in one file with others.
+        UserError: the disk refuses, or a mask to replace shares its file with others.
     """
-    before, is_ours = _noted(project, key), written_as(project, key, place) is not None
-    moves = [_put_aside(project, one) for one in there if one != place or not is_ours]
-    replaced = project.state / "replaced"
-    aside = moves[-1][1].relative_to(replaced).as_posix() if moves else before.aside if before else ""
+    is_ours = written_as(project, key, place) is not None
+    replaced = [_only_file(source) for source in there if source != place or not is_ours]
     partial = place.with_name(f".{os.getpid()}{place.suffix}")
     try:
         write_image(partial, 255 * mask)
-        state = partial.stat()
-        # Kept first: were the studio ended between the two, its own mask would pass for somebody else's.
-        written = Written(made_from, state.st_size, state.st_mtime_ns, photograph_digest(partial), aside)
-        write_json(note_file(project, key), written._asdict())
-        for old, new in moves:
-            move_file(old, new)
+        # Noted first: were the studio ended between the two, its own mask would pass for somebody else's.
+        write_json(note_file(project, key), Written(made_from, photograph_digest(partial))._asdict())
+        for file in replaced:
+            set_aside(project, file)
         move_file(partial, place)
     except OSError as error:
         raise refused(place, error) from None
@@ -133,54 +119,20 @@ def write_mask(
             partial.unlink()
 
 
-def take_back(project: Project, record: Record) -> bool:
-    """Take away the mask that the studio wrote, and bring back what it had replaced. Hold the project's lock.
-
-    Returns:
-        Whether something came back.
-
-    Raises:
-        UserError: the disk refuses.
-    """
+def drop_mask(project: Project, record: Record) -> None:
+    """Remove the mask that the studio wrote, if it did. Hold the project's lock."""
     place = mask_place(project, record)
-    written = written_as(project, record.key, place)
-    aside = _aside(project, written) if written else None
-    try:
-        # A manifest that names a file which is not there could not be read any more.
-        if written and (aside or record.roi_path != place):
-            place.unlink()
-        if written and aside:
-            tree = project.folder / "roi"
-            home = tree / written.aside if is_annotation(aside) else place.with_suffix(aside.suffix)
-            if not home.exists():
-                move_file(aside, home)
-        note_file(project, record.key).unlink(missing_ok=True)
-    except OSError as error:
-        raise refused(place, error) from None
-    return aside is not None
+    # A manifest could not be read any more if a file that it names were missing.
+    if record.roi_path != place and written_as(project, record.key, place):
+        remove_file(place)
+    remove_file(note_file(project, record.key))
 
 
-def free_aside(project: Project, name: Path | str) -> Path:
-    """A path below .roinspect/replaced/ that no file has."""
-    first = aside = project.state / "replaced" / name
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = first.with_name(f"{first.stem}_{number}{first.suffix}")
-    return aside
-
-
-def move_file(old: Path, new: Path) -> None:
-    """Move a file within the folder.
-
-    Raises:
-        UserError: the disk refuses.
-    """
-    try:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(old, new)
-    except OSError as error:
-        raise refused(new, error) from None
+def set_aside(project: Project, file: Path) -> None:
+    """Move a file to .roinspect/replaced/, the one backup of that name."""
+    tree = project.folder / "roi"
+    name = file.relative_to(tree if file.is_relative_to(tree) else project.folder)
+    move_file(file, project.state / "replaced" / name)
 
 
 def digest_of(source: MaskSource) -> str:
@@ -189,42 +141,35 @@ def digest_of(source: MaskSource) -> str:
         content = read_regular(source) if isinstance(source, Path) else source.content()
     except OSError as error:
         raise UserError(
-            f"cannot be read ({error.strerror})", where=source, remedy="check its rights"
+            f"cannot be read ({error.strerror})", where=source, remedy="check its permissions"
         ) from None
     return hashlib.sha256(content).hexdigest()
 
 
-def stamp_of(photograph: Path) -> str:
-    """Tells whether the photograph is another one now, without reading it."""
+def stamp_of(file: Path) -> str:
+    """Tells whether a file has changed, without reading it."""
     try:
-        state = photograph.stat()
+        state = file.stat()
     except OSError as error:
         raise UserError(
-            f"cannot be read ({error.strerror})", where=photograph, remedy="bring the photograph back"
+            f"cannot be read ({error.strerror})", where=file, remedy="bring the photograph back"
         ) from None
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _noted(project: Project, key: str) -> Written | None:
-    kept = read_json(note_file(project, key))
-    with suppress(TypeError):
-        return Written(**kept) if kept else None
-    return None
+@lru_cache(maxsize=1 << 16)
+def _digest(file: Path, _stamp: str) -> str:
+    """A file's digest, read once as long as the file is the same."""
+    return photograph_digest(file)
 
 
-def _aside(project: Project, written: Written) -> Path | None:
-    """What a mask replaced, if it is still there."""
-    aside = project.state / "replaced" / written.aside
-    return aside if aside.is_file() else None
-
-
-def _put_aside(project: Project, mask: MaskSource) -> tuple[Path, Path]:
-    """The file of a mask that is replaced, and where it will be kept."""
-    file, tree = own_file(mask), project.folder / "roi"
+def _only_file(mask: MaskSource) -> Path:
+    """The file of a mask that is to be replaced."""
+    file = own_file(mask)
     if file is None:
         raise UserError(
             "holds the regions of several photographs, so that of one cannot be replaced",
             where=mask,
             remedy="make a mask of each with `roinspect roi convert`, and take this file out of roi/",
         )
-    return file, free_aside(project, file.relative_to(tree if file.is_relative_to(tree) else project.folder))
+    return file

@@ -5,7 +5,7 @@ What the studio knows of a folder lies in the folder:
     FOLDER/.roinspect/            the studio's own; hidden, so it is never taken for photographs
       drawings/KEY.json           what was drawn over a photograph
       masks/KEY.json              what the mask that was written of it is made from
-      replaced/                   masks of others that such a one replaced
+      replaced/                   the last mask of somebody else's that it replaced, one of each name
       shared.json                 the region of all photographs without one of their own
       region-finder               the network that proposes regions
       models/NAME                 trained models, with NAME.run and NAME.evaluation beside them
@@ -28,7 +28,7 @@ from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES
-from roinspect.studio.state.store import read_json, write_bytes, write_json
+from roinspect.studio.state.store import read_json, write_csv, write_json
 
 STATE = ".roinspect"
 ONE_FOR_ALL = "roi.png"
@@ -40,15 +40,13 @@ class Project:
 
     Args:
         folder: absolute.
-
-    Attributes:
-        id: names the folder in requests, so that no request names a path.
-        lock: held while files of the folder are changed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.state = folder, folder / STATE
+        # Requests name the folder by it, and so never name a path.
         self.id = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        # Held while files of the folder are changed.
         self.lock = threading.RLock()
         self._records: dict[str, Record] | None = None
         self._drawn: dict[str, DrawnMask] | None = None
@@ -61,11 +59,8 @@ class Project:
             UserError: the folder has gone, or its layout cannot be read; the message says what to do.
         """
         if not self.folder.is_dir():
-            raise UserError(
-                "the folder is not there any more",
-                where=self.folder,
-                remedy="connect the drive or bring the folder back, then reload; or open another on page 1",
-            )
+            remedy = "connect the drive or bring the folder back, then reload; or open another on page 1"
+            raise UserError("the folder is not there any more", where=self.folder, remedy=remedy)
         with self.lock:
             if self._records is None:
                 self._records = {record.key: record for record in read_records(self.folder)}
@@ -82,9 +77,8 @@ class Project:
         with self.lock:
             if self._drawn is None:
                 self._drawn = {}
-                tree = self.folder / "roi"
                 with suppress(UserError):
-                    self._drawn = drawn_in_folder(tree, None, records, lambda: list(records))
+                    self._drawn = drawn_in_folder(self.folder / "roi", None, records, lambda: list(records))
             return self._drawn
 
     def masks(self) -> dict[Path, list[Path]]:
@@ -149,11 +143,10 @@ class Project:
         manifest = self.folder / "manifest.csv"
         if manifest.exists():
             raise UserError("is there already", where=manifest, remedy="add the photographs to it")
-        found = self.loose()
-        rows = [{"image_path": path.name, "split": "train", "label": "good"} for path in found]
+        rows = [{"image_path": path.name, "split": "train", "label": "good"} for path in self.loose()]
         write_manifest(manifest, rows)
         self.forget()
-        return len(found)
+        return len(rows)
 
     def summary(self) -> list[tuple[str, str, str, int]]:
         """Split, category, label in words and number of photographs; no photograph is opened."""
@@ -215,10 +208,9 @@ class Projects:
         except (OSError, RuntimeError, ValueError):
             raise UserError("is no path", where=typed, remedy="copy it from your file manager") from None
         if self._confined_to and not folder.is_relative_to(self._confined_to):
+            remedy = f"choose one in {self._confined_to}, or start the studio with another"
             raise UserError(
-                "lies outside of the folder that this studio may open",
-                where=typed,
-                remedy=f"choose one in {self._confined_to}, or start the studio with another",
+                "lies outside of the folder that this studio may open", where=typed, remedy=remedy
             )
         if not is_folder:
             remedy = "it is a file: type the folder it lies in" if folder.is_file() else "check the spelling"
@@ -261,13 +253,6 @@ def default_recent_file() -> Path:
 
 
 def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Write a manifest with all known columns that some row fills."""
-    import csv
-    import io
-
-    text = io.StringIO()
+    """Write a manifest with the columns that are used."""
     columns = [name for name in COLUMNS if any(row.get(name) for row in rows)] or ["image_path"]
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_csv(path, columns, rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from roinspect.segmenter.tree import JOURNAL, TABLE
 from roinspect.studio.state.jobs import Job, latest, start
 from roinspect.studio.state.masks import mask_file, mask_place, own_file, written_as
 from roinspect.studio.state.project import Project, write_manifest
-from roinspect.studio.state.regions import write_masks
-from roinspect.studio.state.store import write_bytes
+from roinspect.studio.state.saving import write_masks
+from roinspect.studio.state.store import write_csv
 from roinspect.studio.state.training import DETAILS, size_for
 
 LEAST = 3
@@ -101,11 +100,7 @@ def carry_proposal(project: Project, key: str, new: str) -> None:
         with (roi / TABLE).open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file)
             rows = [{**row, "key": new} if row["key"] == key else row for row in table]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, table.fieldnames or (), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_bytes(roi / TABLE, text.getvalue().encode())
+        write_csv(roi / TABLE, table.fieldnames or (), rows)
 
 
 @lru_cache(maxsize=4)

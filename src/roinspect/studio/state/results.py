@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from roinspect.data.roi import is_outside_only
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import histogram_svg, score_range
 from roinspect.inspection.scene import Outcome, outcome
@@ -21,27 +22,23 @@ Which: TypeAlias = Literal["all", "wrong", "rejected", "passed"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One photograph.
-
-    Attributes:
-        key: of the photograph.
-        category: its folder or label text.
-        label: 0 good, 1 defective, -1 unknown; a defect outside the region makes a good part.
-        pred_score: higher = more anomalous; NaN with an error.
-        is_outside_only: whether it has a defect, but outside the region alone.
-        error: why there is no score, else "".
-        reason: why the picture is not inspectable, else "".
-        is_corrected: whether a person said that the label is the other one.
-    """
+    """The result for one photograph."""
 
     key: str
     category: str
+    """Its folder or label text."""
     label: int
+    """0 good, 1 defective, -1 unknown; a defect outside the region makes a good part."""
     pred_score: float
+    """Higher = more anomalous; NaN with an error."""
     is_outside_only: bool = False
+    """Whether it has a defect, but none that counts inside the region."""
     error: str = ""
+    """Why there is no score."""
     is_corrected: bool = False
+    """Whether a person said that the label is the other one."""
     reason: str = ""
+    """Why the picture is not inspectable."""
 
     def verdict(self, threshold: float) -> Outcome | None:
         """The answer at a threshold; None with an error."""
@@ -77,15 +74,15 @@ def untested(model: Path) -> str:
             f"It was trained on {known:,} of the {measured.get('photographs', known):,} photographs that "
             f"were judged: its verdicts on them do not show how good it is. {advice}"
         )
-    if split != "test":
-        return (
-            "There are no test photographs. Those that were judged have set the threshold, so that verdicts "
-            f"on them flatter the model. {advice}"
-        )
-    return ""
+    if split == "test":
+        return ""
+    return (
+        "There are no test photographs. Those that were judged have set the threshold, so that verdicts on "
+        f"them flatter the model. {advice}"
+    )
 
 
-class Tally(NamedTuple):
+class AtThreshold(NamedTuple):
     """What a threshold does to the labelled parts."""
 
     good: int
@@ -111,28 +108,26 @@ def read_results(model: Path) -> list[Result]:
         with file.open(encoding="utf-8", newline="") as opened:
             results = [_result(row) for row in csv.DictReader(opened)]
     except (OSError, ValueError, KeyError):
-        raise UserError(
-            "was not judged yet", where=model.name, remedy='press "Judge the test photographs"'
-        ) from None
-    results = [
-        replace(one, label=corrected[one.key], is_corrected=True) if one.key in corrected else one
-        for one in results
-    ]
-    return sorted(results, key=lambda one: (bool(one.error), -one.pred_score, one.key))
+        remedy = 'press "Judge the test photographs"'
+        raise UserError("was not judged yet", where=model.name, remedy=remedy) from None
+    for index, result in enumerate(results):
+        if result.key in corrected:
+            results[index] = replace(result, label=corrected[result.key], is_corrected=True)
+    return sorted(results, key=lambda result: (bool(result.error), -result.pred_score, result.key))
 
 
 def _result(row: dict[str, str]) -> Result:
     label, error = int(row["label"] or -1), row["error"]
     score = float(row["pred_score"]) if row["pred_score"] else float("nan")
-    outside = label == 0 and row["place"] in ("outside", "both")
-    return Result(row["key"], row["category"], label, score, outside, error, reason=row["reason"])
+    outside_only = is_outside_only(label, row["place"])
+    return Result(row["key"], row["category"], label, score, outside_only, error, reason=row["reason"])
 
 
-def tally(results: list[Result], threshold: float) -> Tally:
+def tally(results: list[Result], threshold: float) -> AtThreshold:
     """Count what a threshold does."""
     good = [one for one in results if one.label == 0 and not one.error]
     defective = [one for one in results if one.label == 1 and not one.error]
-    return Tally(
+    return AtThreshold(
         len(good),
         sum(one.pred_score >= threshold for one in good),
         len(defective),
@@ -158,11 +153,8 @@ def corrections(model: Path) -> dict[str, int]:
     return {str(key): int(label) for key, label in kept.items()} if isinstance(kept, dict) else {}
 
 
-def mark_wrong(model: Path, result: Result, threshold: float) -> int:
+def mark_wrong(model: Path, result: Result, threshold: float) -> None:
     """Note that a verdict is wrong: the part is what the verdict does not say. Marked again, the note goes.
-
-    Returns:
-        The label that counts from now on, in {0, 1}, or the folder's again.
 
     Raises:
         UserError: there is no verdict, or the disk refuses.
@@ -172,12 +164,9 @@ def mark_wrong(model: Path, result: Result, threshold: float) -> int:
     noted = corrections(model)
     if result.is_corrected:
         del noted[result.key]
-        label = -1
     else:
-        label = 0 if result.pred_score >= threshold else 1
-        noted[result.key] = label
+        noted[result.key] = 0 if result.pred_score >= threshold else 1
     write_json(evaluation_path(model) / "corrections.json", noted)
-    return label
 
 
 def score_bounds(results: list[Result], threshold: float) -> tuple[float, float]:
@@ -190,27 +179,21 @@ def slider_range(results: list[Result], threshold: float) -> tuple[float, float,
     """Least and greatest value of the threshold's slider, and its step: round numbers, some hundred apart."""
     low, high = score_bounds(results, threshold)
     power = math.floor(math.log10((high - low) / 300))
-    step = 10.0**power
-    least, greatest = math.floor(low / step), math.ceil(high / step)
-    return (
-        round(least * step, max(0, -power)),
-        round(greatest * step, max(0, -power)),
-        round(step, max(0, -power)),
-    )
+    step, digits = 10.0**power, max(0, -power)
+    least, greatest = math.floor(low / step) * step, math.ceil(high / step) * step
+    return round(least, digits), round(greatest, digits), round(step, digits)
 
 
 def histogram(results: list[Result], threshold: float) -> str:
     """The scores as SVG, good, damaged outside the region alone, and defective."""
-    read = [one for one in results if not one.error]
-    good = [one for one in read if one.label == 0]
-    kinds = (
-        ("good", "good parts", [one for one in good if not one.is_outside_only]),
-        ("outside", "good parts, damaged outside the region", [one for one in good if one.is_outside_only]),
-        ("defective", "defective parts", [one for one in read if one.label == 1]),
-    )
-    groups = [
-        (css, f"{caption} ({len(parts)})", np.array([one.pred_score for one in parts]))
-        for css, caption, parts in kinds
-        if parts
-    ]
+    groups = []
+    for css, caption, label, is_outside in (
+        ("good", "good parts", 0, (False,)),
+        ("outside", "good parts, damaged outside the region", 0, (True,)),
+        ("defective", "defective parts", 1, (False, True)),
+    ):
+        parts = [r for r in results if not r.error and r.label == label and r.is_outside_only in is_outside]
+        if parts:
+            scores = np.array([result.pred_score for result in parts])
+            groups.append((css, f"{caption} ({len(parts)})", scores))
     return histogram_svg(groups, *score_bounds(results, threshold), threshold) if groups else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from roinspect.data.roi import attach_roi
@@ -51,25 +50,18 @@ _OPEN_OPTIONS = ("--method.", "--training.")
 _CLOSED_OPTIONS = ("--method.weights",)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A training that somebody asks for.
-
-    Attributes:
-        method: its name.
-        name: of the model.
-        detail: of `DETAILS`.
-        uses_region: whether only the region counts.
-        false_reject: share of good parts that may be rejected, in percent.
-        more: further options, as on the command line.
-    """
+class Wish(NamedTuple):
+    """A training that somebody asks for."""
 
     method: str
     name: str
+    """Of the model."""
     detail: str = "normal"
     uses_region: bool = True
     false_reject: float = 1.0
+    """Share of good parts that may be rejected, in percent."""
     more: str = ""
+    """Further options, as on the command line."""
 
 
 def begin_training(project: Project, wish: Wish) -> Job:
@@ -81,21 +73,15 @@ def begin_training(project: Project, wish: Wish) -> Job:
     out = new_path(project, wish.name)
     if out.exists() or run_path(out).exists():
         raise UserError("there is a model of that name", where=wish.name, remedy="choose another name")
-    records = list(project.records().values())
-    fitted = [record for record in records if record.split != "test"]
+    fitted = [record for record in project.records().values() if record.split != "test"]
     if not fitted:
-        raise UserError(
-            "no photographs to train on", where=project.folder, remedy="put good ones into train/good"
-        )
+        remedy = "put good ones into train/good"
+        raise UserError("no photographs to train on", where=project.folder, remedy=remedy)
     roi = project.roi() if wish.uses_region else "none"
-    if wish.uses_region:
-        if roi == "none":
-            raise UserError(
-                "no region is drawn yet",
-                where="the region",
-                remedy='draw it on page 2 and save it, or choose "the whole photograph"',
-            )
-        attach_roi(fitted, roi, project.folder)
+    if wish.uses_region and roi == "none":
+        remedy = 'draw it on page 2 and save it, or choose "the whole photograph"'
+        raise UserError("no region is drawn yet", where="the region", remedy=remedy)
+    attach_roi(fitted, roi, project.folder)
     size = "x".join(map(str, size_for(image_size(fitted[0].image_path), DETAILS.get(wish.detail, 256))))
     given = ["--out", str(out), "--roi", roi, "--size", size]
     given += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
@@ -126,17 +112,8 @@ def judge_command(project: Project, name: str, roi: str) -> tuple[str, ...]:
     except UserError:
         roi = "none"
     out = new_path(project, name)
-    return (
-        "evaluate",
-        str(out),
-        str(project.folder),
-        "--roi",
-        roi,
-        "--split",
-        split,
-        "--out",
-        str(evaluation_path(out)),
-    )
+    options = ("--roi", roi, "--split", split, "--out", str(evaluation_path(out)))
+    return ("evaluate", str(out), str(project.folder), *options)
 
 
 def size_for(photograph_hw: tuple[int, int], side: int) -> tuple[int, int]:
@@ -170,10 +147,8 @@ def further(text: str) -> list[str]:
     except ValueError as error:
         raise UserError(str(error), where="the further options", remedy="close the quotation") from None
     for word in words:
-        if word.startswith("-") and not word.lstrip("-").replace(".", "", 1).isdigit():
-            is_open = word.startswith(_OPEN_OPTIONS) and not word.startswith(_CLOSED_OPTIONS)
-            if not is_open:
-                raise UserError(
-                    "cannot be set here", where=word, remedy="use --method.KEY VALUE or --training.KEY VALUE"
-                )
+        is_option = word.startswith("-") and not word.lstrip("-").replace(".", "", 1).isdigit()
+        if is_option and (not word.startswith(_OPEN_OPTIONS) or word.startswith(_CLOSED_OPTIONS)):
+            remedy = "use --method.KEY VALUE or --training.KEY VALUE"
+            raise UserError("cannot be set here", where=word, remedy=remedy)
     return words

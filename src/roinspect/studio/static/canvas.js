@@ -108,7 +108,7 @@
       while (this.pending.size && !fault) {
         for (const [key, drawing] of [...this.pending]) {
           try {
-            const body = JSON.stringify({ ...drawing, revision: this.revisions.get(key) || 0 });
+            const body = JSON.stringify({ ...drawing, revision: this.revisions.get(key) || "" });
             const told = await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
             this.revisions.set(key, told.revision);
             if (this.pending.get(key) === drawing) { this.pending.delete(key); this.forget(key); }
@@ -166,7 +166,7 @@
     perPixel() { return this.canvas.getBoundingClientRect().width / this.size[1] || 1; }
     radius() {
       const share = Number(this.host.querySelector("[data-size]").value) / 100;
-      return Math.max(0.5, share * share * 0.25 * Math.min(...this.size));
+      return Math.max(0.75, share * share * 0.25 * Math.min(...this.size));
     }
 
     // -- hands --------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@
       const point = this.point(event);
       if (this.tool === "polygon") { this.corner(point); return; }
       this.canvas.setPointerCapture(event.pointerId);
-      this.stroke = { kind: "brush", points: [point], radius: this.round(this.radius()), erase: this.erase };
+      this.stroke = this.brush(point);
       this.paint();
     }
 
@@ -202,8 +202,11 @@
       if (!this.stroke) return;
       const stroke = this.stroke;
       this.stroke = null;
-      this.change(() => { this.shapes = [...this.shapes, stroke]; });
+      this.add(stroke);
     }
+
+    brush(point) { return { kind: "brush", points: [point], radius: this.round(this.radius()), erase: this.erase }; }
+    add(shape) { this.change(() => { this.shapes = [...this.shapes, shape]; }); }
 
     pressed(event) {
       const [height, width] = this.size;
@@ -233,8 +236,7 @@
     set() {
       this.cross = this.cross || [this.size[1] / 2, this.size[0] / 2];
       if (this.tool === "polygon") { this.corner(this.cross); return; }
-      const shape = { kind: "brush", points: [this.cross], radius: this.round(this.radius()), erase: this.erase };
-      this.change(() => { this.shapes = [...this.shapes, shape]; });
+      this.add(this.brush(this.cross));
     }
 
     clicked(event) {
@@ -252,7 +254,7 @@
       this.paint();
     }
 
-    async act(what) {
+    act(what) {
       if (what === "undo") this.travel(this.past, this.future);
       if (what === "redo") this.travel(this.future, this.past);
       if (what === "clear") this.change(() => Object.assign(this, { shapes: [], begun: [] }));
@@ -265,7 +267,7 @@
       if (what === "next") this.step(1);
       if (what === "page-back" && this.page > 0) this.turnTo(this.page - 1);
       if (what === "page-on" && this.page + 1 < this.pages) this.turnTo(this.page + 1);
-      if (what === "share") await this.share();
+      if (what === "share") this.share();
     }
 
     async step(by) {
@@ -278,6 +280,7 @@
     async share() {
       try {
         const told = await this.ask("share", { key: this.key }, { method: "POST" });
+        if (!this.begun.length) this.revisions.set(this.key, "");
         await this.turnTo(this.page);
         this.say(`This is now the region of all ${told.photographs.toLocaleString("en")} photographs but those with a drawing of their own. ` +
           "Look at the pictures below. Where it does not fit, the parts lie differently: draw on some ten of them, and let the network propose the rest.");

@@ -10,8 +10,7 @@
       const { naturalWidth, naturalHeight } = this.photo;
       const finer = Math.max(1, Math.min(8, Math.round(900 / Math.max(naturalWidth, naturalHeight))));
       for (const layer of [this.canvas, this.mask, this.veil]) {
-        layer.width = this.photo.naturalWidth * finer;
-        layer.height = this.photo.naturalHeight * finer;
+        Object.assign(layer, { width: naturalWidth * finer, height: naturalHeight * finer });
       }
       const zoom = Number(this.host.querySelector("[data-zoom]").value);
       const stage = this.host.querySelector(".stage");
@@ -31,8 +30,7 @@
       context.drawImage(this.photo, 0, 0, canvas.width, canvas.height);
       const veil = this.veil.getContext("2d");
       const cover = (colour, how) => {
-        veil.globalCompositeOperation = "source-over";
-        veil.clearRect(0, 0, canvas.width, canvas.height);
+        veil.globalCompositeOperation = "copy";
         veil.fillStyle = colour;
         veil.fillRect(0, 0, canvas.width, canvas.height);
         veil.globalCompositeOperation = how;
@@ -44,7 +42,7 @@
         cover(TINT, "destination-in");
       }
       this.drawBegun(scale);
-      if (this.tool === "brush" && this.hover && !this.cross) this.ring(this.hover, this.radius(), scale);
+      if (this.tool === "brush" && this.hover && !this.cross) this.ring(this.hover, scale);
       if (this.cross) this.drawCross(scale);
       this.host.querySelector('[data-do="close"]').disabled = this.begun.length < 3;
     },
@@ -59,7 +57,7 @@
         for (const [x, y] of shape.points) pen.lineTo(x * scale, y * scale);
         if (shape.kind === "polygon") {
           pen.closePath();
-          pen.fill();
+          pen.fill("evenodd");
           continue;
         }
         const [x, y] = shape.points[0];
@@ -72,80 +70,64 @@
     drawBegun(scale) {
       if (!this.begun.length) return;
       const next = this.cross || this.hover;
-      const points = next ? [...this.begun, next] : this.begun;
-      for (const [colour, width] of [[HALO, 5], [LINE, 2.5]]) {
-        this.context.strokeStyle = colour;
-        this.context.lineWidth = width * this.fine();
-        this.context.beginPath();
-        for (const [x, y] of points) this.context.lineTo(x * scale, y * scale);
-        this.context.stroke();
-      }
+      this.line(() => {
+        for (const [x, y] of next ? [...this.begun, next] : this.begun) this.context.lineTo(x * scale, y * scale);
+      });
+      this.context.fillStyle = LINE;
       this.begun.forEach(([x, y], index) => {
-        this.context.beginPath();
-        this.context.arc(x * scale, y * scale, (index ? 4 : 7) * this.fine(), 0, 2 * Math.PI);
-        this.context.fillStyle = LINE;
-        this.context.strokeStyle = HALO;
-        this.context.lineWidth = 2 * this.fine();
+        const dot = () => this.context.arc(x * scale, y * scale, (index ? 4 : 7) * this.fine(), 0, 2 * Math.PI);
+        this.line(dot, 0);
         this.context.fill();
-        this.context.stroke();
       });
     },
 
     // Canvas pixels in one pixel of the screen.
     fine() { return this.canvas.width / (this.canvas.getBoundingClientRect().width || this.canvas.width); },
 
-    ring([x, y], radius, scale) {
-      for (const [colour, width] of [[HALO, 4], [LINE, 2]]) {
+    // A path in yellow with a dark rim, so that it shows on any photograph.
+    line(trace, inner = 2) {
+      for (const [colour, width] of inner ? [[HALO, inner + 2.5], [LINE, inner]] : [[HALO, 4]]) {
         this.context.beginPath();
-        this.context.arc(x * scale, y * scale, Math.max(2, radius * scale), 0, 2 * Math.PI);
+        trace();
         this.context.strokeStyle = colour;
         this.context.lineWidth = width * this.fine();
         this.context.stroke();
       }
     },
 
+    ring([x, y], scale) {
+      this.line(() => this.context.arc(x * scale, y * scale, Math.max(2, this.radius() * scale), 0, 2 * Math.PI));
+    },
+
     drawCross(scale) {
-      const [x, y] = this.cross.map((one) => one * scale), arm = 14 * this.fine();
-      for (const [colour, width] of [[HALO, 5], [LINE, 2]]) {
-        this.context.beginPath();
+      const [x, y] = this.cross.map((side) => side * scale), arm = 14 * this.fine();
+      this.line(() => {
         this.context.moveTo(x - arm, y);
         this.context.lineTo(x + arm, y);
         this.context.moveTo(x, y - arm);
         this.context.lineTo(x, y + arm);
-        this.context.strokeStyle = colour;
-        this.context.lineWidth = width * this.fine();
-        this.context.stroke();
-      }
-      if (this.tool === "brush") this.ring(this.cross, this.radius(), scale);
+      });
+      if (this.tool === "brush") this.ring(this.cross, scale);
     },
 
     strip() {
       const strip = this.host.querySelector(".strip");
-      const hadFocus = strip.contains(document.activeElement) && document.activeElement.dataset.key;
-      strip.replaceChildren(...this.list.map((photograph) => {
-        const item = document.createElement("div");
-        item.role = "listitem";
-        const button = document.createElement("button");
-        button.type = "button";
-        button.dataset.key = photograph.key;
-        if (photograph.key === this.key) button.setAttribute("aria-current", "true");
-        const picture = document.createElement("img");
-        picture.loading = "lazy";
-        picture.alt = "";
-        const state_of = photograph.source === "own" ? this.revisions.get(photograph.key) || "own" : photograph.source;
-        const region = photograph.source === "none" ? {} : { region_of: `${state_of} ${this.looked}` };
-        picture.src = `/studio/thumbnail?${new URLSearchParams({ project: this.project, key: photograph.key, ...region })}`;
-        const name = document.createElement("span");
-        name.textContent = photograph.key;
-        const state = document.createElement("span");
-        state.className = `state ${photograph.source}`;
-        const sure = photograph.confidence === undefined ? "" : `, ${Math.round(100 * photograph.confidence)} % sure`;
-        state.textContent = SOURCES[photograph.source] + sure;
-        button.append(picture, name, state);
-        item.append(button);
-        return item;
-      }));
-      if (hadFocus) strip.querySelector(`[data-key="${CSS.escape(hadFocus)}"]`)?.focus();
+      const focused = strip.contains(document.activeElement) && document.activeElement.dataset.key;
+      const add = (parent, tag, properties) => parent.appendChild(Object.assign(document.createElement(tag), properties));
+      strip.replaceChildren();
+      for (const { key, source, confidence } of this.list) {
+        const button = add(add(strip, "div", { role: "listitem" }), "button", { type: "button" });
+        button.dataset.key = key;
+        if (key === this.key) button.setAttribute("aria-current", "true");
+        const state = source === "own" ? this.revisions.get(key) || "own" : source;
+        const region = source === "none" ? {} : { region_of: `${state} ${this.looked}` };
+        const src = `/studio/thumbnail?${new URLSearchParams({ project: this.project, key, ...region })}`;
+        add(button, "img", { loading: "lazy", alt: "", src });
+        add(button, "span", { textContent: key });
+        const sure = confidence === undefined ? "" : `, ${Math.round(100 * confidence)} % sure`;
+        add(button, "span", { className: `state ${source}`, textContent: SOURCES[source] + sure });
+      }
+      if (focused) strip.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
       const at = this.list.findIndex((photograph) => photograph.key === this.key);
       this.host.querySelector('[data-do="previous"]').disabled = this.page === 0 && at <= 0;
       this.host.querySelector('[data-do="next"]').disabled = this.page + 1 >= this.pages && at === this.list.length - 1;
