@@ -14,6 +14,7 @@ What the studio knows of a folder lies in the folder:
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import threading
@@ -21,6 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
@@ -28,6 +30,7 @@ from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES
+from roinspect.segmenter.tree import TABLE
 from roinspect.studio.state.store import read_json, write_csv, write_json
 
 STATE = ".roinspect"
@@ -89,6 +92,13 @@ class Project:
                 for path in find_images(self.folder / "roi"):
                     self._masks.setdefault(path.with_suffix(""), []).append(path)
             return self._masks
+
+    def confidences(self) -> dict[str, float]:
+        """How sure the network is of each region that it proposed, in [0, 1], by the photograph's key."""
+        file = self.folder / "roi" / TABLE
+        with suppress(OSError):
+            return _confidences(file, file.stat().st_mtime_ns)
+        return {}
 
     def record(self, key: str) -> Record:
         """One photograph; only what `records` lists is ever read.
@@ -250,6 +260,13 @@ def default_recent_file() -> Path:
     """Where this user's opened folders are remembered."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA") or str(Path.home() / ".config")
     return Path(home) / "roinspect" / "studio.json"
+
+
+@lru_cache(maxsize=4)
+def _confidences(file: Path, _changed: int) -> dict[str, float]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = csv.DictReader(opened)
+        return {row["key"]: float(row["confidence"]) for row in rows if row.get("confidence")}
 
 
 def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:
