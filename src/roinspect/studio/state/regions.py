@@ -20,7 +20,7 @@ Source: TypeAlias = Literal["own", "shared", "file", "proposed", "none"]
 """Drawn on this photograph, on another one for all, a mask file, one by the network, or nothing yet."""
 
 
-class Region(NamedTuple):
+class DrawnRegion(NamedTuple):
     """The region of one photograph."""
 
     drawing: Drawing
@@ -51,7 +51,7 @@ def source_of(project: Project, record: Record) -> Source:
     return _given_as(project, record.key) if mask_of_others(project, record) else "none"
 
 
-def region(project: Project, key: str) -> Region:
+def region(project: Project, key: str) -> DrawnRegion:
     """The region of a photograph as a drawing: its own, else the shared one, else its mask file.
 
     A drawing from a photograph of another shape is not shown, so that a new one can be drawn.
@@ -65,11 +65,11 @@ def region(project: Project, key: str) -> Region:
     if drawing is None:
         mask = _mask_given(project, record, size_hw)
         if mask is None:
-            return Region(Drawing(size_hw), "none", revision)
-        return Region(from_mask(mask), _given_as(project, key), revision)
+            return DrawnRegion(Drawing(size_hw), "none", revision)
+        return DrawnRegion(from_mask(mask), _given_as(project, key), revision)
     with suppress(UserError):
-        return Region(scaled(drawing, size_hw), source, revision)
-    return Region(Drawing(size_hw), "none", revision)
+        return DrawnRegion(scaled(drawing, size_hw), source, revision)
+    return DrawnRegion(Drawing(size_hw), "none", revision)
 
 
 def keep(project: Project, key: str, drawing: Drawing, revision: str) -> tuple[str, bool]:
