@@ -263,6 +263,8 @@ def open_folder(page: Any, address: str, folder: Path) -> None:
     page.get_by_text("photographs were read").wait_for()
     page.get_by_role("link", name="2 Region").click()
     page.wait_for_function("() => window.roinspect?.board?.photo")
+    # Its arrival may move what is below it, away from under a mouse button that is being pressed.
+    page.locator("nav.steps .folder").wait_for()
 
 
 def test_a_network_proposes_what_nobody_drew(page: Any, address: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The studio as one web application: pages, pictures and drawings, behind a guard. The net is never asked."""
+"""The studio as one web application: pages, pictures and drawings, behind a guard. It never calls out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# Read when Gradio is loaded: nothing is told to anybody.
+# Read when Gradio is loaded: no telemetry.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -39,35 +39,26 @@ def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
 
     Args:
         projects: the folders that are open.
-        token: asked for where it is not empty; without one, only this machine is served.
+        token: required where it is not empty; without one, only this machine is served.
     """
-    pages = (
-        ("Region", "region", region_page),
-        ("Train", "train", train_page),
-        ("Judge", "judge", judge_page),
-        ("Run", "run", run_page),
-    )
+    pages = {"Region": region_page, "Train": train_page, "Judge": judge_page, "Run": run_page}
     with gr.Blocks(title="roinspect studio", analytics_enabled=False) as blocks:
         data_page(blocks, projects)
-    for name, path, build in pages:
-        with blocks.route(name, path, show_in_navbar=False) as page:
+    for name, build in pages.items():
+        with blocks.route(name, name.lower(), show_in_navbar=False) as page:
             build(page, projects)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_routes(app, projects)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        fonts: dict[str, Any] = {
+            "font": ["system-ui", "sans-serif"],
+            "font_mono": ["ui-monospace", "monospace"],
+        }
+        look: dict[str, Any] = {"theme": gr.themes.Default(primary_hue="blue", **fonts), "head": HEAD}
+        limits: dict[str, Any] = {"allowed_paths": [], "max_file_size": MOST_UPLOADED}
         mounted: Any = gr.mount_gradio_app(
-            app,
-            blocks,
-            path="/",
-            footer_links=[],
-            allowed_paths=[],
-            ssr_mode=False,
-            max_file_size=MOST_UPLOADED,
-            theme=gr.themes.Default(
-                primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-            ),
-            head=HEAD,
+            app, blocks, path="/", footer_links=[], ssr_mode=False, **look, **limits
         )
     # Gradio checks the paths in a request only in a studio that it launched itself: unset, a request could
     # have any file of this machine copied to where it can be fetched.
@@ -76,23 +67,22 @@ def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
 
 
 def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, token: str = "") -> None:
-    """Serve the studio until the process is told to stop.
+    """Serve the studio until the process is stopped.
 
     Args:
         folder: to open at first; None lets people choose.
-        host: address to listen on. Any but this machine's own asks for a token, and only `folder` and the
-            folders in it may be opened.
+        host: address to listen on. Any but this machine's own requires a token, and only `folder` and the
+            folders in it can be opened.
         port: 0 takes a free one.
-        token: made up where one is needed and none is given.
+        token: generated where one is required and none is given.
 
     Raises:
         UserError: the folder cannot be opened, or the address is taken.
     """
     is_open = host not in LOOPBACK
     if is_open and folder is None:
-        raise UserError(
-            "is wanted where others may come in", where="FOLDER", remedy="name the folder that they may see"
-        )
+        remedy = "name the folder that may be seen"
+        raise UserError("is required where other machines have access", where="FOLDER", remedy=remedy)
     if is_open:
         token = token or secrets.token_urlsafe(24)
     projects = Projects(folder, confined_to=folder if is_open else None, recent_file=default_recent_file())

@@ -1,9 +1,10 @@
-"""Who may come in, and what a page may load: nothing that is not the studio's own."""
+"""Access control, and what a page may load: nothing that is not the studio's own."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -29,14 +30,14 @@ _ASK = """<!doctype html><html lang="en"><meta charset="utf-8">
 <h1>roinspect studio</h1><p>%s</p><form method="get">
 <label>Token<br><input name="token" type="password" autofocus style="font:inherit;width:100%%;padding:.5rem">
 </label><p><button style="font:inherit;padding:.5rem 1.2rem">Open</button></p></form>
-<p>The token stands in the window where the studio was started.</p></body></html>"""
+<p>The studio printed the token in the window where it was started.</p></body></html>"""
 
 
 class Guard:
-    """Lets requests through that may come in, and forbids the browser to load anything from elsewhere.
+    """Rejects requests without access, and forbids the browser to load anything from elsewhere.
 
-    Without a token only this machine is served, under its own names: a page on the internet that lets its own
-    name lead to this machine gets no answer. Requests that change something must come from the studio's page.
+    Without a token only this machine is served, under its own names: a website whose name resolves to this
+    machine gets no answer. Requests that change something must come from the studio's page.
 
     Args:
         app: what answers.
@@ -50,11 +51,9 @@ class Guard:
         """One request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
         if scope["type"] != "http":
             return
-        refusal = self._refusal(scope)
-        if refusal is not None:
+        if refusal := self._refusal(scope):
             await refusal(scope, receive, send)
             return
 
@@ -78,24 +77,21 @@ class Guard:
             return PlainTextResponse("the request comes from another site\n", 403)
         if not self._token or self._is_known(_cookie(headers)):
             return None
-        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = next((value for name, value in asked if name == "token"), None)
-        if given is not None and self._is_known(given):
-            # Taken out of the address: it would stay in the history and go along when the address is copied.
-            rest = urlencode([pair for pair in asked if pair[0] != "token"])
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        token = next((value for name, value in query if name == "token"), None)
+        if token is not None and self._is_known(token):
+            # Removed from the address: it would stay in the history and go along when the address is copied.
+            rest = urlencode([pair for pair in query if pair[0] != "token"])
             answer = RedirectResponse("?" + rest if rest else scope["path"], 303)
             answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
             return answer
-        told = "This studio asks for a token." if given is None else "That token is not the right one."
-        return HTMLResponse(_ASK % told, 401, {"Cache-Control": "no-store"})
+        words = "This studio requires a token." if token is None else "That token is wrong."
+        return HTMLResponse(_ASK % words, 401, {"Cache-Control": "no-store"})
 
-    def _is_known(self, given: str) -> bool:
-        # Digests are of one length: a comparison of the tokens themselves would tell theirs.
-        return hmac.compare_digest(_digest(given), _digest(self._token))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+    def _is_known(self, token: str) -> bool:
+        # Digests are of one length: a comparison of the tokens themselves would reveal theirs.
+        digests = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (token, self._token))
+        return hmac.compare_digest(*digests)
 
 
 def _name(host: str) -> str:
@@ -107,8 +103,6 @@ def _name(host: str) -> str:
 
 
 def _cookie(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+    with suppress(CookieError, KeyError):
+        return SimpleCookie(headers.get("cookie", ""))[COOKIE].value
+    return ""

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Mapping
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI
+from fastapi import Body, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from roinspect.data.records import Record
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size, read_image
+from roinspect.studio.pages.elements import PER_PAGE, page_of
 from roinspect.studio.pictures import STATIC, UNREADABLE, jpeg, thumbnail, veiled
 from roinspect.studio.state.drawing import read_drawing
 from roinspect.studio.state.models import model_path
-from roinspect.studio.state.project import Project, Projects
-from roinspect.studio.state.proposals import confidences
+from roinspect.studio.state.project import Projects
 from roinspect.studio.state.regions import keep, mask_of, region, share, source_of
 
 SERVED = {
@@ -30,12 +27,19 @@ SERVED = {
     "board.js": ("text/javascript", ("canvas.js", "paint.js")),
 }
 """Name to its type and the files that it is made of."""
-PER_PAGE = 24
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 def add_routes(app: FastAPI, projects: Projects) -> None:
-    """Add the routes below /studio/."""
+    """Add the routes below /studio/; what fails is answered with words that the page can show."""
+
+    @app.exception_handler(UserError)
+    def refused(_: Request, error: UserError) -> Response:
+        return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(OSError)
+    def failed(_: Request, error: OSError) -> Response:
+        return JSONResponse({"error": f"the disk answers: {error.strerror or error}; try again"}, 507)
 
     @app.get("/studio/static/{name}")
     def static(name: str) -> Response:
@@ -46,34 +50,26 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
     @app.get("/studio/current")
-    @_told
     def current(project: str = "") -> Any:
         return {"project": projects.shown().id}
 
     @app.get("/studio/photographs")
-    @_told
     def photographs(project: str, page: int = 0, only: str = "all") -> Any:
         opened = projects.get(project)
         # First those that training looks at, good ones before all.
-        records = sorted(opened.records().values(), key=lambda one: (one.split == "test", one.label == 1))
-        sure = confidences(opened)
+        records = sorted(opened.records().values(), key=lambda r: (r.split == "test", r.label == 1))
+        sure = opened.confidences()
         if only == "undrawn":
             records = [record for record in records if source_of(opened, record) == "none"]
         if only == "doubtful":
             records = sorted((r for r in records if r.key in sure), key=lambda record: sure[record.key])
-        first = PER_PAGE * max(0, min(page, (len(records) - 1) // PER_PAGE))
-        return {
-            "total": len(records),
-            "page": first // PER_PAGE,
-            "pages": max(1, -(-len(records) // PER_PAGE)),
-            "photographs": [_told_of(opened, record, sure) for record in records[first : first + PER_PAGE]],
-        }
-
-    def _told_of(opened: Project, record: Record, sure: Mapping[str, float]) -> dict[str, Any]:
-        source = source_of(opened, record)
-        is_proposed = source == "file" and record.key in sure
-        told = {"key": record.key, "source": "proposed" if is_proposed else source}
-        return {**told, "confidence": sure[record.key]} if is_proposed else told
+        at, shown, _ = page_of(records, page)
+        listed = [
+            {"key": record.key, "source": source_of(opened, record), "confidence": sure.get(record.key)}
+            for record in shown
+        ]
+        pages = max(1, -(-len(records) // PER_PAGE))
+        return {"total": len(records), "page": at, "pages": pages, "photographs": listed}
 
     @app.get("/studio/thumbnail")
     def small(project: str, key: str, region_of: str = "") -> Response:
@@ -89,22 +85,17 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     @app.get("/studio/image")
-    @_told
     def image(project: str, key: str) -> Any:
         content = jpeg(read_image(projects.get(project).record(key).image_path))
         return Response(content, media_type="image/jpeg", headers=NOT_KEPT)
 
     @app.get("/studio/drawing")
-    @_told
     def drawing(project: str, key: str) -> Any:
         opened = projects.get(project)
-        found = region(opened, key)
-        is_proposed = found.source == "file" and key in confidences(opened)
-        source = "proposed" if is_proposed else found.source
-        return {**found.drawing.to_json(), "source": source, "revision": found.revision}
+        shown = region(opened, key)
+        return {**shown.drawing.to_json(), "source": shown.source, "revision": shown.revision}
 
     @app.put("/studio/drawing")
-    @_told
     def draw(project: str, key: str, sent: Annotated[Any, Body()]) -> Any:
         opened = projects.get(project)
         drawn = read_drawing(sent, image_size(opened.record(key).image_path))
@@ -112,14 +103,12 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         return {"revision": revision, "changed_elsewhere": is_changed}
 
     @app.post("/studio/share")
-    @_told
     def use_for_all(project: str, key: str) -> Any:
         opened = projects.get(project)
         share(opened, key)
         return {"photographs": len(opened.records())}
 
     @app.get("/studio/model.zip")
-    @_told
     def download(project: str, model: str) -> Any:
         content = io.BytesIO()
         path = model_path(projects.get(project), model)
@@ -129,18 +118,3 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
                     archive.write(file, Path(path.name) / file.relative_to(path))
         head = {"Content-Disposition": f'attachment; filename="{path.name}.zip"', "Cache-Control": "no-store"}
         return Response(content.getvalue(), media_type="application/zip", headers=head)
-
-
-def _told(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """Faults as JSON that the page can show."""
-
-    @wraps(answer)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return answer(*args, **kwargs)
-        except UserError as error:
-            return JSONResponse({"error": str(error)}, 422)
-        except OSError as error:
-            return JSONResponse({"error": f"the disk answers: {error.strerror or error}; try again"}, 507)
-
-    return told

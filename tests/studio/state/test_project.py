@@ -23,7 +23,6 @@ from roinspect.studio.state.adding import add, move
 from roinspect.studio.state.drawing import Drawing, Shape
 from roinspect.studio.state.masks import mask_file
 from roinspect.studio.state.project import Project, Projects, write_manifest
-from roinspect.studio.state.proposals import confidences
 from roinspect.studio.state.regions import keep, region
 from roinspect.studio.state.saving import write_masks
 
@@ -161,7 +160,7 @@ def test_a_proposal_that_is_moved_stays_a_proposal(project: Project) -> None:
     )
     (roi / ".predicted.jsonl").write_text(json.dumps({"key": "test/dent/d.png", "mask": "f00"}) + "\n")
     key = move(project, "test/dent/d.png", label=1, kind="stain", split="train")
-    assert confidences(project) == {key: 0.9}
+    assert project.confidences() == {key: 0.9}
     rows = [json.loads(line) for line in (roi / ".predicted.jsonl").read_text().splitlines()]
     assert rows[-1] == {"key": key, "mask": "f00"}
 

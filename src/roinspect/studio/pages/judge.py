@@ -14,7 +14,7 @@ from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.state import results
 from roinspect.studio.state.adding import move
 from roinspect.studio.state.jobs import latest, start
-from roinspect.studio.state.models import model_path, names
+from roinspect.studio.state.models import model_path
 from roinspect.studio.state.project import Projects
 from roinspect.studio.state.training import judge_command
 
@@ -66,13 +66,8 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     live = [tally, photographs, at]
 
     def show(id: str) -> tuple[Any, ...]:
-        project = page.find(id)
-        found = names(project) if project else []
-        picked = found[0] if found else None
-        missing = as_note(lambda: str(model_path(projects.shown(), picked)) and "")
-        if missing or project is None:
-            return (gr.Dropdown(found, value=picked), missing, *_nothing())
-        return (gr.Dropdown(found, value=picked), *load(project.id, picked))
+        dropdown, newest, missing = page.models(id)
+        return (dropdown, missing, *_nothing()) if missing else (dropdown, *load(id, newest))
 
     def load(id: str, name: str | None) -> tuple[Any, ...]:
         project = page.opened(id)

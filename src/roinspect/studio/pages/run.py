@@ -28,7 +28,7 @@ from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.pictures import UNREADABLE_URI, data_uri, inspector, picture
 from roinspect.studio.state.adding import add
 from roinspect.studio.state.jobs import Job, latest, start
-from roinspect.studio.state.models import model_path, names
+from roinspect.studio.state.models import model_path
 from roinspect.studio.state.project import Project, Projects
 
 TICK_S = 2.0
@@ -68,11 +68,8 @@ def run_page(blocks: Any, projects: Projects) -> None:
     ticking = [camera, exported, follow, leave, timer]
 
     def show(id: str) -> tuple[Any, ...]:
-        project = page.find(id)
-        found = names(project) if project else []
-        picked = found[0] if found else None
-        missing = as_note(lambda: str(model_path(projects.shown(), picked)) and "")
-        return (gr.Dropdown(found, value=picked), missing, *look(id, picked))
+        dropdown, newest, missing = page.models(id)
+        return dropdown, missing, *look(id, newest)
 
     def look(id: str, name: str | None) -> tuple[Any, ...]:
         project = page.find(id)

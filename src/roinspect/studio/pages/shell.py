@@ -14,8 +14,9 @@ from typing import Any
 import gradio as gr
 
 from roinspect.errors import UserError
-from roinspect.studio.pages.elements import steps
+from roinspect.studio.pages.elements import as_note, steps
 from roinspect.studio.state.jobs import Kind, latest
+from roinspect.studio.state.models import model_path, names
 from roinspect.studio.state.project import Project, Projects
 
 CLOSE = """element.addEventListener('click', (event) => {
@@ -69,8 +70,8 @@ class Page:
         """
         shown = outputs if isinstance(outputs, list) else [outputs]
 
-        def whole(told: Any) -> tuple[Any, ...]:
-            return (*(told if isinstance(outputs, list) else (told,)), gr.skip())
+        def whole(answer: Any) -> tuple[Any, ...]:
+            return (*(answer if isinstance(outputs, list) else (answer,)), gr.skip())
 
         def failed(error: Exception) -> tuple[Any, ...]:
             return (*(gr.skip() for _ in shown), fault(error))
@@ -104,6 +105,14 @@ class Page:
             UserError: none is open.
         """
         return self.projects.get(id) if id else self.projects.shown()
+
+    def models(self, id: str) -> tuple[Any, str | None, str]:
+        """The dropdown of trained models, the newest one, and what to say where there is none."""
+        project = self.find(id)
+        listed = names(project) if project else []
+        newest = listed[0] if listed else None
+        missing = as_note(lambda: str(model_path(self.projects.shown(), newest)) and "")
+        return gr.Dropdown(listed, value=newest), newest, missing
 
     def stop(self, id: str, kind: Kind) -> None:
         """Ask the latest job of a kind to end, if it is running."""

@@ -17,7 +17,7 @@ from roinspect.studio.pages.elements import as_note, note, plain, table
 from roinspect.studio.pages.shell import begin, html
 from roinspect.studio.state.jobs import Job, latest
 from roinspect.studio.state.models import free_name, new_path, run_path
-from roinspect.studio.state.progress import Progress, read_progress
+from roinspect.studio.state.progress import TrainingProgress, read_progress
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.regions import source_of
 from roinspect.studio.state.results import read_results, tally, too_small_region, untested
@@ -50,22 +50,15 @@ def train_page(blocks: Any, projects: Projects) -> None:
     method = gr.Radio(choices, value="roibank", label="Method", elem_id="method")
     with gr.Row():
         detail = gr.Radio(DETAIL_WORDS, value="normal", label="How small are the defects?")
-        region = gr.Radio(
-            [("only the region", True), ("the whole photograph", False)],
-            value=True,
-            label="What is inspected?",
-        )
+        scopes = [("only the region", True), ("the whole photograph", False)]
+        region = gr.Radio(scopes, value=True, label="What is inspected?")
     with gr.Row():
         name = gr.Textbox(label="Name of the model", elem_id="model-name")
-        reject = gr.Number(
-            1.0, label="Good parts that may be rejected, in percent", minimum=0, maximum=50, step=0.1
-        )
+        words = "Good parts that may be rejected, in percent"
+        reject = gr.Number(1.0, label=words, minimum=0, maximum=50, step=0.1)
     with gr.Accordion("Further options, for experts", open=False):
-        more = gr.Textbox(
-            label="As on the command line",
-            placeholder="--training.steps 500 --method.rotation 90",
-            elem_id="more",
-        )
+        example = "--training.steps 500 --method.rotation 90"
+        more = gr.Textbox(label="As on the command line", placeholder=example, elem_id="more")
     with gr.Row():
         start = gr.Button("Start training", variant="primary")
         stop = gr.Button("Stop", interactive=False)
@@ -155,7 +148,7 @@ def _idle(words: str) -> tuple[Any, ...]:
     return words, "", on, off, off, gr.Timer(active=False)
 
 
-def _status(project: Project, job: Job, progress: Progress) -> str:
+def _status(project: Project, job: Job, progress: TrainingProgress) -> str:
     """How a training stands, its curves and its pictures."""
     state, spent, name = job.state(), _time(job.seconds()), job.subject
     parts = []

@@ -25,7 +25,7 @@ from roinspect.studio.state.store import move_file, refused, remove_file, write_
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
 _NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
-"""Names of folders that mean something else than a kind of defect."""
+"""Folder names that mean something other than a kind of defect."""
 
 
 def add(
@@ -161,10 +161,10 @@ def _category(project: Project, label: int, kind: str) -> str:
 
 
 def _folder(project: Project, split: str, category: str) -> Path:
-    found = {path.name.lower(): path for path in project.folder.iterdir() if path.is_dir()}
-    if not SPLITS.keys() & found.keys():
+    folders = {path.name.lower(): path for path in project.folder.iterdir() if path.is_dir()}
+    if not SPLITS.keys() & folders.keys():
         return project.folder / category
-    return found.get(split, project.folder / split) / category
+    return folders.get(split, project.folder / split) / category
 
 
 def _free(project: Project, folder: Path, category: str, name: Path) -> Path:

@@ -76,18 +76,16 @@ class Job:
 
     def log(self, most: int = 20_000) -> str:
         """The end of what it says."""
-        try:
-            with (self.folder / "log.txt").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - most))
-                return file.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
+        with suppress(OSError), (self.folder / "log.txt").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+            return file.read().decode("utf-8", "replace")
+        return ""
 
     def fault(self) -> str:
         """The line that says why it failed."""
         lines = [line.strip() for line in self.log().splitlines() if line.strip()]
-        told = [line for line in lines if line.startswith("roinspect: ") and ": INFO:" not in line]
-        return (told or lines or ["it ended without a word"])[-1].removeprefix("roinspect: ")
+        errors = [line for line in lines if line.startswith("roinspect: ") and ": INFO:" not in line]
+        return (errors or lines or ["it ended without a message"])[-1].removeprefix("roinspect: ")
 
     def stop(self) -> None:
         """Ask it to end; it does so at the next chance."""
@@ -104,9 +102,8 @@ def start(project: Project, kind: Kind, subject: str, commands: Sequence[Sequenc
         for job in jobs(project):
             is_rival = job.kind == kind or {job.kind, kind} <= HEAVY
             if is_rival and job.state() == "running":
-                raise UserError(
-                    f"still at work on {job.subject}", where=job.kind, remedy="wait for it, or stop it first"
-                )
+                remedy = "wait for it, or stop it first"
+                raise UserError(f"still at work on {job.subject}", where=job.kind, remedy=remedy)
         began = time.time()
         folder = project.state / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         plain = {"kind": kind, "subject": subject, "commands": [list(c) for c in commands], "started": began}
@@ -135,14 +132,14 @@ def start(project: Project, kind: Kind, subject: str, commands: Sequence[Sequenc
 
 def jobs(project: Project, *kinds: Kind) -> list[Job]:
     """Jobs of these kinds, or all, the latest first."""
-    found = list[Job]()
+    listed = list[Job]()
     for file in (project.state / "jobs").glob("*/job.json"):
-        told = read_json(file)
+        saved = read_json(file)
         with suppress(KeyError, TypeError, ValueError):
-            commands = tuple(tuple(map(str, command)) for command in told["commands"])
-            job = Job(file.parent, told["kind"], str(told["subject"]), commands, float(told["started"]))
-            found += [job] if not kinds or job.kind in kinds else []
-    return sorted(found, key=lambda job: -job.started)
+            commands = tuple(tuple(map(str, command)) for command in saved["commands"])
+            job = Job(file.parent, saved["kind"], str(saved["subject"]), commands, float(saved["started"]))
+            listed += [job] if not kinds or job.kind in kinds else []
+    return sorted(listed, key=lambda job: -job.started)
 
 
 def latest(project: Project, *kinds: Kind) -> Job | None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from roinspect.studio.state.store import read_json
 
 
-class Progress(NamedTuple):
-    """What a run has told so far."""
+class TrainingProgress(NamedTuple):
+    """What a run has logged so far."""
 
     epoch: int
     epochs: int
@@ -25,7 +25,7 @@ class Progress(NamedTuple):
     """How long the other epochs take at the pace so far; None where no pace is known."""
 
 
-def read_progress(run: Path) -> Progress:
+def read_progress(run: Path) -> TrainingProgress:
     """Read a run folder, as far as it is there."""
     settings = read_json(run / "settings.json")
     epochs = 0
@@ -36,12 +36,12 @@ def read_progress(run: Path) -> Progress:
     except OSError:
         files = []
     if not files:
-        return Progress(0, epochs, {}, [])
+        return TrainingProgress(0, epochs, {}, [])
     return _read(run, epochs, tuple(files))
 
 
 @lru_cache(maxsize=4)
-def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> Progress:
+def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> TrainingProgress:
     """Read once for as long as no file grows."""
     from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped,unused-ignore]
         EventAccumulator,
@@ -56,9 +56,9 @@ def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> Progres
     # A run that went on from a checkpoint repeats the epochs after it: the later value counts.
     curves = {
         name: sorted(
-            {float(epoch_of.get(event.step, event.step + 1)): float(event.value) for event in told}.items()
+            {float(epoch_of.get(event.step, event.step + 1)): float(event.value) for event in logged}.items()
         )
-        for name, told in scalars.items()
+        for name, logged in scalars.items()
     }
     pictures = [(name, events.Images(name)[-1].encoded_image_string) for name in events.Tags()["images"]]
     epoch = max(epoch_of.values(), default=0)
@@ -69,4 +69,4 @@ def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> Progres
         if after.value > before.value
     ]
     left_s = (epochs - epoch) * median(paces) if paces else None
-    return Progress(epoch, epochs, curves, pictures, left_s)
+    return TrainingProgress(epoch, epochs, curves, pictures, left_s)

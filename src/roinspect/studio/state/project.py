@@ -14,6 +14,7 @@ What the studio knows of a folder lies in the folder:
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import threading
@@ -21,6 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
@@ -28,6 +30,7 @@ from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES
+from roinspect.segmenter.tree import TABLE
 from roinspect.studio.state.store import read_json, write_csv, write_json
 
 STATE = ".roinspect"
@@ -90,6 +93,13 @@ class Project:
                     self._masks.setdefault(path.with_suffix(""), []).append(path)
             return self._masks
 
+    def confidences(self) -> dict[str, float]:
+        """How sure the network is of each region that it proposed, in [0, 1], by the photograph's key."""
+        file = self.folder / "roi" / TABLE
+        with suppress(OSError):
+            return _confidences(file, file.stat().st_mtime_ns)
+        return {}
+
     def record(self, key: str) -> Record:
         """One photograph; only what `records` lists is ever read.
 
@@ -102,11 +112,10 @@ class Project:
         return record
 
     def roi(self) -> str:
-        """What `--roi` is to say: the regions that were saved, else the folder's own, else none."""
-        if isinstance(saved := read_json(self.state / "roi.json"), str):
-            found = self.folder / saved
-            if found.exists():
-                return str(found)
+        """The value for `--roi`: the regions that were saved, else the folder's own, else none."""
+        saved = read_json(self.state / "roi.json")
+        if isinstance(saved, str) and (self.folder / saved).exists():
+            return str(self.folder / saved)
         has_own = (self.folder / "roi").is_dir()
         with suppress(UserError):
             has_own = has_own or any(record.roi_path for record in self.records().values())
@@ -125,11 +134,10 @@ class Project:
 
     def loose(self) -> list[Path]:
         """Photographs that lie in the folder itself, in no category."""
-        try:
-            found = [path for path in self.folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-        except OSError:
-            return []
-        return sorted(path for path in found if path.name != ONE_FOR_ALL and not path.name.startswith("."))
+        with suppress(OSError):
+            images = [path for path in self.folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+            return sorted(path for path in images if path.name[0] != "." and path.name != ONE_FOR_ALL)
+        return []
 
     def adopt_loose(self) -> int:
         """List the loose photographs as good ones to train on, in a manifest.csv; no file is moved.
@@ -142,7 +150,7 @@ class Project:
         """
         manifest = self.folder / "manifest.csv"
         if manifest.exists():
-            raise UserError("is there already", where=manifest, remedy="add the photographs to it")
+            raise UserError("exists already", where=manifest, remedy="add the photographs to it")
         rows = [{"image_path": path.name, "split": "train", "label": "good"} for path in self.loose()]
         write_manifest(manifest, rows)
         self.forget()
@@ -161,7 +169,7 @@ class Projects:
 
     Args:
         first: the folder to show at first, if any.
-        confined_to: only this folder and those in it may be opened; None allows every one.
+        confined_to: only this folder and those in it can be opened; None allows every one.
         recent_file: where opened folders are remembered.
     """
 
@@ -239,8 +247,8 @@ class Projects:
 
     def recent(self) -> list[Path]:
         """Folders that were opened, the latest first, as far as they are still there."""
-        kept = read_json(self._recent_file)
-        paths = [Path(text) for text in kept if isinstance(text, str)] if isinstance(kept, list) else []
+        saved = read_json(self._recent_file)
+        paths = [Path(text) for text in saved if isinstance(text, str)] if isinstance(saved, list) else []
         if self._confined_to:
             paths = [path for path in paths if path.resolve().is_relative_to(self._confined_to)]
         return [path for path in dict.fromkeys(paths) if path.is_dir()]
@@ -250,6 +258,13 @@ def default_recent_file() -> Path:
     """Where this user's opened folders are remembered."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA") or str(Path.home() / ".config")
     return Path(home) / "roinspect" / "studio.json"
+
+
+@lru_cache(maxsize=4)
+def _confidences(file: Path, _changed: int) -> dict[str, float]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = csv.DictReader(opened)
+        return {row["key"]: float(row["confidence"]) for row in rows if row.get("confidence")}
 
 
 def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:

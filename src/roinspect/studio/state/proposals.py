@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def _list_drawn(project: Project, manifest: Path) -> int:
 
     A region is no verdict: one that is drawn on a test photograph teaches nothing about its defects.
     """
-    sure = confidences(project)
+    sure = project.confidences()
     rows = []
     for record in project.records().values():
         mask = own_file(mask_file(project, record))
@@ -70,22 +69,13 @@ def _list_drawn(project: Project, manifest: Path) -> int:
     return len(rows)
 
 
-def confidences(project: Project) -> dict[str, float]:
-    """How sure the network is of each region that it proposed, in [0, 1], by the photograph's key."""
-    file = project.folder / "roi" / TABLE
-    try:
-        return _read(file, file.stat().st_mtime_ns)
-    except OSError:
-        return {}
-
-
 def carry_proposal(project: Project, key: str, new: str) -> None:
     """Let the region that was proposed for a photograph stay a proposal under the photograph's new key.
 
     Raises:
         UserError: a network is at work on the proposals, or the disk refuses.
     """
-    if key not in confidences(project):
+    if key not in project.confidences():
         return
     job = latest(project, "propose")
     if job and job.state() == "running":
@@ -101,10 +91,3 @@ def carry_proposal(project: Project, key: str, new: str) -> None:
             table = csv.DictReader(file)
             rows = [{**row, "key": new} if row["key"] == key else row for row in table]
         write_csv(roi / TABLE, table.fieldnames or (), rows)
-
-
-@lru_cache(maxsize=4)
-def _read(file: Path, changed: int) -> dict[str, float]:
-    with file.open(encoding="utf-8", newline="") as opened:
-        rows = csv.DictReader(opened)
-        return {row["key"]: float(row["confidence"]) for row in rows if row.get("confidence")}

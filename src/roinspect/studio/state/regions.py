@@ -16,11 +16,11 @@ from roinspect.studio.state.masks import mask_file, mask_of_others
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.store import move_file, read_json, remove_file, write_json
 
-Source: TypeAlias = Literal["own", "shared", "file", "none"]
-"""Drawn on this photograph, on another one for all, a mask file, or nothing yet."""
+Source: TypeAlias = Literal["own", "shared", "file", "proposed", "none"]
+"""Drawn on this photograph, on another one for all, a mask file, one by the network, or nothing yet."""
 
 
-class Region(NamedTuple):
+class DrawnRegion(NamedTuple):
     """The region of one photograph."""
 
     drawing: Drawing
@@ -48,10 +48,10 @@ def source_of(project: Project, record: Record) -> Source:
     """Where a photograph's region comes from; no drawing is opened."""
     if file := drawn_in(project, record.key):
         return "shared" if file == shared_file(project) else "own"
-    return "file" if mask_of_others(project, record) else "none"
+    return _given_as(project, record.key) if mask_of_others(project, record) else "none"
 
 
-def region(project: Project, key: str) -> Region:
+def region(project: Project, key: str) -> DrawnRegion:
     """The region of a photograph as a drawing: its own, else the shared one, else its mask file.
 
     A drawing from a photograph of another shape is not shown, so that a new one can be drawn.
@@ -64,10 +64,12 @@ def region(project: Project, key: str) -> Region:
     drawing, source = _drawing(project, key)
     if drawing is None:
         mask = _mask_given(project, record, size_hw)
-        return Region(*((Drawing(size_hw), "none") if mask is None else (from_mask(mask), "file")), revision)
+        if mask is None:
+            return DrawnRegion(Drawing(size_hw), "none", revision)
+        return DrawnRegion(from_mask(mask), _given_as(project, key), revision)
     with suppress(UserError):
-        return Region(scaled(drawing, size_hw), source, revision)
-    return Region(Drawing(size_hw), "none", revision)
+        return DrawnRegion(scaled(drawing, size_hw), source, revision)
+    return DrawnRegion(Drawing(size_hw), "none", revision)
 
 
 def keep(project: Project, key: str, drawing: Drawing, revision: str) -> tuple[str, bool]:
@@ -168,6 +170,10 @@ def _drawing(project: Project, key: str) -> tuple[Drawing | None, Source]:
     """The drawing that counts on a photograph, at the size that it was drawn at."""
     own = _read(drawing_file(project, key))
     return (own, "own") if own else (_read(shared_file(project)), "shared")
+
+
+def _given_as(project: Project, key: str) -> Source:
+    return "proposed" if key in project.confidences() else "file"
 
 
 def _mask_given(project: Project, record: Record, size_hw: tuple[int, int]) -> Mask | None:

@@ -124,7 +124,7 @@
         const src = `/studio/thumbnail?${new URLSearchParams({ project: this.project, key, ...region })}`;
         add(button, "img", { loading: "lazy", alt: "", src });
         add(button, "span", { textContent: key });
-        const sure = confidence === undefined ? "" : `, ${Math.round(100 * confidence)} % sure`;
+        const sure = source !== "proposed" ? "" : `, ${Math.round(100 * confidence)} % sure`;
         add(button, "span", { className: `state ${source}`, textContent: SOURCES[source] + sure });
       }
       if (focused) strip.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
