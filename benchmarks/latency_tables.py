@@ -13,7 +13,7 @@ from tables import markdown, put
 
 GOALS = (("grdnet", "draem", 20), ("roibank", "patchcore", 5), ("roibank", "padim", 2))
 SHARE, STARTUP_S = 0.5, 1.0
-ENGINES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+RUNTIMES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 TITLES = {
     "draem": "anomalib DRAEM",
     "padim": "anomalib PaDiM",
@@ -38,7 +38,7 @@ def write(results: Path, docs: Path) -> None:
 
 def _measured(read: Any, name: str) -> str:
     found = read(name)
-    heads = ["", "engine", "precision", "one image: median, ms", "99th percentile, ms", "images/s"]
+    heads = ["", "runtime", "precision", "one image: median, ms", "99th percentile, ms", "images/s"]
     heads += ["share of the peak", "network alone: images/s", "share of the peak"]
     rows = [_row(one) for one in found["contenders"]]
     versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
@@ -51,7 +51,7 @@ def _measured(read: Any, name: str) -> str:
 def _row(one: Mapping[str, Any]) -> list[str]:
     cells = [
         f"{TITLES.get(one['method'], one['method'])} ({one['gflop']:.1f} GFLOP)",
-        ENGINES.get(one["engine"], "OpenVINO, anomalib's inferencer"),
+        RUNTIMES.get(one["engine"], "OpenVINO, anomalib's inferencer"),
         one["precision"],
         f"{one['single_ms_median']:,.1f}",
         f"{one['single_ms_p99']:,.1f} (of {one['singles']})",
@@ -91,13 +91,13 @@ def _goals(read: Any) -> str:
         for method in dict.fromkeys(one["method"] for one in contenders):
             best = max((one for one in contenders if one["method"] == method), key=_whole)
             alone, whole = best["network_share_of_peak"], _whole(best)
-            told = f"{ENGINES[best['engine']]}: network {alone:.0%}, bytes to verdict {whole:.0%}"
+            told = f"{RUNTIMES[best['engine']]}: network {alone:.0%}, bytes to verdict {whole:.0%}"
             verdict = "network only" if whole < SHARE <= alone else _verdict(whole >= SHARE)
-            rows.append([f"{method}, best engine: at least {SHARE:.0%} of the peak", size, told, verdict])
+            rows.append([f"{method}, best runtime: at least {SHARE:.0%} of the peak", size, told, verdict])
     starts = read("startup")["starts"]
-    for engine in dict.fromkeys(one["engine"] for one in starts):
-        slowest = max((one for one in starts if one["engine"] == engine), key=lambda one: one["median_s"])
-        what = f"first verdict in {ENGINES[engine]} within {STARTUP_S:g} s"
+    for runtime in dict.fromkeys(one["engine"] for one in starts):
+        slowest = max((one for one in starts if one["engine"] == runtime), key=lambda one: one["median_s"])
+        what = f"first verdict in {RUNTIMES[runtime]} within {STARTUP_S:g} s"
         told = f"{slowest['median_s']:.2f} s ({slowest['method']}, the slowest of all)"
         rows.append([what, slowest["size"], told, _verdict(slowest["median_s"] < STARTUP_S)])
     return markdown(["goal", "size", "measured", "met"], rows)
@@ -122,12 +122,12 @@ def _verdict(is_met: bool) -> str:
 
 
 def _startup(found: Mapping[str, Any]) -> str:
-    heads = ["", "size", "engine", "median, s", "slowest, s"]
+    heads = ["", "size", "runtime", "median, s", "slowest, s"]
     rows = [
         [
             one["method"],
             one["size"],
-            ENGINES[one["engine"]],
+            RUNTIMES[one["engine"]],
             f"{one['median_s']:.2f}",
             f"{one['slowest_s']:.2f}",
         ]

@@ -109,7 +109,7 @@ def free_port() -> int:
 def model(inspector: Inspector) -> str:
     """What answers, in a line."""
     height, width = inspector.bundle.size_hw
-    return f"{inspector.bundle.method}, {inspector.engine}, {height} x {width}"
+    return f"{inspector.bundle.method}, {inspector.runtime}, {height} x {width}"
 
 
 def save(out: Path, found: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ def soak(bundle: Path, out: Path, *, seconds: float, senders: int, slow: int) ->
     """Saturate a server; the figures so far are written every ten seconds."""
     inspector = Inspector.load(bundle)
     sorts = kinds(inspector)
-    options = ("--queue", str(QUEUE), "--deadline_s", str(DEADLINE_S), "--results", "folder:results")
+    options = ("--queue", str(QUEUE), "--deadline-s", str(DEADLINE_S), "--results", "folder:results")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         server = Server(bundle, folder, *options)

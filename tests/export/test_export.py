@@ -22,7 +22,7 @@ from roinspect.export.export import export  # noqa: E402
 from roinspect.inspection.bundle import Threshold, read_bundle, replace_threshold  # noqa: E402
 from roinspect.inspection.exported import FILES, Format, graph_file, read_export  # noqa: E402
 
-ENGINES: dict[Format, str] = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torchscript"}
+RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torchscript"}
 
 
 def silent(line: str) -> None:
@@ -67,8 +67,8 @@ def test_an_export_gives_the_verdicts_of_the_trained_graph(
     # The threshold between two scores: verdicts of both kinds.
     low, high = sorted(verdict.pred_score for verdict in expected)[2:4]
     replace_threshold(bundle, Threshold((low + high) / 2, "chosen"))
-    found = Inspector.load(bundle, ENGINES[to], threads=1)  # type: ignore[arg-type]
-    assert found.engine == ENGINES[to]
+    found = Inspector.load(bundle, RUNTIMES[to], threads=1)  # type: ignore[arg-type]
+    assert found.runtime == RUNTIMES[to]
     for batch_size in (1, 4):
         verdicts = list(found.inspect_many(photographs, batch_size=batch_size))
         for verdict, reference in zip(verdicts, expected, strict=True):
@@ -129,7 +129,7 @@ def test_a_refused_export_leaves_the_one_before(bundle: Path, monkeypatch: pytes
     with pytest.raises(UserError, match="No space left"):
         export(bundle, "onnx", tell=silent)
     assert content(bundle) == before
-    assert Inspector.load(bundle, "onnxruntime").engine == "onnxruntime"
+    assert Inspector.load(bundle, "onnxruntime").runtime == "onnxruntime"
 
 
 def test_an_unreadable_photograph_is_named(bundle: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from roinspect.methods.method import load_graph, method_class, predict  # noqa: 
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 
-ENGINES: dict[Format, Any] = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torchscript"}
+RUNTIMES: dict[Format, Any] = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torchscript"}
 LITE0: dict[str, Any] = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
 BANK: dict[str, Any] = {"backbone": "test_efficientnet", "weights": "none", "dimensions": 16}
 MODELS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
@@ -142,7 +142,7 @@ def test_the_bytes_of_any_file_get_the_answer_of_the_network(trained: Trained, t
     if to == "openvino":
         pytest.importorskip("openvino")
     export(trained.bundle, to, tell=lambda line: None)
-    inspector = Inspector.load(trained.bundle, ENGINES[to], threads=1)
+    inspector = Inspector.load(trained.bundle, RUNTIMES[to], threads=1)
     verdicts = {path: inspector.inspect(path.read_bytes()) for path in trained.expected}
     for path, verdict in verdicts.items():
         score, anomaly_map = trained.expected[path]

@@ -57,8 +57,8 @@ def test_int8_that_changes_a_verdict_is_refused(bundle: Path, zipper: Path) -> N
     export(bundle, "onnx", int8=zipper, tell=silent)
     _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
     small, exact = (
-        Inspector.load(bundle, engine).inspect(part.image_path).pred_score
-        for engine in ("onnxruntime", "torch")
+        Inspector.load(bundle, runtime).inspect(part.image_path).pred_score
+        for runtime in ("onnxruntime", "torch")
     )
     assert small != pytest.approx(exact, rel=3e-4), "this part cannot tell the two apart"
     replace_threshold(bundle, Threshold((small + exact) / 2, "between the two"))
@@ -104,7 +104,8 @@ def test_bfloat16_is_kept_where_verdicts_agree_and_the_processor_has_it(bundle: 
     assert told[1].startswith("bfloat16 on 2 held-out photographs") and "verdicts changed: 0" in told[1]
     _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
     rounded, exact = (
-        Inspector.load(bundle, engine).inspect(part.image_path).pred_score for engine in ("openvino", "torch")
+        Inspector.load(bundle, runtime).inspect(part.image_path).pred_score
+        for runtime in ("openvino", "torch")
     )
     assert rounded == pytest.approx(exact, rel=0.25) and rounded != pytest.approx(exact, rel=1e-4)
     replace_threshold(bundle, Threshold((rounded + exact) / 2, "between the two"))
@@ -135,6 +136,6 @@ def test_bfloat16_is_openvinos_alone(to: Format, int8: bool, told: str, bundle: 
 def test_rows_of_another_precision_are_another_table(bundle: Path) -> None:
     export(bundle, "onnx", tell=silent)
     whole = terms_of(bundle, "onnxruntime", Pictures())
-    assert whole == terms_of(bundle, "torch", Pictures()), "engines agree"
+    assert whole == terms_of(bundle, "torch", Pictures()), "runtimes agree"
     describe(bundle, bundle / "onnx", "onnx", "int8", 0.5)
     assert terms_of(bundle, "onnxruntime", Pictures()) != whole

@@ -1,4 +1,4 @@
-"""What was not seen is never good: in every engine, for every method."""
+"""What was not seen is never good: in every runtime, for every method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from roinspect.images.pixels import write_image
-from roinspect.inspection.backends import FORMATS, Engine
+from roinspect.inspection.backends import FORMATS, Runtime
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.inspector import Inspector
 
@@ -21,7 +21,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
 pytest.importorskip("timm")
 
-ENGINES = [engine for engine in get_args(Engine) if engine != "auto"]
+RUNTIMES = [runtime for runtime in get_args(Runtime) if runtime != "auto"]
 SIDE = 64
 WEIGHTS = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
 METHODS = {
@@ -68,10 +68,10 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return root / "bundle"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_does_not_show_the_part_is_never_good(bundle: Path, engine: Engine) -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_does_not_show_the_part_is_never_good(bundle: Path, runtime: Runtime) -> None:
     manifest = read_bundle(bundle)
-    inspector = Inspector.load(bundle, engine)
+    inspector = Inspector.load(bundle, runtime)
     # No score rejects anything: what keeps a picture from passing is what it shows.
     lenient = dataclasses.replace(manifest.threshold, value=1e9)
     inspector.bundle = dataclasses.replace(manifest, threshold=lenient)

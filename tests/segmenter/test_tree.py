@@ -67,7 +67,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[ByBrightness]:
     manifest = Bundle(SEGMENTER, cleaning, (SIDE, SIDE), Threshold(0.1, ""))
     monkeypatch.setattr("roinspect.segmenter.finder.read_bundle", lambda path: manifest)
     monkeypatch.setattr("roinspect.segmenter.finder.made_from", lambda path: {"name": str(path)})
-    monkeypatch.setattr("roinspect.segmenter.finder.open_engine", lambda *_: ("torch", found))
+    monkeypatch.setattr("roinspect.segmenter.finder.open_runtime", lambda *_: ("torch", found))
     yield found
 
 

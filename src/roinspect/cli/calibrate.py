@@ -31,10 +31,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--split", type=str, choices=("val", "train", "test"), help="which photographs; test ones are refused"
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="photographs per pass")
+    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass")
     given = parse(parser, arguments)
     if given.batch_size < 1:
-        raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch_size")
+        raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch-size")
 
     from roinspect.training.recalibration import FALSE_REJECT, Way, read_rate, recalibrate
 

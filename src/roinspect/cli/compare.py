@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import add_data_options, add_place_option, command_parser, good_names, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -25,11 +25,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--limit",
         type=str,
-        help="end a training that does not heed the budget after this; 1.5 times it by default",
+        help="end a training that ignores the budget after this time; 1.5 times the budget by default",
     )
     parser.add_argument("--size", default="256", help="HEIGHTxWIDTH in pixels, or one number")
-    parser.add_argument("--batch_size", type=int, default=8, help="images per training step")
-    parser.add_argument("--textures", type=Path, help="pictures for DRAEM's defects; made up by default")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per training step")
+    parser.add_argument(
+        "--textures", type=Path, help="pictures for DRAEM's defects; procedural ones by default"
+    )
     parser.add_argument(
         "--settings",
         type=dict[str, dict[str, Any]],
@@ -37,7 +39,7 @@ def run(arguments: list[str]) -> int:
         help="""of methods: --settings.patchcore '{"coreset_sampling_ratio": 0.01}'""",
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where they run")
+    add_place_option(parser)
     given = parse(parser, arguments)
     settings = CompareSettings(
         methods=tuple(given.methods.split(",")),
@@ -46,7 +48,7 @@ def run(arguments: list[str]) -> int:
         limit_seconds=None if given.limit is None else parse_budget(given.limit, "--limit"),
         **{
             name: given[name]
-            for name in ("seeds", "size", "batch_size", "textures", "settings", "jobs", "engine")
+            for name in ("seeds", "size", "batch_size", "textures", "settings", "jobs", "on")
         },
     )
     compare(

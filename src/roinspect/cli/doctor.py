@@ -26,12 +26,12 @@ def run(arguments: list[str]) -> int:
         "calibrate": train,
         "demo": train,
         "export": Needs(("train",), {"openvino": "--to openvino"}),
-        "predict": Needs((), {"openvino": openvino, "scale": "Parquet, --engine ray"}),
+        "predict": Needs((), {"openvino": openvino, "scale": "Parquet, --on ray"}),
         "watch": Needs((), {"openvino": openvino}),
         "serve": Needs(("serve",), {"openvino": openvino}),
         "roi": Needs((), {"openvino": openvino, "train": "segmenters without an export"}),
         "studio": Needs(("studio", "train")),
-        "compare": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--engine ray"}),
+        "compare": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--on ray"}),
     }
     found = diagnose(needs, EXTRAS)
     if given.json:

@@ -20,10 +20,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--split", choices=("train", "val", "test"), default="test", help="what to measure on"
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="photographs per pass")
+    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass")
     given = parse(parser, arguments)
     if given.batch_size < 1:
-        raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch_size")
+        raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch-size")
 
     from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, REPORT, default_out, evaluate_models
     from roinspect.evaluation.wording import verdict_sentences

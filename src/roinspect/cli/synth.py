@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
     parser.add_argument("--size", type=str, default="256", help="HEIGHTxWIDTH in pixels, or one number")
     parser.add_argument(
-        "--train_defects", type=float, default=0.0, help="share of the defective pictures to train on"
+        "--train-defects", type=float, default=0.0, help="share of the defective pictures to train on"
     )
     given = parse(parser, arguments)
 

@@ -23,54 +23,56 @@ from roinspect.inspection.prediction import OUTPUTS, Predict, Prediction
 
 log = logging.getLogger(__name__)
 
-Engine: TypeAlias = Literal["auto", "openvino", "onnxruntime", "torchscript", "torch"]
+Runtime: TypeAlias = Literal["auto", "openvino", "onnxruntime", "torchscript", "torch"]
 
-FORMATS: dict[Engine, Format] = {"openvino": "openvino", "onnxruntime": "onnx", "torchscript": "torchscript"}
-"""What each engine runs; torch runs the weights themselves."""
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
+FORMATS: dict[Runtime, Format] = {"openvino": "openvino", "onnxruntime": "onnx", "torchscript": "torchscript"}
+"""What each runtime runs; torch runs the weights themselves."""
 
 _ONE_CORE = threading.Lock()
 
 
-def open_engine(
+def open_runtime(
     path: Path,
     bundle: Bundle,
-    engine: Engine = "auto",
+    runtime: Runtime = "auto",
     *,
     threads: int | None = None,
     streams: int = 1,
     providers: Sequence[str] = (),
-) -> tuple[Engine, Predict]:
+) -> tuple[Runtime, Predict]:
     """Make a bundle's graph ready to run.
 
     Args:
         path: the bundle.
         bundle: its manifest.
-        engine: "auto" takes an exported graph, in OpenVINO or else in ONNX Runtime, and else torch.
-        threads: for one call; None leaves it to the engine, which takes all cores, or an equal share of them
+        runtime: "auto" takes an exported graph, in OpenVINO or else in ONNX Runtime, and else torch.
+        threads: for one call; None leaves it to the runtime, which takes all cores, or an equal share of them
             with several streams.
         streams: calls that run side by side when they come from several threads.
         providers: ONNX Runtime's execution providers by name, the preferred one first, such as
             "TensorrtExecutionProvider", "CUDAExecutionProvider"; what they cannot run runs on the CPU.
 
     Returns:
-        The engine that was taken, and the function that runs it.
+        The runtime that was taken, and the function that runs it.
 
     Raises:
-        UserError: no such engine or provider, it is not installed, or there is no usable export.
+        UserError: no such runtime or provider, it is not installed, or there is no usable export.
     """
-    if engine not in get_args(Engine):
-        choices = ", ".join(get_args(Engine))
-        raise UserError(f"no such engine: {engine}", where="engine", remedy=f"choose one of {choices}")
+    if runtime not in RUNTIMES:
+        choices = ", ".join(RUNTIMES)
+        raise UserError(f"no such runtime: {runtime}", where="runtime", remedy=f"choose one of {choices}")
     for name, value in (("threads", threads), ("streams", streams)):
         if value is not None and value < 1:
             raise UserError(f"must be at least 1, not {value}", where=name)
     if threads is None and streams > 1:
         threads = max(1, (os.cpu_count() or 1) // streams)
-    if providers and engine not in ("auto", "onnxruntime"):
-        raise UserError(f"are ONNX Runtime's, not those of {engine}", where="providers")
-    if engine == "auto":
+    if providers and runtime not in ("auto", "onnxruntime"):
+        raise UserError(f"are ONNX Runtime's, not those of {runtime}", where="providers")
+    if runtime == "auto":
         return _automatic(path, bundle, threads, streams, providers)
-    return engine, _open(path, bundle, engine, threads, streams, providers)
+    return runtime, _open(path, bundle, runtime, threads, streams, providers)
 
 
 def open_file(
@@ -82,7 +84,7 @@ def open_file(
     providers: Sequence[str] = (),
     precision: Precision = "float32",
 ) -> Predict:
-    """Make an exported file ready to run, wherever it lies; arguments as of `open_engine` and `Export`.
+    """Make an exported file ready to run, wherever it lies; arguments as of `open_runtime` and `Export`.
 
     Raises:
         UserError: what runs it is not installed, or knows no such provider.
@@ -105,19 +107,19 @@ def has_bfloat16() -> bool:
 
 def _automatic(
     path: Path, bundle: Bundle, threads: int | None, streams: int, providers: Sequence[str]
-) -> tuple[Engine, Predict]:
+) -> tuple[Runtime, Predict]:
     if providers:
         return "onnxruntime", _open(path, bundle, "onnxruntime", threads, streams, providers)
     faults: list[UserError] = []
-    engines: tuple[Engine, ...] = ("openvino", "onnxruntime")
-    for engine in (engine for engine in engines if has_export(path, FORMATS[engine])):
+    runtimes: tuple[Runtime, ...] = ("openvino", "onnxruntime")
+    for runtime in (runtime for runtime in runtimes if has_export(path, FORMATS[runtime])):
         try:
-            found = _open(path, bundle, engine, threads, streams, ())
+            found = _open(path, bundle, runtime, threads, streams, ())
         except UserError as error:
             faults.append(error)
             continue
-        _tell(faults, engine)
-        return engine, found
+        _tell(faults, runtime)
+        return runtime, found
     # Without torch it is told what is wrong with the exports; a fault of the weights themselves as it is.
     with contextlib.suppress(_NotInstalledError):
         found = _open(path, bundle, "torch", threads, streams, ())
@@ -132,22 +134,22 @@ def _automatic(
     )
 
 
-def _tell(faults: Sequence[UserError], engine: Engine) -> None:
+def _tell(faults: Sequence[UserError], runtime: Runtime) -> None:
     for fault in faults:
-        log.warning(f"{fault}; {engine} runs in its place")
+        log.warning(f"{fault}; {runtime} runs in its place")
 
 
 def _open(
     path: Path,
     bundle: Bundle,
-    engine: Engine,
+    runtime: Runtime,
     threads: int | None,
     streams: int,
     providers: Sequence[str],
 ) -> Predict:
-    if engine == "torch":
+    if runtime == "torch":
         return _torch(path, threads)
-    form = FORMATS[engine]
+    form = FORMATS[runtime]
     export = read_export(path, form)
     if export.precision != "float32" and export.threshold != bundle.threshold.value:
         log.warning(
@@ -291,9 +293,9 @@ def _set_threads(threads: int | None) -> None:
 
 
 class _NotInstalledError(UserError):
-    """The packages of an engine are missing."""
+    """The packages of a runtime are missing."""
 
 
 def _not_installed(name: str, extra: str) -> _NotInstalledError:
     remedy = f'pip install "roinspect[{extra}]"'
-    return _NotInstalledError(f"{name} is not installed", where="engine", remedy=remedy)
+    return _NotInstalledError(f"{name} is not installed", where="runtime", remedy=remedy)

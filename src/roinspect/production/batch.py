@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from roinspect.errors import UserError
-from roinspect.inspection.backends import FORMATS, Engine
+from roinspect.inspection.backends import FORMATS, Runtime
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import made_from, read_export
 from roinspect.inspection.inspector import Inspector, verdict_row
@@ -79,13 +79,13 @@ def named(listed: Mapping[str, str], taken: set[str]) -> dict[str, str]:
     return {path: free_name(name, taken) for path, name in listed.items()}
 
 
-def terms_of(bundle: Path, engine: Engine | None, pictures: Pictures) -> dict[str, Any]:
-    """What all rows of a table, made by an engine, must have in common."""
+def terms_of(bundle: Path, runtime: Runtime | None, pictures: Pictures) -> dict[str, Any]:
+    """What all rows of a table, made by a runtime, must have in common."""
     manifest = read_bundle(bundle)
-    form = FORMATS.get(engine) if engine else None
+    form = FORMATS.get(runtime) if runtime else None
     return {
         "model": made_from(bundle),
-        # Engines agree in float32; what was rounded answers a little differently.
+        # Runtimes agree in float32; what was rounded answers a little differently.
         "precision": read_export(bundle, form).precision if form else "float32",
         "threshold": manifest.threshold.value,
         "overlays": str(pictures.overlays or ""),
