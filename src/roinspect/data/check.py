@@ -94,6 +94,7 @@ def check(
     size_hw: tuple[int, int] | None = None,
     *,
     files: Sequence[FileUse] = (),
+    bits: int = 16,
     workers: int = 2,
 ) -> Findings:
     """Read every file once and report on the data set.
@@ -108,6 +109,7 @@ def check(
         records: with their ROI attached.
         size_hw: height and width that training will use; None leaves out what depends on it.
         files: what becomes of every file in the folder, as `account` tells it.
+        bits: as `read_image`, and as training will be given it.
         workers: decoding threads.
     """
     read = SharedMasks(records)
@@ -116,7 +118,7 @@ def check(
 
     def look(record: Record) -> _Seen:
         try:
-            sample = load_sample(record, None, read=read)
+            sample = load_sample(record, None, bits=bits, read=read)
         except UserError as error:
             return _Seen(record, error)
         height, across = sample.roi_mask.shape
@@ -142,7 +144,7 @@ def check(
         problems=tuple(_problems(seen)),
         warnings=(
             *_warnings(whole, duplicates),
-            *shallow_warnings([one.record.image_path for one in whole], workers=workers),
+            *shallow_warnings([one.record.image_path for one in whole], bits, workers=workers),
             *([] if size_hw is None else _too_narrow(whole, size_hw)),
             *_unlike(whole),
             *(str(file) for file in files if file.standing == "missed"),

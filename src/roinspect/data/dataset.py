@@ -56,7 +56,12 @@ class Loaded:
 
 
 def load_sample(
-    record: Record, size_hw: tuple[int, int] | None, *, min_pixels: int = 1, read: ReadMask = read_source
+    record: Record,
+    size_hw: tuple[int, int] | None,
+    *,
+    min_pixels: int = 1,
+    bits: int = 16,
+    read: ReadMask = read_source,
 ) -> Sample:
     """Decode a record and resize it.
 
@@ -68,12 +73,13 @@ def load_sample(
         record: the record.
         size_hw: height and width of the sample; None keeps the image's own.
         min_pixels: defective pixels inside the ROI, at the stored size, that make a defect.
+        bits: as `read_image`.
         read: reads a mask.
 
     Raises:
         UserError: a file cannot be read, a mask is of another size than its image, or the ROI marks nothing.
     """
-    image = read_image(record.image_path)
+    image = read_image(record.image_path, bits)
     native_hw = (image.shape[0], image.shape[1])
     roi_mask = load_roi(record, native_hw, read=read)
     if record.mask_path is None:
@@ -166,6 +172,7 @@ class DecodedCache:
         memory_bytes: what the arrays may take in memory.
         folder: where the files go if they take more; None is the system's temporary folder.
         min_pixels: as `load_sample`.
+        bits: as `read_image`.
         workers: decoding threads.
 
     Raises:
@@ -181,6 +188,7 @@ class DecodedCache:
         memory_bytes: int = 4 << 30,
         folder: Path | None = None,
         min_pixels: int = 1,
+        bits: int = 16,
         workers: int = 2,
     ) -> None:
         if not records:
@@ -204,7 +212,7 @@ class DecodedCache:
         self.labels = np.zeros(count, np.int64)
         self.places: list[SamplePlace] = ["none"] * count
         errors: list[UserError] = []
-        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, workers)):
+        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, bits, workers)):
             if loaded.sample is None:
                 errors += [loaded.error] if loaded.error else []
                 continue
@@ -243,6 +251,7 @@ def stream(
     batch_size: int,
     *,
     min_pixels: int = 1,
+    bits: int = 16,
     workers: int = 2,
 ) -> Iterator[list[Loaded]]:
     """Load records in order, in lists of `batch_size` (the last may be shorter), while the caller computes.
@@ -255,21 +264,28 @@ def stream(
         size_hw: height and width of every sample; None keeps each image's own.
         batch_size: records per list.
         min_pixels: as `load_sample`.
+        bits: as `read_image`.
         workers: decoding threads.
     """
-    loaded = _load(list(records), size_hw, min_pixels, workers, ahead=2 * batch_size)
+    loaded = _load(list(records), size_hw, min_pixels, bits, workers, ahead=2 * batch_size)
     while batch := list(islice(loaded, batch_size)):
         yield batch
 
 
 def _load(
-    records: Sequence[Record], size_hw: tuple[int, int] | None, min_pixels: int, workers: int, ahead: int = 16
+    records: Sequence[Record],
+    size_hw: tuple[int, int] | None,
+    min_pixels: int,
+    bits: int,
+    workers: int,
+    ahead: int = 16,
 ) -> Iterator[Loaded]:
     read = SharedMasks(records)
 
     def load(record: Record) -> Loaded:
         try:
-            return Loaded(record, load_sample(record, size_hw, min_pixels=min_pixels, read=read), None)
+            sample = load_sample(record, size_hw, min_pixels=min_pixels, bits=bits, read=read)
+            return Loaded(record, sample, None)
         except UserError as error:
             return Loaded(record, None, error)
 

@@ -49,6 +49,7 @@ class RegionFinder:
     Attributes:
         digest: as `segmenter_digest`.
         least_confidence: below which a region is worth a look.
+        bits: of the bundle.
 
     Raises:
         UserError: the bundle is no segmenter's, missing or damaged, or nothing is installed to run it.
@@ -58,7 +59,7 @@ class RegionFinder:
         self.digest = segmenter_digest(bundle)
         manifest = read_bundle(bundle)
         runtime, predict = open_runtime(bundle, manifest, "auto")
-        self.least_confidence = 1 - manifest.threshold.value
+        self.least_confidence, self.bits = 1 - manifest.threshold.value, manifest.bits
         self._size_hw = manifest.size_hw
         self._inspector = Inspector(manifest, predict, runtime)
         self._smallest_part = float(manifest.method_settings["smallest_part"])

@@ -116,7 +116,7 @@ def fingerprint(path: Path) -> Fingerprint:
 
 def _load_copy(path: Path, load: Load) -> Loaded:
     # From a copy: its checksums refuse a mixture of two states, and a file that is written over in place,
-    # which an engine may have mapped into memory, cannot change the network that answers.
+    # which a runtime may have mapped into memory, cannot change the network that answers.
     try:
         with tempfile.TemporaryDirectory(prefix="roinspect-") as scratch:
             copy = Path(scratch) / "bundle"

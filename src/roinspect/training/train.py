@@ -22,7 +22,7 @@ from roinspect.data.loader import Batch, InspectionDataset, train_loader
 from roinspect.data.records import Record, read_records, refuse_unknown_good, refuse_without_good
 from roinspect.data.splits import hold_out, refuse_one_kind
 from roinspect.errors import UserError
-from roinspect.images.pixels import parse_size
+from roinspect.images.pixels import parse_size, refuse_unknown_bits
 from roinspect.inspection.bundle import SEGMENTER, Bundle, photograph_digest, refuse_existing, save_bundle
 from roinspect.methods.method import Method, method_class
 from roinspect.segmenter.roi import with_drawn_roi, with_roi
@@ -47,6 +47,7 @@ class TrainingSettings:
 
     Attributes:
         size: height x width that images are resized to, such as "256x640", or one number for both.
+        bits: that the values of 16-bit photographs fill: 10, 12, 14 or 16; kept in the bundle, for the line.
         steps: training steps, rounded up to whole epochs; None is the method's own default, and lets a method
             that looks at held-out parts go on for as long as they get better.
         epochs: epochs, instead of `steps`.
@@ -68,6 +69,7 @@ class TrainingSettings:
     """
 
     size: str = "256"
+    bits: int = 16
     steps: int | None = None
     epochs: int | None = None
     batch_size: int = 8
@@ -92,6 +94,7 @@ class TrainingSettings:
         for name in ("held_out", "false_reject"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
+        refuse_unknown_bits(self.bits, "training.bits")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"must lie in [0, 2**32), not {self.seed}", where="training.seed")
         if self.threshold not in get_args(Aim):
@@ -135,6 +138,7 @@ class Preparation:
             self.model.size_hw,
             memory_bytes=int(self.training.memory_gb * 2**30),
             min_pixels=self.training.min_defect_pixels,
+            bits=self.training.bits,
         )
         self.processes.farewell(cache.close)
         refuse_empty_defects(cache.records, cache.places)
@@ -340,6 +344,7 @@ def train(
                     roinspect_version=__version__,
                     map_share=model.map_share,
                     scene=scene,
+                    bits=training.bits,
                 )
                 trained_on = [photograph_digest(record.image_path) for record in ready.fitted]
                 save_bundle(out, bundle, graph.state_dict(), trained_on=trained_on, overwrite=overwrite)
