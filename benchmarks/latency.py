@@ -36,7 +36,6 @@ from machine import machine
 from numpy.typing import NDArray
 
 from roinspect.images.pixels import read_image
-from roinspect.inspection.backends import Runtime
 from roinspect.inspection.prediction import Predict
 
 Rates: TypeAlias = dict[str, list[tuple[float, float]]]
@@ -163,7 +162,7 @@ def in_turns(file: Path, contenders: Sequence[Contender], size: str, seconds: fl
 
 
 def measure_ours(size: str, seconds: float) -> None:
-    ways: list[tuple[Runtime, str]] = [
+    ways: list[tuple[str, str]] = [
         ("torch", "float32"),
         ("onnxruntime", "float32"),
         ("onnxruntime", "int8"),

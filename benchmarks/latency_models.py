@@ -22,7 +22,7 @@ from latency_rivals import RIVALS, Rival, build
 from roinspect import Inspector
 from roinspect.data.records import read_records
 from roinspect.images.pixels import parse_size, read_image, resize_image
-from roinspect.inspection.backends import FORMATS, Runtime, open_runtime
+from roinspect.inspection.backends import TARGET_OF, open_runtime
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.prediction import Predict
 from roinspect.methods.method import load_graph
@@ -90,11 +90,11 @@ def photographs(size: str) -> list[bytes]:
     return [cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes() for image in images]
 
 
-def own(name: str, size: str, runtime: Runtime, precision: str = "float32") -> Contender | None:
+def own(name: str, size: str, runtime: str, precision: str = "float32") -> Contender | None:
     """One of our methods; None where its export was refused."""
     trained = WORK / f"{name}-{size}"
     bundle = trained if precision == "float32" else WORK / f"{name}-{size}-{precision}"
-    if runtime != "torch" and not (bundle / FORMATS[runtime]).exists():
+    if runtime != "torch" and not (bundle / TARGET_OF[runtime]).exists():
         return None
     manifest = read_bundle(bundle)
     # torch has no share of the cores for each thread.

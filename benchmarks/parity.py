@@ -30,7 +30,6 @@ from tables import markdown, put
 from roinspect import Inspector, UserError
 from roinspect.export.export import export
 from roinspect.images.pixels import read_image, resize_image
-from roinspect.inspection.exported import Format
 from roinspect.methods.method import load_graph, predict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +37,7 @@ RESULT = ROOT / "benchmarks" / "results" / "parity.json"
 DOCS = ROOT / "docs" / "deploy.md"
 COUNT = 60
 
-EXPORTS: dict[str, tuple[Format, bool, Any]] = {
+EXPORTS: dict[str, tuple[str, bool, Any]] = {
     "ONNX": ("onnx", False, "onnxruntime"),
     "OpenVINO": ("openvino", False, "openvino"),
     "TorchScript": ("torchscript", False, "torchscript"),

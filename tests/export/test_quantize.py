@@ -17,9 +17,10 @@ from roinspect.data.records import read_records
 from roinspect.data.splits import hold_out
 from roinspect.export.export import export
 from roinspect.export.quantize import CALIBRATION_IMAGES, calibration_split
-from roinspect.inspection.backends import has_bfloat16
 from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, replace_threshold
-from roinspect.inspection.exported import Format, describe, graph_file, read_export
+from roinspect.inspection.exported import describe, graph_file, read_export
+from roinspect.inspection.targets import TARGETS
+from roinspect.inspection.targets.openvino import OpenVino
 from roinspect.production.batch import terms_of
 from roinspect.production.pictures import Pictures
 
@@ -30,7 +31,7 @@ def silent(line: str) -> None:
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_int8_is_small_and_kept_where_verdicts_agree(
-    to: Format, bundle: Path, zipper: Path, caplog: pytest.LogCaptureFixture
+    to: str, bundle: Path, zipper: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     if to == "openvino":
         pytest.importorskip("openvino")
@@ -93,7 +94,7 @@ def test_a_few_dozen_spread_over_all_are_enough(tmp_path: Path) -> None:
 def test_bfloat16_is_kept_where_verdicts_agree_and_the_processor_has_it(bundle: Path, zipper: Path) -> None:
     pytest.importorskip("openvino")
     replace_threshold(bundle, Threshold(0.999, "out of reach"))
-    if not has_bfloat16():
+    if not TARGETS["openvino"].has_bfloat16():
         with pytest.raises(UserError, match="this processor has no bfloat16"):
             export(bundle, "openvino", bf16=zipper, tell=silent)
         assert not (bundle / "openvino").exists()
@@ -121,14 +122,14 @@ def test_a_processor_without_bfloat16_answers_in_float32(
     part = read_records(zipper)[0].image_path
     expected = Inspector.load(bundle, "openvino").inspect(part).pred_score
     describe(bundle, bundle / "openvino", "openvino", "bfloat16", read_bundle(bundle).threshold.value)
-    monkeypatch.setattr("roinspect.inspection.backends.has_bfloat16", lambda: False)
+    monkeypatch.setattr(OpenVino, "has_bfloat16", lambda self: False)
     assert Inspector.load(bundle, "openvino").inspect(part).pred_score == expected
 
 
 @pytest.mark.parametrize(
     ("to", "int8", "told"), [("onnx", False, "for openvino"), ("openvino", True, "int8")]
 )
-def test_bfloat16_is_openvinos_alone(to: Format, int8: bool, told: str, bundle: Path, zipper: Path) -> None:
+def test_bfloat16_is_openvinos_alone(to: str, int8: bool, told: str, bundle: Path, zipper: Path) -> None:
     with pytest.raises(UserError, match=told):
         export(bundle, to, bf16=zipper, int8=zipper if int8 else None, tell=silent)
 

@@ -18,9 +18,9 @@ pytest.importorskip("onnxscript")
 
 from roinspect import Inspector, UserError
 from roinspect.export.export import export
-from roinspect.inspection.backends import FORMATS, Runtime
+from roinspect.inspection.backends import TARGET_OF
 from roinspect.inspection.bundle import Threshold, replace_threshold
-from roinspect.inspection.exported import FILES
+from roinspect.inspection.targets import TARGETS
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
 
@@ -34,7 +34,7 @@ def kept(make_bundle: Callable[..., Path]) -> Path:
     """A bundle that holds every format, not to be written to."""
     pytest.importorskip("openvino")
     bundle = make_bundle()
-    for form in FILES:
+    for form in TARGETS:
         export(bundle, form, tell=silent)
     return bundle
 
@@ -66,7 +66,7 @@ def test_auto_takes_what_is_exported_and_installed(exported: Path, monkeypatch: 
 
 def test_another_threshold_makes_no_export_stale(exported: Path) -> None:
     score = Inspector.load(exported, "torch").inspect(PIXELS).pred_score
-    runtimes: tuple[Runtime, ...] = ("openvino", "onnxruntime", "torchscript")
+    runtimes: tuple[str, ...] = ("openvino", "onnxruntime", "torchscript")
     for threshold in (score * 0.9, score * 1.1):
         replace_threshold(exported, Threshold(threshold, "chosen anew"))
         for runtime in runtimes:
@@ -80,7 +80,7 @@ def test_other_weights_make_every_export_stale(
     other = make_bundle(seed=1)
     for name in ("bundle.json", "weights.safetensors"):
         shutil.copyfile(other / name, exported / name)
-    for runtime in FORMATS:
+    for runtime in TARGET_OF:
         with pytest.raises(UserError, match="exported from other weights or settings; run: roinspect export"):
             Inspector.load(exported, runtime)
     with caplog.at_level(logging.WARNING):
@@ -89,10 +89,10 @@ def test_other_weights_make_every_export_stale(
     assert found.inspect(PIXELS).pred_score == Inspector.load(other).inspect(PIXELS).pred_score
 
 
-@pytest.mark.parametrize("runtime", FORMATS)
-def test_a_damaged_export_is_refused(exported: Path, runtime: Runtime) -> None:
-    form = FORMATS[runtime]
-    for name in FILES[form]:
+@pytest.mark.parametrize("runtime", TARGET_OF)
+def test_a_damaged_export_is_refused(exported: Path, runtime: str) -> None:
+    form = TARGET_OF[runtime]
+    for name in TARGETS[form].files:
         file = exported / form / name
         whole = file.read_bytes()
         file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -150,8 +150,8 @@ def test_the_cpu_may_be_named(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("runtime", [*FORMATS, "torch"])
-def test_threads_may_share_an_inspector(kept: Path, runtime: Runtime, streams: int) -> None:
+@pytest.mark.parametrize("runtime", [*TARGET_OF, "torch"])
+def test_threads_may_share_an_inspector(kept: Path, runtime: str, streams: int) -> None:
     inspector = Inspector.load(kept, runtime, threads=1, streams=streams)
     rng = np.random.default_rng(1)
     images = [rng.integers(0, 40 * number + 20, (64, 96, 3)).astype(np.uint8) for number in range(5)] * 4

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from roinspect.images.pixels import write_image
-from roinspect.inspection.backends import FORMATS, Runtime, open_runtime
+from roinspect.inspection.backends import TARGET_OF, open_runtime
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.calibration import false_reject_threshold
 
@@ -21,7 +20,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
 pytest.importorskip("timm")
 
-RUNTIMES = [runtime for runtime in get_args(Runtime) if runtime != "auto"]
+RUNTIMES = [*TARGET_OF, "torch"]
 
 
 def photographs(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -49,7 +48,7 @@ def test_no_engine_rejects_a_part_that_passed(
     from roinspect.export.export import export
 
     path = request.getfixturevalue("roibank") if method == "roibank" else make_bundle(method)
-    for form in FORMATS.values():
+    for form in TARGET_OF.values():
         export(path, form, tell=lambda _: None)
     images = photographs((64, 64) if method == "roibank" else SIZES[method])
     bundle = read_bundle(path)

@@ -18,18 +18,23 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.cli import EXTRAS, VERBS
     from roinspect.cli.diagnosis import Needs, diagnose
+    from roinspect.inspection.targets import TARGETS
 
-    train, openvino = Needs(("train",)), "OpenVINO exports"
+    extras = {target.extra: name for name, target in TARGETS.items() if target.extra not in ("", "train")}
+    train, runs = (
+        Needs(("train",)),
+        {extra: f"--runtime {TARGETS[name].runtime}" for extra, name in extras.items()},
+    )
     needs = dict.fromkeys(VERBS, Needs()) | {
         "train": train,
         "evaluate": train,
         "calibrate": train,
         "demo": train,
-        "export": Needs(("train",), {"openvino": "--to openvino"}),
-        "predict": Needs((), {"openvino": openvino, "scale": "Parquet, --on ray"}),
-        "watch": Needs((), {"openvino": openvino}),
-        "serve": Needs(("serve",), {"openvino": openvino}),
-        "roi": Needs((), {"openvino": openvino, "train": "segmenters without an export"}),
+        "export": Needs(("train",), {extra: f"--to {name}" for extra, name in extras.items()}),
+        "predict": Needs((), runs | {"scale": "Parquet, --on ray"}),
+        "watch": Needs((), runs),
+        "serve": Needs(("serve",), runs),
+        "roi": Needs((), {"train": "roi predict"}),
         "studio": Needs(("studio", "train")),
         "compare": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--on ray"}),
     }

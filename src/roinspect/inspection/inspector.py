@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, resize_image
-from roinspect.inspection.backends import Runtime, open_runtime
+from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import Bundle, read_bundle, refuse_segmenter
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.regions import Region, find_regions
@@ -105,7 +105,7 @@ class Inspector:
     """
 
     def __init__(
-        self, bundle: Bundle, predict: Predict, runtime: Runtime | None = None, streams: int = 1
+        self, bundle: Bundle, predict: Predict, runtime: str | None = None, streams: int = 1
     ) -> None:
         self.bundle = bundle
         self.runtime = runtime
@@ -116,7 +116,7 @@ class Inspector:
     def load(
         cls,
         bundle: Path | str,
-        runtime: Runtime = "auto",
+        runtime: str = "auto",
         *,
         threads: int | None = None,
         streams: int = 1,

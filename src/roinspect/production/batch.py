@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from roinspect.errors import UserError
-from roinspect.inspection.backends import FORMATS, Runtime
+from roinspect.inspection.backends import TARGET_OF
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import made_from, read_export
 from roinspect.inspection.inspector import Inspector, verdict_row
@@ -79,14 +79,14 @@ def named(listed: Mapping[str, str], taken: set[str]) -> dict[str, str]:
     return {path: free_name(name, taken) for path, name in listed.items()}
 
 
-def terms_of(bundle: Path, runtime: Runtime | None, pictures: Pictures) -> dict[str, Any]:
+def terms_of(bundle: Path, runtime: str | None, pictures: Pictures) -> dict[str, Any]:
     """What all rows of a table, made by a runtime, must have in common."""
     manifest = read_bundle(bundle)
-    form = FORMATS.get(runtime) if runtime else None
+    target = TARGET_OF.get(runtime or "")
     return {
         "model": made_from(bundle),
         # Runtimes agree in float32; what was rounded answers a little differently.
-        "precision": read_export(bundle, form).precision if form else "float32",
+        "precision": read_export(bundle, target).precision if target else "float32",
         "threshold": manifest.threshold.value,
         "overlays": str(pictures.overlays or ""),
         "maps": str(pictures.maps or ""),

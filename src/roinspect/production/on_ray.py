@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
-from roinspect.inspection.backends import Runtime
 from roinspect.production.pictures import Pictures
 
 _SHARD = 64
@@ -21,7 +20,7 @@ _SHARD = 64
 class _Worker:
     """A model in a process of its own, on one core: the cores are shared out among the processes."""
 
-    def __init__(self, bundle: str, runtime: Runtime, folder: str, pictures: Pictures) -> None:
+    def __init__(self, bundle: str, runtime: str, folder: str, pictures: Pictures) -> None:
         from roinspect.inspection.inspector import Inspector
 
         # Paths are those of the caller, who may have given them relative to its folder.
@@ -40,7 +39,7 @@ class _Worker:
 
 def predictions_on_ray(
     bundle: Path,
-    runtime: Runtime | None,
+    runtime: str | None,
     names: Mapping[str, str],
     *,
     pictures: Pictures,

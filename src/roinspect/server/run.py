@@ -11,7 +11,6 @@ from pathlib import Path
 
 import uvicorn
 
-from roinspect.inspection.backends import Runtime
 from roinspect.inspection.inspector import Inspector
 from roinspect.production.sinks import open_sink, sink_name
 from roinspect.production.spool import Spool
@@ -37,7 +36,7 @@ def serve(
     api_key: str = "",
     results: Sequence[str] = (),
     spool: Path = Path("roinspect-spool"),
-    runtime: Runtime = "auto",
+    runtime: str = "auto",
     threads: int | None = None,
     providers: Sequence[str] = (),
 ) -> None:
