@@ -26,7 +26,7 @@ from roinspect.cli import VERBS, main
 from roinspect.errors import UserError
 from roinspect.export.export import export
 from roinspect.inspection.targets.openvino import OpenVino
-from roinspect.methods.method import DEFAULT, METHODS
+from roinspect.methods.registry import DEFAULT, METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md"]

@@ -511,7 +511,7 @@ def test_data_on_the_command_line_go_over_those_of_a_yaml_file(
     assert run("train", "grdnet", "--config", config, "--out", tmp_path / "model") == 2
     one_line(capsys, "elsewhere")
     assert run("train", "grdnet", "--out", tmp_path / "model") == 2
-    one_line(capsys, "DATA", "is wanted")
+    one_line(capsys, "DATA", "is required")
 
 
 @pytest.mark.parametrize("text", ["method: {widht: 8}", "widht: 8", "method: {width: wide}", "method: ["])

@@ -17,7 +17,8 @@ from roinspect.evaluation.wording import verdict_sentences
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import write_image
 from roinspect.inspection.inspector import Inspector
-from roinspect.methods.method import DEFAULT, method_class
+from roinspect.methods.method import method_class
+from roinspect.methods.registry import DEFAULT
 from roinspect.synthetic.dataset import write_dataset
 from roinspect.training.train import TrainingSettings, train
 

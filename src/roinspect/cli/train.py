@@ -18,7 +18,7 @@ PRESETS = ("compact", "paper")
 
 def run(arguments: list[str]) -> int:
     """Photographs and their regions of interest to a model."""
-    from roinspect.methods.method import DEFAULT, METHODS, method_class
+    from roinspect.methods.registry import DEFAULT, METHODS
 
     method, *rest = arguments or ["--help"]
     if method in ("-h", "--help"):
@@ -35,8 +35,10 @@ def run(arguments: list[str]) -> int:
             where=method,
             remedy=f"write: roinspect train METHOD DATA ..., with METHOD one of {', '.join(METHODS)}",
         )
-    settings_class: Any = method_class(method).settings_class
+    from roinspect.methods.method import method_class
     from roinspect.training.train import TrainingSettings, train
+
+    settings_class: Any = method_class(method).settings_class
 
     parser = _parser(method, settings_class, TrainingSettings)
     if not {"-h", "--help"} & set(rest):
@@ -45,7 +47,7 @@ def run(arguments: list[str]) -> int:
     for name, where in (("data", "DATA"), ("out", "--out")):
         if given.get(name) is None:
             remedy = f"write: roinspect train {method} DATA --out BUNDLE"
-            raise UserError("is wanted", where=where, remedy=remedy)
+            raise UserError("is required", where=where, remedy=remedy)
     short = {name: given[name] for name in ("size", "bits", "seed") if given[name] is not None}
     bundle = train(
         method,
@@ -59,7 +61,7 @@ def run(arguments: list[str]) -> int:
         resume=given.resume,
         overwrite=given.overwrite,
     )
-    print(f"The model lies in {given.out}, what happened on the way in {given.out}.run.")
+    print(f"The model is in {given.out}, the training's log in {given.out}.run.")
     if bundle.method == SEGMENTER:
         found = bundle.metrics
         print(

@@ -40,7 +40,8 @@ from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records, refuse_unknown_good
 from roinspect.errors import UserError, nearest
 from roinspect.images.pixels import parse_size, refuse_unknown_bits
-from roinspect.methods.method import INSPECTING, METHODS
+from roinspect.methods.method import INSPECTING
+from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import with_roi
 from roinspect.training.runs import fingerprint
 from roinspect.version import __version__

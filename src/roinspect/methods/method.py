@@ -20,22 +20,12 @@ from roinspect.errors import UserError
 from roinspect.inspection.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_weights
 from roinspect.inspection.calibration import LeftOut, choose_threshold
 from roinspect.inspection.prediction import Prediction
+from roinspect.methods.registry import BUILT_IN, METHODS
 from roinspect.nn.appearance import Appearance
 from roinspect.nn.distributed import lowest
 
-METHODS: dict[str, str] = {
-    "ceod": "roinspect.methods.ceod:Ceod",
-    "grdnet": "roinspect.methods.grdnet:GrdNet",
-    "roibank": "roinspect.methods.roibank:RoiBank",
-    SEGMENTER: "roinspect.segmenter.method:Segmenter",
-}
-"""Where each method lives; imported when it is used."""
-
 INSPECTING = tuple(name for name in METHODS if name != SEGMENTER)
 """Those that tell defective parts from good ones."""
-
-DEFAULT = "roibank"
-"""The method that is meant where none is named."""
 
 
 class Look(NamedTuple):
@@ -218,12 +208,26 @@ def method_class(name: str) -> type[Method]:
     """The method's class.
 
     Raises:
-        UserError: there is no such method.
+        UserError: there is no such method, or its package is damaged.
     """
     if name not in METHODS:
         raise UserError(f"no such method: {name}", remedy=f"choose one of {', '.join(METHODS)}")
     module, attribute = METHODS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in BUILT_IN:
+            raise
+        raise UserError(
+            f"cannot be imported ({error})", where=f"method {name}", remedy="install its package again"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Method) and cls.name == name):
+        raise UserError(
+            f"{METHODS[name]} is no Method of this name",
+            where=f"method {name}",
+            remedy="report it to the authors of its package",
+        )
+    return cls
 
 
 def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from roinspect.inspection.targets.onnx import Onnx
 from roinspect.inspection.targets.openvino import OpenVino
 from roinspect.inspection.targets.target import Target
 from roinspect.inspection.targets.torchscript import TorchScript
 
-TARGETS: Mapping[str, Target] = {"openvino": OpenVino(), "onnx": Onnx(), "torchscript": TorchScript()}
+TARGETS: dict[str, Target] = {"openvino": OpenVino(), "onnx": Onnx(), "torchscript": TorchScript()}
 """By name, as `roinspect export --to NAME` writes them; the runtime "auto" prefers an earlier one."""
