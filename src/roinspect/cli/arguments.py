@@ -64,6 +64,20 @@ def add_picture_options(parser: ArgumentParser) -> None:
     )
 
 
+def add_result_options(parser: ArgumentParser) -> None:
+    """The options of every verb that hands results to receivers."""
+    parser.add_argument(
+        "--results",
+        type=str,
+        nargs="*",
+        default=[],
+        help="where results go too: folder:PATH, https://HOST/PATH, mqtt://HOST/TOPIC",
+    )
+    parser.add_argument(
+        "--spool", type=Path, default=Path("roinspect-spool"), help="folder for results not yet delivered"
+    )
+
+
 def add_data_options(parser: ArgumentParser) -> None:
     """The options of every verb that reads a data set."""
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from roinspect.cli.arguments import (
     add_picture_options,
     add_place_option,
+    add_result_options,
     add_runtime_option,
     command_parser,
     parse,
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from roinspect.production.batch import Inspect, Tally
+    from roinspect.production.delivery import Delivery
     from roinspect.production.pictures import Pictures
+    from roinspect.production.tables import Rows
 
 
 def run(arguments: list[str]) -> int:
@@ -47,6 +51,7 @@ def run(arguments: list[str]) -> int:
         help="the CSV's own column name: --columns.image_path file",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing table")
+    add_result_options(parser)
     add_runtime_option(parser)
     add_place_option(parser, "; ray needs --out")
     parser.add_argument("--workers", type=int, help="processes on Ray; one per CPU by default")
@@ -56,12 +61,20 @@ def run(arguments: list[str]) -> int:
     if options.out is None and (options.overwrite or options.on == "ray"):
         raise UserError("is required", where="--out", remedy="name a .parquet, .csv or .jsonl file to write")
 
+    from roinspect.production.delivery import Delivery
     from roinspect.production.pictures import Pictures
     from roinspect.production.sources import list_images
 
     pictures = Pictures(options.overlays, options.maps)
     listed = list_images(options.images, columns=options.columns, passed_over=pictures.owns)
-    tally = _table(options, listed, pictures) if options.out else _lines(options, listed, pictures)
+    with Delivery(options.results, options.spool) as delivery:
+        tally = (_table if options.out else _lines)(options, listed, pictures, delivery)
+        if left := delivery.drain():
+            print(
+                f"roinspect: {left:,} results could not be delivered yet; they are in {options.spool}, and "
+                "the next command with the same --results and --spool delivers them",
+                file=sys.stderr,
+            )
     if tally.errors == tally.images:
         raise UserError(
             f"none of {tally.images} images could be read",
@@ -82,17 +95,21 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
+def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> Tally:
+    from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import Tally, named, predictions
 
-    tally, inspector = Tally(), Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
-    for row in tally.count(predictions(inspector, named(listed, set()), pictures)):
+    inspector = Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
+    rows = predictions(inspector, named(listed, set()), pictures)
+    tally = Tally()
+    for row in tally.count(delivery.passing(rows, bundle_version(options.bundle))):
         print(json.dumps(row), flush=True)
     return tally
 
 
-def _table(options: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
+def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> Tally:
+    from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import inspect_to_table, predictions, terms_of
     from roinspect.production.tables import refuse_table
@@ -110,8 +127,14 @@ def _table(options: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally
     else:
         inspector = Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
         runtime, inspect = inspector.runtime, partial(predictions, inspector, pictures=pictures)
-    terms = terms_of(options.bundle, runtime, pictures)
+    version, terms = bundle_version(options.bundle), terms_of(options.bundle, runtime, pictures)
+
+    def inspect_and_deliver(names: Mapping[str, str]) -> Rows:
+        return delivery.passing(inspect(names), version)
+
     try:
-        return inspect_to_table(listed, options.out, inspect, terms, pictures, overwrite=options.overwrite)
+        return inspect_to_table(
+            listed, options.out, inspect_and_deliver, terms, pictures, overwrite=options.overwrite
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on from there") from None

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from roinspect.cli.arguments import add_runtime_option, command_parser, parse
+from roinspect.cli.arguments import add_result_options, add_runtime_option, command_parser, parse
 from roinspect.errors import UserError
 
 LIMITS = {
@@ -40,16 +40,7 @@ def run(arguments: list[str]) -> int:
         default=[],
         help="ONNX Runtime's execution providers by name, the preferred one first",
     )
-    parser.add_argument(
-        "--results",
-        type=str,
-        nargs="*",
-        default=[],
-        help="where results go too: folder:PATH, https://HOST/PATH, mqtt://HOST/TOPIC",
-    )
-    parser.add_argument(
-        "--spool", type=Path, default=Path("roinspect-spool"), help="folder for results not yet delivered"
-    )
+    add_result_options(parser)
     parser.add_argument(
         "--api-key-file", type=Path, default=None, help="holds the key; ROINSPECT_API_KEY by default"
     )

@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from roinspect.cli.arguments import add_picture_options, add_runtime_option, command_parser, parse
+from roinspect.cli.arguments import (
+    add_picture_options,
+    add_result_options,
+    add_runtime_option,
+    command_parser,
+    parse,
+)
 
 
 def run(arguments: list[str]) -> int:
@@ -23,27 +29,32 @@ def run(arguments: list[str]) -> int:
     )
     add_picture_options(parser)
     add_runtime_option(parser)
+    add_result_options(parser)
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between two looks at the folder")
     parser.add_argument(
         "--patience", type=float, default=60.0, help="seconds until an unreadable file is reported"
     )
     options = parse(parser, arguments)
 
+    from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
+    from roinspect.production.delivery import Delivery
     from roinspect.production.pictures import Pictures
     from roinspect.production.watch import Watch, WatchSettings
 
-    watch = Watch(
-        options.folder,
-        Inspector.load(options.bundle, options.runtime),
-        options.out,
-        Pictures(options.overlays, options.maps),
-        WatchSettings(options.interval, options.patience),
-        tell=_tell,
-    )
-    _tell(f"{options.folder} is watched; results go to {options.out}. Ctrl-C ends it.")
-    count = 0
-    with _Interruption() as interruption:
+    inspector, version = Inspector.load(options.bundle, options.runtime), bundle_version(options.bundle)
+    with Delivery(options.results, options.spool) as delivery, _Interruption() as interruption:
+        watch = Watch(
+            options.folder,
+            inspector,
+            options.out,
+            Pictures(options.overlays, options.maps),
+            WatchSettings(options.interval, options.patience),
+            tell=_tell,
+            deliver=lambda row: delivery.put_file(row, version),
+        )
+        _tell(f"{options.folder} is watched; results go to {options.out}. Ctrl-C ends it.")
+        count = 0
         for row in watch.run(interruption.was_asked):
             count += 1
             if "error" in row:

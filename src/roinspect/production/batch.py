@@ -7,7 +7,7 @@ table is written from it at the end, whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,7 @@ from roinspect.production.journal import Journal
 from roinspect.production.pictures import Pictures, free_name
 from roinspect.production.progress import Progress
 from roinspect.production.sources import one_spelling
-from roinspect.production.tables import Row, refuse_table, write_table
-
-Rows: TypeAlias = Generator[dict[str, Any], None, None]
+from roinspect.production.tables import Row, Rows, refuse_table, write_table
 
 Inspect: TypeAlias = Callable[[Mapping[str, str]], Rows]
 """Image paths, each with the name of its pictures, to one row for each, in any order."""

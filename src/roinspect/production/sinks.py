@@ -7,6 +7,8 @@ import os
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -56,34 +58,56 @@ class Sink(Protocol):
 def open_sink(target: str) -> Sink:
     """A receiver from a word: ``folder:PATH``, or ``SCHEME://[USER:PASSWORD@]HOST[:PORT]/PATH-OR-TOPIC``.
 
-    The scheme is http, https, mqtt or mqtts.
-
-    Connects to nothing yet: a receiver may be away.
+    What stands before the first colon is one of `SINKS`. Connects to nothing yet: a receiver may be away.
 
     Raises:
-        UserError: it is none of these, cannot be sent to, or wants paho-mqtt, which is not installed.
+        UserError: it is no such word, cannot be sent to, or needs paho-mqtt, which is not installed.
     """
-    if target.startswith("folder:") and target != "folder:":
-        return FolderSink(Path(target.removeprefix("folder:")))
-    try:
-        address = urlsplit(target)
-        known, _ = bool(address.hostname), address.port
-    except ValueError:
-        known, address = False, SplitResult("", "", "", "", "")
-    if known and address.scheme in ("http", "https"):
-        return WebhookSink(target)
-    if (
-        known
-        and address.scheme in ("mqtt", "mqtts")
-        and address.path.strip("/")
-        and not set("#+") & set(target)
-    ):
-        return MqttSink(address)
+    with suppress(KeyError, ValueError):
+        return SINKS[target.partition(":")[0].lower()](target)
     raise UserError(
         "is no receiver of results",
         where=sink_name(target),
         remedy="write folder:PATH, https://HOST/PATH or mqtt://HOST/TOPIC",
     )
+
+
+def _folder(target: str) -> Sink:
+    path = target.partition(":")[2]
+    if not path:
+        raise ValueError(target)
+    return FolderSink(Path(path))
+
+
+def _webhook(target: str) -> Sink:
+    _address(target)
+    return WebhookSink(target)
+
+
+def _mqtt(target: str) -> Sink:
+    address = _address(target)
+    if not address.path.strip("/") or set("#+") & set(target):
+        raise ValueError(target)
+    return MqttSink(address)
+
+
+def _address(target: str) -> SplitResult:
+    """Raises a ValueError where it names no host, or a port that is none."""
+    address = urlsplit(target)
+    if not address.hostname:
+        raise ValueError(target)
+    _ = address.port  # a number, or a ValueError
+    return address
+
+
+SINKS: dict[str, Callable[[str], Sink]] = {
+    "folder": _folder,
+    "http": _webhook,
+    "https": _webhook,
+    "mqtt": _mqtt,
+    "mqtts": _mqtt,
+}
+"""What opens a receiver, by the word before its first colon; raises a ValueError where the rest is wrong."""
 
 
 def sink_name(target: str) -> str:

@@ -12,8 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from roinspect.inspection.inspector import Inspector
-from roinspect.production.sinks import open_sink, sink_name
-from roinspect.production.spool import Spool
+from roinspect.production.delivery import Delivery
 from roinspect.server.app import create_app
 from roinspect.server.connections import IDLE_S, guarded
 from roinspect.server.listening import bind, http_address, listen
@@ -62,12 +61,11 @@ def serve(
             log.warning(f"anybody who reaches {host} may ask: there is no API key")
         load = partial(Inspector.load, runtime=runtime, threads=threads, providers=providers)
         models = {name: Model(name, path, load) for name, path in bundles.items()}
-        sinks = {sink_name(target): open_sink(target) for target in dict.fromkeys(results)}
-        spools = {name: Spool(spool / name, sink) for name, sink in sinks.items()}
+        delivery = Delivery(results, spool)
         for name, model in models.items():
             told = {"model": name, "runtime": model.loaded.inspector.runtime, "version": model.loaded.version}
             log.info("model loaded", extra={"fields": told})
-        app = create_app(Service(models, settings, spools), api_key=api_key)
+        app = create_app(Service(models, settings, delivery), api_key=api_key)
         # Nothing accepted is dropped: each request ends within its deadline, in the body or in the queue.
         config = uvicorn.Config(
             app,
