@@ -313,7 +313,7 @@ def test_the_verb_tells_what_to_look_at(
     for photo in photos.rglob("*.png"):
         photo.write_bytes(b"")
     assert main([*words[:-1], str(tmp_path / "other")]) == 2
-    assert "no mask came of 6" in capsys.readouterr().err
+    assert "none of 6 photographs got a mask" in capsys.readouterr().err
 
 
 # -- confidence and clean-up ---------------------------------------------------------------------------------

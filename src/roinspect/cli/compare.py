@@ -24,10 +24,19 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     add_data_options(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tables; a run goes on there")
-    parser.add_argument("--methods", default=",".join(ALL), help="ours, or anomalib's, with commas")
-    parser.add_argument("--arms", default="plain,roi-at-test", help="plain, roi-at-test, roi-predicted")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each method")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the tables; the same command resumes an interrupted run",
+    )
+    parser.add_argument("--methods", default=",".join(ALL), help="ours, or anomalib's, separated by commas")
+    parser.add_argument(
+        "--arms",
+        default="plain,roi-at-test",
+        help="of plain, roi-at-test, roi-predicted, separated by commas",
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="trainings per method, with seeds 0, 1, ...")
     parser.add_argument("--budget", default="10m", help="time for each training: 90s, 10m, 1.5h")
     parser.add_argument(
         "--limit",
@@ -46,28 +55,28 @@ def run(arguments: list[str]) -> int:
         default={},
         help="""of methods: --settings.patchcore '{"coreset_sampling_ratio": 0.01}'""",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on this machine")
     add_place_option(parser)
-    given = parse(parser, arguments)
+    options = parse(parser, arguments)
     settings = CompareSettings(
-        methods=tuple(given.methods.split(",")),
-        arms=tuple(given.arms.split(",")),
-        budget_seconds=parse_budget(given.budget),
-        limit_seconds=None if given.limit is None else parse_budget(given.limit, "--limit"),
+        methods=tuple(options.methods.split(",")),
+        arms=tuple(options.arms.split(",")),
+        budget_seconds=parse_budget(options.budget),
+        limit_seconds=None if options.limit is None else parse_budget(options.limit, "--limit"),
         **{
-            name: given[name]
+            name: options[name]
             for name in ("seeds", "size", "bits", "batch_size", "textures", "settings", "jobs", "on")
         },
     )
     compare(
-        given.data,
-        given.out,
+        options.data,
+        options.out,
         settings,
-        roi=given.roi,
-        columns=given.columns,
-        good=good_names(given.good),
+        roi=options.roi,
+        columns=options.columns,
+        good=good_names(options.good),
         tell=print,
     )
-    print((given.out / MARKDOWN).read_text(encoding="utf-8"))
-    print(f"The tables and the plot lie in {given.out}.")
+    print((options.out / MARKDOWN).read_text(encoding="utf-8"))
+    print(f"The tables and the plot are in {options.out}.")
     return 0

@@ -23,13 +23,13 @@ LIMITS = {
 
 
 def run(arguments: list[str]) -> int:
-    """Answer requests over HTTP until told to stop."""
+    """Answer requests over HTTP until stopped."""
     from roinspect.server.settings import ServeSettings
 
     parser = command_parser("serve", "[NAME=]BUNDLE... [--port PORT] [--results RECEIVER] ...")
     parser.add_argument("bundles", type=str, nargs="+", help="folders that training wrote, served by name")
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="address; 0.0.0.0 is every one")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; 0.0.0.0 is all")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one")
     add_runtime_option(parser)
     parser.add_argument(
         "--threads", type=int | None, default=None, help="CPU threads of the network; all cores by default"
@@ -42,7 +42,10 @@ def run(arguments: list[str]) -> int:
     )
     add_result_options(parser)
     parser.add_argument(
-        "--api-key-file", type=Path, default=None, help="holds the key; ROINSPECT_API_KEY by default"
+        "--api-key-file",
+        type=Path,
+        default=None,
+        help="file that holds the API key; ROINSPECT_API_KEY by default",
     )
     defaults = ServeSettings()
     for name, meaning in LIMITS.items():

@@ -145,5 +145,7 @@ def _refuse_other_verdicts(
 
 
 def _close(parity: Parity) -> str:
-    told = f" {parity.close} of them score within {SCORE_TOLERANCE:.0e} of the threshold and are not counted."
-    return told if parity.close else ""
+    remark = (
+        f" {parity.close} of them score within {SCORE_TOLERANCE:.0e} of the threshold and are not counted."
+    )
+    return remark if parity.close else ""

@@ -29,7 +29,7 @@ INSPECTING = tuple(name for name in METHODS if name != SEGMENTER)
 
 
 class Look(NamedTuple):
-    """What a method makes of N prepared images."""
+    """What a method answers for N prepared images."""
 
     pred_score: Tensor
     """(N,), higher = more anomalous."""
@@ -134,7 +134,7 @@ class Method(lightning.LightningModule):
             Fingerprints of what was loaded for it, by name.
 
         Raises:
-            UserError: the method cannot learn from such labels, or pretrained weights are not to be had.
+            UserError: the method cannot learn from such labels, or pretrained weights are not available.
         """
         return {}
 
@@ -146,7 +146,7 @@ class Method(lightning.LightningModule):
             groups: their groups' names, "" for none.
 
         Returns:
-            None where that would take a training anew for each group.
+            None where that would take another training for each group.
         """
         return None
 
@@ -199,7 +199,7 @@ class Method(lightning.LightningModule):
             raise UserError(
                 f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",
                 where="the training's losses",
-                remedy="train anew with a lower method.learning_rate or with training.precision 32-true",
+                remedy="train again with a lower method.learning_rate or with training.precision 32-true",
             )
         self._finite.clear()
 

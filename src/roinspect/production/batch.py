@@ -168,5 +168,5 @@ def inspect_to_table(
 def _refuse_finished(out: Path, may_replace: bool) -> None:
     if out.exists() and not may_replace:
         raise UserError(
-            "is there already", where=out, remedy="choose another --out, or replace it with --overwrite"
+            "exists already", where=out, remedy="choose another --out, or replace it with --overwrite"
         )

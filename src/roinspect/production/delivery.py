@@ -28,7 +28,7 @@ class Delivery:
         spools: by `sink_name`.
 
     Raises:
-        UserError: a receiver is none, or the folder is of no use or another process's.
+        UserError: a receiver is invalid, or the folder cannot be used or is another process's.
     """
 
     def __init__(self, targets: Sequence[str], folder: Path) -> None:

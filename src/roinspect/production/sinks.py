@@ -29,11 +29,11 @@ _SECONDS = 10.0
 
 
 class ReceiverAwayError(Exception):
-    """The receiver cannot be reached, or asks to be left alone; try again later."""
+    """The receiver cannot be reached, or asks to try again later."""
 
 
 class ResultRefusedError(Exception):
-    """The receiver will not have this result, however often it is sent."""
+    """The receiver rejects this result for good."""
 
 
 class Sink(Protocol):
@@ -52,7 +52,7 @@ class Sink(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
 def open_sink(target: str) -> Sink:
@@ -185,12 +185,12 @@ class WebhookSink:
                 answer.read(65536)
         except urllib.error.HTTPError as error:
             with error:
-                told = f"{self._where} answers {error.code}"
+                reason = f"{self._where} answers {error.code}"
             if error.code == 409:
                 return
             if error.code in (408, 425, 429) or error.code >= 500:
-                raise ReceiverAwayError(told) from None
-            raise ResultRefusedError(told) from None
+                raise ReceiverAwayError(reason) from None
+            raise ResultRefusedError(reason) from None
         except (OSError, HTTPException) as error:
             raise ReceiverAwayError(f"{self._where}: {error}") from None
 
@@ -242,9 +242,9 @@ class MqttSink:
         """As `Sink.deliver`; the id is in the body."""
         try:
             self._client = self._client or self._connect()
-            told = self._client.publish(self._topic, body, qos=1)
-            told.wait_for_publish(_SECONDS)
-            if not told.is_published():
+            message = self._client.publish(self._topic, body, qos=1)
+            message.wait_for_publish(_SECONDS)
+            if not message.is_published():
                 raise ReceiverAwayError(f"{self._where}: the broker does not acknowledge")
         except (OSError, ValueError, RuntimeError) as error:
             self.close()

@@ -58,8 +58,8 @@ class _Waiting:
 class Watch:
     """Inspects what comes into a folder and the folders below it.
 
-    A file that is there already, and one that is written anew under its name, is inspected as well; one that
-    `out` has a row of is not. Hidden files and folders are passed over, as are our own pictures.
+    Files that are there already and files that are overwritten are inspected as well; a file that `out` has a
+    row for is not. Hidden files and folders are passed over, as are our own pictures.
 
     Args:
         folder: the folder.
@@ -143,7 +143,7 @@ class Watch:
     def _inspect(self, ready: list[str]) -> Rows:
         for verdict in self._inspector.inspect_many(ready):
             file = self._waiting[verdict.image_path]
-            # Written anew while it was read, it is another photograph, and waits again.
+            # Overwritten while it was read, it is another photograph, and waits again.
             if _state(Path(verdict.image_path)) != file.state or self._may_become_whole(verdict, file):
                 continue
             row = self._row(verdict, file.state)
@@ -166,7 +166,7 @@ class Watch:
         path = row.get("image_path")
         if not isinstance(path, str):
             raise UserError(
-                "has a row that tells of no photograph",
+                "has a row without a photograph",
                 where=f"--out {self._out}",
                 remedy="name another file",
             )
@@ -187,7 +187,7 @@ class Watch:
 
 def _state(path: Path) -> State | None:
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return told.st_size, told.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

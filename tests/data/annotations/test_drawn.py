@@ -321,7 +321,7 @@ def test_every_format_serves_as_the_masks_do(
 ) -> None:
     out = tmp_path / f"out{ENDINGS.get(to, '')}"
     assert main(["roi", "convert", str(zipper / "roi"), str(out), "--to", to, "--label", "region"]) == 0
-    assert f"20 images lie in {out}" in capsys.readouterr().out
+    assert f"20 images are in {out}" in capsys.readouterr().out
     labels = "" if to == "masks" else "#region"
     records = attach_roi(read_records(zipper), "auto", zipper)
     drawn = attach_roi(read_records(zipper), f"{out}{labels}", zipper)
