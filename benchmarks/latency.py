@@ -1,7 +1,7 @@
 """From a photograph's bytes to a verdict: how long, how many a second, how soon; beside anomalib's.
 
     python benchmarks/latency.py models [256]     # trains ours briefly, exports all; goes on where it stopped
-    python benchmarks/latency.py ours 256x640     # every method and engine
+    python benchmarks/latency.py ours 256x640     # every method and runtime
     python benchmarks/latency.py rivals 256       # OpenVINO, beside anomalib's DRAEM, PaDiM and PatchCore
     python benchmarks/latency.py startup          # import, load and first verdict, in fresh processes
     python benchmarks/latency.py --tables         # puts the results into docs/speed.md
@@ -35,7 +35,6 @@ from results import Results
 from tables import put
 
 from roinspect.images.pixels import read_image
-from roinspect.inspection.backends import Engine
 from roinspect.inspection.prediction import Predict
 
 Rates: TypeAlias = dict[str, list[tuple[float, float]]]
@@ -163,13 +162,13 @@ def in_turns(verb: str, contenders: Sequence[Contender], size: str, seconds: flo
 
 
 def measure_ours(size: str, seconds: float) -> None:
-    ways: list[tuple[Engine, str]] = [
+    ways: list[tuple[str, str]] = [
         ("torch", "float32"),
         ("onnxruntime", "float32"),
         ("onnxruntime", "int8"),
     ]
     ways += [("openvino", kind) for kind in PRECISIONS]
-    found = [own(name, size, engine, kind) for name in METHODS for engine, kind in ways]
+    found = [own(name, size, runtime, kind) for name in METHODS for runtime, kind in ways]
     in_turns("ours", [one for one in found if one], size, seconds)
 
 
@@ -184,7 +183,7 @@ def measure_rivals(size: str, seconds: float) -> None:
 def measure_startup() -> None:
     """Wall time from the start of a process to its first verdict, in turns."""
     ways = [
-        (name, size, engine) for name in METHODS for size in SIZES for engine in ("onnxruntime", "openvino")
+        (name, size, runtime) for name in METHODS for size in SIZES for runtime in ("onnxruntime", "openvino")
     ]
     taken: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
@@ -192,22 +191,22 @@ def measure_startup() -> None:
         for size, file in files.items():
             file.write_bytes(photographs(size)[0])
         for _ in range(PROCESSES):
-            for name, size, engine in ways:
-                words = [sys.executable, "-c", STARTUP, WORK / f"{name}-{size}", engine, files[size]]
+            for name, size, runtime in ways:
+                words = [sys.executable, "-c", STARTUP, WORK / f"{name}-{size}", runtime, files[size]]
                 start = time.time()
                 told = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
                 assert told[2] == "False", "torch was imported"
-                taken[name, size, engine].append(float(told[0]) - start)
+                taken[name, size, runtime].append(float(told[0]) - start)
     rows = [
         {
             "method": name,
             "size": size,
-            "engine": engine,
+            "engine": runtime,
             "median_s": statistics.median(times),
             "slowest_s": max(times),
             "processes": len(times),
         }
-        for (name, size, engine), times in taken.items()
+        for (name, size, runtime), times in taken.items()
     ]
     RESULTS.append({"verb": "startup"}, {"starts": rows}, packages=PACKAGES)
 

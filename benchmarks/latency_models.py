@@ -22,7 +22,7 @@ from latency_rivals import RIVALS, Rival, build
 from roinspect import Inspector
 from roinspect.data.records import read_records
 from roinspect.images.pixels import parse_size, read_image, resize_image
-from roinspect.inspection.backends import FORMATS, Engine, open_engine
+from roinspect.inspection.backends import TARGET_OF, open_runtime
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.prediction import Predict
 from roinspect.methods.method import load_graph
@@ -90,20 +90,20 @@ def photographs(size: str) -> list[bytes]:
     return [cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes() for image in images]
 
 
-def own(name: str, size: str, engine: Engine, precision: str = "float32") -> Contender | None:
+def own(name: str, size: str, runtime: str, precision: str = "float32") -> Contender | None:
     """One of our methods; None where its export was refused."""
     trained = WORK / f"{name}-{size}"
     bundle = trained if precision == "float32" else WORK / f"{name}-{size}-{precision}"
-    if engine != "torch" and not (bundle / FORMATS[engine]).exists():
+    if runtime != "torch" and not (bundle / TARGET_OF[runtime]).exists():
         return None
     manifest = read_bundle(bundle)
     # torch has no share of the cores for each thread.
-    ways = BATCHES if engine == "torch" else (*BATCHES, ON_EVERY_CORE)
+    ways = BATCHES if runtime == "torch" else (*BATCHES, ON_EVERY_CORE)
     networks = {
-        streams: open_engine(bundle, manifest, engine, streams=streams)[1]
+        streams: open_runtime(bundle, manifest, runtime, streams=streams)[1]
         for streams in dict.fromkeys(way.streams for way in ways)
     }
-    inspectors = {streams: Inspector(manifest, of, engine, streams) for streams, of in networks.items()}
+    inspectors = {streams: Inspector(manifest, of, runtime, streams) for streams, of in networks.items()}
 
     def many(bodies: Sequence[bytes], way: Way) -> None:
         for verdict in inspectors[way.streams].inspect_many(bodies, batch_size=way.batch):
@@ -112,7 +112,7 @@ def own(name: str, size: str, engine: Engine, precision: str = "float32") -> Con
     graph = load_graph(trained)[1]
     with torch.inference_mode():
         count = flops(lambda: graph(torch.rand(1, 3, *manifest.size_hw)))
-    terms = {"method": name, "engine": engine, "precision": precision, "gflop": count / 1e9}
+    terms = {"method": name, "engine": runtime, "precision": precision, "gflop": count / 1e9}
     return Contender(terms, inspectors[1].inspect, many, ways, networks)
 
 

@@ -12,7 +12,7 @@ from tables import markdown
 
 GOALS = (("grdnet", "draem", 20), ("roibank", "patchcore", 5), ("roibank", "padim", 2))
 SHARE, STARTUP_S = 0.5, 1.0
-ENGINES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+RUNTIMES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 TITLES = {
     "draem": "anomalib DRAEM",
     "padim": "anomalib PaDiM",
@@ -36,7 +36,7 @@ def tables(results: Results) -> dict[str, Callable[[], str]]:
 
 def _measured(results: Results, verb: str, size: str) -> str:
     run = results.latest(verb=verb, size=size)
-    heads = ["", "engine", "precision", "one image: median, ms", "99th percentile, ms", "images/s"]
+    heads = ["", "runtime", "precision", "one image: median, ms", "99th percentile, ms", "images/s"]
     heads += ["share of the peak", "network alone: images/s", "share of the peak"]
     rows = [_row(contender) for contender in run.measures["contenders"]]
     versions = ", ".join(f"{package} {version}" for package, version in run.versions.items())
@@ -49,7 +49,7 @@ def _measured(results: Results, verb: str, size: str) -> str:
 def _row(one: Mapping[str, Any]) -> list[str]:
     cells = [
         f"{TITLES.get(one['method'], one['method'])} ({one['gflop']:.1f} GFLOP)",
-        ENGINES.get(one["engine"], "OpenVINO, anomalib's inferencer"),
+        RUNTIMES.get(one["engine"], "OpenVINO, anomalib's inferencer"),
         one["precision"],
         f"{one['single_ms_median']:,.1f}",
         f"{one['single_ms_p99']:,.1f} (of {one['singles']})",
@@ -90,13 +90,13 @@ def _goals(results: Results) -> str:
         for method in dict.fromkeys(one["method"] for one in contenders):
             best = max((one for one in contenders if one["method"] == method), key=_whole)
             alone, whole = best["network_share_of_peak"], _whole(best)
-            told = f"{ENGINES[best['engine']]}: network {alone:.0%}, bytes to verdict {whole:.0%}"
+            told = f"{RUNTIMES[best['engine']]}: network {alone:.0%}, bytes to verdict {whole:.0%}"
             verdict = "network only" if whole < SHARE <= alone else _verdict(whole >= SHARE)
-            rows.append([f"{method}, best engine: at least {SHARE:.0%} of the peak", size, told, verdict])
+            rows.append([f"{method}, best runtime: at least {SHARE:.0%} of the peak", size, told, verdict])
     starts = results.latest(verb="startup").measures["starts"]
-    for engine in dict.fromkeys(one["engine"] for one in starts):
-        slowest = max((one for one in starts if one["engine"] == engine), key=lambda one: one["median_s"])
-        what = f"first verdict in {ENGINES[engine]} within {STARTUP_S:g} s"
+    for runtime in dict.fromkeys(one["engine"] for one in starts):
+        slowest = max((one for one in starts if one["engine"] == runtime), key=lambda one: one["median_s"])
+        what = f"first verdict in {RUNTIMES[runtime]} within {STARTUP_S:g} s"
         told = f"{slowest['median_s']:.2f} s ({slowest['method']}, the slowest of all)"
         rows.append([what, slowest["size"], told, _verdict(slowest["median_s"] < STARTUP_S)])
     return markdown(["goal", "size", "measured", "met"], rows)
@@ -123,12 +123,12 @@ def _verdict(is_met: bool) -> str:
 def _startup(results: Results) -> str:
     run = results.latest(verb="startup")
     starts = run.measures["starts"]
-    heads = ["", "size", "engine", "median, s", "slowest, s"]
+    heads = ["", "size", "runtime", "median, s", "slowest, s"]
     rows = [
         [
             one["method"],
             one["size"],
-            ENGINES[one["engine"]],
+            RUNTIMES[one["engine"]],
             f"{one['median_s']:.2f}",
             f"{one['slowest_s']:.2f}",
         ]

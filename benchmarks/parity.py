@@ -29,7 +29,6 @@ from tables import markdown, put
 from roinspect import Inspector, UserError
 from roinspect.exports.export import export
 from roinspect.images.pixels import read_image, resize_image
-from roinspect.inspection.exported import Format
 from roinspect.methods.method import load_graph, predict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,14 +36,14 @@ RESULTS = Results("parity")
 DOCS = ROOT / "docs" / "deploy.md"
 COUNT = 60
 
-EXPORTS: dict[str, tuple[Format, bool, Any]] = {
+EXPORTS: dict[str, tuple[str, bool, Any]] = {
     "ONNX": ("onnx", False, "onnxruntime"),
     "OpenVINO": ("openvino", False, "openvino"),
     "TorchScript": ("torchscript", False, "torchscript"),
     "ONNX INT8": ("onnx", True, "onnxruntime"),
     "OpenVINO INT8": ("openvino", True, "openvino"),
 }
-"""The format, whether in INT8, and the engine."""
+"""The format, whether in INT8, and the runtime."""
 
 _TURNED = b"Exif\0\0" + struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, 6) + bytes(4)
 """An EXIF block that asks for a quarter turn."""
@@ -75,8 +74,8 @@ def files() -> Iterator[bytes]:
         )[number % 5]
 
 
-def compared(bundle: Path, engine: Any, given: Sequence[bytes], answers: Sequence[Any]) -> dict[str, Any]:
-    inspector = Inspector.load(bundle, engine)
+def compared(bundle: Path, runtime: Any, given: Sequence[bytes], answers: Sequence[Any]) -> dict[str, Any]:
+    inspector = Inspector.load(bundle, runtime)
     least = 0.01 * inspector.threshold
     scores, maps, changed, rejected = list[float](), list[float](), 0, 0
     for data, (score, anomaly_map) in zip(given, answers, strict=True):
@@ -101,14 +100,14 @@ def measure(name: str, given: Sequence[bytes]) -> dict[str, Any]:
             answer = predict(graph, resize_image(image, manifest.size_hw)[None])
             anomaly_map = resize_image(answer.anomaly_map[0], image.shape[:2])
             answers.append((float(answer.pred_score[0]), anomaly_map))
-        for title, (to, is_int8, engine) in EXPORTS.items():
+        for title, (to, is_int8, runtime) in EXPORTS.items():
             told = list[str]()
             try:
                 export(bundle, to, int8=DATA if is_int8 else None, tell=told.append)
             except UserError:
                 found[title] = {"refused": told[-1]}
             else:
-                found[title] = compared(bundle, engine, given, answers)
+                found[title] = compared(bundle, runtime, given, answers)
             print(name, title, found[title], flush=True)
     return found
 

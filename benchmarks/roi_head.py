@@ -40,7 +40,8 @@ from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images.pixels import parse_size
 from roinspect.inspection.bundle import read_bundle
-from roinspect.methods.method import METHODS, InspectionGraph, load_graph, predict
+from roinspect.methods.method import InspectionGraph, load_graph, predict
+from roinspect.methods.registry import METHODS
 from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.iou import region_iou

@@ -31,7 +31,8 @@ from roinspect.data.records import Record, read_records
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.bundle import Bundle
 from roinspect.inspection.inspector import Inspector
-from roinspect.methods.method import METHODS, method_class
+from roinspect.methods.method import method_class
+from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import with_roi
 from roinspect.synthetic.dataset import render, write_dataset
 from roinspect.training.train import TrainingSettings, train

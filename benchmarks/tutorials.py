@@ -160,7 +160,7 @@ def main() -> None:
     parts = shown(vials, model)
     draw_photographs(parts)
     draw_verdicts(parts, {"": model}, "verdicts.jpg")
-    run(zippers, "synth", "zipper", zippers, "--count", 400, "--train_defects", 0.6)
+    run(zippers, "synth", "zipper", zippers, "--count", 400, "--train-defects", 0.6)
     draw_synthetic_defects(zippers)
     run(ce, "train", "ceod", zippers, "--out", ce, "--method.omega", 0, "--method.roi_head", "false")
     run(ceod, "train", "ceod", zippers, "--out", ceod)

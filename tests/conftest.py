@@ -57,9 +57,9 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The exporter takes seconds; the same graph is written once and copied from then on."""
     pytest.importorskip("torch")
     pytest.importorskip("onnxscript")
-    from roinspect.exports import export
+    from roinspect.exports import graph as module
 
-    folder, write = tmp_path_factory.mktemp("written"), export.write_onnx
+    folder, write = tmp_path_factory.mktemp("written"), module.write_onnx
 
     def copied(graph: Any, size_hw: tuple[int, int], file: Path, **options: Any) -> None:
         digest = hashlib.sha256(repr((size_hw, options)).encode())
@@ -71,7 +71,7 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         shutil.copyfile(kept, file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "write_onnx", copied)
+        patch.setattr(module, "write_onnx", copied)
         yield
 
 

@@ -25,8 +25,8 @@ from jsonargparse import ArgumentParser
 from roinspect.cli import VERBS, main
 from roinspect.errors import UserError
 from roinspect.exports.export import export
-from roinspect.inspection.backends import has_bfloat16
-from roinspect.methods.method import DEFAULT, METHODS
+from roinspect.inspection.targets.openvino import OpenVino
+from roinspect.methods.registry import DEFAULT, METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md"]
@@ -284,7 +284,7 @@ def run_command(words: list[str], page: str, home: Path) -> None:
     if words[1] != "synth":
         supply(words, home)
     line = " ".join(words)
-    if "--bf16" in words and words[1] == "export" and find_spec("openvino") and not has_bfloat16():
+    if "--bf16" in words and words[1] == "export" and find_spec("openvino") and not OpenVino().has_bfloat16():
         # What the page says of such a processor: refused, and the export that is there stays.
         with pytest.raises(UserError, match="this processor has no bfloat16"):
             export(Path(words[2]), "openvino", bf16=home / "parts", tell=str)
@@ -313,8 +313,7 @@ def test_the_page_on_exports_runs_on_a_processor_without_bfloat16(
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.chdir(tmp_path)
-    for module in (__name__, "roinspect.exports.export", "roinspect.inspection.backends"):
-        monkeypatch.setattr(f"{module}.has_bfloat16", lambda: False)
+    monkeypatch.setattr(OpenVino, "has_bfloat16", lambda self: False)
     lines = [words for block in blocks("docs/deploy.md") for words in commands(block) if "--bf16" in words]
     assert lines
     for words in lines:

@@ -52,7 +52,7 @@ def fuzz(bundle: Path, results: Results, *, count: int, seed: int) -> None:
     faults: list[str] = []
     slowest = (0.0, "")
     with tempfile.TemporaryDirectory() as scratch:
-        server = Server(bundle, Path(scratch), "--deadline_s", "15")
+        server = Server(bundle, Path(scratch), "--deadline-s", "15")
         memory = {0: server.memory_mb()}
         for number in range(1, count + 1):
             kind = list(bodies.kinds)[number % len(bodies.kinds)]

@@ -116,7 +116,7 @@ def kill(bundle: Path, results: Results, *, kills: int) -> None:
     told: Scores = {}
     wrong: list[str] = []
     senders = [threading.Thread(target=send, args=(port, wanted, over, told, wrong)) for _ in range(SENDERS)]
-    options = ("--results", f"http://127.0.0.1:{hook}/in", "--queue", str(2 * SENDERS), "--deadline_s", "30")
+    options = ("--results", f"http://127.0.0.1:{hook}/in", "--queue", str(2 * SENDERS), "--deadline-s", "30")
     spooled: list[int] = []
     for sender in senders:
         sender.start()

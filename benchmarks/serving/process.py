@@ -106,4 +106,4 @@ def free_port() -> int:
 def model(inspector: Inspector) -> str:
     """Method, engine and size, in one line."""
     height, width = inspector.bundle.size_hw
-    return f"{inspector.bundle.method}, {inspector.engine}, {height} x {width}"
+    return f"{inspector.bundle.method}, {inspector.runtime}, {height} x {width}"

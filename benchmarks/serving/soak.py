@@ -134,7 +134,7 @@ def soak(bundle: Path, results: Results, verb: str, *, seconds: float, senders: 
     """Saturate a server; the figures so far are printed every ten seconds."""
     inspector = Inspector.load(bundle)
     sorts = kinds(inspector)
-    options = ("--queue", str(QUEUE), "--deadline_s", str(DEADLINE_S), "--results", "folder:results")
+    options = ("--queue", str(QUEUE), "--deadline-s", str(DEADLINE_S), "--results", "folder:results")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         server = Server(bundle, folder, *options)

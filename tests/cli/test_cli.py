@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -293,6 +294,26 @@ def test_every_verb_explains_itself(capsys: Capture) -> None:
     assert "--method.overlap_weight" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", [*VERBS, *(f"roi {name}" for name in roi.VERBS)])
+def test_an_option_has_dashes_and_a_setting_its_own_name(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*verb.split(), "--help") == 0
+    options = re.findall(r"--[a-z][\w.-]*", capsys.readouterr().out)
+    # The last is jsonargparse's own.
+    assert not [name for name in options if "_" in name.partition(".")[0] and name != "--print_config"]
+
+
+def test_a_model_runs_in_the_runtime_that_is_named(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in (("predict", bundle, tmp_path), ("watch", tmp_path, bundle, "--out", tmp_path / "a.jsonl")):
+        assert run(*verb, "--runtime", "openvino") == 2
+        assert "no such export" in capsys.readouterr().err
+        assert run(*verb, "--runtime", "tpu") == 2
+        assert "runtime" in capsys.readouterr().err
+
+
 # -- start-up ------------------------------------------------------------------------------------------------
 
 
@@ -490,7 +511,7 @@ def test_data_on_the_command_line_go_over_those_of_a_yaml_file(
     assert run("train", "grdnet", "--config", config, "--out", tmp_path / "model") == 2
     one_line(capsys, "elsewhere")
     assert run("train", "grdnet", "--out", tmp_path / "model") == 2
-    one_line(capsys, "DATA", "is wanted")
+    one_line(capsys, "DATA", "is required")
 
 
 @pytest.mark.parametrize("text", ["method: {widht: 8}", "widht: 8", "method: {width: wide}", "method: ["])

@@ -144,7 +144,7 @@ def test_ours_and_anothers_side_by_side(
 ) -> None:
     pytest.importorskip("anomalib", reason='the extra "peers" is not installed')
     options = ["--methods", "grdnet,padim", "--seeds", "1", "--budget", "2s", "--size", "64", "--jobs", "2"]
-    options += ["--batch_size", "4", "--arms", "plain,roi-at-test,roi-predicted"]
+    options += ["--batch-size", "4", "--arms", "plain,roi-at-test,roi-predicted"]
     assert main(["compare", str(zipper), "--out", str(tmp_path), *options]) == 0
     told = capsys.readouterr().out
     # Nobody named roibank, but the arm rests on it: it comes first.
@@ -162,5 +162,5 @@ def test_ours_and_anothers_side_by_side(
 def test_jobs_on_a_local_ray(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason='the extra "scale" is not installed')
     job = Job("grdnet", 0, tmp_path / "missing", (64, 64), 4, 1.0, 1, tmp_path / "log")
-    ((same, told),) = run_all([job], at_once=1, engine="ray")
+    ((same, told),) = run_all([job], at_once=1, on="ray")
     assert same == job and isinstance(told, str) and "no such folder" in told

@@ -20,7 +20,7 @@ from roinspect import Inspector
 from roinspect.exports.export import export
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Threshold, replace_threshold
-from roinspect.inspection.exported import Format, graph_file
+from roinspect.inspection.exported import graph_file
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/deploy.md").read_text(encoding="utf-8")
 CPP = {
@@ -74,7 +74,7 @@ def test_every_language_is_there() -> None:
         ),
     ],
 )
-def test_the_cpp_program_gives_the_verdict(engine: str, to: Format, bundle: Path, tmp_path: Path) -> None:
+def test_the_cpp_program_gives_the_verdict(engine: str, to: str, bundle: Path, tmp_path: Path) -> None:
     export(bundle, to, tell=lambda line: None)
     flags = openvino_flags() if engine == "openvino" else onnxruntime_flags()
     (tmp_path / "inspect.cpp").write_text(CPP[engine])

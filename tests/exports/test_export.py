@@ -16,13 +16,13 @@ pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-import roinspect.exports.export as export_module  # noqa: E402
 from roinspect import Inspector, UserError  # noqa: E402
 from roinspect.exports.export import export  # noqa: E402
 from roinspect.inspection.bundle import Threshold, read_bundle, replace_threshold  # noqa: E402
-from roinspect.inspection.exported import FILES, Format, graph_file, read_export  # noqa: E402
-
-ENGINES: dict[Format, str] = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torchscript"}
+from roinspect.inspection.exported import graph_file, read_export  # noqa: E402
+from roinspect.inspection.targets import TARGETS  # noqa: E402
+from roinspect.inspection.targets.onnx import Onnx  # noqa: E402
+from roinspect.inspection.targets.torchscript import TorchScript  # noqa: E402
 
 
 def silent(line: str) -> None:
@@ -50,10 +50,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize("to", FILES)
+@pytest.mark.parametrize("to", TARGETS)
 @pytest.mark.parametrize("method", ["grdnet", "ceod"])
 def test_an_export_gives_the_verdicts_of_the_trained_graph(
-    method: str, to: Format, make_bundle: Callable[..., Path], photographs: list[Path]
+    method: str, to: str, make_bundle: Callable[..., Path], photographs: list[Path]
 ) -> None:
     if to == "openvino":
         pytest.importorskip("openvino")
@@ -67,8 +67,8 @@ def test_an_export_gives_the_verdicts_of_the_trained_graph(
     # The threshold between two scores: verdicts of both kinds.
     low, high = sorted(verdict.pred_score for verdict in expected)[2:4]
     replace_threshold(bundle, Threshold((low + high) / 2, "chosen"))
-    found = Inspector.load(bundle, ENGINES[to], threads=1)  # type: ignore[arg-type]
-    assert found.engine == ENGINES[to]
+    found = Inspector.load(bundle, TARGETS[to].runtime, threads=1)
+    assert found.runtime == TARGETS[to].runtime
     for batch_size in (1, 4):
         verdicts = list(found.inspect_many(photographs, batch_size=batch_size))
         for verdict, reference in zip(verdicts, expected, strict=True):
@@ -102,7 +102,7 @@ def test_another_graph_is_refused_with_a_table_and_nothing_stays(
     bundle: Path, make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = export(make_bundle(seed=1), "torchscript", tell=silent)
-    monkeypatch.setattr(export_module, "write_torchscript", lambda *given: shutil.copyfile(other, given[2]))
+    monkeypatch.setattr(TorchScript, "write", lambda self, source, file: shutil.copyfile(other, file))
     before, told = content(bundle), list[str]()
     with pytest.raises(UserError, match="does not answer as the trained one"):
         export(bundle, "torchscript", tell=told.append)
@@ -121,15 +121,15 @@ def test_a_refused_export_leaves_the_one_before(bundle: Path, monkeypatch: pytes
     export(bundle, "onnx", tell=silent)
     before = content(bundle)
 
-    def full(_: object, size_hw: tuple[int, int], file: Path, **options: object) -> None:
+    def full(self: Onnx, source: object, file: Path) -> None:
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_module, "write_onnx", full)
+    monkeypatch.setattr(Onnx, "write", full)
     with pytest.raises(UserError, match="No space left"):
         export(bundle, "onnx", tell=silent)
     assert content(bundle) == before
-    assert Inspector.load(bundle, "onnxruntime").engine == "onnxruntime"
+    assert Inspector.load(bundle, "onnxruntime").runtime == "onnxruntime"
 
 
 def test_an_unreadable_photograph_is_named(bundle: Path, tmp_path: Path) -> None:
@@ -148,11 +148,11 @@ def test_an_export_is_made_from_these_weights_and_settings(bundle: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("to", "int8", "told"), [("tensorrt", None, "no such format"), ("torchscript", Path(), "--int8")]
+    ("to", "int8", "told"), [("tensorrt", None, "no such target"), ("torchscript", Path(), "--int8")]
 )
 def test_what_cannot_be_exported_is_said_at_once(to: str, int8: Path | None, told: str, bundle: Path) -> None:
     with pytest.raises(UserError, match=told):
-        export(bundle, to, int8=int8, tell=silent)  # type: ignore[arg-type]
+        export(bundle, to, int8=int8, tell=silent)
 
 
 def test_openvino_that_is_not_there_is_one_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

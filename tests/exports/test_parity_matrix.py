@@ -23,12 +23,11 @@ from roinspect.exports.export import export  # noqa: E402
 from roinspect.exports.parity import MAP_TOLERANCE, SCORE_TOLERANCE  # noqa: E402
 from roinspect.images.pixels import read_image, resize_image  # noqa: E402
 from roinspect.inspection.bundle import Bundle, Threshold, replace_threshold, save_bundle  # noqa: E402
-from roinspect.inspection.exported import FILES, Format  # noqa: E402
+from roinspect.inspection.targets import TARGETS  # noqa: E402
 from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 
-ENGINES: dict[Format, Any] = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torchscript"}
 LITE0: dict[str, Any] = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
 BANK: dict[str, Any] = {"backbone": "test_efficientnet", "weights": "none", "dimensions": 16}
 MODELS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
@@ -137,12 +136,12 @@ def trained(
     return Trained(bundle, expected)
 
 
-@pytest.mark.parametrize("to", FILES)
-def test_the_bytes_of_any_file_get_the_answer_of_the_network(trained: Trained, to: Format) -> None:
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_bytes_of_any_file_get_the_answer_of_the_network(trained: Trained, to: str) -> None:
     if to == "openvino":
         pytest.importorskip("openvino")
     export(trained.bundle, to, tell=lambda line: None)
-    inspector = Inspector.load(trained.bundle, ENGINES[to], threads=1)
+    inspector = Inspector.load(trained.bundle, TARGETS[to].runtime, threads=1)
     verdicts = {path: inspector.inspect(path.read_bytes()) for path in trained.expected}
     for path, verdict in verdicts.items():
         score, anomaly_map = trained.expected[path]

@@ -17,9 +17,10 @@ from roinspect.data.records import read_records
 from roinspect.data.splits import hold_out
 from roinspect.exports.export import export
 from roinspect.exports.quantize import CALIBRATION_IMAGES, calibration_split
-from roinspect.inspection.backends import has_bfloat16
 from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, replace_threshold
-from roinspect.inspection.exported import Format, describe, graph_file, read_export
+from roinspect.inspection.exported import describe, graph_file, read_export
+from roinspect.inspection.targets import TARGETS
+from roinspect.inspection.targets.openvino import OpenVino
 from roinspect.production.batch import terms_of
 from roinspect.production.pictures import Pictures
 
@@ -30,7 +31,7 @@ def silent(line: str) -> None:
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_int8_is_small_and_kept_where_verdicts_agree(
-    to: Format, bundle: Path, zipper: Path, caplog: pytest.LogCaptureFixture
+    to: str, bundle: Path, zipper: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     if to == "openvino":
         pytest.importorskip("openvino")
@@ -57,8 +58,8 @@ def test_int8_that_changes_a_verdict_is_refused(bundle: Path, zipper: Path) -> N
     export(bundle, "onnx", int8=zipper, tell=silent)
     _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
     small, exact = (
-        Inspector.load(bundle, engine).inspect(part.image_path).pred_score
-        for engine in ("onnxruntime", "torch")
+        Inspector.load(bundle, runtime).inspect(part.image_path).pred_score
+        for runtime in ("onnxruntime", "torch")
     )
     assert small != pytest.approx(exact, rel=3e-4), "this part cannot tell the two apart"
     replace_threshold(bundle, Threshold((small + exact) / 2, "between the two"))
@@ -93,7 +94,7 @@ def test_a_few_dozen_spread_over_all_are_enough(tmp_path: Path) -> None:
 def test_bfloat16_is_kept_where_verdicts_agree_and_the_processor_has_it(bundle: Path, zipper: Path) -> None:
     pytest.importorskip("openvino")
     replace_threshold(bundle, Threshold(0.999, "out of reach"))
-    if not has_bfloat16():
+    if not TARGETS["openvino"].has_bfloat16():
         with pytest.raises(UserError, match="this processor has no bfloat16"):
             export(bundle, "openvino", bf16=zipper, tell=silent)
         assert not (bundle / "openvino").exists()
@@ -104,7 +105,8 @@ def test_bfloat16_is_kept_where_verdicts_agree_and_the_processor_has_it(bundle: 
     assert told[1].startswith("bfloat16 on 2 held-out photographs") and "verdicts changed: 0" in told[1]
     _, (part, *_) = calibration_split(read_bundle(bundle), zipper)
     rounded, exact = (
-        Inspector.load(bundle, engine).inspect(part.image_path).pred_score for engine in ("openvino", "torch")
+        Inspector.load(bundle, runtime).inspect(part.image_path).pred_score
+        for runtime in ("openvino", "torch")
     )
     assert rounded == pytest.approx(exact, rel=0.25) and rounded != pytest.approx(exact, rel=1e-4)
     replace_threshold(bundle, Threshold((rounded + exact) / 2, "between the two"))
@@ -120,14 +122,14 @@ def test_a_processor_without_bfloat16_answers_in_float32(
     part = read_records(zipper)[0].image_path
     expected = Inspector.load(bundle, "openvino").inspect(part).pred_score
     describe(bundle, bundle / "openvino", "openvino", "bfloat16", read_bundle(bundle).threshold.value)
-    monkeypatch.setattr("roinspect.inspection.backends.has_bfloat16", lambda: False)
+    monkeypatch.setattr(OpenVino, "has_bfloat16", lambda self: False)
     assert Inspector.load(bundle, "openvino").inspect(part).pred_score == expected
 
 
 @pytest.mark.parametrize(
     ("to", "int8", "told"), [("onnx", False, "for openvino"), ("openvino", True, "int8")]
 )
-def test_bfloat16_is_openvinos_alone(to: Format, int8: bool, told: str, bundle: Path, zipper: Path) -> None:
+def test_bfloat16_is_openvinos_alone(to: str, int8: bool, told: str, bundle: Path, zipper: Path) -> None:
     with pytest.raises(UserError, match=told):
         export(bundle, to, bf16=zipper, int8=zipper if int8 else None, tell=silent)
 
@@ -135,6 +137,6 @@ def test_bfloat16_is_openvinos_alone(to: Format, int8: bool, told: str, bundle: 
 def test_rows_of_another_precision_are_another_table(bundle: Path) -> None:
     export(bundle, "onnx", tell=silent)
     whole = terms_of(bundle, "onnxruntime", Pictures())
-    assert whole == terms_of(bundle, "torch", Pictures()), "engines agree"
+    assert whole == terms_of(bundle, "torch", Pictures()), "runtimes agree"
     describe(bundle, bundle / "onnx", "onnx", "int8", 0.5)
     assert terms_of(bundle, "onnxruntime", Pictures()) != whole

@@ -222,7 +222,7 @@ def test_over_http_too(tmp_path: Path) -> None:
 
     (tmp_path / "bundle.json").write_text("a")
     model = Model("a", tmp_path, lambda copy: Inspector(manifest(12), brightness))
-    with TestClient(create_app(Service({"a": model}, ServeSettings(workers=1), {}))) as client:
+    with TestClient(create_app(Service({"a": model}, ServeSettings(workers=1)))) as client:
         for data in (png(ramp(12)), tiff(ramp(12))):
             row = client.post("/inspect", content=data).json()
             assert row["pred_score"] == pytest.approx(1.0) and row["is_defect"]

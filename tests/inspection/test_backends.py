@@ -1,4 +1,4 @@
-"""An engine runs what was made from these weights and checked, or says in one line why not."""
+"""A runtime runs what was made from these weights and checked, or says in one line why not."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ pytest.importorskip("onnxscript")
 
 from roinspect import Inspector, UserError
 from roinspect.exports.export import export
-from roinspect.inspection.backends import FORMATS, Engine
+from roinspect.inspection.backends import TARGET_OF
 from roinspect.inspection.bundle import Threshold, replace_threshold
-from roinspect.inspection.exported import FILES
+from roinspect.inspection.targets import TARGETS
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
 
@@ -34,7 +34,7 @@ def kept(make_bundle: Callable[..., Path]) -> Path:
     """A bundle that holds every format, not to be written to."""
     pytest.importorskip("openvino")
     bundle = make_bundle()
-    for form in FILES:
+    for form in TARGETS:
         export(bundle, form, tell=silent)
     return bundle
 
@@ -51,11 +51,11 @@ def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 
 
 def test_auto_takes_what_is_exported_and_installed(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Inspector.load(exported).engine == "openvino"
+    assert Inspector.load(exported).runtime == "openvino"
     without(monkeypatch, "openvino")
-    assert Inspector.load(exported).engine == "onnxruntime"
+    assert Inspector.load(exported).runtime == "onnxruntime"
     shutil.rmtree(exported / "onnx")
-    assert Inspector.load(exported).engine == "torch"
+    assert Inspector.load(exported).runtime == "torch"
     without(monkeypatch, "roinspect.methods.method")
     with pytest.raises(UserError, match=r'openvino is not installed; pip install "roinspect\[openvino\]"'):
         Inspector.load(exported)
@@ -66,11 +66,11 @@ def test_auto_takes_what_is_exported_and_installed(exported: Path, monkeypatch: 
 
 def test_another_threshold_makes_no_export_stale(exported: Path) -> None:
     score = Inspector.load(exported, "torch").inspect(PIXELS).pred_score
-    engines: tuple[Engine, ...] = ("openvino", "onnxruntime", "torchscript")
+    runtimes: tuple[str, ...] = ("openvino", "onnxruntime", "torchscript")
     for threshold in (score * 0.9, score * 1.1):
         replace_threshold(exported, Threshold(threshold, "chosen anew"))
-        for engine in engines:
-            verdict = Inspector.load(exported, engine).inspect(PIXELS)
+        for runtime in runtimes:
+            verdict = Inspector.load(exported, runtime).inspect(PIXELS)
             assert verdict.threshold == threshold and verdict.is_defect == (score >= threshold)
 
 
@@ -80,31 +80,31 @@ def test_other_weights_make_every_export_stale(
     other = make_bundle(seed=1)
     for name in ("bundle.json", "weights.safetensors"):
         shutil.copyfile(other / name, exported / name)
-    for engine in FORMATS:
+    for runtime in TARGET_OF:
         with pytest.raises(UserError, match="exported from other weights or settings; run: roinspect export"):
-            Inspector.load(exported, engine)
+            Inspector.load(exported, runtime)
     with caplog.at_level(logging.WARNING):
         found = Inspector.load(exported)
-    assert found.engine == "torch" and "other weights" in caplog.text
+    assert found.runtime == "torch" and "other weights" in caplog.text
     assert found.inspect(PIXELS).pred_score == Inspector.load(other).inspect(PIXELS).pred_score
 
 
-@pytest.mark.parametrize("engine", FORMATS)
-def test_a_damaged_export_is_refused(exported: Path, engine: Engine) -> None:
-    form = FORMATS[engine]
-    for name in FILES[form]:
+@pytest.mark.parametrize("runtime", TARGET_OF)
+def test_a_damaged_export_is_refused(exported: Path, runtime: str) -> None:
+    form = TARGET_OF[runtime]
+    for name in TARGETS[form].files:
         file = exported / form / name
         whole = file.read_bytes()
         file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         with pytest.raises(UserError, match="changed or damaged since it was exported"):
-            Inspector.load(exported, engine)
+            Inspector.load(exported, runtime)
         file.unlink()
         with pytest.raises(UserError, match="damaged"):
-            Inspector.load(exported, engine)
+            Inspector.load(exported, runtime)
         file.write_bytes(whole)
     (exported / form / "export.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):
-        Inspector.load(exported, engine)
+        Inspector.load(exported, runtime)
 
 
 def test_what_is_not_exported_says_how_to(bundle: Path) -> None:
@@ -115,12 +115,12 @@ def test_what_is_not_exported_says_how_to(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"engine": "tensorrt"}, "no such engine: tensorrt; choose one of auto, openvino"),
+        ({"runtime": "tensorrt"}, "no such runtime: tensorrt; choose one of auto, openvino"),
         ({"threads": 0}, "threads: must be at least 1"),
         ({"streams": 0}, "streams: must be at least 1"),
-        ({"engine": "openvino", "providers": ["CUDAExecutionProvider"]}, "providers: are ONNX Runtime's"),
+        ({"runtime": "openvino", "providers": ["CUDAExecutionProvider"]}, "providers: are ONNX Runtime's"),
         ({"providers": ["NoSuchProvider"]}, "has no NoSuchProvider, only .*CPUExecutionProvider"),
-        ({"engine": "onnxruntime", "providers": ["CPUExecutionProvider", "TpuProvider"]}, "no TpuProvider,"),
+        ({"runtime": "onnxruntime", "providers": ["CPUExecutionProvider", "TpuProvider"]}, "no TpuProvider,"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(bundle: Path, options: dict[str, object], told: str) -> None:
@@ -146,13 +146,13 @@ def test_a_provider_that_does_not_start_is_no_silent_cpu(
 def test_the_cpu_may_be_named(bundle: Path) -> None:
     export(bundle, "onnx", tell=silent)
     inspector = Inspector.load(bundle, providers=["CPUExecutionProvider"], threads=1)
-    assert inspector.engine == "onnxruntime" and np.isfinite(inspector.inspect(PIXELS).pred_score)
+    assert inspector.runtime == "onnxruntime" and np.isfinite(inspector.inspect(PIXELS).pred_score)
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("engine", [*FORMATS, "torch"])
-def test_threads_may_share_an_inspector(kept: Path, engine: Engine, streams: int) -> None:
-    inspector = Inspector.load(kept, engine, threads=1, streams=streams)
+@pytest.mark.parametrize("runtime", [*TARGET_OF, "torch"])
+def test_threads_may_share_an_inspector(kept: Path, runtime: str, streams: int) -> None:
+    inspector = Inspector.load(kept, runtime, threads=1, streams=streams)
     rng = np.random.default_rng(1)
     images = [rng.integers(0, 40 * number + 20, (64, 96, 3)).astype(np.uint8) for number in range(5)] * 4
     alone = [inspector.inspect(image).pred_score for image in images]

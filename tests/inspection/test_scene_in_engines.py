@@ -1,10 +1,9 @@
-"""What was not seen is never good: in every engine, for every method."""
+"""What was not seen is never good: in every runtime, for every method."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from roinspect.images.pixels import write_image
-from roinspect.inspection.backends import FORMATS, Engine
+from roinspect.inspection.backends import TARGET_OF
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.inspector import Inspector
 
@@ -21,7 +20,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
 pytest.importorskip("timm")
 
-ENGINES = [engine for engine in get_args(Engine) if engine != "auto"]
+RUNTIMES = [*TARGET_OF, "torch"]
 SIDE = 64
 WEIGHTS = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
 METHODS = {
@@ -63,15 +62,15 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     steps = STEPS[request.param]
     training = TrainingSettings(size=str(SIDE), steps=steps, batch_size=4, accelerator="cpu")
     train(request.param, root / "parts", root / "bundle", method_settings=settings, training=training)
-    for form in FORMATS.values():
+    for form in TARGET_OF.values():
         export(root / "bundle", form, tell=lambda _: None)
     return root / "bundle"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_does_not_show_the_part_is_never_good(bundle: Path, engine: Engine) -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_does_not_show_the_part_is_never_good(bundle: Path, runtime: str) -> None:
     manifest = read_bundle(bundle)
-    inspector = Inspector.load(bundle, engine)
+    inspector = Inspector.load(bundle, runtime)
     # No score rejects anything: what keeps a picture from passing is what it shows.
     lenient = dataclasses.replace(manifest.threshold, value=1e9)
     inspector.bundle = dataclasses.replace(manifest, threshold=lenient)

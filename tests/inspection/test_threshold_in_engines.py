@@ -1,16 +1,15 @@
-"""No part that set the threshold and passed is rejected by another engine, or with other threads."""
+"""No part that set the threshold and passed is rejected by another runtime, or with other threads."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from roinspect.images.pixels import write_image
-from roinspect.inspection.backends import FORMATS, Engine, open_engine
+from roinspect.inspection.backends import TARGET_OF, open_runtime
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.calibration import false_reject_threshold
 
@@ -21,7 +20,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
 pytest.importorskip("timm")
 
-ENGINES = [engine for engine in get_args(Engine) if engine != "auto"]
+RUNTIMES = [*TARGET_OF, "torch"]
 
 
 def photographs(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -49,18 +48,18 @@ def test_no_engine_rejects_a_part_that_passed(
     from roinspect.exports.export import export
 
     path = request.getfixturevalue("roibank") if method == "roibank" else make_bundle(method)
-    for form in FORMATS.values():
+    for form in TARGET_OF.values():
         export(path, form, tell=lambda _: None)
     images = photographs((64, 64) if method == "roibank" else SIZES[method])
     bundle = read_bundle(path)
-    before = open_engine(path, bundle, "torch", threads=1)[1](images)[0]
+    before = open_runtime(path, bundle, "torch", threads=1)[1](images)[0]
     value = false_reject_threshold(before, 0.0).value
-    for engine in ENGINES:
+    for runtime in RUNTIMES:
         for threads in (1, 2):
-            _, predict = open_engine(path, bundle, engine, threads=threads)
+            _, predict = open_runtime(path, bundle, runtime, threads=threads)
             for at_once in (1, len(images)):
                 batches = [images[i : i + at_once] for i in range(0, len(images), at_once)]
                 scores = np.concatenate([predict(batch)[0] for batch in batches])
-                assert (scores < value).all(), (engine, threads, at_once)
+                assert (scores < value).all(), (runtime, threads, at_once)
     # The room is no more than rounding needs: a part a thousandth stranger is rejected.
     assert value <= before.max() * 1.001

@@ -14,6 +14,9 @@ from roinspect.images.pixels import write_image
 if TYPE_CHECKING:
     from roinspect.data.dataset import DecodedCache
 
+# Another package's method, imported where it is installed.
+collect_ignore = ["toy_method.py"]
+
 PLAN = (
     ("train", "good", 12),
     ("train", "inside", 5),

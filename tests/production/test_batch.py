@@ -390,6 +390,6 @@ def test_a_run_that_ends_meanwhile_takes_no_journal_of_another(
 
     out.unlink()
     monkeypatch.setattr(Journal, "_lock", other_finishes)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         inspect_to_table(listed, out, Model(), TERMS, NONE)
     assert {path.name for path in tmp_path.iterdir()} == {"images", "out.jsonl"}

@@ -154,10 +154,10 @@ def test_predict_reads_a_csv(model: Path, parts: Path, tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--out", "table.txt"), "let it end in"),
-        (("--engine", "ray"), "--out"),
+        (("--on", "ray"), "--out"),
         (("--overwrite",), "--out"),
         (("--workers", "2", "--out", "a.csv"), "--workers"),
-        (("--engine", "ray", "--workers", "0", "--out", "a.csv"), "--workers"),
+        (("--on", "ray", "--workers", "0", "--out", "a.csv"), "--workers"),
         (("--columns.image_path", "file"), "--columns"),
     ],
 )
@@ -201,7 +201,7 @@ def test_the_commands_export_and_predict_need_no_torch_afterwards(
     assert "openvino" in capsys.readouterr().err
 
 
-def test_both_engines_write_one_table(
+def test_here_and_on_ray_the_table_is_the_same(
     bundle: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray.data", reason='the extra "scale" is not installed')
@@ -218,7 +218,7 @@ def test_both_engines_write_one_table(
     pictures = {path: path.read_bytes() for path in tmp_path.glob("[sm]*/*/*")}
     for folder in ("seen", "maps"):
         shutil.rmtree(folder)
-    assert run(*given, "--out", ray, "--engine", "ray", "--workers", 2) == 0
+    assert run(*given, "--out", ray, "--on", "ray", "--workers", 2) == 0
     assert ray.read_bytes() == local.read_bytes()
     assert {path: path.read_bytes() for path in tmp_path.glob("[sm]*/*/*")} == pictures and len(
         pictures

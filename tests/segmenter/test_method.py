@@ -308,7 +308,7 @@ def test_verbs_that_give_verdicts_refuse_it(
     for words in (
         ["evaluate", str(bundle), str(few), "--split", "train", "--out", str(tmp_path / "report")],
         ["predict", str(bundle), photo],
-        ["predict", str(bundle), photo, "--engine", "ray", "--out", str(tmp_path / "table.csv")],
+        ["predict", str(bundle), photo, "--on", "ray", "--out", str(tmp_path / "table.csv")],
         ["export", str(bundle), "--to", "torchscript"],
         ["calibrate", str(bundle), str(few), "--threshold", "0.5"],
     ):

@@ -67,7 +67,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[ByBrightness]:
     manifest = Bundle(SEGMENTER, cleaning, (SIDE, SIDE), Threshold(0.1, ""))
     monkeypatch.setattr("roinspect.segmenter.finder.read_bundle", lambda path: manifest)
     monkeypatch.setattr("roinspect.segmenter.finder.made_from", lambda path: {"name": str(path)})
-    monkeypatch.setattr("roinspect.segmenter.finder.open_engine", lambda *_: ("torch", found))
+    monkeypatch.setattr("roinspect.segmenter.finder.open_runtime", lambda *_: ("torch", found))
     yield found
 
 
@@ -313,7 +313,7 @@ def test_the_verb_tells_what_to_look_at(
     for photo in photos.rglob("*.png"):
         photo.write_bytes(b"")
     assert main([*words[:-1], str(tmp_path / "other")]) == 2
-    assert "no mask came of 6" in capsys.readouterr().err
+    assert "none of 6 photographs got a mask" in capsys.readouterr().err
 
 
 # -- confidence and clean-up ---------------------------------------------------------------------------------

@@ -30,8 +30,7 @@ from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import Bundle, Threshold
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.prediction import Prediction
-from roinspect.production.sinks import FolderSink
-from roinspect.production.spool import Spool
+from roinspect.production.delivery import Delivery
 from roinspect.server.app import create_app
 from roinspect.server.logs import JsonFormatter
 from roinspect.server.models import Model
@@ -71,8 +70,9 @@ def make_client(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
                 (tmp_path / name).mkdir()
                 (tmp_path / name / "bundle.json").write_text(name)
                 models[name] = Model(name, tmp_path / name, lambda copy: Inspector(bundle, predict))
-            spools = {} if results is None else {"folder": Spool(tmp_path / "spool", FolderSink(results))}
-            service = Service(models, ServeSettings(**{"workers": 2} | limits), spools)
+            targets = () if results is None else (f"folder:{results}",)
+            delivery = Delivery(targets, tmp_path / "spool")
+            service = Service(models, ServeSettings(**{"workers": 2} | limits), delivery)
             app = create_app(service, api_key=api_key)
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
@@ -411,7 +411,7 @@ def test_a_full_disk_is_told_before_a_verdict_is(
         patch.setattr("roinspect.production.spool.os.fsync", full)
         answer = client.post("/inspect", content=png(1))
     assert answer.status_code == 503 and "pred_score" not in answer.json()
-    assert not list(tmp_path.glob("spool/.*.part")), "fills the disk further"
+    assert not list(tmp_path.glob("spool/*/.*.part")), "fills the disk further"
     assert client.post("/inspect", content=png(1)).status_code == 200
 
 

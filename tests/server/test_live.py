@@ -88,7 +88,7 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    options = ("--deadline_s", "2", "--max_body_mb", "5", "--queue", "4", "--workers", "1")
+    options = ("--deadline-s", "2", "--max-body-mb", "5", "--queue", "4", "--workers", "1")
     started = Server(bundle, tmp_path_factory.mktemp("server"), *options)
     yield started
     started.stop()

@@ -247,7 +247,7 @@ def none_good(data: Path) -> None:
         (None, ("--false-reject", "-1%"), ("--false-reject",)),
         (None, ("--false-rejects", "1%"), ("false-reject",)),
         (None, ("--split", "all"), ("split",)),
-        (None, ("--batch_size", 0), ("--batch_size",)),
+        (None, ("--batch-size", 0), ("--batch-size",)),
     ],
 )
 def test_faults_are_one_line_and_change_nothing(

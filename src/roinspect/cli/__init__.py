@@ -1,4 +1,4 @@
-"""The command `roinspect`: its verbs, and faults as one line. No logic of its own.
+"""The command `roinspect`: its verbs, and errors as one line. No logic of its own.
 
 A verb is a file of its name in this folder, with ``run(arguments) -> exit code``, and a row in `VERBS`. What
 takes long to import is imported in `run`, after the arguments are read where that is possible.
@@ -19,7 +19,7 @@ from roinspect.version import __version__
 VERBS = {
     "train": "photographs and their regions of interest to a model",
     "evaluate": "measure a model, and write a report",
-    "calibrate": "choose a model's threshold anew",
+    "calibrate": "choose another threshold for a model",
     "export": "write a model for PCs without torch",
     "predict": "inspect images: a line of JSON each, or a table",
     "watch": "inspect images as a camera writes them",
@@ -28,8 +28,8 @@ VERBS = {
     "check": "look through the photographs before training",
     "roi": "predict regions of interest that nobody has drawn, or convert drawn ones",
     "studio": "all of it in the browser, for people who do not program",
-    "synth": "draw a made-up product to try things on",
-    "demo": "all of it on a made-up zipper, in a few minutes",
+    "synth": "draw a synthetic product to try things on",
+    "demo": "all of it on a synthetic zipper, in a few minutes",
     "doctor": "what is installed, what is missing, and how to get it",
 }
 
@@ -56,7 +56,7 @@ EXTRAS = {
     "serve": frozenset({"fastapi", "paho", "prometheus_client", "python_multipart", "starlette", "uvicorn"}),
     "studio": frozenset({"gradio"}),
 }
-"""Top-level modules that the PC on the line does without, by the extra that brings them."""
+"""Top-level modules that the base install does without, by the extra that installs them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None takes the process's own.
 
     Returns:
-        The exit code: 0, 2 for a fault the user can mend (one line on stderr), 130 when interrupted.
+        The exit code: 0, 2 for an error the user can fix (one line on stderr), 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     shown = logging.StreamHandler()
@@ -77,25 +77,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except UserError as error:
-        return _fault(str(error))
+        return _fail(str(error))
     except ModuleNotFoundError as error:
         top = (error.name or "").partition(".")[0]
         extra = next((extra for extra, modules in EXTRAS.items() if top in modules), None)
         if extra is None:
             raise
-        return _fault(f'{error.name} is not installed; run: pip install "roinspect[{extra}]"')
+        return _fail(f'{error.name} is not installed; run: pip install "roinspect[{extra}]"')
     except KeyboardInterrupt as interrupt:
-        _fault(str(interrupt) or "interrupted")
+        _fail(str(interrupt) or "interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read the output has gone, as `head` does; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # Whoever looks at a path first. All else that a disk refuses is told by who asked for it.
+        # From whatever looks at a path first. Other refusals of the disk are reported where they occur.
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return _fault(f"{error.filename}: is longer than a name may be; choose a shorter one")
+        return _fail(f"{error.filename}: is too long for a file name; choose a shorter one")
     except SystemExit as leaving:  # --help and --print_config
         return leaving.code if isinstance(leaving.code, int) else 0
     finally:
@@ -108,9 +108,7 @@ def _dispatch(arguments: list[str]) -> int:
     if verb in ("-h", "--help"):
         lines = [f"  {name:10}{meaning}" for name, meaning in VERBS.items()]
         print("usage: roinspect VERB ...\n\nFinds defects in photographs, inside a region of interest.\n")
-        print(
-            "\n".join([*lines, "", "roinspect VERB --help tells more of each; --version tells the version"])
-        )
+        print("\n".join([*lines, "", "roinspect VERB --help describes a verb; --version prints the version"]))
         return 0
     if verb == "--version":
         print(f"roinspect {__version__}")
@@ -125,6 +123,6 @@ def _dispatch(arguments: list[str]) -> int:
     return code
 
 
-def _fault(line: str) -> int:
+def _fail(line: str) -> int:
     print(f"roinspect: {line}", file=sys.stderr)
     return 2

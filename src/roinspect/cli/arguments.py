@@ -1,12 +1,13 @@
-"""Command-line parsers whose faults are one line that names the nearest known setting."""
+"""Command-line parsers whose errors are one line that names the nearest known setting, and shared options."""
 
 from __future__ import annotations
 
 import re
-from argparse import ArgumentError
+from argparse import Action, ArgumentError
 from itertools import islice
+from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from roinspect.data.names import GOOD
 from roinspect.errors import UserError, nearest
@@ -16,7 +17,65 @@ BITS_HELP = "that the values of 16-bit files fill: 10, 12, 14 or 16"
 
 def command_parser(verb: str, usage: str) -> ArgumentParser:
     """A parser for `roinspect VERB`, to be read with `parse`."""
-    return ArgumentParser(prog=f"roinspect {verb}", usage=f"roinspect {verb} {usage}", exit_on_error=False)
+    return ArgumentParser(
+        prog=f"roinspect {verb}",
+        usage=f"roinspect {verb} {usage}",
+        exit_on_error=False,
+        formatter_class=_Help,
+    )
+
+
+class _Help(DefaultHelpFormatter):
+    """Types by their plain names, and no default where there is none."""
+
+    def _expand_help(self, action: Action) -> str:
+        text = re.sub(r"<class '(\w+)'>", r"\1", super()._expand_help(action))
+        return text.replace(", default: null)", ")")
+
+
+def add_runtime_option(parser: ArgumentParser) -> None:
+    """The option of every verb that runs a model without training it."""
+    from roinspect.inspection.backends import RUNTIMES
+
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="auto",
+        help="what runs the model: an export's runtime, or torch for the weights; "
+        "auto takes the first that is exported and installed",
+    )
+
+
+def add_place_option(parser: ArgumentParser, remark: str = "") -> None:
+    """The option of every verb whose work may be done on a Ray cluster."""
+    parser.add_argument(
+        "--on",
+        choices=("local", "ray"),
+        default="local",
+        help=f"this machine, or the Ray cluster that RAY_ADDRESS names{remark}",
+    )
+
+
+def add_picture_options(parser: ArgumentParser) -> None:
+    """The options of every verb that inspects files."""
+    parser.add_argument("--overlays", type=Path, help="folder for pictures of the anomalies found")
+    parser.add_argument(
+        "--maps", type=Path, help="folder for the anomaly maps, 16-bit grey PNG: map = grey * map_factor"
+    )
+
+
+def add_result_options(parser: ArgumentParser) -> None:
+    """The options of every verb that hands results to receivers."""
+    parser.add_argument(
+        "--results",
+        type=str,
+        nargs="*",
+        default=[],
+        help="where results go too: folder:PATH, https://HOST/PATH, mqtt://HOST/TOPIC",
+    )
+    parser.add_argument(
+        "--spool", type=Path, default=Path("roinspect-spool"), help="folder for results not yet delivered"
+    )
 
 
 def add_data_options(parser: ArgumentParser) -> None:
@@ -74,10 +133,18 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         text = " ".join(str(error).split())
         text = re.sub(r"<class '(\w+)'>|typing\.", r"\1", text)
         text = re.sub(r'^(Parser key )?"([\w.]+)":', r"\2:", text)
+        if "Key must be a string" in text:
+            raise UserError(
+                "a key of the --config file is on, off, yes or no, which YAML takes for true or false",
+                remedy='put it in quotes, such as "on": ray',
+            ) from None
         name = _unknown_setting(text)
         if name is None:
             raise UserError(text, remedy=f"see {parser.prog} --help") from None
-        known = list(parser.get_defaults().keys())
+        # The verbs' own options have dashes; dotted names are those of settings.
+        known = [
+            key if "." in key else key.replace("_", "-") for key in map(str, parser.get_defaults().keys())
+        ]
         raise UserError(
             f"no such setting{nearest(name, known)}", where=name, remedy=f"see {parser.prog} --help"
         ) from None

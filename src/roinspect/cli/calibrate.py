@@ -9,7 +9,7 @@ from roinspect.errors import UserError
 
 
 def run(arguments: list[str]) -> int:
-    """Choose a model's threshold anew."""
+    """Choose another threshold for a model."""
     parser = command_parser(
         "calibrate", "BUNDLE DATA [--false-reject RATE | --best-f1 | --threshold X] [--split val|train]"
     )
@@ -26,30 +26,37 @@ def run(arguments: list[str]) -> int:
         type=str,
         help="share of good parts that may be rejected: 0.5% or 0.005; 1% by default",
     )
-    parser.add_argument("--best-f1", action="store_true", help="the best F1 on labelled parts of both kinds")
-    parser.add_argument("--threshold", type=float, help="a score, set by hand")
     parser.add_argument(
-        "--split", type=str, choices=("val", "train", "test"), help="which photographs; test ones are refused"
+        "--best-f1",
+        action="store_true",
+        help="the threshold with the best F1 on labelled parts of both kinds",
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="photographs per pass")
-    given = parse(parser, arguments)
-    if given.batch_size < 1:
-        raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch_size")
+    parser.add_argument("--threshold", type=float, help="a score to use as the threshold")
+    parser.add_argument(
+        "--split",
+        type=str,
+        choices=("val", "train", "test"),
+        help="which photographs to use; test is refused",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass")
+    options = parse(parser, arguments)
+    if options.batch_size < 1:
+        raise UserError(f"must be at least 1, not {options.batch_size}", where="--batch-size")
 
     from roinspect.training.recalibration import FALSE_REJECT, Way, read_rate, recalibrate
 
-    rate = None if given.false_reject is None else read_rate(given.false_reject)
-    if rate is None and not given.best_f1 and given.threshold is None:
+    rate = None if options.false_reject is None else read_rate(options.false_reject)
+    if rate is None and not options.best_f1 and options.threshold is None:
         rate = FALSE_REJECT
     change = recalibrate(
-        given.bundle,
-        given.data,
-        Way(rate, given.best_f1, given.threshold),
-        split=given.split,
-        roi=given.roi,
-        columns=given.columns,
-        good=good_names(given.good),
-        batch_size=given.batch_size,
+        options.bundle,
+        options.data,
+        Way(rate, options.best_f1, options.threshold),
+        split=options.split,
+        roi=options.roi,
+        columns=options.columns,
+        good=good_names(options.good),
+        batch_size=options.batch_size,
     )
     former, present = change.former, change.present
     print(f"A part was rejected from score {former.value:.4g} on: {former.origin}.")

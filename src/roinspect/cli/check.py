@@ -15,7 +15,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
     add_data_options(parser)
     parser.add_argument(
-        "--size", type=str, help="size to train at, such as 256x640; finds defects too small for it"
+        "--size", type=str, help="training size in pixels, such as 256x640: warns of defects too small for it"
     )
     parser.add_argument(
         "--min-defect-pixels",
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
         help="defective pixels inside the ROI that make a part defective, as --training.min_defect_pixels",
     )
     parser.add_argument("--bits", type=int, default=16, help=BITS_HELP)
-    given = parse(parser, arguments)
+    options = parse(parser, arguments)
 
     from roinspect.data.account import account
     from roinspect.data.check import check, print_findings
@@ -32,13 +32,13 @@ def run(arguments: list[str]) -> int:
     from roinspect.images.pixels import parse_size, refuse_unknown_bits
     from roinspect.segmenter.roi import with_roi
 
-    size_hw = parse_size(given.size) if given.size else None
-    refuse_unknown_bits(given.bits)
-    good = good_names(given.good)
-    records = read_records(given.data, columns=given.columns, good=good)
+    size_hw = parse_size(options.size) if options.size else None
+    refuse_unknown_bits(options.bits)
+    good = good_names(options.good)
+    records = read_records(options.data, columns=options.columns, good=good)
     refuse_unknown_good(records, good)
-    records = with_roi(records, given.roi, given.data, columns=given.columns)
-    files = account(given.data, records, given.roi)
-    findings = check(records, size_hw, min_pixels=given.min_defect_pixels, files=files, bits=given.bits)
+    records = with_roi(records, options.roi, options.data, columns=options.columns)
+    files = account(options.data, records, options.roi)
+    findings = check(records, size_hw, min_pixels=options.min_defect_pixels, files=files, bits=options.bits)
     print_findings(findings)
     return 2 if findings.problems else 0

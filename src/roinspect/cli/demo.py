@@ -9,13 +9,15 @@ from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
-    """All of it on a made-up zipper, in a few minutes."""
+    """All of it on a synthetic zipper, in a few minutes."""
     from roinspect.cli.demonstration import SETTINGS, demo
 
     parser = command_parser("demo", "[--out FOLDER] [--steps N]")
     parser.add_argument("--out", type=Path, default=Path("roinspect-demo"), help="a new folder")
     parser.add_argument("--steps", type=int, default=SETTINGS.steps, help="training steps")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
-    given = parse(parser, arguments)
-    demo(given.out, training=dataclasses.replace(SETTINGS, steps=given.steps), overwrite=given.overwrite)
+    options = parse(parser, arguments)
+    demo(
+        options.out, training=dataclasses.replace(SETTINGS, steps=options.steps), overwrite=options.overwrite
+    )
     return 0

@@ -1,4 +1,4 @@
-"""The whole way on a made-up product: photographs, training, threshold, report, and one bare image."""
+"""The whole way on a synthetic product: photographs, training, threshold, report, and one bare image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from roinspect.evaluation.wording import verdict_sentences
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import write_image
 from roinspect.inspection.inspector import Inspector
-from roinspect.methods.method import DEFAULT, method_class
+from roinspect.methods.method import method_class
+from roinspect.methods.registry import DEFAULT
 from roinspect.synthetic.dataset import write_dataset
 from roinspect.training.train import TrainingSettings, train
 
@@ -56,7 +57,7 @@ def demo(
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    say("[bold]1[/]  A made-up product: zippers whose teeth matter, on cloth that does not")
+    say("[bold]1[/]  A synthetic product: zippers whose teeth matter, on cloth that does not")
     write_dataset("zipper", data, count=count, seed=SEED, size_hw=size_hw)
     say(f"   {count} photographs, in {escape(str(data))}; white in roi/ is where to look")
 
@@ -64,7 +65,7 @@ def demo(
     settings_class: Any = method_class(DEFAULT).settings_class
     settings = settings_class.preset("compact")
     bundle = train(DEFAULT, data, model, method_settings=settings, training=training)
-    say(f"   the model lies in {escape(str(model))}")
+    say(f"   the model is in {escape(str(model))}")
 
     say("[bold]3[/]  A threshold from good parts that training has not seen")
     say(f"   {bundle.threshold.value:.4g}: {bundle.threshold.origin}")
@@ -86,8 +87,8 @@ def demo(
     say(f"   verdict {words}: score {verdict.pred_score:.4g}, threshold {verdict.threshold:.4g}")
 
     say(f"[bold]Done[/] in {time.perf_counter() - start:.0f} s. Look at:")
-    for place in (evaluation / REPORT, picture, data):
-        say(f"   {escape(str(place))}")
+    for path in (evaluation / REPORT, picture, data):
+        say(f"   {escape(str(path))}")
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:

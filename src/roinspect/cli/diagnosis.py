@@ -1,7 +1,7 @@
-"""What this machine has for each verb, what it lacks, and the command that installs it.
+"""What is installed for each verb, what is missing, and the command that installs it.
 
-Nothing large is imported: packages are found by their names, their versions are read from what pip left
-beside them, and drivers are asked in processes of their own, as a broken one may hang or crash whoever asks.
+Nothing large is imported: packages are found by name, their versions are read from their metadata, and
+drivers are queried in processes of their own, as a broken one may hang or crash its caller.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ _SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a verb asks for beyond the base install."""
+    """What a verb needs beyond the base install."""
 
     extras: tuple[str, ...] = ()
-    """Without these it does not run."""
+    """Required extras."""
     optional: Mapping[str, str] | None = None
-    """Extras it also makes use of, and for what."""
+    """Extras that it can use, and for what."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerbState:
-    """How a verb fares here."""
+    """Whether a verb runs here."""
 
     verb: str
     runs: bool
     missing: tuple[str, ...]
-    """Modules that its extras would bring."""
+    """Missing modules of the required extras."""
     optional: Mapping[str, str]
-    """Extras that are not there, and what they would be for."""
+    """Missing optional extras, and what they are for."""
     extras: tuple[str, ...]
-    """Those that are not there, of both kinds."""
+    """All missing extras."""
     install: str
     """The command that installs them; empty where nothing is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What `diagnose` found; all of it goes into JSON as it is."""
+    """The result of `diagnose`, as it is written to JSON."""
 
     roinspect: str
     python: str
@@ -75,21 +75,21 @@ class Diagnosis:
     packages: Mapping[str, str | None]
     """Version of every module named in `BASE` and the extras; None where it is not installed."""
     weights: Mapping[str, bool]
-    """Whether the backbones' pretrained weights lie on this machine."""
+    """Whether the backbones' pretrained weights are on this machine."""
     verbs: tuple[VerbState, ...]
     faults: tuple[str, ...]
     """Of the base install; empty where it works."""
     remarks: tuple[str, ...]
     install: str
-    """The command for all that is missing; empty where nothing is."""
+    """The command that installs all missing extras; empty where none is."""
 
 
 def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -> Diagnosis:
-    """Look through the installation.
+    """Examine the installation.
 
     Args:
-        needs: every verb, and what it asks for.
-        extras: top-level modules by the extra that brings them.
+        needs: every verb, and what it needs.
+        extras: top-level modules by the extra that installs them.
     """
     faults = tuple(fault for module in BASE if (fault := _import_fault(module)))
     modules = [*BASE, *sorted(set().union(*extras.values()))]
@@ -105,7 +105,7 @@ def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -
         remarks.append("torch is built for CPUs: for the GPU install its CUDA build, see https://pytorch.org")
     if packages.get("torch") and not any(weights.values()):
         remarks.append(
-            f"no pretrained weights lie here: training asks the model hub, or run {command(['weights'])}"
+            f"no pretrained weights are here: training asks the model hub, or run {command(['weights'])}"
         )
     verbs = tuple(_state(verb, need, absent) for verb, need in needs.items())
     return Diagnosis(
@@ -127,28 +127,28 @@ def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -
 
 
 def command(extras: Sequence[str]) -> str:
-    """What installs these extras; empty for none."""
+    """The command that installs these extras; empty for none."""
     return f'pip install "roinspect[{",".join(extras)}]"' if extras else ""
 
 
 def version(module: str) -> str | None:
-    """The version of a top-level module; "?" where it does not say, None where it is not installed."""
+    """The version of a top-level module; "?" where unknown, None where it is not installed."""
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:  # without origin it is any folder of that name
+    if spec is None or spec.origin is None:  # without an origin it may be any folder of that name
         return None
     try:
         return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
     except importlib.metadata.PackageNotFoundError:
-        # Brought by another distribution, as onnxruntime is by onnxruntime-gpu.
+        # Installed by another distribution, as onnxruntime is by onnxruntime-gpu.
         return str(getattr(sys.modules.get(module), "__version__", "?"))
 
 
 def _state(verb: str, need: Needs, absent: Mapping[str, tuple[str, ...]]) -> VerbState:
-    wanted = [extra for extra in need.extras if absent[extra]]
+    required = [extra for extra in need.extras if absent[extra]]
     optional = {extra: use for extra, use in (need.optional or {}).items() if absent[extra]}
-    missing = tuple(module for extra in wanted for module in absent[extra])
-    extras = (*wanted, *optional)
-    return VerbState(verb, not wanted, missing, optional, extras, command(extras))
+    missing = tuple(module for extra in required for module in absent[extra])
+    extras = (*required, *optional)
+    return VerbState(verb, not required, missing, optional, extras, command(extras))
 
 
 def _import_fault(module: str) -> str:
@@ -162,7 +162,7 @@ def _import_fault(module: str) -> str:
 def _providers() -> tuple[str, ...]:
     try:
         import onnxruntime
-    except Exception:  # told among the faults
+    except Exception:  # reported among the faults
         return ()
     return tuple(onnxruntime.get_available_providers())
 
@@ -191,7 +191,7 @@ def _ask(
 
 
 def _torch_cuda() -> str | None:
-    # torch says it in a small file; importing torch would take seconds.
+    # In a small file of torch's; importing torch would take seconds.
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -199,8 +199,8 @@ def _torch_cuda() -> str | None:
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
         return None
-    found = re.search(r"^cuda\b.*?=\s*['\"]([\d.]+)", text, re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(r"^cuda\b.*?=\s*['\"]([\d.]+)", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def _is_cached() -> bool:

@@ -11,72 +11,77 @@ if TYPE_CHECKING:
 
 
 def run(arguments: list[str]) -> int:
-    """Say what is installed, what is missing for each verb, and how to get it."""
+    """Print what is installed, what is missing for each verb, and how to install it."""
     parser = command_parser("doctor", "[--json]")
-    parser.add_argument("--json", action="store_true", help="one JSON object in place of the tables")
-    given = parse(parser, arguments)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
+    options = parse(parser, arguments)
 
     from roinspect.cli import EXTRAS, VERBS
     from roinspect.cli.diagnosis import Needs, diagnose
+    from roinspect.inspection.targets import TARGETS
 
-    train, openvino = Needs(("train",)), "OpenVINO exports"
+    extras = {target.extra: name for name, target in TARGETS.items() if target.extra not in ("", "train")}
+    train, runs = (
+        Needs(("train",)),
+        {extra: f"--runtime {TARGETS[name].runtime}" for extra, name in extras.items()},
+    )
     needs = dict.fromkeys(VERBS, Needs()) | {
         "train": train,
         "evaluate": train,
         "calibrate": train,
         "demo": train,
-        "export": Needs(("train",), {"openvino": "--to openvino"}),
-        "predict": Needs((), {"openvino": openvino, "scale": "Parquet, --engine ray"}),
-        "watch": Needs((), {"openvino": openvino}),
-        "serve": Needs(("serve",), {"openvino": openvino}),
-        "roi": Needs((), {"openvino": openvino, "train": "segmenters without an export"}),
+        "export": Needs(("train",), {extra: f"--to {name}" for extra, name in extras.items()}),
+        "predict": Needs((), runs | {"scale": "Parquet, --on ray", "serve": "--results mqtt://..."}),
+        "watch": Needs((), runs | {"serve": "--results mqtt://..."}),
+        "serve": Needs(("serve",), runs),
+        "roi": Needs((), {"train": "roi predict"}),
         "studio": Needs(("studio", "train")),
-        "compare": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--engine ray"}),
+        "compare": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--on ray"}),
     }
-    found = diagnose(needs, EXTRAS)
-    if given.json:
+    diagnosis = diagnose(needs, EXTRAS)
+    if options.json:
         import dataclasses
         import json
 
-        print(json.dumps(dataclasses.asdict(found), indent=1))
+        print(json.dumps(dataclasses.asdict(diagnosis), indent=1))
     else:
-        _show(found)
-    return 1 if found.faults else 0
+        _show(diagnosis)
+    return 1 if diagnosis.faults else 0
 
 
-def _show(found: Diagnosis) -> None:
+def _show(diagnosis: Diagnosis) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
     machine = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _machine(found):
+    for name, value in _machine(diagnosis):
         machine.add_row(f"[bold]{name}", value)
     verbs = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("verb", "", "what is missing"):
         verbs.add_column(heading)
-    for state in found.verbs:
+    for state in diagnosis.verbs:
         lacks = [f"[red]{', '.join(state.missing)}"] if state.missing else []
         lacks += [f"[dim]{extra}: for {use}" for extra, use in state.optional.items()]
         verbs.add_row(state.verb, "[green]runs" if state.runs else "[red]does not run", "\n".join(lacks))
     console.print(machine, "", verbs, sep="\n")
-    for line in (*found.faults, *found.remarks):
+    for line in (*diagnosis.faults, *diagnosis.remarks):
         console.print(f"\n{line}", markup=False, soft_wrap=True)
-    if found.install:
-        console.print(f"\nTo have all of it: {found.install}", markup=False, soft_wrap=True)
+    if diagnosis.install:
+        console.print(f"\nTo install everything: {diagnosis.install}", markup=False, soft_wrap=True)
 
 
-def _machine(found: Diagnosis) -> list[tuple[str, str]]:
-    versions = found.packages
-    built_for = f"CUDA {found.torch_cuda}" if found.torch_cuda else "CPUs"
+def _machine(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    versions = diagnosis.packages
+    built_for = f"CUDA {diagnosis.torch_cuda}" if diagnosis.torch_cuda else "CPUs"
     torch = f"{versions['torch']}, for {built_for}" if versions["torch"] else "not installed"
-    weights = [f"{name}: {'here' if is_here else 'not here'}" for name, is_here in found.weights.items()]
+    weights = [f"{name}: {'here' if is_here else 'not here'}" for name, is_here in diagnosis.weights.items()]
     return [
-        ("roinspect", f"{found.roinspect}, Python {found.python}, {found.platform}"),
-        ("CPU cores", str(found.cores)),
-        ("GPUs", ", ".join(found.gpus) or "none that nvidia-smi tells of"),
+        ("roinspect", f"{diagnosis.roinspect}, Python {diagnosis.python}, {diagnosis.platform}"),
+        ("CPU cores", str(diagnosis.cores)),
+        ("GPUs", ", ".join(diagnosis.gpus) or "none that nvidia-smi knows of"),
         ("torch", torch),
-        ("ONNX Runtime", f"{versions['onnxruntime']}: {', '.join(found.onnxruntime_providers)}"),
-        ("OpenVINO", f"{versions['openvino'] or 'not installed'} {', '.join(found.openvino_devices)}"),
+        ("ONNX Runtime", f"{versions['onnxruntime']}: {', '.join(diagnosis.onnxruntime_providers)}"),
+        ("OpenVINO", f"{versions['openvino'] or 'not installed'} {', '.join(diagnosis.openvino_devices)}"),
         ("weights", ", ".join(weights)),
     ]

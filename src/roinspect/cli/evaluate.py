@@ -15,36 +15,40 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     add_data_options(parser)
-    parser.add_argument("--against", type=Path, help="another bundle, measured and shown beside the first")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        help="another bundle, measured on the same photographs and shown beside the first",
+    )
     parser.add_argument("--out", type=Path, help="folder for the report; BUNDLE.evaluation by default")
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), default="test", help="what to measure on"
+        "--split", choices=("train", "val", "test"), default="test", help="which photographs to measure on"
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="photographs per pass")
-    given = parse(parser, arguments)
-    if given.batch_size < 1:
-        raise UserError(f"must be at least 1, not {given.batch_size}", where="--batch_size")
+    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass")
+    options = parse(parser, arguments)
+    if options.batch_size < 1:
+        raise UserError(f"must be at least 1, not {options.batch_size}", where="--batch-size")
 
     from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, REPORT, default_out, evaluate_models
     from roinspect.evaluation.wording import verdict_sentences
 
-    out = given.out or default_out(given.bundle)
-    bundles = [given.bundle, *([given.against] if given.against else [])]
+    out = options.out or default_out(options.bundle)
+    bundles = [options.bundle, *([options.against] if options.against else [])]
     measured = evaluate_models(
         bundles,
-        given.data,
+        options.data,
         out,
-        roi=given.roi,
-        columns=given.columns,
-        good=good_names(given.good),
-        split=given.split,
-        batch_size=given.batch_size,
+        roi=options.roi,
+        columns=options.columns,
+        good=good_names(options.good),
+        split=options.split,
+        batch_size=options.batch_size,
     )
     for bundle, values in zip(bundles, measured, strict=True):
         lines = verdict_sentences(values)
         lines += [
             f"Inside the region: image AUROC {values.image_auroc:.3f}, pixel AUROC {values.pixel_auroc:.3f}."
         ]
-        print("\n".join([f"{bundle}:", *lines] if given.against else lines))
+        print("\n".join([f"{bundle}:", *lines] if options.against else lines))
     print(f"The report is {out / REPORT}, the numbers are in {METRICS} and {PREDICTIONS} beside it.")
     return 0

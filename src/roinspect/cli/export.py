@@ -8,19 +8,19 @@ from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
-    """Write a model for ONNX Runtime, OpenVINO or LibTorch."""
+    """Write a model for PCs without torch."""
+    from roinspect.inspection.targets import TARGETS
+
     parser = command_parser(
-        "export", "BUNDLE --to onnx|openvino|torchscript [--int8 DATA | --bf16 DATA] [--images FILE...]"
+        "export", f"BUNDLE --to {'|'.join(TARGETS)} [--int8 DATA | --bf16 DATA] [--images FILE...]"
     )
-    parser.add_argument("bundle", type=Path, help="folder that training wrote; the export lies in it")
+    parser.add_argument("bundle", type=Path, help="folder that training wrote; the export goes into it")
+    parser.add_argument("--to", choices=tuple(TARGETS), required=True, help="what to write")
     parser.add_argument(
-        "--to", choices=("onnx", "openvino", "torchscript"), required=True, help="what is written"
-    )
-    parser.add_argument(
-        "--int8", type=Path, help="convolutions in INT8, their ranges from good parts of this data"
+        "--int8", type=Path, help="good parts of this data set the ranges for convolutions in INT8"
     )
     parser.add_argument(
-        "--bf16", type=Path, help="OpenVINO in bfloat16 where the processor has it, compared on this data"
+        "--bf16", type=Path, help="bfloat16 where the processor has it, compared on this data"
     )
     parser.add_argument(
         "--images", type=Path, nargs="+", default=[], help="photographs, or folders, to compare answers on"
@@ -29,18 +29,25 @@ def run(arguments: list[str]) -> int:
         "--columns",
         type=dict[str, str],
         default={},
-        help="the own column names of the manifest of --int8 or --bf16",
+        help="the manifest's own column names, where --int8 or --bf16 names one",
     )
-    given = parse(parser, arguments)
+    options = parse(parser, arguments)
 
     from roinspect.data.records import find_images
     from roinspect.exports.export import export
 
     images = [
-        image for path in given.images for image in ((find_images(path) if path.is_dir() else None) or [path])
+        image
+        for path in options.images
+        for image in ((find_images(path) if path.is_dir() else None) or [path])
     ]
     file = export(
-        given.bundle, given.to, int8=given.int8, bf16=given.bf16, images=images, columns=given.columns
+        options.bundle,
+        options.to,
+        int8=options.int8,
+        bf16=options.bf16,
+        images=images,
+        columns=options.columns,
     )
-    print(f"The exported model is {file}; it runs wherever the bundle {given.bundle} is copied.")
+    print(f"The exported model is {file}; it runs wherever the bundle {options.bundle} is copied.")
     return 0

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roinspect.cli.arguments import command_parser, parse
+from roinspect.cli.arguments import (
+    add_picture_options,
+    add_place_option,
+    add_result_options,
+    add_runtime_option,
+    command_parser,
+    parse,
+)
 from roinspect.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from roinspect.production.batch import Inspect, Tally
+    from roinspect.production.delivery import Delivery
     from roinspect.production.pictures import Pictures
+    from roinspect.production.tables import Rows
 
 
 def run(arguments: list[str]) -> int:
@@ -30,81 +40,101 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help="table to write, .parquet, .csv or .jsonl; a run that was ended goes on there; "
+        help="table to write, .parquet, .csv or .jsonl; the same command resumes an interrupted run; "
         "without it, a line of JSON is printed for each image",
     )
-    parser.add_argument("--overlays", type=Path, help="folder for pictures of what was found")
+    add_picture_options(parser)
     parser.add_argument(
-        "--maps", type=Path, help="folder for the anomaly maps, 16-bit grey PNG: map = grey * map_factor"
+        "--columns",
+        type=dict[str, str],
+        default={},
+        help="the CSV's own column name: --columns.image_path file",
     )
-    parser.add_argument(
-        "--columns", type=dict[str, str], default={}, help="the CSV's own name: --columns.image_path file"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a table that is there")
-    parser.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help="where it runs; ray needs --out"
-    )
-    parser.add_argument("--workers", type=int, help="processes on Ray; as many as it has CPUs by default")
-    given = parse(parser, arguments)
-    if given.workers is not None and (given.workers < 1 or given.engine != "ray"):
-        raise UserError("is a number of at least 1, for --engine ray", where="--workers")
-    if given.out is None and (given.overwrite or given.engine == "ray"):
-        raise UserError("is wanted", where="--out", remedy="name a .parquet, .csv or .jsonl file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing table")
+    add_result_options(parser)
+    add_runtime_option(parser)
+    add_place_option(parser, "; ray needs --out")
+    parser.add_argument("--workers", type=int, help="processes on Ray; one per CPU by default")
+    options = parse(parser, arguments)
+    if options.workers is not None and (options.workers < 1 or options.on != "ray"):
+        raise UserError("must be at least 1, and needs --on ray", where="--workers")
+    if options.out is None and (options.overwrite or options.on == "ray"):
+        raise UserError("is required", where="--out", remedy="name a .parquet, .csv or .jsonl file to write")
 
+    from roinspect.production.delivery import Delivery
     from roinspect.production.pictures import Pictures
     from roinspect.production.sources import list_images
 
-    pictures = Pictures(given.overlays, given.maps)
-    listed = list_images(given.images, columns=given.columns, passed_over=pictures.owns)
-    tally = _table(given, listed, pictures) if given.out else _lines(given, listed, pictures)
+    pictures = Pictures(options.overlays, options.maps)
+    listed = list_images(options.images, columns=options.columns, passed_over=pictures.owns)
+    with Delivery(options.results, options.spool) as delivery:
+        tally = (_table if options.out else _lines)(options, listed, pictures, delivery)
+        if left := delivery.drain():
+            print(
+                f"roinspect: {left:,} results could not be delivered yet; they are in {options.spool}, and "
+                "the next command with the same --results and --spool delivers them",
+                file=sys.stderr,
+            )
     if tally.errors == tally.images:
         raise UserError(
             f"none of {tally.images} images could be read",
-            where=", ".join(map(str, given.images[:3])),
+            where=", ".join(map(str, options.images[:3])),
             remedy="check the paths",
         )
     if tally.unseen + tally.errors == tally.images:
         raise UserError(
             f"none of {tally.images} images could be inspected",
-            where=", ".join(map(str, given.images[:3])),
+            where=", ".join(map(str, options.images[:3])),
             remedy="the rows say why; check the camera, or whether the model is of this product",
         )
-    if given.out:
+    if options.out:
         print(
             f"Of {tally.images:,} images {tally.defective:,} are rejected, {tally.unseen:,} are not "
-            f"inspectable, {tally.errors:,} could not be read. The table is {given.out}."
+            f"inspectable, {tally.errors:,} could not be read. The table is {options.out}."
         )
     return 0
 
 
-def _lines(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
+def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> Tally:
+    from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import Tally, named, predictions
 
-    tally, inspector = Tally(), Inspector.load(given.bundle, streams=os.cpu_count() or 1)
-    for row in tally.count(predictions(inspector, named(listed, set()), pictures)):
+    inspector = Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
+    rows = predictions(inspector, named(listed, set()), pictures)
+    tally = Tally()
+    for row in tally.count(delivery.passing(rows, bundle_version(options.bundle))):
         print(json.dumps(row), flush=True)
     return tally
 
 
-def _table(given: Any, listed: Mapping[str, str], pictures: Pictures) -> Tally:
+def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> Tally:
+    from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import inspect_to_table, predictions, terms_of
     from roinspect.production.tables import refuse_table
 
-    refuse_table(given.out)
+    refuse_table(options.out)
     inspect: Inspect
-    if given.engine == "ray":
+    if options.on == "ray":
         from roinspect.production.on_ray import predictions_on_ray
 
-        # What is wrong with the model is told here, and all processes take the same engine.
-        engine = Inspector.load(given.bundle, threads=1).engine
-        inspect = partial(predictions_on_ray, given.bundle, engine, pictures=pictures, workers=given.workers)
+        # A fault of the model is reported here, and all processes take the same runtime.
+        runtime = Inspector.load(options.bundle, options.runtime, threads=1).runtime
+        inspect = partial(
+            predictions_on_ray, options.bundle, runtime, pictures=pictures, workers=options.workers
+        )
     else:
-        inspector = Inspector.load(given.bundle, streams=os.cpu_count() or 1)
-        engine, inspect = inspector.engine, partial(predictions, inspector, pictures=pictures)
-    terms = terms_of(given.bundle, engine, pictures)
+        inspector = Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
+        runtime, inspect = inspector.runtime, partial(predictions, inspector, pictures=pictures)
+    version, terms = bundle_version(options.bundle), terms_of(options.bundle, runtime, pictures)
+
+    def inspect_and_deliver(names: Mapping[str, str]) -> Rows:
+        return delivery.passing(inspect(names), version)
+
     try:
-        return inspect_to_table(listed, given.out, inspect, terms, pictures, overwrite=given.overwrite)
+        return inspect_to_table(
+            listed, options.out, inspect_and_deliver, terms, pictures, overwrite=options.overwrite
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on from there") from None

@@ -1,4 +1,4 @@
-"""`roinspect roi`: what is done to regions of interest. No logic of its own."""
+"""`roinspect roi`: verbs for regions of interest. No logic of its own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import importlib
 from roinspect.errors import UserError, nearest
 
 VERBS = {
-    "predict": "masks for photographs that have none, by a trained segmenter",
-    "convert": "annotations or masks, in another format",
+    "predict": "predict masks with a trained segmenter, for photographs that have none",
+    "convert": "convert annotations or masks to another format",
 }
 """Each is a file `roi_NAME.py` in this folder."""
 
 
 def run(arguments: list[str]) -> int:
-    """Regions of interest: predict them, convert them."""
+    """Predict regions of interest, or convert drawn ones."""
     verb, *rest = arguments or ["--help"]
     if verb in ("-h", "--help"):
         lines = [f"  {name:10}{meaning}" for name, meaning in VERBS.items()]

@@ -17,41 +17,43 @@ def run(arguments: list[str]) -> int:
         "--out",
         type=Path,
         required=True,
-        help="folder for the masks, such as DATA/roi; what is drawn there stays, an ended run goes on",
+        help="folder for the masks, such as DATA/roi; drawn masks there stay; "
+        "the same command resumes an interrupted run",
     )
     parser.add_argument(
         "--certain",
         type=float,
-        help="masks of a lower confidence are worth a look; by default 0.9 of the lowest held-out one",
+        help="confidence in [0, 1] below which a mask is worth a look; "
+        "by default 0.9 of the lowest held-out one",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="predict masks anew that another segmenter made there and nobody changed",
+        help="replace masks that another segmenter made there and nobody changed",
     )
     parser.add_argument("--columns", type=dict[str, str], default={}, help="the manifest's own column names")
-    given = parse(parser, arguments)
-    if given.certain is not None and not 0 <= given.certain <= 1:
-        raise UserError(f"must lie in [0, 1], not {given.certain:g}", where="--certain")
+    options = parse(parser, arguments)
+    if options.certain is not None and not 0 <= options.certain <= 1:
+        raise UserError(f"must be in [0, 1], not {options.certain:g}", where="--certain")
 
     from roinspect.segmenter.tree import SHEET, TABLE, predict_rois
 
     try:
         tree = predict_rois(
-            given.segmenter,
-            given.data,
-            given.out,
-            columns=given.columns,
-            certain=given.certain,
-            overwrite=given.overwrite,
+            options.segmenter,
+            options.data,
+            options.out,
+            columns=options.columns,
+            certain=options.certain,
+            overwrite=options.overwrite,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
     failed = [row for row in tree.rows if row.origin == "none"]
     if len(failed) == len(tree.rows):
         raise UserError(
-            f"no mask came of {len(failed)} photographs (first: {failed[0].error})",
-            where=given.data,
+            f"none of {len(failed)} photographs got a mask (first: {failed[0].error})",
+            where=options.data,
             remedy="check the paths, and the segmenter's held-out IoU",
         )
     print(
@@ -59,11 +61,11 @@ def run(arguments: list[str]) -> int:
         f"{tree.count('drawn'):,} a drawn one; {len(failed):,} have none."
     )
     if failed:
-        print(f"Without: {failed[0].key}: {failed[0].error}; all are in {given.out / TABLE}.")
+        print(f"Without: {failed[0].key}: {failed[0].error}; all are in {options.out / TABLE}.")
     if tree.count("predicted"):
         print(
             f"{tree.unsure:,} masks have a confidence below {tree.certain:.3f}; look at "
-            f"{given.out / SHEET}, and draw anew what is wrong: a drawn mask stays."
+            f"{options.out / SHEET}, and redraw what is wrong: a drawn mask stays."
         )
-    print(f"Use them: roinspect train {given.data} --roi {given.out} --out BUNDLE")
+    print(f"Use them: roinspect train {options.data} --roi {options.out} --out BUNDLE")
     return 0

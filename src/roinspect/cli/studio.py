@@ -13,12 +13,17 @@ def run(arguments: list[str]) -> int:
     parser = command_parser("studio", "[FOLDER] [--port PORT] [--host HOST]")
     parser.add_argument("folder", type=Path, nargs="?", help="folder of photographs to open")
     parser.add_argument(
-        "--host", type=str, default="127.0.0.1", help="address; others than this machine need the token"
+        "--host", type=str, default="127.0.0.1", help="address to listen on; other machines need the token"
     )
-    parser.add_argument("--port", type=int, default=7860, help="0 takes a free one")
-    given = parse(parser, arguments)
+    parser.add_argument("--port", type=int, default=7860, help="port; 0 takes a free one")
+    options = parse(parser, arguments)
 
     from roinspect.studio.app import serve
 
-    serve(given.folder, host=given.host, port=given.port, token=os.environ.get("ROINSPECT_STUDIO_TOKEN", ""))
+    serve(
+        options.folder,
+        host=options.host,
+        port=options.port,
+        token=os.environ.get("ROINSPECT_STUDIO_TOKEN", ""),
+    )
     return 0

@@ -8,28 +8,28 @@ from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
-    """Draw a made-up product to try things on."""
+    """Draw a synthetic product to try things on."""
     parser = command_parser("synth", "zipper|vials|washers OUT [--count N] [--seed S] [--size SIZE]")
     parser.add_argument("product", choices=("zipper", "vials", "washers"), help="what to draw")
     parser.add_argument("out", type=Path, help="a new folder")
-    parser.add_argument("--count", type=int, default=160, help="number of pictures, at least 20")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
+    parser.add_argument("--count", type=int, default=160, help="number of images, at least 20")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images")
     parser.add_argument("--size", type=str, default="256", help="HEIGHTxWIDTH in pixels, or one number")
     parser.add_argument(
-        "--train_defects", type=float, default=0.0, help="share of the defective pictures to train on"
+        "--train-defects", type=float, default=0.0, help="share of the defective images that go into train"
     )
-    given = parse(parser, arguments)
+    options = parse(parser, arguments)
 
     from roinspect.images.pixels import parse_size
     from roinspect.synthetic.dataset import write_dataset
 
     write_dataset(
-        given.product,
-        given.out,
-        count=given.count,
-        seed=given.seed,
-        size_hw=parse_size(given.size),
-        train_defects=given.train_defects,
+        options.product,
+        options.out,
+        count=options.count,
+        seed=options.seed,
+        size_hw=parse_size(options.size),
+        train_defects=options.train_defects,
     )
-    print(f"{given.count} pictures and their masks lie in {given.out}.")
+    print(f"{options.count} images and their masks are in {options.out}.")
     return 0

@@ -18,7 +18,7 @@ PRESETS = ("compact", "paper")
 
 def run(arguments: list[str]) -> int:
     """Photographs and their regions of interest to a model."""
-    from roinspect.methods.method import DEFAULT, METHODS, method_class
+    from roinspect.methods.registry import DEFAULT, METHODS
 
     method, *rest = arguments or ["--help"]
     if method in ("-h", "--help"):
@@ -35,38 +35,40 @@ def run(arguments: list[str]) -> int:
             where=method,
             remedy=f"write: roinspect train METHOD DATA ..., with METHOD one of {', '.join(METHODS)}",
         )
-    settings_class: Any = method_class(method).settings_class
+    from roinspect.methods.method import method_class
     from roinspect.training.train import TrainingSettings, train
+
+    settings_class: Any = method_class(method).settings_class
 
     parser = _parser(method, settings_class, TrainingSettings)
     if not {"-h", "--help"} & set(rest):
         rest = _preset_first(parser, settings_class, rest)
-    given = parse(parser, rest)
+    options = parse(parser, rest)
     for name, where in (("data", "DATA"), ("out", "--out")):
-        if given.get(name) is None:
+        if options.get(name) is None:
             remedy = f"write: roinspect train {method} DATA --out BUNDLE"
-            raise UserError("is wanted", where=where, remedy=remedy)
-    short = {name: given[name] for name in ("size", "bits", "seed") if given[name] is not None}
+            raise UserError("is required", where=where, remedy=remedy)
+    short = {name: options[name] for name in ("size", "bits", "seed") if options[name] is not None}
     bundle = train(
         method,
-        given.data,
-        given.out,
-        method_settings=settings_class(**given.method.as_dict()),
-        training=TrainingSettings(**given.training.as_dict() | short),
-        roi=given.roi,
-        columns=given.columns,
-        good=good_names(given.good),
-        resume=given.resume,
-        overwrite=given.overwrite,
+        options.data,
+        options.out,
+        method_settings=settings_class(**options.method.as_dict()),
+        training=TrainingSettings(**options.training.as_dict() | short),
+        roi=options.roi,
+        columns=options.columns,
+        good=good_names(options.good),
+        resume=options.resume,
+        overwrite=options.overwrite,
     )
-    print(f"The model lies in {given.out}, what happened on the way in {given.out}.run.")
+    print(f"The model is in {options.out}, the training's log in {options.out}.run.")
     if bundle.method == SEGMENTER:
         found = bundle.metrics
         print(
             f"On {found['held_out_images']} held-out photographs its regions and the drawn ones have an IoU "
             f"of {found['held_out_iou']:.3f} on average, {found['held_out_lowest_iou']:.3f} at the least."
         )
-        print(f"Next: roinspect roi predict {given.out} {given.data} --out ROI_FOLDER")
+        print(f"Next: roinspect roi predict {options.out} {options.data} --out ROI_FOLDER")
         return 0
     print(f"A part is rejected from score {bundle.threshold.value:.4g} on: {bundle.threshold.origin}.")
     if "roi_iou" in bundle.metrics:
@@ -76,8 +78,8 @@ def run(arguments: list[str]) -> int:
             f"one have an IoU of {found['roi_iou']:.3f} on average, "
             f"{found['roi_lowest_iou']:.3f} at the least."
         )
-    same_roi = "" if given.roi == "auto" else f" --roi {given.roi}"
-    print(f"Next: roinspect evaluate {given.out} {given.data}{same_roi}")
+    same_roi = "" if options.roi == "auto" else f" --roi {options.roi}"
+    print(f"Next: roinspect evaluate {options.out} {options.data}{same_roi}")
     return 0
 
 
@@ -112,10 +114,10 @@ def _preset_first(parser: ArgumentParser, settings_class: Any, arguments: list[s
     """Make the preset's values the defaults; returns the arguments in the order to read them in."""
     # The preset may stand in a YAML file, so everything is read once to find it and once on top of it.
     words = [word for word in arguments if not word.startswith("--print_config")]
-    given = parse(parser, words)
-    values = dataclasses.asdict(settings_class.preset(given.preset))
-    training = settings_class(**given.method.as_dict()).training(given.preset)
-    if given.training.steps:
+    options = parse(parser, words)
+    values = dataclasses.asdict(settings_class.preset(options.preset))
+    training = settings_class(**options.method.as_dict()).training(options.preset)
+    if options.training.steps:
         # Epochs would go over the steps that were asked for.
         training.pop("epochs", None)
     parser.set_defaults({f"method.{name}": value for name, value in values.items()})

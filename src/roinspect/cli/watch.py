@@ -7,42 +7,54 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from roinspect.cli.arguments import command_parser, parse
+from roinspect.cli.arguments import (
+    add_picture_options,
+    add_result_options,
+    add_runtime_option,
+    command_parser,
+    parse,
+)
 
 
 def run(arguments: list[str]) -> int:
     """Inspect images as a camera writes them."""
     parser = command_parser("watch", "FOLDER BUNDLE --out RESULTS.jsonl [--overlays FOLDER] [--maps FOLDER]")
-    parser.add_argument("folder", type=Path, help="where images come; folders in it count")
+    parser.add_argument("folder", type=Path, help="where images arrive, in it or in folders below it")
     parser.add_argument("bundle", type=Path, help="folder that training wrote")
     parser.add_argument(
-        "--out", type=Path, required=True, help=".jsonl file to append to; what has a row there is done"
+        "--out",
+        type=Path,
+        required=True,
+        help=".jsonl file to append to; an image with a row there is not inspected again",
     )
-    parser.add_argument("--overlays", type=Path, help="folder for pictures of what was found")
-    parser.add_argument(
-        "--maps", type=Path, help="folder for the anomaly maps, 16-bit grey PNG: map = grey * map_factor"
-    )
-    parser.add_argument("--interval", type=float, default=0.5, help="seconds from one look to the next")
+    add_picture_options(parser)
+    add_runtime_option(parser)
+    add_result_options(parser)
+    parser.add_argument("--interval", type=float, default=0.5, help="seconds between two looks at the folder")
     parser.add_argument(
         "--patience", type=float, default=60.0, help="seconds until an unreadable file is reported"
     )
-    given = parse(parser, arguments)
+    options = parse(parser, arguments)
 
+    from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
+    from roinspect.production.delivery import Delivery
     from roinspect.production.pictures import Pictures
     from roinspect.production.watch import Watch, WatchSettings
 
-    watch = Watch(
-        given.folder,
-        Inspector.load(given.bundle),
-        given.out,
-        Pictures(given.overlays, given.maps),
-        WatchSettings(given.interval, given.patience),
-        tell=_tell,
-    )
-    _tell(f"{given.folder} is watched; results go to {given.out}. Ctrl-C ends it.")
-    count = 0
-    with _Interruption() as interruption:
+    inspector, version = Inspector.load(options.bundle, options.runtime), bundle_version(options.bundle)
+    with Delivery(options.results, options.spool) as delivery, _Interruption() as interruption:
+        watch = Watch(
+            options.folder,
+            inspector,
+            options.out,
+            Pictures(options.overlays, options.maps),
+            WatchSettings(options.interval, options.patience),
+            tell=_tell,
+            deliver=lambda row: delivery.put_file(row, version),
+        )
+        _tell(f"{options.folder} is watched; results go to {options.out}. Ctrl-C ends it.")
+        count = 0
         for row in watch.run(interruption.was_asked):
             count += 1
             if "error" in row:

@@ -34,13 +34,14 @@ from roinspect.comparison.contender import Scored
 from roinspect.comparison.job import Job, records_to_test
 from roinspect.comparison.job_files import JobFiles
 from roinspect.comparison.peers import RIVALS, peer_names, refuse_unknown_peer
-from roinspect.comparison.schedule import Engine, run_all
+from roinspect.comparison.schedule import Place, run_all
 from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records, refuse_unknown_good
 from roinspect.errors import UserError, nearest
 from roinspect.images.pixels import parse_size, refuse_unknown_bits
-from roinspect.methods.method import INSPECTING, METHODS
+from roinspect.methods.method import INSPECTING
+from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import with_roi
 from roinspect.training.runs import fingerprint
 from roinspect.version import __version__
@@ -65,7 +66,7 @@ class CompareSettings:
         textures: as `run_peer`.
         settings: of methods by name, other than their `compact` presets or anomalib's defaults.
         jobs: how many at a time; they share the machine's threads.
-        engine: as `run_all`.
+        on: as `run_all`.
     """
 
     methods: tuple[str, ...] = ALL
@@ -79,13 +80,15 @@ class CompareSettings:
     textures: Path | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     jobs: int = 1
-    engine: Engine = "local"
+    on: Place = "local"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be, before anything is trained."""
+        """Validate the settings before anything is trained."""
         for name in ("seeds", "batch_size", "jobs"):
             if getattr(self, name) < 1:
-                raise UserError(f"must be at least 1, not {getattr(self, name)}", where=f"--{name}")
+                raise UserError(
+                    f"must be at least 1, not {getattr(self, name)}", where=f"--{name.replace('_', '-')}"
+                )
         if self.limit_seconds is not None and self.limit_seconds < self.budget_seconds:
             raise UserError(
                 f"{self.limit_seconds:g} s would not leave a training its {self.budget_seconds:g} s",
@@ -274,7 +277,7 @@ def _run(
         jobs = [job for job in _missing(outcomes, files) if _provides(job) == is_turn_of_providers]
         if not jobs:
             continue
-        running = run_all(jobs, at_once=settings.jobs, engine=settings.engine)
+        running = run_all(jobs, at_once=settings.jobs, on=settings.on)
         # Closed, so that what still runs is ended before an error or a Ctrl-C is told.
         with closing(running):
             for job, scored in running:

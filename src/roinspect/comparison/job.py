@@ -13,7 +13,7 @@ from roinspect.comparison.peers import run_peer
 from roinspect.data.records import Record, read_records
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
-from roinspect.methods.method import METHODS
+from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import absolute_roi, with_roi
 
 HELD_OUT = 0.15

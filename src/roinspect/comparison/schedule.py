@@ -13,18 +13,18 @@ from roinspect.comparison.contender import Scored
 from roinspect.comparison.job import Job, attempt
 from roinspect.errors import UserError
 
-Engine: TypeAlias = Literal["local", "ray"]
+Place: TypeAlias = Literal["local", "ray"]
 
 
 def run_all(
-    jobs: Sequence[Job], *, at_once: int, engine: Engine
+    jobs: Sequence[Job], *, at_once: int, on: Place
 ) -> Generator[tuple[Job, Scored | str], None, None]:
     """Run jobs; when the iterator is left, those that still run are killed.
 
     Args:
         jobs: in the order in which they begin.
         at_once: how many at a time on this machine; on Ray, as many as have the threads they ask for.
-        engine: "local", or "ray": the cluster that RAY_ADDRESS names, or one of this machine alone. Every
+        on: "local", or "ray": the cluster that RAY_ADDRESS names, or one of this machine alone. Every
             machine of a cluster must see the data under the same path.
 
     Yields:
@@ -33,7 +33,7 @@ def run_all(
     Raises:
         UserError: Ray is not installed.
     """
-    yield from _on_ray(jobs) if engine == "ray" else _here(jobs, at_once)
+    yield from _on_ray(jobs) if on == "ray" else _here(jobs, at_once)
 
 
 def _here(jobs: Sequence[Job], at_once: int) -> Generator[tuple[Job, Scored | str], None, None]:
@@ -56,7 +56,7 @@ def _on_ray(jobs: Sequence[Job]) -> Generator[tuple[Job, Scored | str], None, No
         import ray
     except ModuleNotFoundError:
         raise UserError(
-            "Ray is not installed", where="--engine ray", remedy='run: pip install "roinspect[scale]"'
+            "Ray is not installed", where="--on ray", remedy='run: pip install "roinspect[scale]"'
         ) from None
     # Ray reports its use to its makers where nobody says no.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

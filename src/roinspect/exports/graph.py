@@ -7,13 +7,11 @@ of interest, and `novelty` (N,), which tell whether the picture can be inspected
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +43,43 @@ class FromPixels(nn.Module):
         return pred_score, anomaly_map, roi_map, novelty
 
 
+class TrainedGraph:
+    """A trained graph in the forms that targets begin with, as `inspection.targets.target.Source`.
+
+    Args:
+        graph: in evaluation mode.
+        size_hw: height and width of its images.
+        scratch: folder for ONNX files.
+        for_int8: whether it is to be quantised: INT8 is for convolutions that look at the image, not for
+            distances, so that no memory becomes a convolution.
+
+    Attributes:
+        quantized: stands for the ONNX file from the time it is set.
+    """
+
+    def __init__(
+        self, graph: InspectionGraph, size_hw: tuple[int, int], scratch: Path, *, for_int8: bool
+    ) -> None:
+        self.size_hw = size_hw
+        self.quantized: Path | None = None
+        self._graph, self._scratch, self._for_int8 = graph, scratch, for_int8
+
+    @property
+    def module(self) -> nn.Module:
+        """As `Source.module`."""
+        return FromPixels(self._graph).eval()
+
+    def onnx_file(self, *, as_convolution: bool = False) -> Path:
+        """As `Source.onnx_file`."""
+        if self.quantized is not None:
+            return self.quantized
+        as_convolution = as_convolution and not self._for_int8
+        file = self._scratch / ("convolutions.onnx" if as_convolution else "graph.onnx")
+        if not file.exists():
+            write_onnx(self._graph, self.size_hw, file, as_convolution=as_convolution)
+        return file
+
+
 def write_onnx(
     graph: InspectionGraph, size_hw: tuple[int, int], file: Path, *, as_convolution: bool = False
 ) -> None:
@@ -69,7 +104,7 @@ def write_onnx(
     # Two images: torch takes a batch of one for a constant.
     example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
     try:
-        with _quiet(), _memories(graph, as_convolution):
+        with _memories(graph, as_convolution):
             program = torch.onnx.export(
                 FromPixels(graph),
                 (example,),
@@ -92,60 +127,6 @@ def write_onnx(
     program.save(file)
 
 
-def write_openvino(onnx_file: Path, file: Path) -> None:
-    """Write an ONNX file as OpenVINO's XML, with its weights beside it, in the precision that they have.
-
-    Raises:
-        UserError: OpenVINO is not installed.
-        OSError: the disk refuses.
-    """
-    try:
-        import openvino
-    except ImportError:
-        raise UserError(
-            "openvino is not installed", where="export", remedy='pip install "roinspect[openvino]"'
-        ) from None
-    model = openvino.Core().read_model(onnx_file)
-    _keep_axes(model)
-    try:
-        openvino.save_model(model, file, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise OSError(f"OpenVINO: {error}") from error
-
-
-def write_torchscript(graph: InspectionGraph, size_hw: tuple[int, int], file: Path) -> None:
-    """Write a graph as TorchScript, for `torch.jit.load` and LibTorch."""
-    example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
-        traced = torch.jit.trace(FromPixels(graph).eval(), (example,), check_trace=False)
-        # Written by torch, a full disk would end the process.
-        written = io.BytesIO()
-        torch.jit.save(torch.jit.freeze(traced), written)
-        file.write_bytes(written.getbuffer())
-
-
-def _keep_axes(model: Any) -> None:
-    """Let reductions keep their axes and drop these afterwards.
-
-    OpenVINO's CPU plugin (2026.4) fuses a norm into the reduction before it, and where that drops an axis
-    takes the wrong channels for every batch of more than one.
-    """
-    from openvino import opset13 as ops
-
-    known = {
-        "ReduceMax": ops.reduce_max,
-        "ReduceMean": ops.reduce_mean,
-        "ReduceMin": ops.reduce_min,
-        "ReduceSum": ops.reduce_sum,
-    }
-    for node in model.get_ordered_ops():
-        reduce = known.get(node.get_type_name())
-        if reduce is not None and not node.get_attributes()["keep_dims"]:
-            image, axes = node.input_values()
-            dropped = ops.squeeze(reduce(image, axes, True), axes)
-            node.output(0).replace(dropped.output(0))
-
-
 @contextmanager
 def _memories(graph: InspectionGraph, as_convolution: bool) -> Iterator[None]:
     """While a graph is written; as it was trained, it stays the reference."""
@@ -160,8 +141,8 @@ def _memories(graph: InspectionGraph, as_convolution: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its own parts."""
+def quiet() -> Iterator[None]:
+    """Without the exporters' remarks on their own parts."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

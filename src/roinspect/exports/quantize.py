@@ -38,7 +38,7 @@ def quantize(source: Path, images: Iterable[NDArray[np.uint8]], file: Path) -> N
     """
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared.onnx"
-        # The exporter has inferred all shapes; what is wanted is that norms are folded into convolutions.
+        # The exporter has inferred all shapes; what is needed is that norms are folded into convolutions.
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,

@@ -1,4 +1,4 @@
-"""Images to compare graphs on: made up at the bundle's size, or photographs."""
+"""Images to compare graphs on: synthetic ones at the bundle's size, or photographs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.bundle import Bundle
 
 
-def made_up_images(size_hw: tuple[int, int], count: int = 8) -> Iterator[NDArray[np.uint8]]:
+def synthetic_images(size_hw: tuple[int, int], count: int = 8) -> Iterator[NDArray[np.uint8]]:
     """Different images (H, W, 3) uint8, always the same ones: plain grey, then slopes of light under noise.
 
     The noise is as fine as the pixels in the first and coarser by half in each one after it.

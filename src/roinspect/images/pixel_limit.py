@@ -39,7 +39,7 @@ def check_pixels(data: bytes, limit: int) -> None:
         raise UserError(
             f"{claimed / 1e6:.0f} megapixels, more than the {limit / 1e6:.0f} allowed",
             where="image bytes",
-            remedy="send a smaller image, or raise the server's --max_megapixels",
+            remedy="send a smaller image, or raise the server's --max-megapixels",
         )
 
 

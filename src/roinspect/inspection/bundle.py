@@ -202,6 +202,11 @@ def read_bundle(path: Path) -> Bundle:
     return _bundle(path, _manifest(path))
 
 
+def bundle_version(path: Path) -> str:
+    """12 hexadecimal digits that tell one state of a bundle from another, thresholds included."""
+    return hashlib.sha256((path / _MANIFEST).read_bytes()).hexdigest()[:12]
+
+
 def refuse_segmenter(bundle: Bundle, path: Path) -> None:
     """Raise a UserError where the bundle predicts regions of interest and a verdict is wanted."""
     if bundle.method == SEGMENTER:

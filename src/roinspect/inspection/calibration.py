@@ -96,7 +96,7 @@ def false_reject_threshold(
     spared = max(0, math.floor(false_reject * (count + 1) + 1e-9) - 1)
     value = above(sorted(highest.values(), reverse=True)[min(spared, count - 1)])
     for score in np.sort(scores):
-        # A part that passes by less than the room would be rejected by some engine: it gets the room too.
+        # A part that passes by less than the room would be rejected by some runtime: it gets the room too.
         value = max(value, above(float(score))) if score < value else value
 
     rejected, touched = int((scores >= value).sum()), sum(score >= value for score in highest.values())

@@ -1,11 +1,7 @@
-"""Exported graphs in a bundle: where they lie, and whether they still are those of its weights.
+"""Exported graphs in a bundle: where they are, and whether they are still those of its weights.
 
-    BUNDLE/onnx/         graph.onnx              for ONNX Runtime
-    BUNDLE/openvino/     graph.xml, graph.bin    for OpenVINO
-    BUNDLE/torchscript/  graph.pt                for torch and LibTorch
-
-Beside each lies an export.json with the checksums of its files and what it was made from. The threshold is
-the manifest's alone, so choosing another one makes no export stale.
+BUNDLE/TARGET/ holds the files of a target, such as graph.onnx, and an export.json with their checksums and
+what they were made from. The threshold is the manifest's alone: choosing another one makes no export stale.
 """
 
 from __future__ import annotations
@@ -20,21 +16,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from roinspect.errors import UserError
+from roinspect.inspection.targets import TARGETS
+from roinspect.inspection.targets.target import Precision
 
-Format: TypeAlias = Literal["onnx", "openvino", "torchscript"]
-Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 NAMES: Mapping[Precision, str] = {"float32": "float32", "bfloat16": "bfloat16", "int8": "INT8"}
 """As people call them."""
-
-FILES: Mapping[Format, tuple[str, ...]] = {
-    "onnx": ("graph.onnx",),
-    "openvino": ("graph.xml", "graph.bin"),
-    "torchscript": ("graph.pt",),
-}
-"""Files of each format; the first is the one to open."""
 
 _NOTE = "export.json"
 
@@ -59,29 +48,29 @@ class Export:
     roinspect_version: str
 
 
-def graph_file(bundle: Path, form: Format) -> Path:
+def graph_file(bundle: Path, target: str) -> Path:
     """The file to open."""
-    return bundle / form / FILES[form][0]
+    return bundle / target / TARGETS[target].files[0]
 
 
-def has_export(bundle: Path, form: Format) -> bool:
+def has_export(bundle: Path, target: str) -> bool:
     """Whether there is an export, be it usable or not."""
-    return (bundle / form / _NOTE).is_file()
+    return (bundle / target / _NOTE).is_file()
 
 
-def read_export(bundle: Path, form: Format) -> Export:
+def read_export(bundle: Path, target: str) -> Export:
     """Read and check an export of a bundle.
 
     Raises:
         UserError: there is none, it was made from other weights or settings, or a byte of it has changed.
     """
-    again = f"run: roinspect export {bundle} --to {form}"
-    folder = bundle / form
-    if not has_export(bundle, form):
+    again = f"run: roinspect export {bundle} --to {target}"
+    folder = bundle / target
+    if not has_export(bundle, target):
         raise UserError("no such export", where=folder, remedy=again)
     try:
         export = Export(**json.loads((folder / _NOTE).read_bytes()))
-        files = {name: _sha256(folder / name) for name in FILES[form]}
+        files = {name: _sha256(folder / name) for name in TARGETS[target].files}
     except (OSError, ValueError, TypeError):
         raise UserError("the export is damaged", where=folder, remedy=again) from None
     if export.made_from != made_from(bundle):
@@ -98,24 +87,24 @@ def made_from(bundle: Path) -> dict[str, Any]:
     return {name: manifest[name] for name in fixed}
 
 
-def describe(bundle: Path, folder: Path, form: Format, precision: Precision, threshold: float) -> None:
+def describe(bundle: Path, folder: Path, target: str, precision: Precision, threshold: float) -> None:
     """Write the export.json of a folder that holds an export's files."""
     from roinspect.version import __version__
 
-    files = {name: _sha256(folder / name) for name in FILES[form]}
+    files = {name: _sha256(folder / name) for name in TARGETS[target].files}
     export = Export(precision, threshold, made_from(bundle), files, __version__)
     (folder / _NOTE).write_text(json.dumps(dataclasses.asdict(export), indent=1), encoding="utf-8")
 
 
 @contextmanager
-def replacing(bundle: Path, form: Format) -> Iterator[Path]:
+def replacing(bundle: Path, target: str) -> Iterator[Path]:
     """A folder to fill, which becomes the bundle's export when all went well; else nothing is left.
 
     Raises:
         UserError: the disk refuses.
     """
-    mark, folder = secrets.token_hex(4), bundle / form
-    partial, former = (bundle / f".{form}.{mark}.{end}" for end in ("tmp", "old.tmp"))
+    mark, folder = secrets.token_hex(4), bundle / target
+    partial, former = (bundle / f".{target}.{mark}.{end}" for end in ("tmp", "old.tmp"))
     try:
         partial.mkdir()
         yield partial

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, resize_image
-from roinspect.inspection.backends import Engine, open_engine
+from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import Bundle, read_bundle, refuse_segmenter
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.regions import Region, find_regions
@@ -95,7 +95,7 @@ class Inspector:
     Args:
         bundle: the manifest; its size, bits and threshold are used.
         predict: runs the inspection graph on images of the bundle's size.
-        engine: what runs it, where it is one of them.
+        runtime: what runs it, where it is one of them.
         streams: calls of it that run side by side.
 
     Example::
@@ -105,10 +105,10 @@ class Inspector:
     """
 
     def __init__(
-        self, bundle: Bundle, predict: Predict, engine: Engine | None = None, streams: int = 1
+        self, bundle: Bundle, predict: Predict, runtime: str | None = None, streams: int = 1
     ) -> None:
         self.bundle = bundle
-        self.engine = engine
+        self.runtime = runtime
         self._predict = predict
         self._streams = streams
 
@@ -116,7 +116,7 @@ class Inspector:
     def load(
         cls,
         bundle: Path | str,
-        engine: Engine = "auto",
+        runtime: str = "auto",
         *,
         threads: int | None = None,
         streams: int = 1,
@@ -126,9 +126,9 @@ class Inspector:
 
         Args:
             bundle: the folder that training wrote.
-            engine: "openvino", "onnxruntime" and "torchscript" run an exported graph, "torch" the weights;
+            runtime: "openvino", "onnxruntime" and "torchscript" run an exported graph, "torch" the weights;
                 "auto" takes OpenVINO, or else ONNX Runtime, where it has a usable export, and else torch.
-            threads: of the network for one image or batch; None leaves it to the engine, which takes all
+            threads: of the network for one image or batch; None leaves it to the runtime, which takes all
                 cores, or an equal share of them with several streams.
             streams: images or batches that the network is busy with side by side in `inspect_many`. As many
                 as there are cores gives the most images a second; 1 the shortest wait for a single one.
@@ -137,13 +137,13 @@ class Inspector:
 
         Raises:
             UserError: the bundle is missing, damaged, of another version or a segmenter's; an export is
-                missing, damaged or of other weights; an engine or a provider is unknown or not installed.
+                missing, damaged or of other weights; a runtime or a provider is unknown or not installed.
         """
         path = Path(bundle)
         manifest = read_bundle(path)
         refuse_segmenter(manifest, path)
-        taken, predict = open_engine(
-            path, manifest, engine, threads=threads, streams=streams, providers=providers
+        taken, predict = open_runtime(
+            path, manifest, runtime, threads=threads, streams=streams, providers=providers
         )
         return cls(manifest, predict, taken, streams)
 

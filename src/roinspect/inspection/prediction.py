@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,3 +27,9 @@ class Prediction(NamedTuple):
 
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], Prediction]
 """(N, H, W, 3) uint8 RGB of the bundle's size to a prediction. May be called from several threads."""
+
+
+def exported_prediction(outputs: Sequence[NDArray[np.float32]]) -> Prediction:
+    """The answers of an exported graph, in the order of `OUTPUTS`, whose maps have a channel each."""
+    pred_score, anomaly_map, roi_map, novelty = outputs
+    return Prediction(pred_score, anomaly_map[:, 0], roi_map[:, 0], novelty)

@@ -1,4 +1,4 @@
-"""How far the answers of two engines to the same image may lie apart; shared by thresholds and exports."""
+"""How far the answers of two runtimes to the same image may lie apart; shared by thresholds and exports."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LEAST = 0.01
 
 
 def above(score: float) -> float:
-    """A threshold that a part of this score passes in every engine, at every thread count.
+    """A threshold that a part of this score passes in every runtime, at every thread count.
 
-    It lies twice `SCORE_TOLERANCE` above the score: an engine may differ by that once, and the parity gate
+    It lies twice `SCORE_TOLERANCE` above the score: a runtime may differ by that once, and the parity gate
     takes a score within that of the threshold for undecided.
 
     Args:

@@ -20,26 +20,16 @@ from roinspect.errors import UserError
 from roinspect.inspection.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_weights
 from roinspect.inspection.calibration import LeftOut, choose_threshold
 from roinspect.inspection.prediction import Prediction
+from roinspect.methods.registry import BUILT_IN, METHODS
 from roinspect.nn.appearance import Appearance
 from roinspect.nn.distributed import lowest
-
-METHODS: dict[str, str] = {
-    "ceod": "roinspect.methods.ceod:Ceod",
-    "grdnet": "roinspect.methods.grdnet:GrdNet",
-    "roibank": "roinspect.methods.roibank:RoiBank",
-    SEGMENTER: "roinspect.segmenter.method:Segmenter",
-}
-"""Where each method lives; imported when it is used."""
 
 INSPECTING = tuple(name for name in METHODS if name != SEGMENTER)
 """Those that tell defective parts from good ones."""
 
-DEFAULT = "roibank"
-"""The method that is meant where none is named."""
-
 
 class Look(NamedTuple):
-    """What a method makes of N prepared images."""
+    """What a method answers for N prepared images."""
 
     pred_score: Tensor
     """(N,), higher = more anomalous."""
@@ -144,7 +134,7 @@ class Method(lightning.LightningModule):
             Fingerprints of what was loaded for it, by name.
 
         Raises:
-            UserError: the method cannot learn from such labels, or pretrained weights are not to be had.
+            UserError: the method cannot learn from such labels, or pretrained weights are not available.
         """
         return {}
 
@@ -156,7 +146,7 @@ class Method(lightning.LightningModule):
             groups: their groups' names, "" for none.
 
         Returns:
-            None where that would take a training anew for each group.
+            None where that would take another training for each group.
         """
         return None
 
@@ -209,7 +199,7 @@ class Method(lightning.LightningModule):
             raise UserError(
                 f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",
                 where="the training's losses",
-                remedy="train anew with a lower method.learning_rate or with training.precision 32-true",
+                remedy="train again with a lower method.learning_rate or with training.precision 32-true",
             )
         self._finite.clear()
 
@@ -218,12 +208,26 @@ def method_class(name: str) -> type[Method]:
     """The method's class.
 
     Raises:
-        UserError: there is no such method.
+        UserError: there is no such method, or its package is damaged.
     """
     if name not in METHODS:
         raise UserError(f"no such method: {name}", remedy=f"choose one of {', '.join(METHODS)}")
     module, attribute = METHODS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in BUILT_IN:
+            raise
+        raise UserError(
+            f"cannot be imported ({error})", where=f"method {name}", remedy="install its package again"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Method) and cls.name == name):
+        raise UserError(
+            f"{METHODS[name]} is no Method of this name",
+            where=f"method {name}",
+            remedy="report it to the authors of its package",
+        )
+    return cls
 
 
 def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:

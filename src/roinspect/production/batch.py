@@ -7,14 +7,14 @@ table is written from it at the end, whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from roinspect.errors import UserError
-from roinspect.inspection.backends import FORMATS, Engine
+from roinspect.inspection.backends import TARGET_OF
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import made_from, read_export
 from roinspect.inspection.inspector import Inspector, verdict_row
@@ -22,9 +22,7 @@ from roinspect.production.journal import Journal
 from roinspect.production.pictures import Pictures, free_name
 from roinspect.production.progress import Progress
 from roinspect.production.sources import one_spelling
-from roinspect.production.tables import Row, refuse_table, write_table
-
-Rows: TypeAlias = Generator[dict[str, Any], None, None]
+from roinspect.production.tables import Row, Rows, refuse_table, write_table
 
 Inspect: TypeAlias = Callable[[Mapping[str, str]], Rows]
 """Image paths, each with the name of its pictures, to one row for each, in any order."""
@@ -79,14 +77,14 @@ def named(listed: Mapping[str, str], taken: set[str]) -> dict[str, str]:
     return {path: free_name(name, taken) for path, name in listed.items()}
 
 
-def terms_of(bundle: Path, engine: Engine | None, pictures: Pictures) -> dict[str, Any]:
-    """What all rows of a table, made by an engine, must have in common."""
+def terms_of(bundle: Path, runtime: str | None, pictures: Pictures) -> dict[str, Any]:
+    """What all rows of a table, made by a runtime, must have in common."""
     manifest = read_bundle(bundle)
-    form = FORMATS.get(engine) if engine else None
+    target = TARGET_OF.get(runtime or "")
     return {
         "model": made_from(bundle),
-        # Engines agree in float32; what was rounded answers a little differently.
-        "precision": read_export(bundle, form).precision if form else "float32",
+        # Runtimes agree in float32; what was rounded answers a little differently.
+        "precision": read_export(bundle, target).precision if target else "float32",
         "threshold": manifest.threshold.value,
         "overlays": str(pictures.overlays or ""),
         "maps": str(pictures.maps or ""),
@@ -170,5 +168,5 @@ def inspect_to_table(
 def _refuse_finished(out: Path, may_replace: bool) -> None:
     if out.exists() and not may_replace:
         raise UserError(
-            "is there already", where=out, remedy="choose another --out, or replace it with --overwrite"
+            "exists already", where=out, remedy="choose another --out, or replace it with --overwrite"
         )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
-from roinspect.inspection.backends import Engine
 from roinspect.production.pictures import Pictures
 
 _SHARD = 64
@@ -21,13 +20,13 @@ _SHARD = 64
 class _Worker:
     """A model in a process of its own, on one core: the cores are shared out among the processes."""
 
-    def __init__(self, bundle: str, engine: Engine, folder: str, pictures: Pictures) -> None:
+    def __init__(self, bundle: str, runtime: str, folder: str, pictures: Pictures) -> None:
         from roinspect.inspection.inspector import Inspector
 
         # Paths are those of the caller, who may have given them relative to its folder.
         with suppress(OSError):
             os.chdir(folder)
-        self._inspector = Inspector.load(bundle, engine, threads=1)
+        self._inspector = Inspector.load(bundle, runtime, threads=1)
         self._pictures = pictures
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +39,7 @@ class _Worker:
 
 def predictions_on_ray(
     bundle: Path,
-    engine: Engine | None,
+    runtime: str | None,
     names: Mapping[str, str],
     *,
     pictures: Pictures,
@@ -53,7 +52,7 @@ def predictions_on_ray(
 
     Args:
         bundle: the model.
-        engine: that every process takes; None lets each choose.
+        runtime: that every process takes; None lets each choose.
         names: image paths, each with the name of its pictures.
         pictures: which ones are written.
         workers: processes; None is one for each CPU.
@@ -69,7 +68,7 @@ def predictions_on_ray(
         import ray.data
     except ModuleNotFoundError:
         raise UserError(
-            "Ray is not installed", where="--engine ray", remedy='run: pip install "roinspect[scale]"'
+            "Ray is not installed", where="--on ray", remedy='run: pip install "roinspect[scale]"'
         ) from None
     if not names:
         return
@@ -86,7 +85,7 @@ def predictions_on_ray(
         items = [{"path": path, "name": name} for path, name in names.items()]
         rows = ray.data.from_items(items, override_num_blocks=shards).map_batches(
             _Worker,
-            fn_constructor_args=(str(bundle), engine or "auto", str(Path.cwd()), pictures),
+            fn_constructor_args=(str(bundle), runtime or "auto", str(Path.cwd()), pictures),
             batch_size=_SHARD,
             num_cpus=1,
             concurrency=min(processes, shards),
@@ -100,7 +99,7 @@ def predictions_on_ray(
     except ray.exceptions.RayActorError as error:
         raise UserError(
             f"a process of the cluster ended ({str(error).strip().splitlines()[-1]})",
-            where="--engine ray",
+            where="--on ray",
             remedy="check that every machine has roinspect with what this model runs on, and memory left",
         ) from error
     finally:

@@ -7,6 +7,8 @@ import os
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,11 +29,11 @@ _SECONDS = 10.0
 
 
 class ReceiverAwayError(Exception):
-    """The receiver cannot be reached, or asks to be left alone; try again later."""
+    """The receiver cannot be reached, or asks to try again later."""
 
 
 class ResultRefusedError(Exception):
-    """The receiver will not have this result, however often it is sent."""
+    """The receiver rejects this result for good."""
 
 
 class Sink(Protocol):
@@ -50,40 +52,62 @@ class Sink(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
 def open_sink(target: str) -> Sink:
     """A receiver from a word: ``folder:PATH``, or ``SCHEME://[USER:PASSWORD@]HOST[:PORT]/PATH-OR-TOPIC``.
 
-    The scheme is http, https, mqtt or mqtts.
-
-    Connects to nothing yet: a receiver may be away.
+    What stands before the first colon is one of `SINKS`. Connects to nothing yet: a receiver may be away.
 
     Raises:
-        UserError: it is none of these, cannot be sent to, or wants paho-mqtt, which is not installed.
+        UserError: it is no such word, cannot be sent to, or needs paho-mqtt, which is not installed.
     """
-    if target.startswith("folder:") and target != "folder:":
-        return FolderSink(Path(target.removeprefix("folder:")))
-    try:
-        address = urlsplit(target)
-        known, _ = bool(address.hostname), address.port
-    except ValueError:
-        known, address = False, SplitResult("", "", "", "", "")
-    if known and address.scheme in ("http", "https"):
-        return WebhookSink(target)
-    if (
-        known
-        and address.scheme in ("mqtt", "mqtts")
-        and address.path.strip("/")
-        and not set("#+") & set(target)
-    ):
-        return MqttSink(address)
+    with suppress(KeyError, ValueError):
+        return SINKS[target.partition(":")[0].lower()](target)
     raise UserError(
         "is no receiver of results",
         where=sink_name(target),
         remedy="write folder:PATH, https://HOST/PATH or mqtt://HOST/TOPIC",
     )
+
+
+def _folder(target: str) -> Sink:
+    path = target.partition(":")[2]
+    if not path:
+        raise ValueError(target)
+    return FolderSink(Path(path))
+
+
+def _webhook(target: str) -> Sink:
+    _address(target)
+    return WebhookSink(target)
+
+
+def _mqtt(target: str) -> Sink:
+    address = _address(target)
+    if not address.path.strip("/") or set("#+") & set(target):
+        raise ValueError(target)
+    return MqttSink(address)
+
+
+def _address(target: str) -> SplitResult:
+    """Raises a ValueError where it names no host, or a port that is none."""
+    address = urlsplit(target)
+    if not address.hostname:
+        raise ValueError(target)
+    _ = address.port  # a number, or a ValueError
+    return address
+
+
+SINKS: dict[str, Callable[[str], Sink]] = {
+    "folder": _folder,
+    "http": _webhook,
+    "https": _webhook,
+    "mqtt": _mqtt,
+    "mqtts": _mqtt,
+}
+"""What opens a receiver, by the word before its first colon; raises a ValueError where the rest is wrong."""
 
 
 def sink_name(target: str) -> str:
@@ -161,12 +185,12 @@ class WebhookSink:
                 answer.read(65536)
         except urllib.error.HTTPError as error:
             with error:
-                told = f"{self._where} answers {error.code}"
+                reason = f"{self._where} answers {error.code}"
             if error.code == 409:
                 return
             if error.code in (408, 425, 429) or error.code >= 500:
-                raise ReceiverAwayError(told) from None
-            raise ResultRefusedError(told) from None
+                raise ReceiverAwayError(reason) from None
+            raise ResultRefusedError(reason) from None
         except (OSError, HTTPException) as error:
             raise ReceiverAwayError(f"{self._where}: {error}") from None
 
@@ -218,9 +242,9 @@ class MqttSink:
         """As `Sink.deliver`; the id is in the body."""
         try:
             self._client = self._client or self._connect()
-            told = self._client.publish(self._topic, body, qos=1)
-            told.wait_for_publish(_SECONDS)
-            if not told.is_published():
+            message = self._client.publish(self._topic, body, qos=1)
+            message.wait_for_publish(_SECONDS)
+            if not message.is_published():
                 raise ReceiverAwayError(f"{self._where}: the broker does not acknowledge")
         except (OSError, ValueError, RuntimeError) as error:
             self.close()

@@ -107,7 +107,7 @@ class Spool:
             held = file.open("ab")
             if not lock(held):
                 held.close()
-                raise UserError("another server has it", where=self._folder, remedy="choose another --spool")
+                raise UserError("another process has it", where=self._folder, remedy="choose another --spool")
             if self._held is not None:
                 self._held.close()
             self._held = held

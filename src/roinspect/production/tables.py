@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,9 @@ from typing import Any, TypeAlias
 from roinspect.errors import UserError
 
 Row: TypeAlias = Mapping[str, Any]
+
+Rows: TypeAlias = Generator[dict[str, Any], None, None]
+"""Rows as they are made; closed, what makes them stops."""
 
 COLUMNS = (
     "image_path",

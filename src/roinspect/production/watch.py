@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,7 @@ from roinspect.errors import UserError
 from roinspect.inspection.inspector import Inspector, Verdict, verdict_row
 from roinspect.production.journal import Journal
 from roinspect.production.pictures import Pictures, real_folder
-
-Rows: TypeAlias = Generator[dict[str, Any], None, None]
+from roinspect.production.tables import Rows
 
 State: TypeAlias = tuple[int, int]
 """Bytes, and the time of the last change in nanoseconds: what tells two photographs of one name apart."""
@@ -59,8 +58,8 @@ class _Waiting:
 class Watch:
     """Inspects what comes into a folder and the folders below it.
 
-    A file that is there already, and one that is written anew under its name, is inspected as well; one that
-    `out` has a row of is not. Hidden files and folders are passed over, as are our own pictures.
+    Files that are there already and files that are overwritten are inspected as well; a file that `out` has a
+    row for is not. Hidden files and folders are passed over, as are our own pictures.
 
     Args:
         folder: the folder.
@@ -70,6 +69,7 @@ class Watch:
         pictures: which ones are written.
         settings: how it is watched.
         tell: is given a line where the folder cannot be reached, and where it is back.
+        deliver: is given every row before it is written: after a kill, perhaps once more.
 
     Raises:
         UserError: the folder is missing, or `out` is of another kind or in another's hands.
@@ -83,13 +83,14 @@ class Watch:
         pictures: Pictures,
         settings: WatchSettings,
         tell: Callable[[str], object] = print,
+        deliver: Callable[[Mapping[str, Any]], object] = lambda row: None,
     ) -> None:
         if not folder.is_dir():
             raise UserError("no such folder", where=folder, remedy="make it, or check the path")
         if out.suffix.lower() != ".jsonl":
             raise UserError("is no .jsonl file", where=f"--out {out}", remedy="let it end in .jsonl")
         self._folder, self._inspector, self._pictures = folder, inspector, pictures
-        self._settings, self._tell, self._out = settings, tell, out
+        self._settings, self._tell, self._deliver, self._out = settings, tell, deliver, out
         self._inspected: dict[str, State] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._is_away = False
@@ -142,10 +143,11 @@ class Watch:
     def _inspect(self, ready: list[str]) -> Rows:
         for verdict in self._inspector.inspect_many(ready):
             file = self._waiting[verdict.image_path]
-            # Written anew while it was read, it is another photograph, and waits again.
+            # Overwritten while it was read, it is another photograph, and waits again.
             if _state(Path(verdict.image_path)) != file.state or self._may_become_whole(verdict, file):
                 continue
             row = self._row(verdict, file.state)
+            self._deliver(row)
             self._journal.add(row)
             self._remember(0, row)
             yield row
@@ -164,7 +166,7 @@ class Watch:
         path = row.get("image_path")
         if not isinstance(path, str):
             raise UserError(
-                "has a row that tells of no photograph",
+                "has a row without a photograph",
                 where=f"--out {self._out}",
                 remedy="name another file",
             )
@@ -185,7 +187,7 @@ class Watch:
 
 def _state(path: Path) -> State | None:
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return told.st_size, told.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from roinspect.errors import UserError
 from roinspect.images.pixels import resize_image, resize_mask
-from roinspect.inspection.backends import open_engine
+from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import SEGMENTER, read_bundle
 from roinspect.inspection.exported import made_from
 from roinspect.inspection.inspector import Inspector
@@ -58,10 +58,10 @@ class RegionFinder:
     def __init__(self, bundle: Path) -> None:
         self.digest = segmenter_digest(bundle)
         manifest = read_bundle(bundle)
-        engine, predict = open_engine(bundle, manifest, "auto")
+        runtime, predict = open_runtime(bundle, manifest, "auto")
         self.least_confidence, self.bits = 1 - manifest.threshold.value, manifest.bits
         self._size_hw = manifest.size_hw
-        self._inspector = Inspector(manifest, predict, engine)
+        self._inspector = Inspector(manifest, predict, runtime)
         self._smallest_part = float(manifest.method_settings["smallest_part"])
         self._largest_hole = float(manifest.method_settings["largest_hole"])
 

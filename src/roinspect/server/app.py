@@ -121,8 +121,7 @@ def _conclude(
         "latency_ms": round(verdict.latency_ms, 3),
     }
     try:
-        for spool in service.spools.values():
-            spool.put(row)
+        service.delivery.put(row)
     except UserError as error:
         log.error(str(error))
         raise HTTPException(503, "the result cannot be kept; try again") from None

@@ -38,7 +38,7 @@ def json_logs() -> Iterator[None]:
     }
     for name in _LOGGERS:
         logging.getLogger(name).handlers[:] = [shown]
-        # An engine may have given the root a handler, which would write every line once more, as text.
+        # A runtime may have given the root a handler, which would write every line once more, as text.
         logging.getLogger(name).propagate = False
     logging.getLogger("uvicorn").setLevel(logging.INFO)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from roinspect.errors import UserError
+from roinspect.inspection.bundle import bundle_version
 from roinspect.inspection.inspector import Inspector
 
 Load: TypeAlias = Callable[[Path], Inspector]
@@ -27,7 +27,7 @@ class Loaded:
 
     Attributes:
         inspector: warm: it has answered once.
-        version: 12 hexadecimal digits of the manifest's SHA-256; another threshold is another version.
+        version: as `bundle_version`.
     """
 
     inspector: Inspector
@@ -116,13 +116,13 @@ def fingerprint(path: Path) -> Fingerprint:
 
 def _load_copy(path: Path, load: Load) -> Loaded:
     # From a copy: its checksums refuse a mixture of two states, and a file that is written over in place,
-    # which an engine may have mapped into memory, cannot change the network that answers.
+    # which a runtime may have mapped into memory, cannot change the network that answers.
     try:
         with tempfile.TemporaryDirectory(prefix="roinspect-") as scratch:
             copy = Path(scratch) / "bundle"
             shutil.copytree(path, copy, ignore=shutil.ignore_patterns("*.tmp"))
             inspector = load(copy)
-            version = hashlib.sha256((copy / "bundle.json").read_bytes()).hexdigest()[:12]
+            version = bundle_version(copy)
             inspector.inspect(np.zeros((*inspector.bundle.size_hw, 3), np.uint8))
     except UserError as error:
         raise UserError(str(error).replace(str(copy), str(path))) from None

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import uvicorn
 
-from roinspect.inspection.backends import Engine
 from roinspect.inspection.inspector import Inspector
-from roinspect.production.sinks import open_sink, sink_name
-from roinspect.production.spool import Spool
+from roinspect.production.delivery import Delivery
 from roinspect.server.app import create_app
 from roinspect.server.connections import IDLE_S, guarded
 from roinspect.server.listening import bind, http_address, listen
@@ -37,7 +35,7 @@ def serve(
     api_key: str = "",
     results: Sequence[str] = (),
     spool: Path = Path("roinspect-spool"),
-    engine: Engine = "auto",
+    runtime: str = "auto",
     threads: int | None = None,
     providers: Sequence[str] = (),
 ) -> None:
@@ -51,7 +49,7 @@ def serve(
         api_key: "" asks for none.
         results: receivers, as `open_sink` takes them.
         spool: folder for what is not delivered yet.
-        engine: as `Inspector.load`.
+        runtime: as `Inspector.load`.
         threads: as `Inspector.load`.
         providers: as `Inspector.load`.
 
@@ -61,14 +59,13 @@ def serve(
     with bind(host, port) as listening, json_logs():
         if not api_key and host not in LOOPBACK:
             log.warning(f"anybody who reaches {host} may ask: there is no API key")
-        load = partial(Inspector.load, engine=engine, threads=threads, providers=providers)
+        load = partial(Inspector.load, runtime=runtime, threads=threads, providers=providers)
         models = {name: Model(name, path, load) for name, path in bundles.items()}
-        sinks = {sink_name(target): open_sink(target) for target in dict.fromkeys(results)}
-        spools = {name: Spool(spool / name, sink) for name, sink in sinks.items()}
+        delivery = Delivery(results, spool)
         for name, model in models.items():
-            told = {"model": name, "engine": model.loaded.inspector.engine, "version": model.loaded.version}
+            told = {"model": name, "runtime": model.loaded.inspector.runtime, "version": model.loaded.version}
             log.info("model loaded", extra={"fields": told})
-        app = create_app(Service(models, settings, spools), api_key=api_key)
+        app = create_app(Service(models, settings, delivery), api_key=api_key)
         # Nothing accepted is dropped: each request ends within its deadline, in the body or in the queue.
         config = uvicorn.Config(
             app,

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
 from roinspect.inspection.inspector import Source, Verdict
-from roinspect.production.spool import Spool
+from roinspect.production.delivery import Delivery
 from roinspect.server.line import Line, Work
 from roinspect.server.metrics import Metrics
 from roinspect.server.models import Loaded, Model
@@ -32,13 +33,14 @@ class Service:
     Args:
         models: by name, at least one.
         settings: the limits.
-        spools: where results go, by name.
+        delivery: where results go, too; None is nowhere.
     """
 
     def __init__(
-        self, models: Mapping[str, Model], settings: ServeSettings, spools: Mapping[str, Spool] | None = None
+        self, models: Mapping[str, Model], settings: ServeSettings, delivery: Delivery | None = None
     ) -> None:
-        self.models, self.settings, self.spools = models, settings, spools or {}
+        self.models, self.settings = models, settings
+        self.delivery = delivery or Delivery((), Path())
         self.metrics = Metrics()
         self._pace = Pace(settings.deadline_s)
         self._reading = asyncio.Lock()
@@ -50,7 +52,7 @@ class Service:
         """Start the threads."""
         for name, model in self.models.items():
             self._lines[name] = Line(model, self.settings, self._observer(name))
-        self.metrics.watch(self._lines, self.spools)
+        self.metrics.watch(self._lines, self.delivery.spools)
         self._watcher.start()
 
     def close(self) -> None:
@@ -58,8 +60,7 @@ class Service:
         self._stop.set()
         for line in self._lines.values():
             line.close()
-        for spool in self.spools.values():
-            spool.close()
+        self.delivery.close()
         self._watcher.join()
 
     @property

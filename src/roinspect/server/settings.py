@@ -41,7 +41,7 @@ class ServeSettings:
         for limit in dataclasses.fields(self):
             value, least = getattr(self, limit.name), 1 if limit.type == "int" else 0
             if not value >= least or (least == 0 and value == 0 and limit.name != "batch_wait_ms"):
-                raise UserError(f"is {value}, which is too little", where=f"--{limit.name}")
+                raise UserError(f"is {value}, which is too little", where=f"--{limit.name.replace('_', '-')}")
 
     @property
     def max_body(self) -> int:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from roinspect.cli import main
-from roinspect.data.annotations import coco, labelme
-from roinspect.data.annotations.conversion import FORMATS, Format, convert
+from roinspect.data.annotations import FORMATS, coco, labelme
+from roinspect.data.annotations.conversion import MASKS, convert
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_file, match, split_labels
+from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import Annotations, Drawing, Polygon, rectangle
 from roinspect.data.dataset import DecodedCache, SharedMasks, load_sample
 from roinspect.data.records import Record, read_records
@@ -314,13 +315,13 @@ def test_faults_of_a_manifest_are_one_line(tree: Path, cell: str, fault: str) ->
 # -- from end to end -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", [*FORMATS, MASKS])
 def test_every_format_serves_as_the_masks_do(
-    zipper: Path, tmp_path: Path, to: Format, capsys: pytest.CaptureFixture[str]
+    zipper: Path, tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / f"out{ENDINGS.get(to, '')}"
     assert main(["roi", "convert", str(zipper / "roi"), str(out), "--to", to, "--label", "region"]) == 0
-    assert f"20 images lie in {out}" in capsys.readouterr().out
+    assert f"20 images are in {out}" in capsys.readouterr().out
     labels = "" if to == "masks" else "#region"
     records = attach_roi(read_records(zipper), "auto", zipper)
     drawn = attach_roi(read_records(zipper), f"{out}{labels}", zipper)
@@ -331,8 +332,8 @@ def test_every_format_serves_as_the_masks_do(
     assert "Nothing here would break training" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("to", [name for name in FORMATS if name != "masks"])
-def test_there_and_back(zipper: Path, tmp_path: Path, to: Format) -> None:
+@pytest.mark.parametrize("to", FORMATS)
+def test_there_and_back(zipper: Path, tmp_path: Path, to: str) -> None:
     there, back = tmp_path / f"there{ENDINGS.get(to, '')}", tmp_path / "back"
     convert(str(zipper / "ground_truth"), there, to, label="defect")
     # Ground truth lies in other folders than the photographs, so the sizes come from the masks.
@@ -393,10 +394,31 @@ def test_faults_of_converting_are_one_line(
     assert not [path for path in tmp_path.rglob(".*")]
 
 
-def test_the_command_knows_every_format() -> None:
-    from roinspect.cli import roi_convert
+class Names:
+    """A format of its own: the images' names, and a square in each."""
 
-    assert roi_convert.FORMATS == FORMATS
+    SUFFIX, IS_ONE_FILE = ".json", True
+
+    def read_file(self, file: AnnotationFile) -> Annotations | None:
+        if file.json is None or not isinstance(file.json.value, dict) or "names" not in file.json.value:
+            return None
+        square = Polygon("roi", (((1.0, 1.0), (3.0, 1.0), (3.0, 3.0)),))
+        return Annotations(
+            tuple(Drawing(name.text(), (6, 8), (square,)) for name in file.json.at("names").entries())
+        )
+
+    def write_files(self, annotations: Annotations) -> dict[str, str]:
+        return {"": json.dumps({"names": [drawing.name for drawing in annotations.images]})}
+
+
+def test_a_format_is_a_row_in_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "names", Names())
+    (tmp_path / "in.json").write_text('{"names": ["a.png", "b.png"]}')
+    convert_to = ["roi", "convert", str(tmp_path / "in.json")]
+    assert main([*convert_to, str(tmp_path / "out.json"), "--to", "names"]) == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == {"names": ["a.png", "b.png"]}
+    assert main([*convert_to, str(tmp_path / "masks"), "--to", "masks"]) == 0
+    assert read_mask(tmp_path / "masks" / "b.png").any()
 
 
 def test_the_commands_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,19 @@
 """Read what annotation tools write: LabelMe, COCO, CVAT for images, Label Studio and YOLO segmentation.
 
-Each format is a file here with `read` and `write`, plain functions between its text and the values of
-`roinspect.data.annotations.polygons`. A file's format is told by its content.
+Each format is a file here, a `Format`, and a row in `FORMATS`; its `read` and `write` are plain functions
+between its text and the values of `roinspect.data.annotations.polygons`. Each recognises its files by their
+content.
 """
 
 from __future__ import annotations
 
-import codecs
 import logging
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, yolo
-from roinspect.data.annotations.document import read_json
+from roinspect.data.annotations.format import AnnotationFile, Format
 from roinspect.data.annotations.polygons import Annotations, Drawing
 from roinspect.data.paths import find_files, kind
 from roinspect.errors import UserError
@@ -21,9 +21,17 @@ from roinspect.files import read_regular
 
 log = logging.getLogger(__name__)
 
-ANNOTATION_SUFFIXES = frozenset({".json", ".xml", ".txt"})
+FORMATS: dict[str, Format] = {
+    "labelme": labelme,
+    "coco": coco,
+    "cvat": cvat,
+    "label-studio": label_studio,
+    "yolo": yolo,
+}
+"""By name, as `roinspect roi convert --to NAME` writes them; an earlier one looks at a file first."""
+
+ANNOTATION_SUFFIXES = frozenset(form.SUFFIX for form in FORMATS.values())
 MAX_BYTES = 256 << 20
-_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read(path: Path | str) -> Annotations:
@@ -48,8 +56,6 @@ def read_files_below(folder: Path) -> Iterator[tuple[Path, Annotations]]:
         UserError: as `read`.
     """
     for path in find_files(folder, ANNOTATION_SUFFIXES):
-        if path.name == yolo.CLASSES:
-            continue
         place = path.parent.relative_to(folder).as_posix()
         found = _read(path, "" if place == "." else place)
         if found is not None:
@@ -111,35 +117,16 @@ def parse(data: bytes, path: Path, folder: str = "") -> Annotations | None:
     Raises:
         UserError: as `read`.
     """
-    file = str(path)
-    head = data[:256].replace(b"\0", b"")
-    for mark in _MARKS:
-        head = head.removeprefix(mark)
-    head = head.lstrip()
-    if head.startswith(b"<"):
-        return cvat.read(data, file)
-    if head.startswith((b"{", b"[")):
-        document = read_json(data, file)
-        if labelme.holds_shapes(document):
-            return labelme.read(document, folder)
-        if coco.holds_instances(document):
-            return coco.read(document)
-        if label_studio.holds_tasks(document):
-            return label_studio.read(document)
-        return None
-    if path.suffix.lower() != ".txt":
+    file = AnnotationFile(data, path, folder)
+    for form in FORMATS.values():
+        annotations = form.read_file(file)
+        if annotations is not None:
+            return annotations
+    if file.json is None and not file.is_xml and path.suffix.lower() != yolo.SUFFIX:
         raise UserError(
             "is neither JSON nor XML" if data.strip() else "is empty", where=path, remedy="export it again"
         )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-    if not yolo.looks_like_lines(text):
-        return None
-    name = (PurePosixPath(folder) / path.stem).as_posix()
-    classes, has_key_points = yolo.class_names(path.parent), yolo.key_points(path.parent)
-    return yolo.read(text, name, file, classes, has_key_points=has_key_points)
+    return None
 
 
 def _refuse_twice(drawings: list[Drawing] | tuple[Drawing, ...], path: Path) -> None:

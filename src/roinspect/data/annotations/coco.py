@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roinspect.data.annotations import rle
 from roinspect.data.annotations.document import Node, known_size, to_json
+from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import (
     Annotations,
     Drawing,
@@ -15,6 +16,18 @@ from roinspect.data.annotations.polygons import (
     rectangle,
     turned,
 )
+
+SUFFIX, IS_ONE_FILE = ".json", True
+
+
+def read_file(file: AnnotationFile) -> Annotations | None:
+    """As `Format.read_file`."""
+    return read(file.json) if file.json and holds_instances(file.json) else None
+
+
+def write_files(annotations: Annotations) -> dict[str, str]:
+    """As `Format.write_files`."""
+    return {"": write(annotations)}
 
 
 def read(document: Node) -> Annotations:

@@ -7,12 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from pathlib import Path
 
-from roinspect.data.annotations import coco, cvat, label_studio, labelme, read, yolo
+from roinspect.data.annotations import FORMATS, read
 from roinspect.data.annotations.document import known_size
 from roinspect.data.annotations.drawn import match, refuse_unknown_labels, split_labels
+from roinspect.data.annotations.format import by_file
 from roinspect.data.annotations.polygons import Annotations, Drawing, chosen, rasterise, simplified, trace
 from roinspect.data.names import NO_CATEGORY
 from roinspect.data.paths import kind
@@ -20,19 +20,14 @@ from roinspect.data.records import find_images
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES, image_size, read_mask, write_image
 
-Format = Literal["labelme", "coco", "cvat", "label-studio", "yolo", "masks"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-_ONE_FILE = {
-    "coco": (coco.write, ".json"),
-    "cvat": (cvat.write, ".xml"),
-    "label-studio": (label_studio.write, ".json"),
-}
+MASKS = "masks"
+"""What annotations may be turned into besides `FORMATS`: a PNG for each image."""
 
 
 def convert(
     source: str,
     out: Path,
-    to: Format,
+    to: str,
     *,
     images: Path | None = None,
     label: str = "roi",
@@ -44,7 +39,7 @@ def convert(
         source: an annotation file, a folder of them, a mask, or a folder of masks; PATH#LABEL,LABEL takes
             some labels of annotations only.
         out: what to write: a file for coco, cvat and label-studio, a folder for the others.
-        to: the format.
+        to: of `FORMATS`, or `MASKS`.
         images: the photographs' folder: each drawing is named like the photograph that it is of, and where
             its file does not tell the photograph's size, as in YOLO's case, it is looked up.
         label: what to call the shapes that come from masks.
@@ -58,19 +53,20 @@ def convert(
         UserError: the source cannot be read or the output not be written, `out` exists already or has not the
             format's suffix, a photograph is missing, or the size of one is not known.
     """
-    place = kind(out)
-    if place != "none" and (place != "folder" or any(out.iterdir())):
+    present = kind(out)
+    if present != "none" and (present != "folder" or any(out.iterdir())):
         raise UserError("exists and is not empty", where=out, remedy="name another file or folder")
-    write, suffix = _ONE_FILE.get(to, (None, ""))
-    if suffix and out.suffix.lower() != suffix:
+    form = FORMATS.get(to)
+    if form and form.IS_ONE_FILE and out.suffix.lower() != form.SUFFIX:
+        suffix = form.SUFFIX
         raise UserError(
             f"is no name for a {suffix[1:].upper()} file", where=out, remedy=f"call it {out.name}{suffix}"
         )
-    found = _read(source, label, tolerance)
+    annotations = _read(source, label, tolerance)
     if images is not None:
-        found = _of_photographs(found, images)
-    _write(out, {"": write(found)} if write else _files(found, to))
-    return found
+        annotations = _of_photographs(annotations, images)
+    _write(out, form.write_files(annotations) if form else _sized(by_file(annotations, ".png")))
+    return annotations
 
 
 def _read(source: str, label: str, tolerance: float) -> Annotations:
@@ -116,34 +112,13 @@ def _of_photographs(found: Annotations, folder: Path) -> Annotations:
     )
 
 
-def _files(found: Annotations, to: Format) -> dict[str, Drawing | str]:
-    """Files of a folder by their names: text, or the drawing whose mask is to be written."""
-    labels = found.labels
-    files: dict[str, Drawing | str] = {}
-    if to == "yolo":
-        files[yolo.CLASSES] = "".join(f"{label}\n" for label in labels)
-    for drawing in found.images:
-        if to == "labelme":
-            content: Drawing | str = labelme.write(drawing)
-        elif to == "yolo":
-            content = yolo.write(drawing, labels)
-        else:
-            known_size(drawing)
-            content = drawing
-        suffix = {"labelme": ".json", "yolo": ".txt"}.get(to, ".png")
-        name = PurePosixPath(drawing.name)
-        stem = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name
-        if f"{stem}{suffix}" in files:
-            raise UserError(
-                f"and another file would both be called {stem}{suffix}",
-                where=drawing.name,
-                remedy="give one of them another name",
-            )
-        files[f"{stem}{suffix}"] = content
+def _sized(files: Mapping[str, Drawing]) -> Mapping[str, Drawing]:
+    for drawing in files.values():
+        known_size(drawing)
     return files
 
 
-def _write(out: Path, files: Mapping[str, Drawing | str]) -> None:
+def _write(out: Path, files: Mapping[str, Drawing] | Mapping[str, str]) -> None:
     """Write a file, called "", or a folder of files, whole or not at all."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from roinspect.data.annotations import rle
 from roinspect.data.annotations.document import MAX_PIXELS, Node, known_size
+from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import (
     Annotations,
     Drawing,
@@ -25,7 +26,18 @@ from roinspect.data.annotations.polygons import (
 )
 from roinspect.errors import UserError
 
+SUFFIX, IS_ONE_FILE = ".xml", True
 ENCLOSING = frozenset({"polygon", "box", "ellipse", "mask"})
+
+
+def read_file(file: AnnotationFile) -> Annotations | None:
+    """As `Format.read_file`."""
+    return read(file.data, str(file.path)) if file.is_xml else None
+
+
+def write_files(annotations: Annotations) -> dict[str, str]:
+    """As `Format.write_files`."""
+    return {"": write(annotations)}
 
 
 def read(data: bytes, file: str) -> Annotations | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from roinspect.data.annotations import brush, rle
 from roinspect.data.annotations.document import Node, known_size, to_json
+from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import (
     Annotations,
     Drawing,
@@ -30,6 +31,8 @@ from roinspect.data.annotations.polygons import (
 from roinspect.images.containers import identify
 from roinspect.images.pixels import IMAGE_SUFFIXES
 
+SUFFIX, IS_ONE_FILE = ".json", True
+
 Reader: TypeAlias = Callable[[str, Node, tuple[int, int]], Shape]
 
 LOCAL = "/data/local-files/?d="
@@ -39,6 +42,16 @@ _UPLOADED = re.compile(r".*/upload/(?:\d+/)?[0-9a-f]{8}-(.+)")
 _DATA_URL = re.compile(r"data:image/png;base64,")
 # What the export JSON-MIN puts beside a task's own fields.
 _SHORT = frozenset({"annotation_id", "annotator", "lead_time"})
+
+
+def read_file(file: AnnotationFile) -> Annotations | None:
+    """As `Format.read_file`."""
+    return read(file.json) if file.json and holds_tasks(file.json) else None
+
+
+def write_files(annotations: Annotations) -> dict[str, str]:
+    """As `Format.write_files`."""
+    return {"": write(annotations)}
 
 
 def holds_tasks(document: Node) -> bool:

@@ -11,6 +11,7 @@ import cv2
 
 from roinspect.data.annotations import rle
 from roinspect.data.annotations.document import Node, known_size, to_json
+from roinspect.data.annotations.format import AnnotationFile, by_file
 from roinspect.data.annotations.polygons import (
     Annotations,
     Drawing,
@@ -25,10 +26,21 @@ from roinspect.errors import UserError
 from roinspect.images.containers import identify
 from roinspect.images.pixels import read_mask
 
+SUFFIX, IS_ONE_FILE = ".json", False
 VERSION = "5.4.1"
 # X-AnyLabeling gives the corners of a `rotation` as they lie; its `direction` repeats what they say.
 _CORNERS = frozenset({"polygon", "oriented_rectangle", "rotation", "quadrilateral"})
 ENCLOSING = _CORNERS | {"rectangle", "circle", "mask"}
+
+
+def read_file(file: AnnotationFile) -> Annotations | None:
+    """As `Format.read_file`."""
+    return read(file.json, file.folder) if file.json and holds_shapes(file.json) else None
+
+
+def write_files(annotations: Annotations) -> dict[str, str]:
+    """As `Format.write_files`."""
+    return {name: write(drawing) for name, drawing in by_file(annotations, SUFFIX).items()}
 
 
 def holds_shapes(document: Node) -> bool:

@@ -5,20 +5,44 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
 from roinspect.data.annotations.document import Node
+from roinspect.data.annotations.format import AnnotationFile, by_file
 from roinspect.data.annotations.polygons import Annotations, Drawing, Painted, Polygon, bridged, trace
 from roinspect.data.annotations.rle import decode
 from roinspect.errors import UserError
 
+SUFFIX, IS_ONE_FILE = ".txt", False
 CLASSES = "classes.txt"
 SETTINGS = "data.yaml"
 _LINE = re.compile(r"\s*[0-9]{1,6}(\s+[-+.0-9eE]+){4,}\s*")
 _DECIMALS = 12
 _SLACK = 0.02
+
+
+def read_file(file: AnnotationFile) -> Annotations | None:
+    """As `Format.read_file`."""
+    path = file.path
+    if path.suffix.lower() != SUFFIX or path.name == CLASSES or file.is_xml or file.json is not None:
+        return None
+    try:
+        text = file.data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if not looks_like_lines(text):
+        return None
+    name, folder = (PurePosixPath(file.folder) / path.stem).as_posix(), path.parent
+    return read(text, name, str(path), class_names(folder), has_key_points=key_points(folder))
+
+
+def write_files(annotations: Annotations) -> dict[str, str]:
+    """As `Format.write_files`, with the names of the classes."""
+    labels = annotations.labels
+    texts = {name: write(drawing, labels) for name, drawing in by_file(annotations, SUFFIX).items()}
+    return {CLASSES: "".join(f"{label}\n" for label in labels), **texts}
 
 
 def looks_like_lines(text: str) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
+from roinspect.methods.registry import OTHERS
 from roinspect.studio.state.jobs import Job, start
 from roinspect.studio.state.models import evaluation_path, new_path, run_path
 from roinspect.studio.state.project import Project
@@ -42,6 +43,10 @@ METHODS = {
         "half an hour and more; better with a graphics card",
         "no pretrained network may be used, or you have the time",
     ),
+}
+METHODS |= {
+    name: Choice(name, point.dist.metadata["Summary"] if point.dist else "", "", "")
+    for name, point in OTHERS.items()
 }
 DETAILS = {"quick": 128, "normal": 256, "fine": 384}
 """Pixels of a square as large as the size that photographs are reduced to."""

@@ -1,0 +1,45 @@
+"""Which methods there are: ours, and those of other packages. Imports no torch.
+
+A package adds a method by an entry point; then it appears in every verb, and in the studio:
+
+    [project.entry-points."roinspect.methods"]
+    toy = "toy_package.method:Toy"        # a subclass of roinspect.methods.method.Method whose name is "toy"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+
+from roinspect.inspection.bundle import SEGMENTER
+
+GROUP = "roinspect.methods"
+
+BUILT_IN = {
+    "ceod": "roinspect.methods.ceod:Ceod",
+    "grdnet": "roinspect.methods.grdnet:GrdNet",
+    "roibank": "roinspect.methods.roibank:RoiBank",
+    SEGMENTER: "roinspect.segmenter.method:Segmenter",
+}
+
+DEFAULT = "roibank"
+"""The method that is meant where none is named."""
+
+
+def _others() -> dict[str, EntryPoint]:
+    others: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        taken = BUILT_IN.get(point.name) or (others[point.name].value if point.name in others else None)
+        if taken is None:
+            others[point.name] = point
+        elif taken != point.value:
+            logging.getLogger(__name__).warning(f"method {point.name}: {taken} is used, not {point.value}")
+    return others
+
+
+OTHERS: Mapping[str, EntryPoint] = _others()
+"""Those of other packages, by name."""
+
+METHODS: dict[str, str] = BUILT_IN | {name: point.value for name, point in OTHERS.items()}
+"""Where each method is, MODULE:CLASS; imported when it is used."""
