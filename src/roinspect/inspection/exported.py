@@ -11,11 +11,7 @@ the manifest's alone, so choosing another one makes no export stale.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from roinspect.errors import UserError
+from roinspect.files import sha256_of, whole_folder, writing
 
 Format: TypeAlias = Literal["onnx", "openvino", "torchscript"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
@@ -81,7 +78,7 @@ def read_export(bundle: Path, form: Format) -> Export:
         raise UserError("no such export", where=folder, remedy=again)
     try:
         export = Export(**json.loads((folder / _NOTE).read_bytes()))
-        files = {name: _sha256(folder / name) for name in FILES[form]}
+        files = {name: sha256_of(folder / name) for name in FILES[form]}
     except (OSError, ValueError, TypeError):
         raise UserError("the export is damaged", where=folder, remedy=again) from None
     if export.made_from != made_from(bundle):
@@ -102,7 +99,7 @@ def describe(bundle: Path, folder: Path, form: Format, precision: Precision, thr
     """Write the export.json of a folder that holds an export's files."""
     from roinspect.version import __version__
 
-    files = {name: _sha256(folder / name) for name in FILES[form]}
+    files = {name: sha256_of(folder / name) for name in FILES[form]}
     export = Export(precision, threshold, made_from(bundle), files, __version__)
     (folder / _NOTE).write_text(json.dumps(dataclasses.asdict(export), indent=1), encoding="utf-8")
 
@@ -114,28 +111,6 @@ def replacing(bundle: Path, form: Format) -> Iterator[Path]:
     Raises:
         UserError: the disk refuses.
     """
-    mark, folder = secrets.token_hex(4), bundle / form
-    partial, former = (bundle / f".{form}.{mark}.{end}" for end in ("tmp", "old.tmp"))
-    try:
-        partial.mkdir()
+    fault, remedy = "the export cannot be written", "free space, or make the bundle writable"
+    with writing(bundle / form, fault=fault, remedy=remedy), whole_folder(bundle / form) as partial:
         yield partial
-        # A folder cannot take the place of a full one: the former steps aside, and back where that fails.
-        if folder.exists():
-            os.replace(folder, former)
-        os.replace(partial, folder)
-    except OSError as error:
-        raise UserError(
-            f"the export cannot be written ({error.strerror or error})",
-            where=folder,
-            remedy="free space, or make the bundle writable",
-        ) from error
-    finally:
-        if former.exists() and not folder.exists():
-            os.replace(former, folder)
-        for rest in (partial, former):
-            shutil.rmtree(rest, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

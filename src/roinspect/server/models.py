@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from roinspect.errors import UserError
+from roinspect.files import sha256_of
 from roinspect.inspection.inspector import Inspector
 
 Load: TypeAlias = Callable[[Path], Inspector]
@@ -122,7 +122,7 @@ def _load_copy(path: Path, load: Load) -> Loaded:
             copy = Path(scratch) / "bundle"
             shutil.copytree(path, copy, ignore=shutil.ignore_patterns("*.tmp"))
             inspector = load(copy)
-            version = hashlib.sha256((copy / "bundle.json").read_bytes()).hexdigest()[:12]
+            version = sha256_of(copy / "bundle.json")[:12]
             inspector.inspect(np.zeros((*inspector.bundle.size_hw, 3), np.uint8))
     except UserError as error:
         raise UserError(str(error).replace(str(copy), str(path))) from None

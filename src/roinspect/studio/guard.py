@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -10,6 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from roinspect.files import sha256
 
 COOKIE = "roinspect_studio"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -91,11 +92,7 @@ class Guard:
 
     def _is_known(self, given: str) -> bool:
         # Digests are of one length: a comparison of the tokens themselves would tell theirs.
-        return hmac.compare_digest(_digest(given), _digest(self._token))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+        return hmac.compare_digest(sha256(given), sha256(self._token))
 
 
 def _name(host: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -15,12 +14,13 @@ from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
 from roinspect.data.names import NO_CATEGORY, SPLITS
 from roinspect.data.records import Record, manifest_path
 from roinspect.errors import UserError
+from roinspect.files import whole_file, writing
 from roinspect.images.pixels import image_size, read_image, write_image
 from roinspect.studio.state.kept import drawing_file
 from roinspect.studio.state.masks import free_aside, mask_file, move_file, note_file, own_file
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.proposals import carry_proposal
-from roinspect.studio.state.store import refused, write_bytes
+from roinspect.studio.state.store import write_bytes
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
 _NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
@@ -52,13 +52,8 @@ def add(
         category = _category(project, label, kind)
         folder = project.folder / "added" if manifest.is_file() else _folder(project, split, category)
         target = _free(project, folder, category, Path(name or source.name))
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.tmp")
+        with writing(target), whole_file(target) as partial:
             shutil.copyfile(source, partial)
-            os.replace(partial, target)
-        except OSError as error:
-            raise refused(target, error) from None
         key = target.relative_to(project.folder).as_posix()
         if manifest.is_file():
             _rewrite(

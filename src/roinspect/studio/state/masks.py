@@ -6,7 +6,6 @@ neither: a network, or somebody else, may write there at any moment.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from typing import NamedTuple
 from roinspect.data.annotations.drawn import DrawnMask, MaskSource, is_annotation
 from roinspect.data.records import Record
 from roinspect.errors import UserError
-from roinspect.files import read_regular
+from roinspect.files import read_regular, sha256
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import photograph_digest
 from roinspect.studio.state.drawing import Mask
@@ -191,7 +190,7 @@ def digest_of(source: MaskSource) -> str:
         raise UserError(
             f"cannot be read ({error.strerror})", where=source, remedy="check its rights"
         ) from None
-    return hashlib.sha256(content).hexdigest()
+    return sha256(content)
 
 
 def stamp_of(photograph: Path) -> str:

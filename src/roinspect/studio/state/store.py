@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
+from roinspect.files import write_whole
 
 
 def read_json(path: Path) -> Any:
@@ -35,15 +33,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: the disk refuses.
     """
-    partial = path.with_name(f".{secrets.token_hex(6)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise refused(path, error) from None
+    write_whole(path, content)
 
 
 def refused(path: Path, error: OSError) -> UserError:
