@@ -32,6 +32,8 @@ Positive = Annotated[float, Gt(0)]
 def check(settings: Any, prefix: str) -> None:
     """Check each field of a dataclass against its annotation: `Literal`, or `Annotated` with limits.
 
+    A text among the limits is the remedy that the message gives.
+
     Args:
         settings: the dataclass.
         prefix: of a setting's name in messages: "method.", or "--" for an option of the command line.
@@ -50,7 +52,9 @@ def check(settings: Any, prefix: str) -> None:
         value = getattr(settings, name)
         if not _allows(hint, value):
             option = name.replace("_", "-") if prefix == "--" else name
-            raise UserError(f"must be {allowed(hint)}, not {value}", where=f"{prefix}{option}")
+            raise UserError(
+                f"must be {allowed(hint)}, not {value}", where=f"{prefix}{option}", remedy=_remedy(hint)
+            )
 
 
 def allowed(hint: Any) -> str:
@@ -65,7 +69,7 @@ def allowed(hint: Any) -> str:
         return " or ".join(allowed(part) for part in parts if part is not NoneType)
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
-    return " and ".join(_limit(limit)[0] for limit in parts[1:])
+    return " and ".join(_limit(limit)[0] for limit in parts[1:] if not isinstance(limit, str))
 
 
 @cache
@@ -84,10 +88,17 @@ def _allows(hint: Any, value: Any) -> bool:
     if origin is Annotated:
         try:
             # NaN is on neither side of a limit.
-            return all(_limit(limit)[1](value) for limit in parts[1:])
+            return all(_limit(limit)[1](value) for limit in parts[1:] if not isinstance(limit, str))
         except TypeError:
             return False
     return True
+
+
+def _remedy(hint: Any) -> str:
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return "".join(map(_remedy, parts))
+    return "".join(part for part in parts if isinstance(part, str)) if origin is Annotated else ""
 
 
 def _limit(limit: object) -> tuple[str, Callable[[Any], bool]]:

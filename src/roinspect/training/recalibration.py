@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Way:
         value: set by hand.
     """
 
-    false_reject: Rate | None = None
+    false_reject: Annotated[Rate, "write 0.5% or 0.005"] | None = None
     best_f1: bool = False
     value: float | None = None
 
