@@ -15,6 +15,7 @@ from roinspect.errors import UserError
 from roinspect.files import (
     is_locked,
     lock,
+    remove_unfinished,
     replace_folder,
     sha256,
     sha256_of,
@@ -82,6 +83,16 @@ def test_a_folder_that_cannot_be_replaced_stays(
     assert names(tmp_path) == ["new", "new", "old", "old"]
     replace_folder(tmp_path / "new", tmp_path / "old")
     assert names(tmp_path) == ["new", "old"] and (tmp_path / "old" / "new").exists()
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    others = [".hidden.png", "notes.tmp", "a.csv", ".tmp"]
+    for name in (*others, ".a[1].csv.0123abcd.tmp", ".b.csv.0123abcd.tmp"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, "a[1].csv")
+    assert names(tmp_path) == sorted([*others, ".b.csv.0123abcd.tmp"])
+    remove_unfinished(tmp_path)
+    assert names(tmp_path) == sorted(others)
 
 
 HOLDER = """

@@ -7,6 +7,7 @@ would block for ever, and a device would be read without end.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -22,6 +23,7 @@ from roinspect.errors import UserError
 MOST_BYTES = 4 << 30
 """Largest file that is read; the pixels of the largest image that is decoded take about as much."""
 
+_KEPT_OF_NAME = 40
 _NOT_REGULAR = "is not a regular file"
 
 
@@ -166,15 +168,21 @@ def replace_folder(new: Path, target: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove temporary files that a killed process left; no other process may be writing in the folder."""
-    for partial in folder.glob(".*.tmp"):
+def remove_unfinished(folder: Path, name: str = "") -> None:
+    """Remove temporary files that a killed process left; no other process may be writing them.
+
+    Args:
+        folder: where they are.
+        name: of the file that was to be written; all files by default.
+    """
+    pattern = glob.escape(name[:_KEPT_OF_NAME]) if name else "*"
+    for partial in folder.glob(f".{pattern}.????????.tmp"):
         partial.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:
     # Random, so that two writers never share it; cut, as a name may be as long as the disk allows.
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp")
 
 
 # -- locks -------------------------------------------------------------------------------------------------

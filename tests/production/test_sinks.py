@@ -109,7 +109,7 @@ def test_what_a_former_process_left_is_delivered(tmp_path: Path) -> None:
     for row in rows(5):
         former.put(row)
     former.close(wait_s=0)
-    (tmp_path / ".cut-short.json.0.tmp").write_text("{")
+    (tmp_path / ".cut-short.json.0123abcd.tmp").write_text("{")
     with receiver(port, lambda key: 200) as taken:
         spool = Spool(tmp_path, WebhookSink(target), first_wait_s=0.05)
         spool.put(rows(1, start=5)[0])

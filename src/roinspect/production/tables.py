@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from roinspect.errors import UserError
-from roinspect.files import whole_file, writing
+from roinspect.files import remove_unfinished, whole_file, writing
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -65,6 +65,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
     refuse_table(path)
     write = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_lines}[path.suffix.lower()]
     with writing(path), whole_file(path, durable=True) as partial:
+        remove_unfinished(path.parent, path.name)
         write(partial, rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from roinspect.data.annotations.drawn import MaskSource
 from roinspect.errors import UserError
-from roinspect.files import read_file, remove_unfinished, sha256
+from roinspect.files import read_file, remove_unfinished, sha256, whole_file
 
 
 def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
@@ -41,7 +41,8 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
             )
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True)
-        note.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+        with whole_file(note) as partial:
+            partial.write_text(json.dumps(plain, indent=1), encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror})", where=run, remedy="choose another --out"
