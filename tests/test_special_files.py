@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files"),
     pytest.mark.timeout(60),
 ]
-SAID = "is no regular file"
+SAID = "is not a regular file"
 
 
 def pipe(path: Path) -> None:

@@ -1,27 +1,30 @@
-"""Files: read whole, written whole, and kept for one process at a time.
+"""Files: read whole, written whole, locked by one process at a time, and told apart by digest.
 
 Only a regular file is read, and no more of it than it had when it was opened: a pipe named like a photograph
-would be waited for without end, and a device read without end.
+would block for ever, and a device would be read without end.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import glob
+import hashlib
 import os
 import secrets
+import shutil
 import stat
-import sys
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from roinspect.errors import UserError
 
 MOST_BYTES = 4 << 30
-"""Of one file; the pixels of the largest image that is decoded take as much at most, or nearly."""
+"""Largest file that is read; the pixels of the largest image that is decoded take about as much."""
 
-_NOT_REGULAR = "is no regular file"
+_KEPT_OF_NAME = 40
+_NOT_REGULAR = "is not a regular file"
 
 
 def read_file(path: Path | str) -> bytes:
@@ -37,7 +40,7 @@ def read_file(path: Path | str) -> bytes:
         if reason == _NOT_REGULAR:
             raise UserError(reason, where=path, remedy="remove it, or put a file in its place") from None
         raise UserError(
-            f"cannot be read ({reason})", where=path, remedy="check the path and its rights"
+            f"cannot be read ({reason})", where=path, remedy="check the path and its permissions"
         ) from None
 
 
@@ -54,88 +57,183 @@ def read_regular(path: Path | str) -> bytes:
         os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     )
     with os.fdopen(os.open(path, flags), "rb") as file:
-        told = os.fstat(file.fileno())
-        _refuse_special(told, path)
-        return file.read(told.st_size)
+        status = os.fstat(file.fileno())
+        _refuse_special(status, path)
+        return file.read(status.st_size)
 
 
-def _refuse_special(told: os.stat_result, path: Path | str) -> None:
-    if not stat.S_ISREG(told.st_mode):
+def _refuse_special(status: os.stat_result, path: Path | str) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
-    if told.st_size > MOST_BYTES:
+    if status.st_size > MOST_BYTES:
         raise OSError(errno.EFBIG, f"is larger than {MOST_BYTES >> 30} GiB", str(path))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all; folders that are missing are made.
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(
+    path: Path,
+    *,
+    fault: str = "cannot be written",
+    remedy: str = "free space, or choose a folder that can be written to",
+) -> Iterator[None]:
+    """Turn an OSError into a UserError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{fault} ({error.strerror or error})", where=path, remedy=remedy) from error
+
+
+def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a file, whole or not at all; text in UTF-8. Missing folders are made.
+
+    Args:
+        path: the file.
+        content: of the file.
+        durable: as for `whole_file`.
 
     Raises:
         UserError: the file cannot be written.
     """
-    # A random name, so that two runs never write into the same unfinished file.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot be written ({error.strerror})",
-            where=path,
-            remedy="choose a folder that can be written to and has room",
-        ) from error
+    with writing(path), whole_file(path, durable=durable) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_durably(file: Path, content: bytes) -> None:
-    """Write a file, whole or not at all; content and name are on the disk when this returns.
+@contextmanager
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path`, to be written; it replaces `path` unless the block fails.
+
+    Missing folders are made.
+
+    Args:
+        path: the file.
+        durable: content and name are on the disk when this returns, whatever happens to the power.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be written; what was there is unchanged.
     """
-    partial = file.with_name(f".{file.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _beside(path)
     try:
-        with partial.open("wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(partial, file)
-    except OSError:
-        # What a full disk took of it must not fill the disk.
+        yield partial
+        if durable:
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
         with suppress(OSError):
-            partial.unlink()
-        raise
-    if os.name == "posix":
+            partial.unlink(missing_ok=True)
+    if durable and os.name == "posix":
         # The new name is a change of its folder; Windows has no such call and needs none.
-        folder = os.open(file.parent, os.O_RDONLY)
+        folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, to be filled; it replaces `path` unless the block fails.
+
+    Raises:
+        OSError: the folder cannot be written; what was there is unchanged.
+    """
+    partial = _beside(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        replace_folder(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Give a folder the name of another, which is removed.
+
+    Raises:
+        OSError: the disk refuses; both folders are unchanged.
+    """
+    former = _beside(target)
+    try:
+        # A folder cannot replace a full one: the former steps aside, and back if that fails.
+        if target.exists():
+            os.replace(target, former)
+        os.replace(new, target)
+    finally:
+        if former.exists() and not target.exists():
+            os.replace(former, target)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path, name: str = "") -> None:
+    """Remove temporary files that a killed process left; no other process may be writing them.
+
+    Args:
+        folder: where they are.
+        name: of the file that was to be written; all files by default.
+    """
+    pattern = glob.escape(name[:_KEPT_OF_NAME]) if name else "*"
+    for partial in folder.glob(f".{pattern}.????????.tmp"):
+        partial.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    # Random, so that two writers never share it; cut, as a name may be as long as the disk allows.
+    return path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp")
+
+
+# -- locks -------------------------------------------------------------------------------------------------
+
+
 def lock(opened: IO[bytes]) -> bool:
-    """Take a file for this process; the system lets go of it when the file is closed or the process dies.
+    """Lock a file for this process; closing the file or the end of the process, however it ends, unlocks it.
 
     Returns:
-        False where another process has it. A network share that knows no locks keeps nobody from working.
+        False if another process holds the lock. Where locks are not supported, as on some network shares,
+        nobody is kept from working.
     """
-    if sys.platform == "win32":
-        import msvcrt
+    from filelock import lock_descriptor
 
-        opened.seek(0)
-        try:
-            msvcrt.locking(opened.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-    else:
-        import fcntl
+    try:
+        return lock_descriptor(opened.fileno(), blocking=False)
+    except OSError:
+        return True
 
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-    return True
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock of a file."""
+    try:
+        with path.open("rb+") as opened:
+            return not lock(opened)
+    except OSError:
+        return False
+
+
+# -- digests -----------------------------------------------------------------------------------------------
+
+
+def sha256(content: str | bytes | Iterable[bytes]) -> str:
+    """SHA-256 of a text in UTF-8, of bytes, or of several bytes in a row: 64 hexadecimal digits.
+
+    Example:
+        >>> sha256("ab") == sha256([b"a", b"b"])
+        True
+    """
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256()
+    for part in [content] if isinstance(content, bytes) else content:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as `sha256`.
+
+    Raises:
+        OSError: as `read_regular`.
+    """
+    return sha256(read_regular(path))

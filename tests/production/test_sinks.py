@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from roinspect.errors import UserError
-from roinspect.files import write_durably
+from roinspect.files import write_whole
 from roinspect.production.sinks import (
     WEBHOOK_TOKEN,
     FolderSink,
@@ -109,14 +109,14 @@ def test_what_a_former_process_left_is_delivered(tmp_path: Path) -> None:
     for row in rows(5):
         former.put(row)
     former.close(wait_s=0)
-    (tmp_path / ".cut-short.json.part").write_text("{")
+    (tmp_path / ".cut-short.json.0123abcd.tmp").write_text("{")
     with receiver(port, lambda key: 200) as taken:
         spool = Spool(tmp_path, WebhookSink(target), first_wait_s=0.05)
         spool.put(rows(1, start=5)[0])
         wait_for(lambda: spool.pending == 0)
         spool.close()
     assert [body for _, body in taken] == rows(6)
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_one_server_to_a_spool(tmp_path: Path) -> None:
@@ -303,8 +303,8 @@ def test_a_full_disk_leaves_nothing_of_a_file(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("roinspect.files.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_durably(tmp_path / "a.json", b"{}")
+    with pytest.raises(UserError, match="No space"):
+        write_whole(tmp_path / "a.json", b"{}", durable=True)
     assert not list(tmp_path.iterdir())
 
 

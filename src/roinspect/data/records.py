@@ -305,7 +305,7 @@ def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
     lying = {path: kind(path) for path in files}
     if special := [path for path, found in lying.items() if found == "other"]:
         raise UserError(
-            "is no regular file", where=special[0], remedy=f"put a file in its place, or mend {manifest}"
+            "is not a regular file", where=special[0], remedy=f"put a file in its place, or mend {manifest}"
         )
     missing = [path for path, found in lying.items() if found != "file"]
     if missing:

@@ -8,10 +8,7 @@ many-paged one the first page that is no preview.
 from __future__ import annotations
 
 import math
-import os
 import re
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
-from roinspect.files import read_file
+from roinspect.files import read_file, write_whole
 from roinspect.images.containers import (
     MOST_PIXELS,
     Container,
@@ -208,40 +205,42 @@ def refuse_unknown_bits(bits: int, where: str = "--bits") -> None:
 def write_image(path: Path | str, image: Pixels) -> None:
     """Write RGB (H, W, 3) or grey (H, W), uint8 or uint16, in the format of the suffix, whole or not at all.
 
-    Folders that are missing are made.
+    Missing folders are made.
 
     Raises:
-        UserError: the suffix is not an image's, the format cannot hold the array, or the disk refuses.
+        UserError: as `encode_image`, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    write_whole(path, encode_image(image, path.suffix, path))
+
+
+def encode_image(image: Pixels, suffix: str, where: object) -> bytes:
+    """The bytes of an image file.
+
+    Args:
+        image: RGB (H, W, 3) or grey (H, W), uint8 or uint16.
+        suffix: says the format.
+        where: the file that messages name.
+
+    Raises:
+        UserError: the suffix is not an image's, or the format cannot hold the array.
+    """
+    if suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(
-            "not an image suffix", where=path, remedy=f"use one of {', '.join(sorted(IMAGE_SUFFIXES))}"
+            "not an image suffix", where=where, remedy=f"use one of {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     try:
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-        written, encoded = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels))
+        written, encoded = cv2.imencode(suffix.lower(), np.ascontiguousarray(pixels))
     except cv2.error:
         written = False
     if not written:
         raise UserError(
-            f"{path.suffix} cannot hold {image.dtype} pixels of shape {image.shape}",
-            where=path,
+            f"{suffix} cannot hold {image.dtype} pixels of shape {image.shape}",
+            where=where,
             remedy="write a PNG",
         )
-    # Of a thread's own, and short: the file's name may be as long as the disk allows.
-    partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(encoded.tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"cannot be written ({reason})", where=path, remedy="free space or choose another place"
-        ) from None
+    return encoded.tobytes()
 
 
 def _name(source: Path | str | bytes) -> str:

@@ -11,18 +11,14 @@ A bundle is written whole or not at all, and is refused when a byte of it has ch
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roinspect.errors import UserError
-from roinspect.files import read_regular
+from roinspect.files import sha256, sha256_of, whole_file, whole_folder, writing
 from roinspect.inspection.regions import hottest_level
 from roinspect.inspection.scene import SceneLimits
 
@@ -104,7 +100,7 @@ def photograph_digest(path: Path) -> str:
     Raises:
         OSError: the file cannot be read, or is no regular one.
     """
-    return hashlib.sha256(read_regular(path)).hexdigest()[:16]
+    return sha256_of(path)[:16]
 
 
 def save_bundle(
@@ -130,34 +126,17 @@ def save_bundle(
     from safetensors.torch import save
 
     refuse_existing(path, overwrite=overwrite)
-    mark = secrets.token_hex(4)
-    partial, former = (path.with_name(f".{path.name}.{mark}.{end}") for end in ("tmp", "old.tmp"))
-    try:
-        partial.mkdir(parents=True)
+    remedy = "free space or choose another --out, then continue with --resume"
+    with writing(path, fault="the bundle cannot be written", remedy=remedy), whole_folder(path) as partial:
         weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         (partial / _WEIGHTS).write_bytes(weights)
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
-        content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+        content["weights_sha256"] = sha256(weights)
         if digests := "".join(f"{digest}\n" for digest in sorted(set(trained_on))).encode():
             (partial / _TRAINED_ON).write_bytes(digests)
-            content["trained_on_sha256"] = hashlib.sha256(digests).hexdigest()
+            content["trained_on_sha256"] = sha256(digests)
         content["manifest_sha256"] = _digest(content)
         (partial / _MANIFEST).write_bytes(_text(content))
-        # A folder cannot take the place of a full one: the former steps aside, and back where that fails.
-        if path.exists():
-            os.replace(path, former)
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(
-            f"the bundle cannot be written ({error.strerror or error})",
-            where=path,
-            remedy="free space or choose another --out, then continue with --resume",
-        ) from error
-    finally:
-        if former.exists() and not path.exists():
-            os.replace(former, path)
-        for rest in (partial, former):
-            shutil.rmtree(rest, ignore_errors=True)
 
 
 def replace_threshold(path: Path, threshold: Threshold) -> None:
@@ -169,18 +148,12 @@ def replace_threshold(path: Path, threshold: Threshold) -> None:
     content = _manifest(path)
     content["threshold"] = dataclasses.asdict(threshold)
     content["manifest_sha256"] = _digest(content)
-    partial = path / f".{_MANIFEST}.{secrets.token_hex(4)}.tmp"
-    try:
+    remedy = "free space, or make the bundle writable; the former threshold still holds"
+    with (
+        writing(path / _MANIFEST, fault="the threshold cannot be written", remedy=remedy),
+        whole_file(path / _MANIFEST) as partial,
+    ):
         partial.write_bytes(_text(content))
-        os.replace(partial, path / _MANIFEST)
-    except OSError as error:
-        raise UserError(
-            f"the threshold cannot be written ({error.strerror or error})",
-            where=path / _MANIFEST,
-            remedy="free space, or make the bundle writable; the former threshold still holds",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -204,7 +177,7 @@ def read_bundle(path: Path) -> Bundle:
 
 def bundle_version(path: Path) -> str:
     """12 hexadecimal digits that tell one state of a bundle from another, thresholds included."""
-    return hashlib.sha256((path / _MANIFEST).read_bytes()).hexdigest()[:12]
+    return sha256_of(path / _MANIFEST)[:12]
 
 
 def refuse_segmenter(bundle: Bundle, path: Path) -> None:
@@ -276,7 +249,7 @@ def _text(content: Mapping[str, Any]) -> bytes:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_text(content)).hexdigest()
+    return sha256(_text(content))
 
 
 def _read(file: Path) -> bytes:
@@ -290,9 +263,9 @@ def _read(file: Path) -> bytes:
         ) from None
 
 
-def _read_checked(file: Path, sha256: str) -> bytes:
+def _read_checked(file: Path, expected: str) -> bytes:
     content = _read(file)
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256(content) != expected:
         raise _damaged(file)
     return content
 

@@ -7,11 +7,7 @@ what they were made from. The threshold is the manifest's alone: choosing anothe
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
+from roinspect.files import sha256_of, whole_folder, writing
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision
 
@@ -70,7 +67,7 @@ def read_export(bundle: Path, target: str) -> Export:
         raise UserError("no such export", where=folder, remedy=again)
     try:
         export = Export(**json.loads((folder / _NOTE).read_bytes()))
-        files = {name: _sha256(folder / name) for name in TARGETS[target].files}
+        files = {name: sha256_of(folder / name) for name in TARGETS[target].files}
     except (OSError, ValueError, TypeError):
         raise UserError("the export is damaged", where=folder, remedy=again) from None
     if export.made_from != made_from(bundle):
@@ -91,7 +88,7 @@ def describe(bundle: Path, folder: Path, target: str, precision: Precision, thre
     """Write the export.json of a folder that holds an export's files."""
     from roinspect.version import __version__
 
-    files = {name: _sha256(folder / name) for name in TARGETS[target].files}
+    files = {name: sha256_of(folder / name) for name in TARGETS[target].files}
     export = Export(precision, threshold, made_from(bundle), files, __version__)
     (folder / _NOTE).write_text(json.dumps(dataclasses.asdict(export), indent=1), encoding="utf-8")
 
@@ -103,28 +100,6 @@ def replacing(bundle: Path, target: str) -> Iterator[Path]:
     Raises:
         UserError: the disk refuses.
     """
-    mark, folder = secrets.token_hex(4), bundle / target
-    partial, former = (bundle / f".{target}.{mark}.{end}" for end in ("tmp", "old.tmp"))
-    try:
-        partial.mkdir()
+    fault, remedy = "the export cannot be written", "free space, or make the bundle writable"
+    with writing(bundle / target, fault=fault, remedy=remedy), whole_folder(bundle / target) as partial:
         yield partial
-        # A folder cannot take the place of a full one: the former steps aside, and back where that fails.
-        if folder.exists():
-            os.replace(folder, former)
-        os.replace(partial, folder)
-    except OSError as error:
-        raise UserError(
-            f"the export cannot be written ({error.strerror or error})",
-            where=folder,
-            remedy="free space, or make the bundle writable",
-        ) from error
-    finally:
-        if former.exists() and not folder.exists():
-            os.replace(former, folder)
-        for rest in (partial, former):
-            shutil.rmtree(rest, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from roinspect.errors import UserError
+from annotated_types import Ge, Gt, Le
+
 from roinspect.nn.ceod import Gate, Resolution
 from roinspect.nn.overlap import Areas, Clip, Denominator, Soften, Variant
+from roinspect.settings import check
 
 Area = Literal["roi", "defect"]
 Cam = Literal["closed", "autograd"]
 Schedule = Literal["cosine", "constant"]
 
-_MOST = 1e6
+_MOST = 1_000_000
+_Size = Annotated[int, Ge(1), Le(_MOST)]
+_Number = Annotated[int, Ge(0), Le(_MOST)]
+_Weight = Annotated[float, Ge(0), Le(_MOST)]
+_Positive = Annotated[float, Gt(0), Le(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,64 +68,36 @@ class CeodSettings:
 
     backbone: str = "auto"
     weights: str = "auto"
-    stride: int | None = 16
-    finetune: int = 0
-    block: int = 48
+    stride: _Size | None = 16
+    finetune: _Number = 0
+    block: _Number = 48
     coordinates: bool = True
-    pooling: float = 0.025
+    pooling: _Positive = 0.025
     roi_head: bool = True
-    roi_head_weight: float = 1.0
+    roi_head_weight: _Weight = 1.0
     margin: bool = True
-    omega: float = 0.3
+    omega: _Weight = 0.3
     area: Area = "defect"
     gate: Gate = "defects"
     variant: Variant = "log"
     denominator: Denominator = "min"
     soften: Soften = "clip"
-    reach: int = 3
+    reach: _Size = 3
     clip: Clip = "smooth"
     areas: Areas = "soft"
     resolution: Resolution = "grid"
     cam: Cam = "closed"
     detach_weights: bool = False
     balanced: bool = False
-    learning_rate: float = 0.01
+    learning_rate: _Positive = 0.01
     schedule: Schedule = "cosine"
-    rotation: float = 0.0
-    light: float = 0.0
-    feature_memory_gb: float = 4.0
+    rotation: _Weight = 0.0
+    light: _Weight = 0.0
+    feature_memory_gb: _Weight = 4.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        for name, choices in (
-            ("area", Area),
-            ("gate", Gate),
-            ("variant", Variant),
-            ("denominator", Denominator),
-            ("soften", Soften),
-            ("clip", Clip),
-            ("areas", Areas),
-            ("resolution", Resolution),
-            ("cam", Cam),
-            ("schedule", Schedule),
-        ):
-            if getattr(self, name) not in get_args(choices):
-                raise UserError(
-                    f"must be one of {', '.join(get_args(choices))}, not {getattr(self, name)}",
-                    where=f"method.{name}",
-                )
-        for names, low, high in (
-            (("stride", "reach"), 1.0, _MOST),
-            (("finetune", "block", "roi_head_weight", "omega", "rotation", "light"), 0.0, _MOST),
-            (("feature_memory_gb",), 0.0, _MOST),
-            (("pooling", "learning_rate"), 1e-12, 1.0),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not low <= value <= high:
-                    raise UserError(
-                        f"must lie between {low:g} and {high:g}, not {value}", where=f"method.{name}"
-                    )
+        """Validate the settings."""
+        check(self, "method.")
 
     @classmethod
     def preset(cls, name: Literal["compact", "paper"]) -> CeodSettings:

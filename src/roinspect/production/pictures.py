@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
+from roinspect.files import sha256
 from roinspect.images.overlay import grey_map, overlay
 from roinspect.images.pixels import write_image
 from roinspect.inspection.inspector import Verdict
@@ -91,7 +91,7 @@ def _picture(folder: Path, name: str, end: str) -> Path:
     path = folder / (name + end)
     if len(os.fsencode(path.name)) <= LONGEST_NAME:
         return path
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+    digest = sha256(os.fsencode(name))[:12]
     whole = os.fsencode(path.name)[: LONGEST_NAME - len(end) - len(digest) - 1].decode("utf-8", "ignore")
     return path.with_name(f"{whole}~{digest}{end}")
 

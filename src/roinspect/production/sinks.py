@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -16,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from roinspect.errors import UserError
-from roinspect.files import write_durably
+from roinspect.files import sha256, whole_file
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -114,7 +113,7 @@ def sink_name(target: str) -> str:
     """A name for logs, metrics and the spool: it tells no password, and two targets have two names."""
     scheme = target.partition(":")[0] if ":" in target else "sink"
     scheme = scheme if scheme.isalnum() and len(scheme) < 10 else "sink"
-    return f"{scheme}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+    return f"{scheme}-{sha256(target)[:8]}"
 
 
 class FolderSink:
@@ -126,9 +125,9 @@ class FolderSink:
     def deliver(self, key: str, body: bytes) -> None:
         """As `Sink.deliver`."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # The spool lets go of it next: from then on this is the only one.
-            write_durably(self._folder / f"{key}.json", body)
+            # Durable, as the spool drops its own copy next.
+            with whole_file(self._folder / f"{key}.json", durable=True) as partial:
+                partial.write_bytes(body)
         except OSError as error:
             raise ReceiverAwayError(f"{self._folder}: {error.strerror or error}") from None
 

@@ -13,11 +13,12 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
 from roinspect.errors import UserError
-from roinspect.files import lock, write_durably
+from roinspect.files import lock, remove_unfinished, whole_file, writing
 from roinspect.production.sinks import ResultRefusedError, Sink
 
 log = logging.getLogger(__name__)
@@ -45,12 +46,9 @@ class Spool:
         self._held: IO[bytes] | None = None
         self._taking = threading.Lock()
         self._news, self._stop = threading.Event(), threading.Event()
-        try:
+        with self._writing():
             self._take()
-            for rest in folder.glob(".*.part"):
-                rest.unlink(missing_ok=True)
-        except OSError as error:
-            raise _cannot(folder, error) from None
+            remove_unfinished(folder)
         self._thread = threading.Thread(target=self._deliver_all, name="roinspect-spool", daemon=True)
         self._thread.start()
 
@@ -74,15 +72,10 @@ class Spool:
             UserError: the disk refuses.
         """
         file, body = self._folder / f"{time.time_ns():020}-{row['id']}.json", json.dumps(row).encode()
-        try:
-            try:
-                write_durably(file, body)
-            except FileNotFoundError:
-                # Somebody has removed the folder.
-                self._take()
-                write_durably(file, body)
-        except OSError as error:
-            raise _cannot(self._folder, error) from None
+        with self._writing():
+            self._take()  # again, if somebody has removed the folder
+            with whole_file(file, durable=True) as partial:
+                partial.write_bytes(body)
         self._news.set()
 
     def close(self, *, wait_s: float = 2.0) -> None:
@@ -96,6 +89,10 @@ class Spool:
         self._sink.close()
         if self._held is not None:
             self._held.close()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        remedy = "free space, or choose another --spool"
+        return writing(self._folder, fault="results cannot be kept", remedy=remedy)
 
     def _take(self) -> None:
         """Make the folder if it is missing, and hold it for this process."""
@@ -152,11 +149,3 @@ def _count(folder: Path) -> int:
         return sum(1 for file in folder.iterdir() if file.suffix == ".json")
     except OSError:
         return 0
-
-
-def _cannot(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"results cannot be kept ({error.strerror or error})",
-        where=folder,
-        remedy="free space, or choose another --spool",
-    )

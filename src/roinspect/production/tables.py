@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from roinspect.errors import UserError
+from roinspect.files import remove_unfinished, whole_file, writing
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -68,22 +67,9 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
     """
     refuse_table(path)
     write = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_lines}[path.suffix.lower()]
-    # The same name each time: what a kill left of it is written over.
-    partial = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path), whole_file(path, durable=True) as partial:
+        remove_unfinished(path.parent, path.name)
         write(partial, rows)
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot be written ({error.strerror or error})",
-            where=path,
-            remedy="choose a folder that can be written to and has room",
-        ) from None
 
 
 def _write_lines(file: Path, rows: Iterable[Row]) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
+
+from annotated_types import Gt, Lt
 
 from roinspect.data.paths import kind
 from roinspect.data.records import find_images
@@ -21,9 +23,13 @@ from roinspect.inspection.inspector import Inspector, Verdict, verdict_row
 from roinspect.production.journal import Journal
 from roinspect.production.pictures import Pictures, real_folder
 from roinspect.production.tables import Rows
+from roinspect.settings import check
 
 State: TypeAlias = tuple[int, int]
 """Bytes, and the time of the last change in nanoseconds: what tells two photographs of one name apart."""
+
+
+_Seconds = Annotated[float, Gt(0), Lt(math.inf)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +42,11 @@ class WatchSettings:
         patience: seconds that a file which cannot be read may stay unchanged before it is reported, once.
     """
 
-    interval: float = 0.5
-    patience: float = 60.0
+    interval: _Seconds = 0.5
+    patience: _Seconds = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("interval", "patience"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise UserError(f"must be above 0 seconds, not {value:g}", where=f"--{name}")
+        check(self, "--")
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
+from roinspect.files import sha256
 from roinspect.images.pixels import resize_image, resize_mask
 from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import SEGMENTER, read_bundle
@@ -93,7 +93,7 @@ def segmenter_digest(bundle: Path) -> str:
             where=bundle,
             remedy=f"train one: roinspect train {SEGMENTER} DATA --out BUNDLE",
         )
-    return hashlib.sha256(json.dumps(made_from(bundle)).encode()).hexdigest()[:16]
+    return sha256(json.dumps(made_from(bundle)))[:16]
 
 
 def confidence(probability: NDArray[np.floating[Any]], mask: NDArray[np.uint8]) -> float:

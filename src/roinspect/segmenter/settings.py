@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le, MultipleOf
 
 from roinspect.errors import UserError
+from roinspect.settings import Share, check
 
 Moves = Literal["auto", "yes", "no"]
 
@@ -45,56 +48,31 @@ class SegmenterSettings:
     backbone: str = "auto"
     weights: str = "auto"
     strides: tuple[int, ...] = (4, 8, 16, 32)
-    width: int = 32
+    width: Annotated[int, Ge(8), MultipleOf(8)] = 32
     coordinates: bool = True
-    learning_rate: float = 0.003
-    backbone_learning_rate: float = 0.0
+    learning_rate: Annotated[float, Ge(0), Le(10)] = 0.003
+    backbone_learning_rate: Annotated[float, Ge(0), Le(10)] = 0.0
     moves: Moves = "auto"
-    rotation: float = 30.0
-    shift: float = 0.2
-    zoom: float = 0.2
+    rotation: Annotated[float, Ge(0), Le(180)] = 30.0
+    shift: Share = 0.2
+    zoom: Annotated[float, Ge(0), Le(0.9)] = 0.2
     mirror: bool = True
-    light: float = 0.3
-    tint: float = 0.1
-    pasted: float = 0.7
-    gaps: float = 1.0
-    smallest_part: float = 0.05
-    largest_hole: float = 0.05
+    light: Share = 0.3
+    tint: Share = 0.1
+    pasted: Share = 0.7
+    gaps: Share = 1.0
+    smallest_part: Share = 0.05
+    largest_hole: Share = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        if self.moves not in get_args(Moves):
-            raise UserError(
-                f"{self.moves!r} is not known",
-                where="method.moves",
-                remedy=f"use {', '.join(get_args(Moves))}",
-            )
+        """Validate the settings."""
+        check(self, "method.")
         if not self.strides or sorted(set(self.strides)) != list(self.strides) or self.strides[0] < 1:
             raise UserError(
                 f"must be different and ascending, not {list(self.strides)}",
                 where="method.strides",
                 remedy="such as [4, 8, 16, 32]",
             )
-        if self.width < 8 or self.width % 8:
-            raise UserError(f"must be a multiple of 8, not {self.width}", where="method.width")
-        ranges: dict[str, tuple[float, float]] = {
-            "learning_rate": (0, 10),
-            "backbone_learning_rate": (0, 10),
-            "rotation": (0, 180),
-            "shift": (0, 1),
-            "zoom": (0, 0.9),
-            "light": (0, 1),
-            "tint": (0, 1),
-            "pasted": (0, 1),
-            "gaps": (0, 1),
-            "smallest_part": (0, 1),
-            "largest_hole": (0, 1),
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(
-                    f"must lie in [{low:g}, {high:g}], not {getattr(self, name)}", where=f"method.{name}"
-                )
 
     @classmethod
     def preset(cls, name: Literal["compact", "paper"]) -> SegmenterSettings:

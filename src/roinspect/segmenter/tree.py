@@ -28,8 +28,8 @@ from roinspect.data.paths import kind
 from roinspect.data.records import find_images, read_records
 from roinspect.data.roi import mask_stems
 from roinspect.errors import UserError
-from roinspect.files import write_whole
-from roinspect.images.pixels import image_size, read_mask, write_image
+from roinspect.files import sha256, whole_file, write_whole, writing
+from roinspect.images.pixels import encode_image, image_size, read_mask
 from roinspect.inspection.bundle import photograph_digest
 from roinspect.production.journal import Journal
 from roinspect.production.progress import Progress
@@ -265,29 +265,24 @@ def _written(
     region: FoundRegion, place: Path, origin: Mapping[str, Any], made: Made, journal: Journal
 ) -> RoiRow:
     """Write a mask and its row, unless somebody laid a mask there since the survey."""
-    key = origin["key"]
-    # A photograph's own suffix may not hold a mask as it is; hidden, the file counts for nobody yet.
-    partial = place.with_name(f".{place.stem}.png")
+    key, content = origin["key"], b""
     row = RoiRow(key, "none", error=region.error)
     if region.mask is not None:
         row = RoiRow(key, "predicted", round(region.confidence, 4), round(_share(region.mask), 4))
-        write_image(partial, region.mask * 255)
-        known = {"mask": _digest(partial), "confidence": row.confidence, "share": row.share}
+        # PNG whatever the file's suffix says, as a photograph's own format may not hold a mask exactly.
+        content = encode_image(region.mask * 255, ".png", place)
         # The row comes first: were the run ended between the two, a mask without a row would pass for drawn.
-        journal.add({**origin, **known})
-    try:
+        mask = sha256(content)[:16]
+        journal.add({**origin, "mask": mask, "confidence": row.confidence, "share": row.share})
+    with writing(place, remedy="free space, then run it again"):
         if kind(place) == "file" and _made_here(key, place, made) is None:
-            partial.unlink(missing_ok=True)
             return _drawn(key, place)
-        if region.mask is not None:
-            partial.replace(place)
+        if content:
+            with whole_file(place) as partial:
+                partial.write_bytes(content)
         else:
             # What lies there is of another segmenter or another photograph.
             place.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror})", where=place, remedy="free space, then run it again"
-        ) from None
     return row
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from roinspect.files import sha256
 
 OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Routes that need no key: what looks after the server asks them."""
@@ -22,7 +23,7 @@ class ApiKey:
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app, self._digest = app, _digest(key.encode())
+        self._app, self._digest = app, sha256(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -40,8 +41,4 @@ class ApiKey:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
         # Digests are of one length: a comparison of the keys themselves would tell theirs.
-        return hmac.compare_digest(_digest(given.encode("latin-1", "replace")), self._digest)
-
-
-def _digest(text: bytes) -> bytes:
-    return hashlib.sha256(text).digest()
+        return hmac.compare_digest(sha256(given.encode("latin-1", "replace")), self._digest)

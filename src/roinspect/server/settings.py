@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass, field
 
-from roinspect.errors import UserError
+from roinspect.settings import Count, NotNegative, Positive, check
 
 
 def _half_of_the_cores() -> int:
@@ -28,20 +27,17 @@ class ServeSettings:
         poll_s: seconds between two looks at the bundles; one that has changed and rests is loaded anew.
     """
 
-    queue: int = 64
-    deadline_s: float = 10.0
-    max_body_mb: float = 32.0
-    max_megapixels: float = 50.0
-    workers: int = field(default_factory=_half_of_the_cores)
-    batch: int = 1
-    batch_wait_ms: float = 2.0
-    poll_s: float = 1.0
+    queue: Count = 64
+    deadline_s: Positive = 10.0
+    max_body_mb: Positive = 32.0
+    max_megapixels: Positive = 50.0
+    workers: Count = field(default_factory=_half_of_the_cores)
+    batch: Count = 1
+    batch_wait_ms: NotNegative = 2.0
+    poll_s: Positive = 1.0
 
     def __post_init__(self) -> None:
-        for limit in dataclasses.fields(self):
-            value, least = getattr(self, limit.name), 1 if limit.type == "int" else 0
-            if not value >= least or (least == 0 and value == 0 and limit.name != "batch_wait_ms"):
-                raise UserError(f"is {value}, which is too little", where=f"--{limit.name.replace('_', '-')}")
+        check(self, "--")
 
     @property
     def max_body(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
@@ -11,6 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from roinspect.files import sha256
 
 COOKIE = "roinspect_studio"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -90,8 +91,7 @@ class Guard:
 
     def _is_known(self, token: str) -> bool:
         # Digests are of one length: a comparison of the tokens themselves would reveal theirs.
-        digests = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (token, self._token))
-        return hmac.compare_digest(*digests)
+        return hmac.compare_digest(sha256(token), sha256(self._token))
 
 
 def _name(host: str) -> str:

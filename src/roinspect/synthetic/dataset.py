@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 
 from roinspect.data.paths import kind
 from roinspect.errors import UserError
+from roinspect.files import whole_folder, writing
 from roinspect.images.pixels import write_image
 from roinspect.inspection.threads import in_threads
 from roinspect.synthetic.lighting import Scene, draw_camera, illuminate
@@ -171,24 +170,11 @@ def write_dataset(
     place = kind(out)
     if place != "none" and (place != "folder" or any(out.iterdir())):
         raise UserError("exists and is not empty", where=out, remedy="name a new folder or empty this one")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    try:
+    with writing(out, remedy="choose another place"), whole_folder(out) as unfinished:
         work = partial(_write_one, unfinished, product, seed, size_hw, options)
         numbered = enumerate(plan(product, count, train_defects))
         for _ in in_threads(work, numbered, workers=os.cpu_count() or 1, ahead=16):
             pass
-        unfinished.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        os.replace(unfinished, out)
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 class Item(NamedTuple):
@@ -220,11 +206,6 @@ def plan(product: ProductName, count: int, train_defects: float = 0.0) -> list[I
             items.append(Item(home, folder, f"{number:03d}", defect, place or "inside"))
             numbers[split, folder] += 1
     return items
-
-
-def _unwritable(out: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
-    return UserError(f"cannot be written ({reason})", where=out, remedy="choose another place")
 
 
 def _product(name: str) -> type[Part]:

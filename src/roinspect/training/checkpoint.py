@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+
+from roinspect.files import whole_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -23,14 +24,5 @@ class WholeCheckpoints(TorchCheckpointIO):
         # Through memory, as torch reports a full disk as a RuntimeError like any other.
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        whole = Path(path)
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        partial = whole.with_name(f".{whole.name}.tmp")
-        try:
-            with partial.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, whole)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(Path(path), durable=True) as partial:
+            partial.write_bytes(content.getbuffer())

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from roinspect.inspection.bundle import (
 )
 from roinspect.inspection.calibration import best_f1_threshold, false_reject_threshold
 from roinspect.segmenter.roi import with_roi
+from roinspect.settings import Rate, check
 
 log = logging.getLogger(__name__)
 
@@ -43,22 +44,17 @@ class Way:
         value: set by hand.
     """
 
-    false_reject: float | None = None
+    false_reject: Annotated[Rate, "write 0.5% or 0.005"] | None = None
     best_f1: bool = False
     value: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Validate the choice."""
         if [self.false_reject is not None, self.best_f1, self.value is not None].count(True) != 1:
             raise UserError(
                 "exclude one another", where="--false-reject, --best-f1 and --threshold", remedy="give one"
             )
-        if self.false_reject is not None and not 0 <= self.false_reject < 1:
-            raise UserError(
-                f"must be a share in [0, 1), not {self.false_reject:g}",
-                where="--false-reject",
-                remedy="write 0.5% or 0.005",
-            )
+        check(self, "--")
         if self.value is not None and not math.isfinite(self.value):
             raise UserError("must be a finite number", where="--threshold")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from roinspect.data.annotations.drawn import MaskSource
 from roinspect.errors import UserError
-from roinspect.files import read_file
+from roinspect.files import read_file, remove_unfinished, sha256, whole_file
 
 
 def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
@@ -34,6 +33,7 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
                     where=note,
                     remedy="resume with the same settings and data, or start anew without --resume",
                 )
+            remove_unfinished(run)
             return checkpoint if checkpoint.is_file() else None
         if run.exists() and not note.is_file() and (not run.is_dir() or any(run.iterdir())):
             raise UserError(
@@ -41,7 +41,8 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
             )
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True)
-        note.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+        with whole_file(note) as partial:
+            partial.write_text(json.dumps(plain, indent=1), encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror})", where=run, remedy="choose another --out"
@@ -67,8 +68,8 @@ def fingerprint(sources: Iterable[MaskSource | None]) -> str:
     if not known:
         return "none"
     # One mask may serve every image; it is read once.
-    digests = {source: hashlib.sha256(_content(source)).digest() for source in dict.fromkeys(known)}
-    return hashlib.sha256(b"".join(digests[source] for source in known)).hexdigest()
+    digests = {source: bytes.fromhex(sha256(_content(source))) for source in dict.fromkeys(known)}
+    return sha256(digests[source] for source in known)
 
 
 def _content(source: MaskSource) -> bytes:

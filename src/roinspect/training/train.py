@@ -8,11 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import lightning
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
 from torch.utils.data import DataLoader, Subset
 
 from roinspect.data.account import missed_line
@@ -26,6 +27,7 @@ from roinspect.images.pixels import parse_size, refuse_unknown_bits
 from roinspect.inspection.bundle import SEGMENTER, Bundle, photograph_digest, refuse_existing, save_bundle
 from roinspect.methods.method import Method, method_class
 from roinspect.segmenter.roi import with_drawn_roi, with_roi
+from roinspect.settings import Count, Rate, check
 from roinspect.training.fitting import fit, held_out_scores
 from roinspect.training.history import History
 from roinspect.training.processes import Processes, joined
@@ -70,43 +72,25 @@ class TrainingSettings:
 
     size: str = "256"
     bits: int = 16
-    steps: int | None = None
-    epochs: int | None = None
-    batch_size: int = 8
-    seed: int = 0
-    held_out: float = 0.15
+    steps: Count | None = None
+    epochs: Count | None = None
+    batch_size: Count = 8
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    held_out: Rate = 0.15
     threshold: Aim = "false-reject"
-    false_reject: float = 0.01
-    min_defect_pixels: int = 1
+    false_reject: Rate = 0.01
+    min_defect_pixels: Count = 1
     memory_gb: float = 4.0
     accelerator: str = "auto"
     devices: int | str = "auto"
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp"] = "auto"
     precision: str = "32-true"
-    threads: int | None = None
+    threads: Count | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        for name in ("steps", "epochs", "batch_size", "min_defect_pixels", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"must be at least 1, not {value}", where=f"training.{name}")
-        for name in ("held_out", "false_reject"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
+        """Validate the settings."""
+        check(self, "training.")
         refuse_unknown_bits(self.bits, "training.bits")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"must lie in [0, 2**32), not {self.seed}", where="training.seed")
-        if self.threshold not in get_args(Aim):
-            raise UserError(
-                f"{self.threshold!r} is not known",
-                where="training.threshold",
-                remedy=f"use {' or '.join(get_args(Aim))}",
-            )
-        if self.strategy not in ("auto", "ddp"):
-            raise UserError(
-                f"{self.strategy!r} is not known", where="training.strategy", remedy="use auto or ddp"
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from roinspect.errors import UserError
+from roinspect.files import is_locked
 from roinspect.studio.state import jobs as jobs_module
 from roinspect.studio.state.jobs import Job, jobs, latest, start
-from roinspect.studio.state.lock import hold, is_held
 from roinspect.studio.state.models import free_name, model_path, new_path
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.store import write_json
@@ -56,7 +56,7 @@ def test_a_job_is_stopped_by_anybody_who_knows_its_folder(project: Project, slee
     # As another studio, started later, would find it.
     again = latest(Project(project.folder), "train")
     assert again is not None and again.state() == "running"
-    while not is_held(again.folder / "lock"):
+    while not is_locked(again.folder / "lock"):
         time.sleep(0.05)
     with pytest.raises(UserError, match="still at work"):
         start(project, "judge", "m", [["x"]])
@@ -66,20 +66,12 @@ def test_a_job_is_stopped_by_anybody_who_knows_its_folder(project: Project, slee
 
 def test_a_job_that_was_killed_is_known_as_broken_off(project: Project, sleeper: None) -> None:
     job = start(project, "train", "m", [["x"]])
-    while not is_held(job.folder / "lock"):
+    while not is_locked(job.folder / "lock"):
         time.sleep(0.05)
     child = jobs_module._children[-1]
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     wait(job, "broken off")
-
-
-def test_a_lock_is_free_once_its_file_is_closed(tmp_path: Path) -> None:
-    assert not is_held(tmp_path / "lock")
-    kept = hold(tmp_path / "lock")
-    assert is_held(tmp_path / "lock")
-    os.close(kept)
-    assert not is_held(tmp_path / "lock")
 
 
 def test_a_damaged_job_is_passed_over(project: Project) -> None:

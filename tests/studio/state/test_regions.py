@@ -211,7 +211,7 @@ def test_a_full_disk_is_told_and_the_former_drawing_stays(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match=r"No space left on device.*free some space"):
+    with pytest.raises(UserError, match=r"No space left on device.*free space"):
         keep(project, key, DOT, revision)
     monkeypatch.undo()
     assert region(project, key) == (BOX, "own", revision)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from roinspect.data.names import NO_CATEGORY
 from roinspect.data.paths import kind
 from roinspect.data.records import find_images
 from roinspect.errors import UserError
+from roinspect.files import whole_folder, write_whole, writing
 from roinspect.images.pixels import IMAGE_SUFFIXES, image_size, read_mask, write_image
 
 MASKS = "masks"
@@ -120,23 +118,14 @@ def _sized(files: Mapping[str, Drawing]) -> Mapping[str, Drawing]:
 
 def _write(out: Path, files: Mapping[str, Drawing] | Mapping[str, str]) -> None:
     """Write a file, called "", or a folder of files, whole or not at all."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        try:
-            for name, content in files.items():
-                path = unfinished / (name or "file")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(content, str):
-                    path.write_text(content, encoding="utf-8", newline="")
-                else:
-                    write_image(path, 255 * rasterise(content, known_size(content)))
-            unfinished.chmod(0o755)
-            if out.is_dir():
-                out.rmdir()
-            os.replace(unfinished / "file" if "" in files else unfinished, out)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot be written ({reason})", where=out, remedy="choose another place") from None
+    if isinstance(text := files.get(""), str):
+        write_whole(out, text)
+        return
+    with writing(out), whole_folder(out) as unfinished:
+        for name, content in files.items():
+            path = unfinished / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, str):
+                path.write_text(content, encoding="utf-8", newline="")
+            else:
+                write_image(path, 255 * rasterise(content, known_size(content)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -16,12 +15,13 @@ from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
 from roinspect.data.names import NO_CATEGORY, SPLITS
 from roinspect.data.records import Record, manifest_path
 from roinspect.errors import UserError
+from roinspect.files import whole_file, writing
 from roinspect.images.pixels import image_size, read_image, write_image
 from roinspect.studio.state.masks import mask_file, note_file, own_file, set_aside
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.proposals import carry_proposal
 from roinspect.studio.state.regions import drawing_file
-from roinspect.studio.state.store import move_file, refused, remove_file, write_csv
+from roinspect.studio.state.store import move_file, remove_file, write_csv
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
 _NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
@@ -53,13 +53,8 @@ def add(
         category = _category(project, label, kind)
         folder = project.folder / "added" if manifest.is_file() else _folder(project, split, category)
         target = _free(project, folder, category, Path(name or source.name))
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.tmp")
+        with writing(target), whole_file(target) as partial:
             shutil.copyfile(source, partial)
-            os.replace(partial, target)
-        except OSError as error:
-            raise refused(target, error) from None
         key = target.relative_to(project.folder).as_posix()
         if manifest.is_file():
             _rewrite(
@@ -126,16 +121,17 @@ def _carry(project: Project, record: Record, target: Path, key: str, category: s
     try:
         if pixels is not None:
             write_image(new_mask, 255 * pixels)
-        for old, new in copies:
-            new.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(old, new)
+        with writing(target):
+            for old, new in copies:
+                new.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(old, new)
         move_file(record.image_path, target)
-    except (OSError, UserError) as error:
+    except UserError:
         with suppress(OSError, UserError):
             carry_proposal(project, key, record.key)
             for new in [new_mask] * (pixels is not None) + [new for _, new in copies]:
                 new.unlink(missing_ok=True)
-        raise error if isinstance(error, UserError) else refused(target, error) from None
+        raise
     for old, _ in copies:
         remove_file(old)
     for file in retired:

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from roinspect.errors import UserError
-from roinspect.studio.state.lock import is_held
+from roinspect.files import is_locked, writing
 from roinspect.studio.state.project import Project
-from roinspect.studio.state.store import read_json, refused, write_json
+from roinspect.studio.state.store import read_json, write_json
 
 Kind: TypeAlias = Literal["train", "judge", "propose", "export", "watch"]
 State: TypeAlias = Literal["running", "done", "failed", "stopped", "broken off"]
@@ -61,7 +61,7 @@ class Job:
         if isinstance(ended := read_json(self.folder / "exit.json"), dict):
             code = ended.get("code")
             return "done" if code == 0 else "stopped" if code == 130 else "failed"
-        if is_held(self.folder / "lock"):
+        if is_locked(self.folder / "lock"):
             return "running"
         is_starting = not (self.folder / "lock").exists() and time.time() - self.started < STARTING_S
         # The process may have ended between the first look and the second.
@@ -110,19 +110,16 @@ def start(project: Project, kind: Kind, subject: str, commands: Sequence[Sequenc
         write_json(folder / "job.json", plain)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "100", "TERM": "dumb"}
         words = [sys.executable, "-m", "roinspect.studio.state.worker", str(folder)]
-        try:
-            with (folder / "log.txt").open("wb") as log:
-                child = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=environment,
-                    # Closing the studio's terminal does not end it.
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise refused(folder, error) from None
+        with writing(folder), (folder / "log.txt").open("wb") as log:
+            # A session of its own: closing the studio's terminal does not end it.
+            child = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
         _children.append(child)
         for job in jobs(project)[KEPT:]:
             if job.state() != "running":

@@ -6,7 +6,6 @@ a network, or somebody else, may write there at any moment.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from functools import lru_cache
@@ -16,12 +15,12 @@ from typing import NamedTuple
 from roinspect.data.annotations.drawn import DrawnMask, MaskSource
 from roinspect.data.records import Record
 from roinspect.errors import UserError
-from roinspect.files import read_regular
+from roinspect.files import read_regular, sha256
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import photograph_digest
 from roinspect.studio.state.drawing import Mask
 from roinspect.studio.state.project import Project
-from roinspect.studio.state.store import move_file, read_json, refused, remove_file, write_json
+from roinspect.studio.state.store import move_file, read_json, remove_file, write_json
 
 
 class Written(NamedTuple):
@@ -112,8 +111,6 @@ def write_mask(
         for file in replaced:
             set_aside(project, file)
         move_file(partial, place)
-    except OSError as error:
-        raise refused(place, error) from None
     finally:
         with suppress(OSError):
             partial.unlink()
@@ -143,7 +140,7 @@ def digest_of(source: MaskSource) -> str:
         raise UserError(
             f"cannot be read ({error.strerror})", where=source, remedy="check its permissions"
         ) from None
-    return hashlib.sha256(content).hexdigest()
+    return sha256(content)
 
 
 def stamp_of(file: Path) -> str:

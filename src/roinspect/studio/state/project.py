@@ -15,7 +15,6 @@ What the studio knows of a folder lies in the folder:
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import threading
 from collections import Counter
@@ -29,6 +28,7 @@ from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
 from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
+from roinspect.files import sha256
 from roinspect.images.pixels import IMAGE_SUFFIXES
 from roinspect.segmenter.tree import TABLE
 from roinspect.studio.state.store import read_json, write_csv, write_json
@@ -48,7 +48,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder, self.state = folder, folder / STATE
         # Requests name the folder by it, and so never name a path.
-        self.id = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        self.id = sha256(str(folder))[:12]
         # Held while files of the folder are changed.
         self.lock = threading.RLock()
         self._records: dict[str, Record] | None = None

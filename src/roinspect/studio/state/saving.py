@@ -12,11 +12,11 @@ from roinspect.data.annotations.drawn import MaskSource
 from roinspect.data.records import Record
 from roinspect.data.roi import mask_stems
 from roinspect.errors import UserError
+from roinspect.files import write_whole
 from roinspect.images.pixels import image_size
 from roinspect.studio.state import masks, regions
 from roinspect.studio.state.drawing import render
 from roinspect.studio.state.project import ONE_FOR_ALL, Project
-from roinspect.studio.state.store import write_bytes
 
 
 class Saved(NamedTuple):
@@ -77,7 +77,7 @@ def write_labelme(project: Project, out: Path) -> Iterator[Saved]:
         if mask is not None:
             height, width = mask.shape
             drawing = polygons.Drawing(record.key, (height, width), polygons.trace(mask, "roi"))
-            write_bytes((out / record.key).with_suffix(".json"), labelme.write(drawing).encode())
+            write_whole((out / record.key).with_suffix(".json"), labelme.write(drawing))
         yield (saved := saved.next(mask is not None, remark))
 
 

@@ -6,13 +6,11 @@ import csv
 import io
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from roinspect.errors import UserError
+from roinspect.files import write_whole, writing
 
 
 def read_json(path: Path) -> Any:
@@ -25,29 +23,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file at once or not at all; folders that are missing are made."""
-    write_bytes(path, json.dumps(value, separators=(",", ":")).encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all; folders that are missing are made."""
-    partial = path.with_name(f".{secrets.token_hex(6)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise refused(path, error) from None
-
-
-def refused(path: Path, error: OSError) -> UserError:
-    """What to say where the disk refuses."""
-    return UserError(
-        f"cannot be written ({error.strerror or error})",
-        where=path,
-        remedy="free some space or make the folder writable, then try again",
-    )
+    write_whole(path, json.dumps(value, separators=(",", ":")))
 
 
 def write_csv(
@@ -60,21 +36,17 @@ def write_csv(
     )
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_whole(path, text.getvalue())
 
 
 def move_file(old: Path, new: Path) -> None:
     """Move a file within the folder."""
-    try:
+    with writing(new):
         new.parent.mkdir(parents=True, exist_ok=True)
         os.replace(old, new)
-    except OSError as error:
-        raise refused(new, error) from None
 
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it exists."""
-    try:
+    with writing(path):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise refused(path, error) from None

@@ -10,7 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-from roinspect.studio.state.lock import hold
+from roinspect.errors import UserError
+from roinspect.files import lock
 from roinspect.studio.state.store import read_json, write_json
 
 GRACE_S = 60.0
@@ -19,21 +20,22 @@ GRACE_S = 60.0
 
 def work(folder: Path) -> int:
     """Run a job's commands until one fails or somebody asks to stop; how it ended is written last."""
-    kept = hold(folder / "lock")
-    # Started in the background of some shells, Python would ignore interrupts.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_heed, args=(folder,), daemon=True).start()
-    code = 1
-    try:
-        for command in read_json(folder / "job.json")["commands"]:
-            code = run(command)
-            if code:
-                break
-    except KeyboardInterrupt:
-        code = 130
-    finally:
-        write_json(folder / "exit.json", {"code": code, "ended": time.time()})
-        os.close(kept)
+    with (folder / "lock").open("ab") as held:
+        if not lock(held):
+            raise UserError("is running already", where=folder)
+        # Started in the background of some shells, Python would ignore interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=_heed, args=(folder,), daemon=True).start()
+        code = 1
+        try:
+            for command in read_json(folder / "job.json")["commands"]:
+                code = run(command)
+                if code:
+                    break
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            write_json(folder / "exit.json", {"code": code, "ended": time.time()})
     return code
 
 
