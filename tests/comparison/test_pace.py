@@ -40,6 +40,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
         "seed": 0,
         "batch_size": 4,
         "settings": {"memory_size": 100},
+        "bits": 16,
         "held_out": 0.15,
         "test": [str(record.image_path) for record in test_set.records],
         "size_hw": (64, 64),
