@@ -31,7 +31,8 @@ from scipy.stats import spearmanr
 from tables import markdown, put, shown
 
 from roinspect.data.dataset import DecodedCache
-from roinspect.data.records import Record, read_records
+from roinspect.data.reading import read_data
+from roinspect.data.records import Record
 from roinspect.data.roi import attach_roi
 from roinspect.evaluation.evaluate import evaluate_models
 from roinspect.methods.method import load_graph, method_class, predict
@@ -80,7 +81,7 @@ def records_of(one: Set) -> list[Record]:
     """All photographs with their drawn regions; the zippers are drawn at first use."""
     if one.data == WORK / "zipper" and not one.data.is_dir():
         write_dataset("zipper", one.data, count=400, seed=7, size_hw=(256, 256))
-    return attach_roi(read_records(one.data), one.roi, one.data)
+    return attach_roi(read_data(one.data, one.roi))
 
 
 def choose(records: Sequence[Record], count: int, seed: int) -> tuple[list[Record], list[Record]]:

@@ -207,9 +207,9 @@ def test_photographs_are_decoded_once_for_both(
 ) -> None:
     decoded = []
 
-    def counted(path: Path) -> Any:
+    def counted(content: bytes, path: Path) -> Any:
         decoded.append(path)
-        return read_image(path)
+        return read_image(content, path)
 
     monkeypatch.setattr("roinspect.data.dataset.read_image", counted)
     monkeypatch.setattr("roinspect.evaluation.evaluate.load_examples", lambda *_, **__: [])

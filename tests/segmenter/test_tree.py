@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from roinspect.cli import main
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
@@ -97,7 +98,7 @@ def test_the_tree_mirrors_the_photographs(photos: Path, tmp_path: Path, network:
         assert row["origin"] == "predicted" and float(row["confidence"]) == 1 and row["error"] == ""
         assert float(row["share"]) == pytest.approx(mask.mean(), abs=1e-4)
     assert read_image(out / SHEET).shape[2] == 3
-    records = with_roi(read_records(photos), str(out), photos)
+    records = with_roi(read_data(photos, str(out)))
     assert [record.roi_path for record in records] == [out / key(number) for number in range(6)]
 
 
@@ -248,7 +249,7 @@ def test_a_drawing_in_an_annotation_file_takes_the_place_of_a_predicted_mask(
     tree = predict_rois(ONE, photos, out)
     assert tree.count("drawn") == 1 and tree.count("predicted") == 5 and not (out / key(2)).exists()
     assert table(out)[key(2)]["share"] == "0.5000"
-    assert len(with_roi(read_records(photos), str(out), photos)) == 6
+    assert len(with_roi(read_data(photos, str(out)))) == 6
 
 
 def test_another_segmenter_needs_leave_and_still_spares_what_was_drawn(
@@ -366,17 +367,17 @@ def test_predicted_masks_serve_as_drawn_ones_and_are_made_once(
 ) -> None:
     monkeypatch.setenv("ROINSPECT_CACHE", str(tmp_path / "cache"))
     records = read_records(photos)
-    found = with_roi(records, "segmenter:one", photos)
+    found = with_roi(read_data(photos, "segmenter:one"), records)
     for record in found:
         assert record.roi_path is not None
         assert np.array_equal(read_mask(record.roi_path), read_image(record.image_path)[..., 0] > 100)
     assert network.asked == 6
-    again = with_roi(records, "segmenter:one", photos)
+    again = with_roi(read_data(photos, "segmenter:one"), records)
     assert again == found and network.asked == 6
     shutil.copytree(photos, tmp_path / "moved")
-    with_roi(read_records(tmp_path / "moved"), "segmenter:one", tmp_path / "moved")
+    with_roi(read_data(tmp_path / "moved", "segmenter:one"))
     assert network.asked == 6, "the same photographs elsewhere"
-    with_roi(records, "segmenter:other", photos)
+    with_roi(read_data(photos, "segmenter:other"), records)
     assert network.asked == 12
 
 
@@ -385,11 +386,11 @@ def test_a_region_that_is_not_found_is_an_error_and_an_unreadable_image_is_left_
 ) -> None:
     monkeypatch.setenv("ROINSPECT_CACHE", str(tmp_path / "cache"))
     (photos / key(3)).write_bytes(b"no image")
-    found = with_roi(read_records(photos), "segmenter:one", photos)
+    found = with_roi(read_data(photos, "segmenter:one"))
     assert [record.roi_path is None for record in found] == [number == 3 for number in range(6)]
     write_image(photos / key(4), np.zeros((SIDE, SIDE, 3), np.uint8))
     with pytest.raises(UserError, match="finds no region in 1 photographs"):
-        with_roi(read_records(photos), "segmenter:one", photos)
+        with_roi(read_data(photos, "segmenter:one"))
 
 
 def test_another_method_is_no_segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,7 +404,7 @@ def test_drawn_ones_are_told_from_missing_ones(photos: Path, caplog: pytest.LogC
     for number in (0, 2, 5):
         write_image(photos / "roi" / key(number), np.full((SIDE, SIDE), 255, np.uint8))
     with caplog.at_level(logging.INFO, "roinspect"):
-        found = with_drawn_roi(read_records(photos), "auto", photos)
+        found = with_drawn_roi(read_data(photos, "auto"))
     assert [record.key for record in found] == [key(0), key(2), key(5)]
     assert "3 of 6 photographs have an ROI" in caplog.text
 
@@ -428,5 +429,5 @@ def test_journal_and_table_are_no_masks(photos: Path, tmp_path: Path, network: B
     out = photos / "roi"
     predict_rois(ONE, photos, out)
     assert {file.name for file in out.iterdir()} == {"train", TABLE, SHEET, JOURNAL}
-    assert len(with_roi(read_records(photos), "auto", photos)) == 6
+    assert len(with_roi(read_data(photos, "auto"))) == 6
     assert roi_prediction.predict_rois(ONE, photos, out).count("predicted") == 6

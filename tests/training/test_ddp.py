@@ -27,6 +27,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from roinspect.cli import main  # noqa: E402
 from roinspect.data.loader import EpochSampler  # noqa: E402
+from roinspect.data.reading import read_data  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import read_bundle, read_weights  # noqa: E402
@@ -245,7 +246,7 @@ def test_steps_count_the_images_of_all_processes(data: Path) -> None:
     def ready(count: int, batch_size: int = 2) -> tuple[int, int, int]:
         training = TrainingSettings(size="64", batch_size=batch_size, steps=40, held_out=0.1)
         settings = RoiBank.settings_class(backbone="test_convnext", strides=(8, 16))
-        made = prepare("roibank", data, settings, training, processes=Processes(count=count))
+        made = prepare("roibank", read_data(data), settings, training, processes=Processes(count=count))
         return made.batch_size, made.steps_per_epoch, made.model.epochs
 
     assert ready(1) == (2, 10, 4) and ready(2) == (2, 5, 8) and ready(4, 100) == (5, 1, 40)

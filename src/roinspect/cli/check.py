@@ -19,15 +19,13 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.data.account import account
     from roinspect.data.check import check, print_findings
-    from roinspect.data.records import read_records, refuse_unknown_good
+    from roinspect.data.reading import read_data
     from roinspect.images.pixels import parse_size
     from roinspect.segmenter.roi import with_roi
 
     size_hw = parse_size(given.size) if given.size else None
-    good = good_names(given.good)
-    records = read_records(given.data, columns=given.columns, good=good)
-    refuse_unknown_good(records, good)
-    records = with_roi(records, given.roi, given.data, columns=given.columns)
-    findings = check(records, size_hw, files=account(given.data, records, given.roi))
+    data = read_data(given.data, given.roi, given.columns, good_names(given.good))
+    records = with_roi(data)
+    findings = check(records, size_hw, files=account(data, records))
     print_findings(findings)
     return 2 if findings.problems else 0

@@ -21,6 +21,8 @@ from roinspect.data.records import Record
 from roinspect.data.unlike import appearance, sampled, unlike
 from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
 from roinspect.errors import UserError
+from roinspect.files import read_file
+from roinspect.images.pixels import highest_value
 from roinspect.inspection.threads import in_threads
 
 _LABELS = {0: "good", 1: "bad", None: "?"}
@@ -87,6 +89,7 @@ class _Seen:
     width: float = 0.0
     own_width: float = 0.0
     appearance: NDArray[np.float32] | None = None
+    highest: int | None = None
 
 
 def check(
@@ -116,7 +119,8 @@ def check(
 
     def look(record: Record) -> _Seen:
         try:
-            sample = load_sample(record, None, read=read)
+            content = read_file(record.image_path)
+            sample = load_sample(record, None, read=read, content=content)
         except UserError as error:
             return _Seen(record, error)
         height, across = sample.roi_mask.shape
@@ -131,6 +135,7 @@ def check(
             width=width,
             own_width=defect_width(sample.gt_mask, sample.roi_mask) if width else 0.0,
             appearance=appearance(sample.image) if record.key in compared else None,
+            highest=highest_value(content),
         )
 
     seen = list(in_threads(look, records, workers=workers, ahead=16))
@@ -142,7 +147,9 @@ def check(
         problems=tuple(_problems(seen)),
         warnings=(
             *_warnings(whole, duplicates),
-            *shallow_warnings([one.record.image_path for one in whole], workers=workers),
+            *shallow_warnings(
+                {one.record.image_path: one.highest for one in whole if one.highest is not None}
+            ),
             *([] if size_hw is None else _too_narrow(whole, size_hw)),
             *_unlike(whole),
             *(str(file) for file in files if file.standing == "missed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import threading
@@ -17,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.annotations.drawn import DrawnMask, MaskSource, read_source
+from roinspect.data.likeness import time_taken
 from roinspect.data.records import Record
 from roinspect.data.roi import ReadMask, defect_place, label_in_roi, load_roi, refuse_other_size
 from roinspect.errors import UserError
+from roinspect.files import read_file
 from roinspect.images.pixels import read_image, resize_image, resize_mask
 from roinspect.inspection.threads import in_threads
 
@@ -37,6 +40,8 @@ class Sample:
         gt_mask: (H, W), uint8 in {0, 1}, 1 = defect; zeros where the record has no mask.
         label: the label in use: 0 good, 1 defective, -1 unknown.
         place: where the defect lies, "unknown" for a defective or unlabelled record without a mask.
+        digest: SHA-256 of the photograph's file, in hexadecimal digits.
+        taken: when the photograph was taken, as `time_taken`.
     """
 
     image: NDArray[np.uint8]
@@ -44,11 +49,13 @@ class Sample:
     gt_mask: NDArray[np.uint8]
     label: int
     place: SamplePlace
+    digest: str
+    taken: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of loading a record: its sample, or the error why there is none."""
+    """The result of loading a record: its sample, or the error why there is none."""
 
     record: Record
     sample: Sample | None
@@ -56,9 +63,14 @@ class Loaded:
 
 
 def load_sample(
-    record: Record, size_hw: tuple[int, int] | None, *, min_pixels: int = 1, read: ReadMask = read_source
+    record: Record,
+    size_hw: tuple[int, int] | None,
+    *,
+    min_pixels: int = 1,
+    read: ReadMask = read_source,
+    content: bytes | None = None,
 ) -> Sample:
-    """Decode a record and resize it.
+    """Decode a record and resize it; its photograph's file is opened once.
 
     The label in use follows the ROI rule, applied to the masks as they are stored: a record labelled good is
     good; a defective or unlabelled one is defective where its mask marks at least `min_pixels` inside the
@@ -69,11 +81,13 @@ def load_sample(
         size_hw: height and width of the sample; None keeps the image's own.
         min_pixels: defective pixels inside the ROI, at the stored size, that make a defect.
         read: reads a mask.
+        content: of the photograph's file, where that has been read.
 
     Raises:
         UserError: a file cannot be read, a mask is of another size than its image, or the ROI marks nothing.
     """
-    image = read_image(record.image_path)
+    content = read_file(record.image_path) if content is None else content
+    image = read_image(content, record.image_path)
     native_hw = (image.shape[0], image.shape[1])
     roi_mask = load_roi(record, native_hw, read=read)
     if record.mask_path is None:
@@ -92,6 +106,8 @@ def load_sample(
         resize_mask(gt_mask, target_hw),
         label,
         place,
+        hashlib.sha256(content).hexdigest(),
+        time_taken(content),
     )
 
 
@@ -158,6 +174,8 @@ class DecodedCache:
         gt_masks: (N, H, W), uint8 in {0, 1}. Where no record has a mask one row of zeros is held.
         labels: (N,), int64: the label in use, 0 good, 1 defective, -1 unknown.
         places: N times where the defect lies, as `Sample.place`.
+        digests: N times the digest of the photograph's file, as `Sample.digest`.
+        taken: N times when it was taken, as `Sample.taken`.
         on_disk: the arrays are memory-mapped files.
 
     Args:
@@ -203,6 +221,8 @@ class DecodedCache:
         held = {name: _allocate(shape, place and place / name) for name, shape in shapes.items()}
         self.labels = np.zeros(count, np.int64)
         self.places: list[SamplePlace] = ["none"] * count
+        self.digests = [""] * count
+        self.taken: list[float | None] = [None] * count
         errors: list[UserError] = []
         for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, workers)):
             if loaded.sample is None:
@@ -215,6 +235,8 @@ class DecodedCache:
                 held["gt_masks"][row] = loaded.sample.gt_mask
             self.labels[row] = loaded.sample.label
             self.places[row] = loaded.sample.place
+            self.digests[row] = loaded.sample.digest
+            self.taken[row] = loaded.sample.taken
         if errors:
             self.close()
             raise _summary(errors, count)

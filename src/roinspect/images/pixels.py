@@ -39,7 +39,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", "
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def read_image(source: Path | str | bytes) -> NDArray[np.uint8]:
+def read_image(source: Path | str | bytes, name: object = None) -> NDArray[np.uint8]:
     """Read an image as RGB.
 
     Sixteen-bit values are divided by 257 and rounded. Transparent parts are laid over black; the fourth byte
@@ -47,6 +47,7 @@ def read_image(source: Path | str | bytes) -> NDArray[np.uint8]:
 
     Args:
         source: a file, or a whole encoded file as bytes.
+        name: what errors are about; None is the file.
 
     Returns:
         Array (H, W, 3), uint8 in [0, 255], RGB, turned upright.
@@ -54,12 +55,13 @@ def read_image(source: Path | str | bytes) -> NDArray[np.uint8]:
     Raises:
         UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported.
     """
-    pixels, _ = _decode(_read(source), _name(source))
+    where = _name(source) if name is None else str(name)
+    pixels, _ = _decode(_read(source), where)
     if pixels.dtype not in (np.uint8, np.uint16):
         what = {"i": "signed integers", "u": "unsigned integers"}.get(pixels.dtype.kind, "floating point")
         raise UserError(
             f"pixels of {8 * pixels.dtype.itemsize}-bit {what} are not supported",
-            where=_name(source),
+            where=where,
             remedy="save it as unsigned 8 or 16 bit",
         )
     if pixels.dtype == np.uint16:
@@ -109,17 +111,17 @@ def image_size(path: Path | str) -> tuple[int, int]:
     return (width, height) if container.orientation >= 5 else (height, width)
 
 
-def highest_value(path: Path | str) -> int | None:
+def highest_value(source: Path | str | bytes) -> int | None:
     """The highest colour value of a 16-bit image; None where it is of another depth, which is not decoded.
 
     Raises:
         UserError: as `read_image`.
     """
-    data = _read(path)
+    data = _read(source)
     container = identify(data)
     if container is None or container.depth != 16:
         return None
-    pixels, _ = _decode(data, _name(path))
+    pixels, _ = _decode(data, _name(source))
     return int(pixels.max())
 
 

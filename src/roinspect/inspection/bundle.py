@@ -102,7 +102,12 @@ def photograph_digest(path: Path) -> str:
     Raises:
         OSError: the file cannot be read, or is no regular one.
     """
-    return hashlib.sha256(read_regular(path)).hexdigest()[:16]
+    return shortened(hashlib.sha256(read_regular(path)).hexdigest())
+
+
+def shortened(sha256: str) -> str:
+    """The `photograph_digest` of a photograph whose whole SHA-256 is known."""
+    return sha256[:16]
 
 
 def save_bundle(
@@ -119,7 +124,7 @@ def save_bundle(
         path: the folder to make.
         bundle: the manifest.
         tensors: the inspection graph's state.
-        trained_on: each photograph's `photograph_digest`.
+        trained_on: the SHA-256 of each photograph; its first digits are kept, as of `photograph_digest`.
         overwrite: replace a bundle that is there.
 
     Raises:
@@ -136,7 +141,7 @@ def save_bundle(
         (partial / _WEIGHTS).write_bytes(weights)
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
         content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-        if digests := "".join(f"{digest}\n" for digest in sorted(set(trained_on))).encode():
+        if digests := "".join(f"{digest}\n" for digest in sorted({*map(shortened, trained_on)})).encode():
             (partial / _TRAINED_ON).write_bytes(digests)
             content["trained_on_sha256"] = hashlib.sha256(digests).hexdigest()
         content["manifest_sha256"] = _digest(content)

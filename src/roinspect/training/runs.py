@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.data.annotations.drawn import MaskSource
+from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
 from roinspect.files import read_file
 
@@ -61,6 +62,19 @@ def refuse_differences(firsts: Mapping[str, Any], own: Mapping[str, Any], *, ran
         )
 
 
+def fingerprints_of(*caches: DecodedCache) -> dict[str, str]:
+    """Of the photographs and of the ROI masks that a training uses, as `fingerprint`.
+
+    They do not depend on which photographs are held out.
+    """
+    rows = [row for cache in caches for row in zip(cache.records, cache.digests, strict=True)]
+    rows.sort(key=lambda row: row[0].key)
+    return {
+        "data": _united(bytes.fromhex(digest) for _, digest in rows),
+        "roi": fingerprint(record.roi_path for record, _ in rows),
+    }
+
+
 def fingerprint(sources: Iterable[MaskSource | None]) -> str:
     """SHA-256 over the contents of files and drawings, in order; "none" without any."""
     known = [source for source in sources if source is not None]
@@ -68,7 +82,11 @@ def fingerprint(sources: Iterable[MaskSource | None]) -> str:
         return "none"
     # One mask may serve every image; it is read once.
     digests = {source: hashlib.sha256(_content(source)).digest() for source in dict.fromkeys(known)}
-    return hashlib.sha256(b"".join(digests[source] for source in known)).hexdigest()
+    return _united(digests[source] for source in known)
+
+
+def _united(digests: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _content(source: MaskSource) -> bytes:

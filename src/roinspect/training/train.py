@@ -19,17 +19,18 @@ from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache, refuse_empty_defects
 from roinspect.data.likeness import warning_of
 from roinspect.data.loader import Batch, InspectionDataset, train_loader
-from roinspect.data.records import Record, read_records, refuse_unknown_good, refuse_without_good
+from roinspect.data.reading import Data, read_data
+from roinspect.data.records import Record, refuse_without_good
 from roinspect.data.splits import hold_out, refuse_one_kind
 from roinspect.errors import UserError
 from roinspect.images.pixels import parse_size
-from roinspect.inspection.bundle import SEGMENTER, Bundle, photograph_digest, refuse_existing, save_bundle
+from roinspect.inspection.bundle import SEGMENTER, Bundle, refuse_existing, save_bundle
 from roinspect.methods.method import Method, method_class
 from roinspect.segmenter.roi import with_drawn_roi, with_roi
 from roinspect.training.fitting import fit, held_out_scores
 from roinspect.training.history import History
 from roinspect.training.processes import Processes, joined
-from roinspect.training.runs import fingerprint, prepare_run, refuse_differences
+from roinspect.training.runs import fingerprints_of, prepare_run, refuse_differences
 from roinspect.training.surveying import survey
 from roinspect.version import __version__
 
@@ -84,7 +85,7 @@ class TrainingSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Validate the settings."""
         for name in ("steps", "epochs", "batch_size", "min_defect_pixels", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -108,7 +109,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What stands ready before the first step of a training.
+    """What is ready before the first step of a training.
 
     Attributes:
         fitted: records to train on, with their ROI.
@@ -156,13 +157,10 @@ class Preparation:
 
 def prepare(
     method: str,
-    data: Path,
+    data: Data,
     method_settings: Any,
     training: TrainingSettings,
     *,
-    roi: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    good: Sequence[str] | None = None,
     processes: Processes | None = None,
 ) -> Preparation:
     """Settle what a training is of, and build the model; no image is decoded yet.
@@ -170,13 +168,10 @@ def prepare(
     Everything random after it follows from the seed.
 
     Args:
-        method: as `train`, like all others.
-        data: a folder or a manifest.
+        method: the method's name.
+        data: what to learn from.
         method_settings: of the method's settings class.
         training: how to train.
-        roi: where the ROI masks are.
-        columns: the manifest's column names.
-        good: names of good parts' folders or labels.
         processes: that train together; None is this one alone.
 
     Raises:
@@ -188,19 +183,17 @@ def prepare(
         torch.set_num_threads(training.threads)
     lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
-    everything = read_records(data, columns=columns, good=good)
-    refuse_unknown_good(everything, good)
-    records = [record for record in everything if record.split != "test"]
+    records = data.not_test()
     kind = cls.learns_from(method_settings)
     if kind != "roi":
-        refuse_without_good(records, data)
+        refuse_without_good(records, data.path)
     if kind == "roi":
-        records = with_drawn_roi(records, roi, data, columns=columns)
-        fitted, held_out = hold_out(records, "all", training.held_out, training.seed, data)
+        records = with_drawn_roi(data, records)
+        fitted, held_out = hold_out(records, "all", training.held_out, training.seed, data.path)
     else:
-        fitted, held_out = hold_out(records, kind, training.held_out, training.seed, data)
-        fitted = with_roi(fitted, roi, data, columns=columns)
-        held_out = with_roi(held_out, roi, data, columns=columns)
+        fitted, held_out = hold_out(records, kind, training.held_out, training.seed, data.path)
+        used = with_roi(data, [*fitted, *held_out])
+        fitted, held_out = used[: len(fitted)], used[len(fitted) :]
 
     share = len(fitted) // processes.count
     if not share:
@@ -221,8 +214,8 @@ def prepare(
     if cls.most_steps and not is_asked:
         model.most_epochs = max(epochs, math.ceil(cls.most_steps / steps_per_epoch))
     # Last: what goes wrong before is told alone.
-    if processes.rank == 0 and (told := missed_line(data, everything, roi)):
-        log.warning(told)
+    if processes.rank == 0 and (unused := missed_line(data)):
+        log.warning(unused)
     return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch, processes)
 
 
@@ -264,9 +257,8 @@ def train(
     with joined(training.accelerator, training.devices, training.strategy) as processes:
         # Only the first process writes, so only it may look: another one could find what it has written.
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
-        ready = prepare(
-            method, data, method_settings, training, roi=roi, columns=columns, good=good, processes=processes
-        )
+        source = read_data(data, roi, columns, good)
+        ready = prepare(method, source, method_settings, training, processes=processes)
         model = ready.model
         settings = {
             "method": dataclasses.asdict(model.settings),
@@ -280,19 +272,14 @@ def train(
                 "processes": processes.count,
             },
         }
-        # In an order of their own: another seed holds out other images, but the data are the same.
-        used = sorted((*ready.fitted, *ready.held_out), key=lambda record: record.key)
-        fingerprints = {
-            "data": fingerprint(record.image_path for record in used),
-            "roi": fingerprint(record.roi_path for record in used),
-        }
-        note = {"name": method, **settings, **fingerprints}
-        refuse_differences(processes.first(lambda: note), note, rank=processes.rank)
         run = out.with_name(out.name + ".run")
-        checkpoint = processes.first(lambda: prepare_run(run, note, resume=resume))
-        history = History(model.epochs)
-        processes.farewell(history.stop)
         with ready.decode(ready.fitted) as cache, ready.decode(ready.held_out) as kept:
+            fingerprints = fingerprints_of(cache, kept)
+            note = {"name": method, **settings, **fingerprints}
+            refuse_differences(processes.first(lambda: note), note, rank=processes.rank)
+            checkpoint = processes.first(lambda: prepare_run(run, note, resume=resume))
+            history = History(model.epochs)
+            processes.farewell(history.stop)
             if training.threshold == "best-f1":
                 refuse_one_kind(kept.labels, data)
             loaded = model.begin(cache.labels)
@@ -319,10 +306,16 @@ def train(
                 if rate is not None and not any(record.split == "val" for record in ready.held_out):
                     left_out = model.left_out_scores(cache, [record.group for record in ready.fitted])
                 threshold, metrics = model.judge(scores, kept, groups, rate, left_out)
-                good_parts = [record for record in used if record.label == 0]
-                for told in (threshold.warning, warning_of(good_parts)):
-                    if told:
-                        log.warning(told)
+                good_parts = [
+                    (record, taken)
+                    for decoded in (cache, kept)
+                    for record, taken in zip(decoded.records, decoded.taken, strict=True)
+                    if record.label == 0
+                ]
+                records, taken = [record for record, _ in good_parts], [taken for _, taken in good_parts]
+                for warning in (threshold.warning, warning_of(records, taken)):
+                    if warning:
+                        log.warning(warning)
                 graph = model.inspection_graph().eval()
                 scene = None
                 # A segmenter gives no verdicts.
@@ -341,7 +334,6 @@ def train(
                     map_share=model.map_share,
                     scene=scene,
                 )
-                trained_on = [photograph_digest(record.image_path) for record in ready.fitted]
-                save_bundle(out, bundle, graph.state_dict(), trained_on=trained_on, overwrite=overwrite)
+                save_bundle(out, bundle, graph.state_dict(), trained_on=cache.digests, overwrite=overwrite)
                 (run / "last.ckpt").unlink(missing_ok=True)
     return bundle

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
@@ -95,7 +96,7 @@ def begin_training(project: Project, wish: Wish) -> Job:
                 where="the region",
                 remedy='draw it on page 2 and save it, or choose "the whole photograph"',
             )
-        attach_roi(fitted, roi, project.folder)
+        attach_roi(read_data(project.folder, roi), fitted)
     size = "x".join(map(str, size_for(image_size(fitted[0].image_path), DETAILS.get(wish.detail, 256))))
     given = ["--out", str(out), "--roi", roi, "--size", size]
     given += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
@@ -122,7 +123,7 @@ def judge_command(project: Project, name: str, roi: str) -> tuple[str, ...]:
     split = next((one for one in ("test", "val", "train") if one in splits), "test")
     judged = [record for record in records if record.split == split]
     try:
-        attach_roi(judged, roi, project.folder)
+        attach_roi(read_data(project.folder, roi), judged)
     except UserError:
         roi = "none"
     out = new_path(project, name)
