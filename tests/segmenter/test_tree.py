@@ -22,9 +22,9 @@ from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
-from roinspect.inspection.bundle import SEGMENTER, Bundle, Threshold
-from roinspect.inspection.prediction import Prediction
+from roinspect.inspection.bundle import Bundle, Threshold, save_bundle
 from roinspect.segmenter import tree as roi_prediction
+from roinspect.segmenter.bundle import SegmenterBundle
 from roinspect.segmenter.contact_sheet import SHOWN, contact_sheet
 from roinspect.segmenter.finder import RegionFinder, cleaned, confidence
 from roinspect.segmenter.roi import absolute_roi, with_drawn_roi, with_roi
@@ -51,13 +51,11 @@ class ByBrightness:
         self.sure = 1.0
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def __call__(self, images: NDArray[np.uint8]) -> Prediction:
+    def __call__(self, _graph: object, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.asked += len(images)
         self.meanwhile()
         bright = images.mean(3) > 100
-        maps = np.where(bright, self.sure, 1 - self.sure).astype(np.float32)
-        nothing = np.zeros(len(images), np.float32)
-        return Prediction(nothing, maps, maps, nothing)
+        return np.where(bright, self.sure, 1 - self.sure).astype(np.float32)
 
 
 @pytest.fixture
@@ -65,10 +63,11 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[ByBrightness]:
     """Two segmenters, `one` and `other`, that answer alike and are told apart by their digests."""
     found = ByBrightness()
     cleaning = {"smallest_part": 0.05, "largest_hole": 0.05}
-    manifest = Bundle(SEGMENTER, cleaning, (SIDE, SIDE), Threshold(0.1, ""))
-    monkeypatch.setattr("roinspect.segmenter.finder.read_bundle", lambda path: manifest)
-    monkeypatch.setattr("roinspect.segmenter.finder.made_from", lambda path: {"name": str(path)})
-    monkeypatch.setattr("roinspect.segmenter.finder.open_engine", lambda *_: ("torch", found))
+    manifest = SegmenterBundle(cleaning, (SIDE, SIDE), least_confidence=0.9)
+    monkeypatch.setattr("roinspect.segmenter.bundle.read_segmenter", lambda path: manifest)
+    monkeypatch.setattr("roinspect.segmenter.bundle.made_from", lambda path: {"name": str(path)})
+    monkeypatch.setattr("roinspect.segmenter.method.load_segmenter", lambda path: (manifest, None))
+    monkeypatch.setattr("roinspect.segmenter.method.probabilities", found)
     yield found
 
 
@@ -393,11 +392,10 @@ def test_a_region_that_is_not_found_is_an_error_and_an_unreadable_image_is_left_
         with_roi(read_data(photos, "segmenter:one"))
 
 
-def test_another_method_is_no_segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = Bundle("roibank", {}, (SIDE, SIDE), Threshold(0.1, ""))
-    monkeypatch.setattr("roinspect.segmenter.finder.read_bundle", lambda path: manifest)
+def test_another_method_is_no_segmenter(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "model", Bundle("roibank", {}, (SIDE, SIDE), Threshold(0.1, "")), {})
     with pytest.raises(UserError, match="of roibank, not of a segmenter"):
-        RegionFinder(ONE)
+        RegionFinder(tmp_path / "model")
 
 
 def test_drawn_ones_are_told_from_missing_ones(photos: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -267,7 +267,7 @@ def test_both_processes_end_well_and_leave_one_bundle(
     bundle, graph = load_graph(folder / name)
     assert bundle.training["processes"] == 2
     assert np.isfinite(predict(graph, np.zeros((2, 64, 64, 3), np.uint8)).pred_score).all()
-    told = [stdout.count(f"The model lies in {folder / name},") for stdout, _, _ in ended]
+    told = [stdout.count(f"The model is in {folder / name};") for stdout, _, _ in ended]
     assert told == [1, 0]
 
 
@@ -348,7 +348,7 @@ def test_the_command_starts_the_others_and_resumes_to_the_same_bundle(
         env=environment(), capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("The model lies in") == 1
+    assert ended.stdout.count("The model is in") == 1
     assert sorted(path.name for path in folder.glob("resumed*")) == ["resumed", "resumed.run"]
     whole, resumed = (read_weights(folder / name) for name in ("long", "resumed"))
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())

@@ -40,12 +40,12 @@ from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError, nearest
 from roinspect.images.pixels import parse_size
-from roinspect.methods.method import INSPECTING, METHODS
+from roinspect.methods.method import METHODS
 from roinspect.segmenter.roi import with_roi
 from roinspect.training.runs import fingerprint
 from roinspect.version import __version__
 
-ALL = (*INSPECTING, *RIVALS)
+ALL = (*METHODS, *RIVALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +94,11 @@ class CompareSettings:
         if strangers := sorted(set(self.settings) - set(self.methods)):
             raise UserError("is not among the --methods", where=f"--settings.{strangers[0]}")
         for name in self.methods:
-            if name in INSPECTING:
-                continue
             if name in METHODS:
-                raise UserError(
-                    "finds regions of interest, no defects",
-                    where=name,
-                    remedy=f"compare {', '.join(INSPECTING)}; it serves as --roi segmenter:BUNDLE",
-                )
+                continue
             if not peer_names() and name not in RIVALS:
-                near = nearest(name, INSPECTING)
-                remedy = f'use {", ".join(INSPECTING)}, or for others run: pip install "roinspect[peers]"'
+                near = nearest(name, METHODS)
+                remedy = f'use {", ".join(METHODS)}, or for others run: pip install "roinspect[peers]"'
                 raise UserError(f"no such method{near}", where=name, remedy=remedy)
             refuse_unknown_peer(name)
 

@@ -20,6 +20,7 @@ class Data:
         roi: where the ROI masks are: "none", "auto", "column:NAME", "segmenter:BUNDLE", a folder, an image
             file or an annotation file, as `find_roi` and `with_roi` take it.
         columns: the manifest's own column names.
+        good: names of good parts' folders or labels that were asked for; None for the usual ones.
         listing: of its folder.
     """
 
@@ -27,6 +28,7 @@ class Data:
     records: list[Record]
     roi: str
     columns: Mapping[str, str]
+    good: Sequence[str] | None
     listing: Listing
 
     def split(self, name: str) -> list[Record]:
@@ -61,4 +63,4 @@ def read_data(
     listing = Listing()
     records = read_records(path, columns=columns, good=good or usual_good, listing=listing)
     refuse_unknown_good(records, good)
-    return Data(Path(path), records, roi, columns or {}, listing)
+    return Data(Path(path), records, roi, columns or {}, good, listing)

@@ -26,7 +26,7 @@ from roinspect.evaluation.report import ModelReport, ReportContent, write_report
 from roinspect.evaluation.values import MetricValues
 from roinspect.files import write_whole
 from roinspect.images.pixels import resize_image, resize_mask
-from roinspect.inspection.bundle import Bundle, read_trained_on, refuse_segmenter, shortened
+from roinspect.inspection.bundle import Bundle, read_trained_on, shortened
 from roinspect.inspection.scene import fault_of, measure
 from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.segmenter.roi import with_roi
@@ -247,10 +247,7 @@ def _load(bundle_paths: Sequence[Path]) -> list[Model]:
     names = [path.resolve().name for path in bundle_paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in bundle_paths]
-    models = [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
-    for model in models:
-        refuse_segmenter(model.bundle, model.path)
-    return models
+    return [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
 
 
 def _inspected(batch: Sequence[Loaded], models: Sequence[Model]) -> list[Part]:

@@ -17,7 +17,6 @@ from roinspect.export.graph import write_onnx, write_openvino, write_torchscript
 from roinspect.export.parity import Parity, compare
 from roinspect.export.samples import made_up_images, photographs
 from roinspect.inspection.backends import has_bfloat16, open_file
-from roinspect.inspection.bundle import refuse_segmenter
 from roinspect.inspection.exported import FILES, NAMES, Format, Precision, describe, graph_file, replacing
 from roinspect.inspection.tolerance import SCORE_TOLERANCE
 from roinspect.methods.method import load_graph, predict
@@ -64,7 +63,6 @@ def export(
         _refuse_bfloat16(to, int8)
     precision: Precision = "float32" if int8 is bf16 is None else "int8" if bf16 is None else "bfloat16"
     manifest, graph = load_graph(bundle)
-    refuse_segmenter(manifest, bundle)
     size_hw, threshold = manifest.size_hw, manifest.threshold.value
 
     def compared(

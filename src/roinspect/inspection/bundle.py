@@ -27,12 +27,13 @@ from roinspect.inspection.regions import hottest_level
 from roinspect.inspection.scene import SceneLimits
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
     from torch import Tensor
 
 SCHEMA_VERSION = 3
 SEGMENTER = "segmenter"
-"""The method that predicts regions of interest, and gives no verdicts."""
+"""What a segmenter's manifest has for a method; it predicts regions of interest and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
 
 
@@ -63,7 +64,7 @@ class Bundle:
         map_share: None where the score is the map's highest value, so that a region is found where the map
             reaches the threshold; else the share of its own maximum from which the map of a rejected part
             counts as found, in (0, 1], for methods that explain a score by a map of another scale.
-        scene: beyond which a picture is not inspectable; None for a segmenter, which gives no verdicts.
+        scene: beyond which a picture is not inspectable; None: every picture is taken as it is.
     """
 
     method: str
@@ -112,7 +113,7 @@ def shortened(sha256: str) -> str:
 
 def save_bundle(
     path: Path,
-    bundle: Bundle,
+    bundle: DataclassInstance,
     tensors: Mapping[str, Tensor],
     *,
     trained_on: Iterable[str] = (),
@@ -122,8 +123,8 @@ def save_bundle(
 
     Args:
         path: the folder to make.
-        bundle: the manifest.
-        tensors: the inspection graph's state.
+        bundle: the manifest, a `Bundle` or a segmenter's.
+        tensors: the graph's state.
         trained_on: the SHA-256 of each photograph; its first digits are kept, as of `photograph_digest`.
         overwrite: replace a bundle that is there.
 
@@ -169,7 +170,7 @@ def replace_threshold(path: Path, threshold: Threshold) -> None:
     Raises:
         UserError: as `read_bundle`, or the manifest cannot be written.
     """
-    content = _manifest(path)
+    content = _verdict_manifest(path)
     content["threshold"] = dataclasses.asdict(threshold)
     content["manifest_sha256"] = _digest(content)
     partial = path / f".{_MANIFEST}.{secrets.token_hex(4)}.tmp"
@@ -200,19 +201,10 @@ def read_bundle(path: Path) -> Bundle:
     """Read and check a bundle's manifest; the weights stay on disk.
 
     Raises:
-        UserError: there is no bundle, it has another schema version, or it was changed since it was written.
+        UserError: there is no bundle, it has another schema version, it was changed since it was written, or
+            it is a segmenter's, which gives no verdicts.
     """
-    return _bundle(path, _manifest(path))
-
-
-def refuse_segmenter(bundle: Bundle, path: Path) -> None:
-    """Raise a UserError where the bundle predicts regions of interest and a verdict is wanted."""
-    if bundle.method == SEGMENTER:
-        raise UserError(
-            "is a segmenter: it finds regions of interest, no defects",
-            where=path,
-            remedy=f"use: roinspect roi predict {path} DATA --out ROI_FOLDER, or --roi segmenter:{path}",
-        )
+    return _bundle(path, _verdict_manifest(path))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -223,7 +215,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
-    return load(_read_checked(path / _WEIGHTS, _manifest(path)["weights_sha256"]))
+    return load(_read_checked(path / _WEIGHTS, read_manifest(path)["weights_sha256"]))
 
 
 def read_trained_on(path: Path) -> frozenset[str]:
@@ -232,13 +224,29 @@ def read_trained_on(path: Path) -> frozenset[str]:
     Raises:
         UserError: as `read_bundle`.
     """
-    expected = _manifest(path).get("trained_on_sha256")
+    expected = read_manifest(path).get("trained_on_sha256")
     if expected is None:
         return frozenset()
     return frozenset(_read_checked(path / _TRAINED_ON, expected).decode().split())
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _verdict_manifest(path: Path) -> dict[str, Any]:
+    content = read_manifest(path)
+    if content["method"] == SEGMENTER:
+        raise UserError(
+            "is a segmenter: it finds regions of interest, no defects",
+            where=path,
+            remedy=f"use: roinspect roi predict {path} DATA --out ROI_FOLDER, or --roi segmenter:{path}",
+        )
+    return content
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The checked content of any bundle's manifest, a segmenter's too, as plain values.
+
+    Raises:
+        UserError: there is no bundle, it has another schema version, or it was changed since it was written.
+    """
     file = path / _MANIFEST
     written = _read(file)
     try:

@@ -23,7 +23,6 @@ from roinspect.inspection.bundle import (
     photograph_digest,
     read_bundle,
     read_trained_on,
-    refuse_segmenter,
     replace_threshold,
 )
 from roinspect.inspection.calibration import best_f1_threshold, false_reject_threshold
@@ -129,7 +128,6 @@ def recalibrate(
         UserError: the bundle or the data cannot be used, or the data have not the parts that are needed.
     """
     bundle = read_bundle(path)
-    refuse_segmenter(bundle, path)
     scored = None
     if data is not None:
         trained_on = read_trained_on(path)
