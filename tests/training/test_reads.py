@@ -15,10 +15,12 @@ pytest.importorskip("torch")
 
 from roinspect.data.account import account
 from roinspect.data.check import check
+from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.images.pixels import write_image
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.segmenter.roi import with_roi
+from roinspect.training.runs import fingerprint, fingerprints_of
 from roinspect.training.train import TrainingSettings, train
 
 _watchers: list[Counter[tuple[str, str]]] = []
@@ -53,13 +55,13 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         write_image(root / key, rng.integers(100, 150, (40, 40, 3), dtype=np.uint8))
         write_image(root / "roi" / key, np.full((40, 40), 255, np.uint8))
     if request.param == "manifest":
-        rows = [f"{key},{key.split('/')[0]},good" for key in keys]
-        (root / "manifest.csv").write_text("\n".join(["image_path,split,label", *rows]))
+        rows = [f"{key},{key.split('/')[0]},good,roi/{key}" for key in keys]
+        (root / "manifest.csv").write_text("\n".join(["image_path,split,label,roi_path", *rows]))
     return root
 
 
 def opened_and_listed(counts: Counter[tuple[str, str]], root: Path) -> tuple[Counter[str], Counter[str]]:
-    """How often each photograph was opened and each folder listed, by its path below the root."""
+    """How often each photograph and mask was opened and each folder listed, by its path below the root."""
     opened, listed = Counter[str](), Counter[str]()
     for (what, name), count in counts.items():
         path = Path(name)
@@ -67,7 +69,7 @@ def opened_and_listed(counts: Counter[tuple[str, str]], root: Path) -> tuple[Cou
             key = path.relative_to(root).as_posix()
             if what == "list":
                 listed[key] += count
-            elif path.suffix == ".png" and not key.startswith("roi/"):
+            elif path.suffix == ".png":
                 opened[key] += count
     return opened, listed
 
@@ -80,7 +82,8 @@ def test_a_training_opens_each_photograph_once(data: Path, memory_gb: float, tmp
     with watching() as counts:
         train("grdnet", data, tmp_path / "model", method_settings=settings, training=training)
     opened, listed = opened_and_listed(counts, data)
-    assert opened == {f"train/good/{number}.png": 1 for number in range(6)}
+    keys = [f"train/good/{number}.png" for number in range(6)]
+    assert opened == dict.fromkeys([*keys, *(f"roi/{key}" for key in keys)], 1)
     assert listed and set(listed.values()) == {1}
 
 
@@ -90,5 +93,16 @@ def test_a_check_opens_each_photograph_once(data: Path) -> None:
         records = with_roi(source)
         check(records, (64, 64), files=account(source, records))
     opened, listed = opened_and_listed(counts, data)
-    assert opened == dict.fromkeys([record.key for record in records], 1)
+    keys = [record.key for record in records]
+    assert opened == dict.fromkeys([*keys, *(f"roi/{key}" for key in keys)], 1)
     assert listed and set(listed.values()) == {1}
+
+
+@pytest.mark.parametrize("first", [1, 5])
+def test_fingerprints_are_those_of_the_files_whichever_are_held_out(data: Path, first: int) -> None:
+    records = with_roi(read_data(data))
+    with DecodedCache(records[first:], (64, 64)) as fitted, DecodedCache(records[:first], (64, 64)) as rest:
+        assert fingerprints_of(fitted, rest) == {
+            "data": fingerprint(record.image_path for record in records),
+            "roi": fingerprint(record.roi_path for record in records),
+        }

@@ -234,7 +234,7 @@ def test_a_run_killed_after_its_last_epoch_only_writes_the_bundle(
 
     out, training = tmp_path / "bundle", dataclasses.replace(QUICK, epochs=2)
     with monkeypatch.context() as patch:
-        patch.setattr("roinspect.training.train.save_bundle", full)
+        patch.setattr("roinspect.training.learning.save_bundle", full)
         with pytest.raises(UserError, match="No space"):
             trained(data, out, training)
     before = checkpoint_of(out)

@@ -23,7 +23,7 @@ from roinspect.data.records import Record
 from roinspect.data.roi import ReadMask, defect_place, label_in_roi, load_roi, refuse_other_size
 from roinspect.errors import UserError
 from roinspect.files import read_file
-from roinspect.images.pixels import read_image, resize_image, resize_mask
+from roinspect.images.pixels import read_image, read_mask, resize_image, resize_mask
 from roinspect.inspection.threads import in_threads
 
 UNKNOWN_LABEL = -1
@@ -137,29 +137,41 @@ def refuse_empty_defects(records: Sequence[Record], places: Sequence[str]) -> No
 
 
 class SharedMasks:
-    """Reads masks, from any thread; those that serve several records are decoded once and kept."""
+    """Reads masks, from any thread; those that serve several records are decoded once and kept.
+
+    Attributes:
+        digests: SHA-256 of each mask file that was read.
+    """
 
     def __init__(self, records: Iterable[Record]) -> None:
         uses = Counter(source for r in records for source in (r.mask_path, r.roi_path) if source is not None)
         self._locks = {source: threading.Lock() for source, count in uses.items() if count > 1}
+        self.digests: dict[Path, bytes] = {}
         self._kept: dict[tuple[MaskSource, tuple[int, int] | None], NDArray[np.uint8] | UserError] = {}
 
     def __call__(self, source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         """The mask, (H, W) uint8 in {0, 1}, not to be written to; raises as `read_source`."""
         if source not in self._locks:
-            return read_source(source, size_hw)
+            return self._read(source, size_hw)
         # A file has its own size; a drawing takes that of each image.
         wanted = source, size_hw if isinstance(source, DrawnMask) else None
         with self._locks[source]:
             if wanted not in self._kept:
                 try:
-                    self._kept[wanted] = read_source(source, size_hw)
+                    self._kept[wanted] = self._read(source, size_hw)
                 except UserError as error:
                     self._kept[wanted] = error
         kept = self._kept[wanted]
         if isinstance(kept, UserError):
             raise kept
         return kept
+
+    def _read(self, source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        if not isinstance(source, Path):
+            return read_source(source, size_hw)
+        content = read_file(source)
+        self.digests[source] = hashlib.sha256(content).digest()
+        return read_mask(content, source)
 
 
 class DecodedCache:
@@ -176,6 +188,7 @@ class DecodedCache:
         places: N times where the defect lies, as `Sample.place`.
         digests: N times the digest of the photograph's file, as `Sample.digest`.
         taken: N times when it was taken, as `Sample.taken`.
+        mask_digests: SHA-256 of the mask files, ROI and ground truth.
         on_disk: the arrays are memory-mapped files.
 
     Args:
@@ -224,7 +237,9 @@ class DecodedCache:
         self.digests = [""] * count
         self.taken: list[float | None] = [None] * count
         errors: list[UserError] = []
-        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, workers)):
+        read = SharedMasks(self.records)
+        self.mask_digests = read.digests
+        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, workers, read)):
             if loaded.sample is None:
                 errors += [loaded.error] if loaded.error else []
                 continue
@@ -279,16 +294,20 @@ def stream(
         min_pixels: as `load_sample`.
         workers: decoding threads.
     """
-    loaded = _load(list(records), size_hw, min_pixels, workers, ahead=2 * batch_size)
+    records = list(records)
+    loaded = _load(records, size_hw, min_pixels, workers, SharedMasks(records), ahead=2 * batch_size)
     while batch := list(islice(loaded, batch_size)):
         yield batch
 
 
 def _load(
-    records: Sequence[Record], size_hw: tuple[int, int] | None, min_pixels: int, workers: int, ahead: int = 16
+    records: Sequence[Record],
+    size_hw: tuple[int, int] | None,
+    min_pixels: int,
+    workers: int,
+    read: ReadMask,
+    ahead: int = 16,
 ) -> Iterator[Loaded]:
-    read = SharedMasks(records)
-
     def load(record: Record) -> Loaded:
         try:
             return Loaded(record, load_sample(record, size_hw, min_pixels=min_pixels, read=read), None)

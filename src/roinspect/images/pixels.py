@@ -71,7 +71,7 @@ def read_image(source: Path | str | bytes, name: object = None) -> NDArray[np.ui
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) if image.ndim == 2 else image
 
 
-def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
+def read_mask(source: Path | str | bytes, name: object = None) -> NDArray[np.uint8]:
     """Read a mask: 1 wherever any colour channel is above zero at the file's own depth.
 
     Transparent parts are 0. Lossy compression (JPEG, WebP's lossy one, JPEG inside a TIFF) blurs the edges of
@@ -79,6 +79,7 @@ def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
 
     Args:
         source: a file, or a whole encoded file as bytes.
+        name: what errors are about; None is the file.
 
     Returns:
         Array (H, W), uint8 in {0, 1}, turned upright.
@@ -86,7 +87,7 @@ def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
     Raises:
         UserError: as `read_image`, but every depth is supported.
     """
-    pixels, is_lossy = _decode(_read(source), _name(source))
+    pixels, is_lossy = _decode(_read(source), _name(source) if name is None else str(name))
     marked = pixels >= 128 if is_lossy else pixels != 0
     return np.ascontiguousarray(marked if marked.ndim == 2 else marked.any(axis=2), np.uint8)
 

@@ -71,18 +71,30 @@ def fingerprints_of(*caches: DecodedCache) -> dict[str, str]:
     rows.sort(key=lambda row: row[0].key)
     return {
         "data": _united(bytes.fromhex(digest) for _, digest in rows),
-        "roi": fingerprint(record.roi_path for record, _ in rows),
+        "roi": fingerprint((record.roi_path for record, _ in rows), _known(caches)),
     }
 
 
-def fingerprint(sources: Iterable[MaskSource | None]) -> str:
-    """SHA-256 over the contents of files and drawings, in order; "none" without any."""
-    known = [source for source in sources if source is not None]
-    if not known:
+def _known(caches: Iterable[DecodedCache]) -> dict[MaskSource, bytes]:
+    return {source: digest for cache in caches for source, digest in cache.mask_digests.items()}
+
+
+def fingerprint(sources: Iterable[MaskSource | None], known: Mapping[MaskSource, bytes] | None = None) -> str:
+    """SHA-256 over the contents of files and drawings, in order; "none" without any.
+
+    Args:
+        sources: the files and drawings.
+        known: SHA-256 of some of them; the others are read.
+    """
+    present = [source for source in sources if source is not None]
+    if not present:
         return "none"
     # One mask may serve every image; it is read once.
-    digests = {source: hashlib.sha256(_content(source)).digest() for source in dict.fromkeys(known)}
-    return _united(digests[source] for source in known)
+    digests = dict(known or {})
+    for source in dict.fromkeys(present):
+        if source not in digests:
+            digests[source] = hashlib.sha256(_content(source)).digest()
+    return _united(digests[source] for source in present)
 
 
 def _united(digests: Iterable[bytes]) -> str:
