@@ -161,9 +161,9 @@ def test_predict_decodes_each_image_once(
 ) -> None:
     decoded = []
 
-    def counted(path: Path | str) -> Any:
+    def counted(path: Path | str, bits: int = 16) -> Any:
         decoded.append(str(path))
-        return read_image(path)
+        return read_image(path, bits)
 
     monkeypatch.setattr("roinspect.inspection.inspector.read_image", counted)
     monkeypatch.setattr("roinspect.images.pixels.read_image", counted)
@@ -323,7 +323,8 @@ def test_help_loads_nothing_heavy(arguments: str, absent: str) -> None:
 
 def test_a_verb_is_one_file_and_one_row() -> None:
     files = {module.name for module in pkgutil.iter_modules(cli.__path__)}
-    assert files == {*VERBS, *(f"roi_{name}" for name in roi.VERBS)}
+    beside = {"arguments", "diagnosis", "demonstration"}
+    assert files == {*VERBS, *(f"roi_{name}" for name in roi.VERBS), *beside}
 
 
 def test_python_m_is_the_same_command() -> None:

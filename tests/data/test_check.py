@@ -77,10 +77,10 @@ def test_each_file_is_read_once(parts: list[Record], monkeypatch: pytest.MonkeyP
     lock = threading.Lock()
     decode = pixels._decode
 
-    def counted(data: bytes, where: str) -> tuple[pixels.Pixels, bool]:
+    def counted(data: bytes, where: str, *bits: int) -> tuple[pixels.Pixels, bool, int]:
         with lock:
             counter[where] += 1
-        return decode(data, where)
+        return decode(data, where, *bits)
 
     monkeypatch.setattr(pixels, "_decode", counted)
     one_roi = [replace(record, roi_path=parts[0].roi_path) for record in parts]

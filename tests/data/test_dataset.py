@@ -53,10 +53,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     lock = threading.Lock()
     decode = pixels._decode
 
-    def counted(data: bytes, where: str) -> pixels.Pixels:
+    def counted(data: bytes, where: str, *bits: int) -> tuple[pixels.Pixels, bool, int]:
         with lock:
             counter[where] += 1
-        return decode(data, where)
+        return decode(data, where, *bits)
 
     monkeypatch.setattr(pixels, "_decode", counted)
     return counter

@@ -196,7 +196,7 @@ def test_any_number_of_images_fits_into_memory(streams: int) -> None:
 
 
 def test_decoding_the_network_and_the_caller_work_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow_read(source: bytes) -> NDArray[np.uint8]:
+    def slow_read(source: bytes, bits: int) -> NDArray[np.uint8]:
         time.sleep(0.02)
         return np.zeros((*SIZE, 3), np.uint8)
 

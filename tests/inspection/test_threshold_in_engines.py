@@ -14,7 +14,7 @@ from roinspect.inspection.backends import FORMATS, Engine, open_engine
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.calibration import false_reject_threshold
 
-from .conftest import SIZES, MakeBundle
+from ..conftest import SIZES, MakeBundle
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")

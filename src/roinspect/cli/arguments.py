@@ -11,6 +11,8 @@ from jsonargparse import ArgumentParser, Namespace
 from roinspect.data.names import GOOD
 from roinspect.errors import UserError, nearest
 
+BITS_HELP = "that the values of 16-bit files fill: 10, 12, 14 or 16"
+
 
 def command_parser(verb: str, usage: str) -> ArgumentParser:
     """A parser for `roinspect VERB`, to be read with `parse`."""

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import BITS_HELP, add_data_options, command_parser, good_names, parse
 
 
 def run(arguments: list[str]) -> int:
     """Look through the photographs before training."""
-    parser = command_parser("check", "DATA [--roi SPEC] [--size SIZE] [--good NAME]")
+    parser = command_parser("check", "DATA [--roi SPEC] [--size SIZE] [--bits N] [--good NAME]")
     parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
     add_data_options(parser)
     parser.add_argument(
         "--size", type=str, help="size to train at, such as 256x640; finds defects too small for it"
     )
+    parser.add_argument("--bits", type=int, default=16, help=BITS_HELP)
     given = parse(parser, arguments)
 
     from roinspect.data.account import account
     from roinspect.data.check import check, print_findings
     from roinspect.data.reading import read_data
-    from roinspect.images.pixels import parse_size
+    from roinspect.images.pixels import parse_size, refuse_unknown_bits
     from roinspect.segmenter.roi import with_roi
 
     size_hw = parse_size(given.size) if given.size else None
+    refuse_unknown_bits(given.bits)
     data = read_data(given.data, given.roi, given.columns, good_names(given.good))
     records = with_roi(data)
-    findings = check(records, size_hw, files=account(data, records))
+    findings = check(records, size_hw, files=account(data, records), bits=given.bits)
     print_findings(findings)
     return 2 if findings.problems else 0

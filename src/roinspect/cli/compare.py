@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import BITS_HELP, add_data_options, command_parser, good_names, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -28,6 +28,7 @@ def run(arguments: list[str]) -> int:
         help="end a training that does not heed the budget after this; 1.5 times it by default",
     )
     parser.add_argument("--size", default="256", help="HEIGHTxWIDTH in pixels, or one number")
+    parser.add_argument("--bits", type=int, default=16, help=BITS_HELP)
     parser.add_argument("--batch_size", type=int, default=8, help="images per training step")
     parser.add_argument("--textures", type=Path, help="pictures for DRAEM's defects; made up by default")
     parser.add_argument(
@@ -46,7 +47,7 @@ def run(arguments: list[str]) -> int:
         limit_seconds=None if given.limit is None else parse_budget(given.limit, "--limit"),
         **{
             name: given[name]
-            for name in ("seeds", "size", "batch_size", "textures", "settings", "jobs", "engine")
+            for name in ("seeds", "size", "bits", "batch_size", "textures", "settings", "jobs", "engine")
         },
     )
     compare(

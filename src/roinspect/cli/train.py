@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import BITS_HELP, add_data_options, command_parser, good_names, parse
 from roinspect.errors import UserError, nearest
 from roinspect.inspection.bundle import SEGMENTER
 from roinspect.segmenter.settings import SegmenterSettings
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
         if given.get(name) is None:
             remedy = f"write: roinspect train {method} DATA --out BUNDLE"
             raise UserError("is required", where=where, remedy=remedy)
-    short = {name: given[name] for name in ("size", "seed") if given[name] is not None}
+    short = {name: given[name] for name in ("size", "bits", "seed") if given[name] is not None}
     settings = settings_class(**given.method.as_dict())
     common: dict[str, Any] = {
         "training": TrainingSettings(**given.training.as_dict() | short),
@@ -104,6 +104,7 @@ def _parser(method: str, settings_class: type, training_class: type) -> Argument
         help="defaults of all method.* settings, training's length and batch",
     )
     parser.add_argument("--size", type=str, help="short for --training.size: HEIGHTxWIDTH, or one number")
+    parser.add_argument("--bits", type=int, help=f"short for --training.bits: {BITS_HELP}")
     parser.add_argument("--seed", type=int, help="short for --training.seed")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")

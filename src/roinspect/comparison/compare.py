@@ -39,7 +39,7 @@ from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError, nearest
-from roinspect.images.pixels import parse_size
+from roinspect.images.pixels import parse_size, refuse_unknown_bits
 from roinspect.methods.method import METHODS
 from roinspect.segmenter.roi import with_roi
 from roinspect.training.runs import fingerprint
@@ -60,6 +60,7 @@ class CompareSettings:
         limit_seconds: methods that cannot stop when it is spent, as PatchCore cannot, are ended after this;
             None: half as long again as the budget, and a minute.
         size: height x width that images are resized to.
+        bits: as `read_image`, for all methods.
         batch_size: images per training step.
         textures: as `run_peer`.
         settings: of methods by name, other than their `compact` presets or anomalib's defaults.
@@ -73,6 +74,7 @@ class CompareSettings:
     budget_seconds: float = 600.0
     limit_seconds: float | None = None
     size: str = "256"
+    bits: int = 16
     batch_size: int = 8
     textures: Path | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class CompareSettings:
                 where="--limit",
                 remedy="give at least the --budget",
             )
+        refuse_unknown_bits(self.bits)
         refuse_unknown_arms(self.arms)
         if strangers := sorted(set(self.settings) - set(self.methods)):
             raise UserError("is not among the --methods", where=f"--settings.{strangers[0]}")
@@ -162,8 +165,9 @@ def compare(
         "budget_seconds": settings.budget_seconds,
         "threads": threads,
         "textures": str(settings.textures or "made up"),
-        # As jobs that know no such term have it.
+        # As jobs that know no such terms have them.
         "good": list(good) if good else {},
+        "bits": settings.bits if settings.bits < 16 else {},
     }
     methods = dict.fromkeys((*settings.methods, *([ROI_PROVIDER] if with_predicted_roi else [])))
     jobs = [
@@ -182,6 +186,7 @@ def compare(
             textures=settings.textures,
             limit_seconds=settings.limit_seconds,
             settings=settings.settings.get(method, {}),
+            bits=settings.bits,
         )
         for seed in range(settings.seeds)
         for method in methods
@@ -195,7 +200,7 @@ def compare(
     if missing := _missing(outcomes, files):
         tell(_to_do(settings, outcomes, missing))
         try:
-            with DecodedCache(records, size_hw) as test:
+            with DecodedCache(records, size_hw, bits=settings.bits) as test:
                 _run(outcomes, files, test, settings, tell)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{out}: interrupted; the same command goes on there") from None

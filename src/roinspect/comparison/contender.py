@@ -91,7 +91,8 @@ def run_contender(
 
     Args:
         module: its main answers with what `tested` returns, and says when training and scoring begin.
-        request: values for the module; `test`, `size_hw`, `budget_seconds` and `folder` are added.
+        request: values for the module, `bits` among them; `test`, `size_hw`, `budget_seconds` and `folder`
+            are added.
         test: images to score, in order.
         size_hw: height and width of what the method is given, and of its maps.
         name: what errors are about.
@@ -168,7 +169,7 @@ def tested(
     scores = np.zeros(count, np.float32)
     seconds = list[float]()
     for row, path in enumerate(request["test"]):
-        image = resize_image(read_image(path), own_hw)
+        image = resize_image(read_image(path, request["bits"]), own_hw)
         start = time.perf_counter()
         scores[row], anomaly_map = predict(image)
         seconds.append(time.perf_counter() - start)

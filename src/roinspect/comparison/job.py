@@ -40,6 +40,7 @@ class Job:
         textures: as `run_peer`, like the next one.
         limit_seconds: after which a training that does not heed the budget is ended.
         settings: of the method, other than its `compact` preset or anomalib's defaults.
+        bits: as `read_image`.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Job:
     textures: Path | None = None
     limit_seconds: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    bits: int = 16
 
     @property
     def name(self) -> str:
@@ -105,6 +107,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
             batch_size=job.batch_size,
             settings=job.settings,
             textures=job.textures,
+            bits=job.bits,
             log=job.log,
             environment=environment,
             stop=stop,
@@ -120,6 +123,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
         "batch_size": job.batch_size,
         "settings": dict(job.settings),
         "held_out": HELD_OUT,
+        "bits": job.bits,
     }
     return run_contender(
         "roinspect.comparison.method_process",

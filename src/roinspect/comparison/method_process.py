@@ -35,6 +35,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     height, width = request["size_hw"]
     training = TrainingSettings(
         size=f"{height}x{width}",
+        bits=request["bits"],
         batch_size=request["batch_size"],
         seed=request["seed"],
         held_out=request["held_out"],

@@ -68,7 +68,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     start = time.perf_counter()
     records = [Record(Path(path), "train", 0, "good", key=path) for path in request["train"]]
     counted = _Counted()
-    with DecodedCache(records, size_hw) as cache:
+    with DecodedCache(records, size_hw, bits=request["bits"]) as cache:
         engine = Engine(
             max_time=timedelta(seconds=request["budget_seconds"]),
             # Lightning's own default, which a time limit would replace by infinity; some models ask for it.

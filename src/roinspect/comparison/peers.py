@@ -73,6 +73,7 @@ def run_peer(
     batch_size: int = 8,
     settings: Mapping[str, Any] | None = None,
     textures: Path | None = None,
+    bits: int = 16,
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
 ) -> Scored:
@@ -92,6 +93,7 @@ def run_peer(
         settings: arguments of the model's class other than its defaults.
         textures: pictures for DRAEM's synthetic defects, such as the DTD data set that its authors use; None
             takes made-up ones.
+        bits: as `read_image`.
         environment: variables set for its process.
         stop: set from another thread to end it.
 
@@ -112,6 +114,7 @@ def run_peer(
         "batch_size": batch_size,
         "settings": dict(settings or {}),
         "textures": None if textures is None else str(textures.resolve()),
+        "bits": bits,
     }
     return run_contender(
         "roinspect.comparison.peer_process",

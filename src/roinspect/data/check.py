@@ -22,7 +22,7 @@ from roinspect.data.unlike import appearance, sampled, unlike
 from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
 from roinspect.errors import UserError
 from roinspect.files import read_file
-from roinspect.images.pixels import highest_value
+from roinspect.images.pixels import SixteenBit, sixteen_bit
 from roinspect.inspection.threads import in_threads
 
 _LABELS = {0: "good", 1: "bad", None: "?"}
@@ -89,7 +89,7 @@ class _Seen:
     width: float = 0.0
     own_width: float = 0.0
     appearance: NDArray[np.float32] | None = None
-    highest: int | None = None
+    deep: SixteenBit | None = None
 
 
 def check(
@@ -97,6 +97,7 @@ def check(
     size_hw: tuple[int, int] | None = None,
     *,
     files: Sequence[FileUse] = (),
+    bits: int = 16,
     workers: int = 2,
 ) -> Findings:
     """Read every file once and report on the data set.
@@ -111,6 +112,7 @@ def check(
         records: with their ROI attached.
         size_hw: height and width that training will use; None leaves out what depends on it.
         files: what becomes of every file in the folder, as `account` tells it.
+        bits: as `read_image`, and as training will be given it.
         workers: decoding threads.
     """
     read = SharedMasks(records)
@@ -120,7 +122,7 @@ def check(
     def look(record: Record) -> _Seen:
         try:
             content = read_file(record.image_path)
-            sample = load_sample(record, None, read=read, content=content)
+            sample = load_sample(record, None, bits=bits, read=read, content=content)
         except UserError as error:
             return _Seen(record, error)
         height, across = sample.roi_mask.shape
@@ -135,7 +137,7 @@ def check(
             width=width,
             own_width=defect_width(sample.gt_mask, sample.roi_mask) if width else 0.0,
             appearance=appearance(sample.image) if record.key in compared else None,
-            highest=highest_value(content),
+            deep=sixteen_bit(content),
         )
 
     seen = list(in_threads(look, records, workers=workers, ahead=16))
@@ -148,7 +150,7 @@ def check(
         warnings=(
             *_warnings(whole, duplicates),
             *shallow_warnings(
-                {one.record.image_path: one.highest for one in whole if one.highest is not None}
+                {one.record.image_path: one.deep for one in whole if one.deep is not None}, bits
             ),
             *([] if size_hw is None else _too_narrow(whole, size_hw)),
             *_unlike(whole),

@@ -67,6 +67,7 @@ def load_sample(
     size_hw: tuple[int, int] | None,
     *,
     min_pixels: int = 1,
+    bits: int = 16,
     read: ReadMask = read_source,
     content: bytes | None = None,
 ) -> Sample:
@@ -80,6 +81,7 @@ def load_sample(
         record: the record.
         size_hw: height and width of the sample; None keeps the image's own.
         min_pixels: defective pixels inside the ROI, at the stored size, that make a defect.
+        bits: as `read_image`.
         read: reads a mask.
         content: of the photograph's file, where that has been read.
 
@@ -87,7 +89,7 @@ def load_sample(
         UserError: a file cannot be read, a mask is of another size than its image, or the ROI marks nothing.
     """
     content = read_file(record.image_path) if content is None else content
-    image = read_image(content, record.image_path)
+    image = read_image(content, bits, name=record.image_path)
     native_hw = (image.shape[0], image.shape[1])
     roi_mask = load_roi(record, native_hw, read=read)
     if record.mask_path is None:
@@ -197,6 +199,7 @@ class DecodedCache:
         memory_bytes: what the arrays may take in memory.
         folder: where the files go if they take more; None is the system's temporary folder.
         min_pixels: as `load_sample`.
+        bits: as `read_image`.
         workers: decoding threads.
 
     Raises:
@@ -212,6 +215,7 @@ class DecodedCache:
         memory_bytes: int = 4 << 30,
         folder: Path | None = None,
         min_pixels: int = 1,
+        bits: int = 16,
         workers: int = 2,
     ) -> None:
         if not records:
@@ -239,7 +243,7 @@ class DecodedCache:
         errors: list[UserError] = []
         read = SharedMasks(self.records)
         self.mask_digests = read.digests
-        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, workers, read)):
+        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, bits, workers, read)):
             if loaded.sample is None:
                 errors += [loaded.error] if loaded.error else []
                 continue
@@ -280,6 +284,7 @@ def stream(
     batch_size: int,
     *,
     min_pixels: int = 1,
+    bits: int = 16,
     workers: int = 2,
 ) -> Iterator[list[Loaded]]:
     """Load records in order, in lists of `batch_size` (the last may be shorter), while the caller computes.
@@ -292,10 +297,11 @@ def stream(
         size_hw: height and width of every sample; None keeps each image's own.
         batch_size: records per list.
         min_pixels: as `load_sample`.
+        bits: as `read_image`.
         workers: decoding threads.
     """
     records = list(records)
-    loaded = _load(records, size_hw, min_pixels, workers, SharedMasks(records), ahead=2 * batch_size)
+    loaded = _load(records, size_hw, min_pixels, bits, workers, SharedMasks(records), ahead=2 * batch_size)
     while batch := list(islice(loaded, batch_size)):
         yield batch
 
@@ -304,13 +310,15 @@ def _load(
     records: Sequence[Record],
     size_hw: tuple[int, int] | None,
     min_pixels: int,
+    bits: int,
     workers: int,
     read: ReadMask,
     ahead: int = 16,
 ) -> Iterator[Loaded]:
     def load(record: Record) -> Loaded:
         try:
-            return Loaded(record, load_sample(record, size_hw, min_pixels=min_pixels, read=read), None)
+            sample = load_sample(record, size_hw, min_pixels=min_pixels, bits=bits, read=read)
+            return Loaded(record, sample, None)
         except UserError as error:
             return Loaded(record, None, error)
 

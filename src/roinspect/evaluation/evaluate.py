@@ -127,7 +127,8 @@ def evaluate_models(
 
     Writes OUT/report.html, OUT/metrics.json and OUT/predictions.csv, each whole or not at all. A photograph
     that cannot be read costs its row alone. Each photograph is decoded once for all bundles, whatever their
-    sizes; what counts as a defect is decided by the first bundle's training settings.
+    sizes, unless they were trained with different `bits`; what counts as a defect is decided by the first
+    bundle's training settings.
 
     Args:
         bundle_paths: one bundle, or two.
@@ -163,8 +164,10 @@ def evaluate_models(
     min_pixels = int(models[0].bundle.training.get("min_defect_pixels", 1))
     sizes = {model.bundle.size_hw for model in models}
     size_hw = sizes.pop() if len(sizes) == 1 else None
-    for batch in stream(records, size_hw, batch_size, min_pixels=min_pixels):
-        parts += _inspected(batch, models)
+    depths = dict.fromkeys(model.bundle.bits for model in models)
+    streams = [stream(records, size_hw, batch_size, min_pixels=min_pixels, bits=bits) for bits in depths]
+    for batches in zip(*streams, strict=True):
+        parts += _inspected(dict(zip(depths, batches, strict=True)), models)
     whole = time.perf_counter() - start
     known = [part for part in parts if part.label != UNKNOWN_LABEL]
     unread = [part for part in parts if part.error]
@@ -250,26 +253,32 @@ def _load(bundle_paths: Sequence[Path]) -> list[Model]:
     return [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
 
 
-def _inspected(batch: Sequence[Loaded], models: Sequence[Model]) -> list[Part]:
-    """What becomes of a batch; every model scores it and adds it to its measures."""
-    samples = [loaded.sample for loaded in batch if loaded.sample is not None]
-    parts = [
-        Part(loaded.record, error=str(loaded.error))
-        if loaded.sample is None
-        else Part(
-            loaded.record,
-            loaded.sample.label,
-            loaded.sample.place,
-            digest=loaded.sample.digest,
-            taken=loaded.sample.taken,
-        )
-        for loaded in batch
-    ]
-    if not samples:
-        return parts
+def _inspected(batches: Mapping[int, Sequence[Loaded]], models: Sequence[Model]) -> list[Part]:
+    """What becomes of a batch, given by the bits it was read with; every model scores it and measures."""
+    parts = [_part(loaded) for loaded in zip(*batches.values(), strict=True)]
     read = [part for part in parts if not part.error]
-    found = zip(*(model.predict(samples, read) for model in models), strict=True)
+    if not read:
+        return parts
+    samples = {
+        bits: [
+            loaded.sample
+            for loaded, part in zip(batch, parts, strict=True)
+            if loaded.sample and not part.error
+        ]
+        for bits, batch in batches.items()
+    }
+    found = zip(*(model.predict(samples[model.bundle.bits], read) for model in models), strict=True)
     return [part if part.error else _judged(part, next(found)) for part in parts]
+
+
+def _part(loaded: Sequence[Loaded]) -> Part:
+    """One photograph, which counts where it can be read with the bits of every model."""
+    for one in loaded:
+        if one.sample is None:
+            return Part(one.record, error=str(one.error))
+    first = loaded[0].sample
+    assert first is not None
+    return Part(loaded[0].record, first.label, first.place, digest=first.digest, taken=first.taken)
 
 
 def _judged(part: Part, found: Sequence[tuple[float, str]]) -> Part:

@@ -97,14 +97,18 @@ def load_examples(
         min_pixels: as `load_sample`.
     """
     for part in parts:
-        sample = load_sample(part.record, None, min_pixels=min_pixels)
+        samples = {
+            bits: load_sample(part.record, None, min_pixels=min_pixels, bits=bits)
+            for bits in dict.fromkeys(bundle.bits for bundle, _ in models)
+        }
+        sample = next(iter(samples.values()))
         yield Example(
             caption=part.record.key,
             image=sample.image,
             roi_mask=sample.roi_mask,
             gt_mask=None if part.place == "unknown" else sample.gt_mask,
             found=[
-                _found(part, score, reason, sample.image, bundle, graph)
+                _found(part, score, reason, samples[bundle.bits].image, bundle, graph)
                 for score, reason, (bundle, graph) in zip(part.pred_scores, part.reasons, models, strict=True)
             ],
         )

@@ -80,7 +80,7 @@ def export(
             # INT8 is for convolutions that look at the image, not for distances.
             write_onnx(graph, size_hw, source, as_convolution=to == "openvino" and int8 is None)
             convert(source, file)
-        shown = chain(made_up_images(size_hw), photographs(images, size_hw))
+        shown = chain(made_up_images(size_hw), photographs(images, manifest))
         _refuse_other_answers(compared(file, shown), bundle / to, tell)
         if data := int8 or bf16:
             from roinspect.export.quantize import calibration_split, quantize
@@ -88,9 +88,9 @@ def export(
             good, held_out = calibration_split(manifest, data, columns)
             if int8 is not None:
                 quantized = source.with_name("int8.onnx")
-                quantize(source, photographs((record.image_path for record in good), size_hw), quantized)
+                quantize(source, photographs((record.image_path for record in good), manifest), quantized)
                 convert(quantized, file)
-            unseen = photographs((record.image_path for record in held_out), size_hw)
+            unseen = photographs((record.image_path for record in held_out), manifest)
             defective = sum(record.label == 1 for record in held_out)
             found = compared(file, unseen, precision)
             _refuse_other_verdicts(found, precision, defective, bundle / to, tell)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.images.pixels import read_image, resize_image
+from roinspect.inspection.bundle import Bundle
 
 
 def made_up_images(size_hw: tuple[int, int], count: int = 8) -> Iterator[NDArray[np.uint8]]:
@@ -27,10 +28,10 @@ def made_up_images(size_hw: tuple[int, int], count: int = 8) -> Iterator[NDArray
         yield np.asarray((image * 255).clip(0, 255).round(), np.uint8)
 
 
-def photographs(paths: Iterable[Path], size_hw: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
-    """Photographs as a graph of that size sees them, (H, W, 3) uint8 RGB.
+def photographs(paths: Iterable[Path], bundle: Bundle) -> Iterator[NDArray[np.uint8]]:
+    """Photographs as the graph of a bundle sees them, (H, W, 3) uint8 RGB at its size.
 
     Raises:
         UserError: one cannot be read.
     """
-    return (resize_image(read_image(path), size_hw) for path in paths)
+    return (resize_image(read_image(path, bundle.bits), bundle.size_hw) for path in paths)

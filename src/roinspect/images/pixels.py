@@ -13,7 +13,7 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -30,33 +30,49 @@ from roinspect.images.containers import (
     identify,
 )
 from roinspect.images.formats.account import Decoded, Pixels
+from roinspect.images.formats.significant import SENSOR_BITS
 
 Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
 
+BITS = (*SENSOR_BITS, 16)
+"""How many bits the values of 16-bit files may fill."""
+
+
+class SixteenBit(NamedTuple):
+    """What a 16-bit image holds: its highest colour value, and the bits that it says its values fill."""
+
+    highest: int
+    bits: int
+
+
 # A damaged file becomes a UserError that names it; OpenCV's own lines on stderr name nothing.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def read_image(source: Path | str | bytes, name: object = None) -> NDArray[np.uint8]:
+def read_image(source: Path | str | bytes, bits: int = 16, *, name: object = None) -> NDArray[np.uint8]:
     """Read an image as RGB.
 
-    Sixteen-bit values are divided by 257 and rounded. Transparent parts are laid over black; the fourth byte
-    of a BMP and the alpha of a grey TIFF do not count.
+    Sixteen-bit values are divided by 257 and rounded; those that fill fewer bits from below likewise, so that
+    the highest of these bits becomes 255. Transparent parts are laid over black; the fourth byte of a BMP and
+    the alpha of a grey TIFF do not count.
 
     Args:
         source: a file, or a whole encoded file as bytes.
+        bits: that the values of a 16-bit file fill, one of `BITS`; with 16 what the file itself says holds,
+            where its values agree. Files of 8 bits are read as they are.
         name: what errors are about; None is the file.
 
     Returns:
         Array (H, W, 3), uint8 in [0, 255], RGB, turned upright.
 
     Raises:
-        UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported.
+        UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported;
+            or a value does not fit into `bits`.
     """
     where = _name(source) if name is None else str(name)
-    pixels, _ = _decode(_read(source), where)
+    pixels, _, told = _decode(_read(source), where, bits)
     if pixels.dtype not in (np.uint8, np.uint16):
         what = {"i": "signed integers", "u": "unsigned integers"}.get(pixels.dtype.kind, "floating point")
         raise UserError(
@@ -65,8 +81,11 @@ def read_image(source: Path | str | bytes, name: object = None) -> NDArray[np.ui
             remedy="save it as unsigned 8 or 16 bit",
         )
     if pixels.dtype == np.uint16:
-        # Rounded: no sixteenth bit lies half-way. In one pass, as the image may fill the memory.
-        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=1 / 257)
+        if bits < 16:
+            _refuse_above(pixels, bits, where)
+        most = (1 << (bits if bits < 16 else told)) - 1
+        # Rounded: no value lies half-way. In one pass, as the image may fill the memory.
+        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=255 / most)
     image = np.ascontiguousarray(pixels, np.uint8)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) if image.ndim == 2 else image
 
@@ -87,7 +106,7 @@ def read_mask(source: Path | str | bytes, name: object = None) -> NDArray[np.uin
     Raises:
         UserError: as `read_image`, but every depth is supported.
     """
-    pixels, is_lossy = _decode(_read(source), _name(source) if name is None else str(name))
+    pixels, is_lossy, _ = _decode(_read(source), _name(source) if name is None else str(name))
     marked = pixels >= 128 if is_lossy else pixels != 0
     return np.ascontiguousarray(marked if marked.ndim == 2 else marked.any(axis=2), np.uint8)
 
@@ -112,8 +131,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
     return (width, height) if container.orientation >= 5 else (height, width)
 
 
-def highest_value(source: Path | str | bytes) -> int | None:
-    """The highest colour value of a 16-bit image; None where it is of another depth, which is not decoded.
+def sixteen_bit(source: Path | str | bytes) -> SixteenBit | None:
+    """What a 16-bit image holds; None where it is of another depth, which is not decoded.
 
     Raises:
         UserError: as `read_image`.
@@ -122,8 +141,9 @@ def highest_value(source: Path | str | bytes) -> int | None:
     container = identify(data)
     if container is None or container.depth != 16:
         return None
-    pixels, _ = _decode(data, _name(source))
-    return int(pixels.max())
+    pixels, _, bits = _decode(data, _name(source))
+    # A palette's colours have 8 bits, whatever its indices have.
+    return SixteenBit(int(pixels.max()), bits) if pixels.dtype == np.uint16 else None
 
 
 def resize_image(image: NDArray[Value], size_hw: tuple[int, int]) -> NDArray[Value]:
@@ -178,6 +198,16 @@ def parse_size(text: str) -> tuple[int, int]:
     return size_hw
 
 
+def refuse_unknown_bits(bits: int, where: str = "--bits") -> None:
+    """Raise a UserError where `bits` is none of `BITS`; `where` is what it is about."""
+    if bits not in BITS:
+        raise UserError(
+            f"must be {', '.join(map(str, BITS[:-1]))} or {BITS[-1]}, not {bits}",
+            where=where,
+            remedy="give the bits that the camera's values fill; leave it out for 8-bit files",
+        )
+
+
 def write_image(path: Path | str, image: Pixels) -> None:
     """Write RGB (H, W, 3) or grey (H, W), uint8 or uint16, in the format of the suffix, whole or not at all.
 
@@ -225,8 +255,21 @@ def _read(source: Path | str | bytes) -> bytes:
     return source if isinstance(source, bytes) else read_file(source)
 
 
-def _decode(data: bytes, where: str) -> tuple[Pixels, bool]:
-    """Pixels at the file's depth, upright and laid over black, (H, W) or (H, W, 3) RGB; and whether lossy."""
+def _refuse_above(pixels: Pixels, bits: int, where: str) -> None:
+    highest, most = int(pixels.max()), (1 << bits) - 1
+    if highest > most:
+        raise UserError(
+            f"a value of {highest:,} is more than {bits} bits hold ({most:,}), as --bits {bits} says",
+            where=where,
+            remedy="train with the --bits that the camera writes, or without where it writes all 16",
+        )
+
+
+def _decode(data: bytes, where: str, bits: int = 16) -> tuple[Pixels, bool, int]:
+    """Pixels at the file's depth, upright and laid over black, (H, W) or (H, W, 3) RGB; and whether lossy.
+
+    Last comes how many bits 16-bit values fill as the file says. `bits` is what they fill as the user says.
+    """
     if not data:
         raise UserError("the file is empty", where=where, remedy="take or copy the photograph again")
     container = identify(data)
@@ -242,7 +285,8 @@ def _decode(data: bytes, where: str) -> tuple[Pixels, bool]:
             remedy="cut it into parts, or save it smaller",
         )
     decoded = _decoded(data, container, where)
-    return _upright(_over_black(decoded.pixels), container.orientation), decoded.is_lossy
+    pixels = _upright(_over_black(decoded.pixels, bits), container.orientation)
+    return pixels, decoded.is_lossy, decoded.bits
 
 
 def _decoded(data: bytes, container: Container, where: str) -> Decoded:
@@ -274,13 +318,18 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def _over_black(pixels: Pixels) -> Pixels:
-    """Multiply colours by the alpha that stands behind them, where there is one."""
+def _over_black(pixels: Pixels, bits: int) -> Pixels:
+    """Multiply colours by the alpha that stands behind them, where there is one.
+
+    Alpha of 16 bits fills all of them, or as few as the colours do.
+    """
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return pixels
     colours, alpha = pixels[..., :-1], pixels[..., -1:]
     if pixels.dtype in (np.uint8, np.uint16):
         opaque = 255 if pixels.dtype == np.uint8 else 65535
+        if bits < 16 and int(alpha.max()) < 1 << bits:
+            opaque = min(opaque, (1 << bits) - 1)
         wide = colours.astype(np.uint32) * alpha.astype(np.uint32)
         colours = ((wide + opaque // 2) // opaque).astype(pixels.dtype)
     else:

@@ -65,6 +65,7 @@ class Bundle:
             reaches the threshold; else the share of its own maximum from which the map of a rejected part
             counts as found, in (0, 1], for methods that explain a score by a map of another scale.
         scene: beyond which a picture is not inspectable; None: every picture is taken as it is.
+        bits: that the values of 16-bit photographs fill, as `read_image` takes them.
     """
 
     method: str
@@ -78,6 +79,7 @@ class Bundle:
     roinspect_version: str = ""
     map_share: float | None = None
     scene: SceneLimits | None = None
+    bits: int = 16
 
     def map_level(self, pred_score: float, anomaly_map: NDArray[Any]) -> float | None:
         """The map value from which a pixel belongs to a found region of this part.

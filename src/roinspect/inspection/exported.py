@@ -47,7 +47,7 @@ class Export:
         precision: that the graph's convolutions are computed in; bfloat16 where the processor has it, else
             float32, from the same file.
         threshold: at which its verdicts were compared with those of the trained graph.
-        made_from: the method, its settings, the size and the weights' SHA-256.
+        made_from: the method, its settings, the size, the bits and the weights' SHA-256.
         files: name to SHA-256.
         roinspect_version: of the writer.
     """
@@ -92,9 +92,10 @@ def read_export(bundle: Path, form: Format) -> Export:
 
 
 def made_from(bundle: Path) -> dict[str, Any]:
-    """What fixes a bundle's graph; of a manifest that `read_bundle` accepts."""
+    """What fixes a bundle's answers but for the threshold; of a manifest that `read_bundle` accepts."""
     manifest = json.loads((bundle / "bundle.json").read_bytes())
-    return {name: manifest[name] for name in ("method", "method_settings", "size_hw", "weights_sha256")}
+    fixed = ("method", "method_settings", "size_hw", "bits", "weights_sha256")
+    return {name: manifest[name] for name in fixed}
 
 
 def describe(bundle: Path, folder: Path, form: Format, precision: Precision, threshold: float) -> None:

@@ -93,7 +93,7 @@ class Inspector:
     """A trained model, ready for images; may be used from several threads.
 
     Args:
-        bundle: the manifest; its size and threshold are used.
+        bundle: the manifest; its size, bits and threshold are used.
         predict: runs the inspection graph on images of the bundle's size.
         engine: what runs it, where it is one of them.
         streams: calls of it that run side by side.
@@ -194,7 +194,7 @@ class Inspector:
         start = time.perf_counter()
         path = str(image) if isinstance(image, Path | str) else ""
         try:
-            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image)
+            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image, self.bundle.bits)
             resized = resize_image(pixels, self.bundle.size_hw)
         except UserError as error:
             return _Image(path, None, None, error, _since(start))

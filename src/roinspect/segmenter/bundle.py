@@ -28,6 +28,7 @@ class SegmenterBundle:
         metrics: what was measured on held-out photographs.
         fingerprints: SHA-256 of the data and of the ROI masks that were trained on, and of the backbone.
         roinspect_version: of the writer.
+        bits: that the values of 16-bit photographs fill, as `read_image` takes them.
         method: always "segmenter".
     """
 
@@ -39,6 +40,7 @@ class SegmenterBundle:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     roinspect_version: str = ""
+    bits: int = 16
     method: str = SEGMENTER
 
 

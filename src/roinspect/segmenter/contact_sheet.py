@@ -36,13 +36,14 @@ class Tile(NamedTuple):
     mask: Path
 
 
-def write_contact_sheet(file: Path, tiles: Sequence[Tile]) -> None:
+def write_contact_sheet(file: Path, tiles: Sequence[Tile], *, bits: int = 16) -> None:
     """Write a sheet: each photograph with its mask's outline, dimmed outside it, and its confidence.
 
     Args:
         file: the image to write.
         tiles: in the order in which they are shown, row by row; the first 24 that can be read are. Without
             any no sheet is written.
+        bits: as `read_image`.
 
     Raises:
         UserError: the disk refuses.
@@ -50,7 +51,7 @@ def write_contact_sheet(file: Path, tiles: Sequence[Tile]) -> None:
     pictures = list[tuple[str, NDArray[np.uint8]]]()
     for tile in tiles:
         with contextlib.suppress(UserError):
-            pictures.append((f"{tile.confidence:.3f}  {tile.key}", _drawn(tile)))
+            pictures.append((f"{tile.confidence:.3f}  {tile.key}", _drawn(tile, bits)))
         if len(pictures) == SHOWN:
             break
     if pictures:
@@ -77,8 +78,8 @@ def contact_sheet(tiles: Sequence[tuple[str, NDArray[np.uint8]]]) -> NDArray[np.
     return sheet
 
 
-def _drawn(tile: Tile) -> NDArray[np.uint8]:
-    image, mask = read_image(tile.image), read_mask(tile.mask)
+def _drawn(tile: Tile, bits: int) -> NDArray[np.uint8]:
+    image, mask = read_image(tile.image, bits), read_mask(tile.mask)
     factor = _TILE / max(image.shape[:2])
     size_hw = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
     small = resize_image(image, size_hw)

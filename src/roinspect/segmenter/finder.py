@@ -46,6 +46,7 @@ class RegionFinder:
     Attributes:
         digest: as `segmenter_digest`.
         least_confidence: below which a region is worth a look.
+        bits: of the bundle.
 
     Raises:
         UserError: the bundle is no segmenter's, missing or damaged.
@@ -57,7 +58,7 @@ class RegionFinder:
 
         self.digest = segmenter_digest(bundle)
         manifest, graph = load_segmenter(bundle)
-        self.least_confidence = manifest.least_confidence
+        self.least_confidence, self.bits = manifest.least_confidence, manifest.bits
         self._size_hw = manifest.size_hw
         self._predict = partial(probabilities, graph)
         self._smallest_part = float(manifest.method_settings["smallest_part"])
@@ -65,12 +66,18 @@ class RegionFinder:
 
     def find(self, images: Sequence[Path]) -> Iterator[FoundRegion]:
         """Predict the region of each photograph, in order; one that cannot be used says why."""
-        decoded = in_threads(_decoded, images, workers=2, ahead=4)
+        decoded = in_threads(self._decoded, images, workers=2, ahead=4)
         for path, image in zip(images, decoded, strict=True):
             try:
                 yield self._found(path, image)
             except (UserError, MemoryError, cv2.error) as error:
                 yield FoundRegion(path, None, None, 0.0, _why(path, error))
+
+    def _decoded(self, path: Path) -> NDArray[np.uint8] | Exception:
+        try:
+            return read_image(path, self.bits)
+        except (UserError, MemoryError, cv2.error) as error:
+            return error
 
     def _found(self, path: Path, image: NDArray[np.uint8] | Exception) -> FoundRegion:
         if isinstance(image, Exception):
@@ -83,13 +90,6 @@ class RegionFinder:
         # At the network's own size: what it knows has no finer grain.
         sure = confidence(resize_image(large, self._size_hw), resize_mask(mask, self._size_hw))
         return FoundRegion(path, image, mask, sure)
-
-
-def _decoded(path: Path) -> NDArray[np.uint8] | Exception:
-    try:
-        return read_image(path)
-    except (UserError, MemoryError, cv2.error) as error:
-        return error
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -142,6 +142,7 @@ def predict_rois(
         write_contact_sheet(
             out / SHEET,
             [Tile(row.key, sure, images[row.key], places[row.key]) for sure, row in tree.doubtful],
+            bits=finder.bits,
         )
     return tree
 

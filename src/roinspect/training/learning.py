@@ -73,6 +73,7 @@ class Preparation(Generic[AnyLearner]):
             self.model.size_hw,
             memory_bytes=int(self.training.memory_gb * 2**30),
             min_pixels=self.training.min_defect_pixels,
+            bits=self.training.bits,
         )
         self.processes.farewell(cache.close)
         refuse_empty_defects(cache.records, cache.places)
@@ -222,6 +223,7 @@ def learn(
             about = {
                 "method_settings": settings["method"],
                 "size_hw": model.size_hw,
+                "bits": ready.training.bits,
                 "training": settings["training"] | {"epochs_trained": model.current_epoch},
                 "history": history.curves,
                 "fingerprints": {**fingerprints, **loaded},

@@ -199,7 +199,7 @@ def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, b
     _, graph = load_graph(path)
     scores, labels, groups, errors = [np.zeros(0, np.float32)], list[int](), list[str](), list[UserError]()
     min_pixels = int(bundle.training.get("min_defect_pixels", 1))
-    for batch in stream(records, bundle.size_hw, batch_size, min_pixels=min_pixels):
+    for batch in stream(records, bundle.size_hw, batch_size, min_pixels=min_pixels, bits=bundle.bits):
         errors += [loaded.error for loaded in batch if loaded.error is not None]
         read = [(loaded.record, loaded.sample) for loaded in batch if loaded.sample is not None]
         known = [(record, sample) for record, sample in read if sample.label != UNKNOWN_LABEL]

@@ -14,6 +14,7 @@ from roinspect.data.reading import Data, read_data
 from roinspect.data.records import refuse_without_good
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
+from roinspect.images.pixels import refuse_unknown_bits
 from roinspect.inspection.bundle import Bundle, refuse_existing
 from roinspect.methods.method import InspectionGraph, Method, method_class
 from roinspect.segmenter.roi import with_roi
@@ -36,6 +37,7 @@ class TrainingSettings:
 
     Attributes:
         size: height x width that images are resized to, such as "256x640", or one number for both.
+        bits: that the values of 16-bit photographs fill: 10, 12, 14 or 16; kept in the bundle, for the line.
         steps: training steps, rounded up to whole epochs; None is the method's own default, and lets a method
             that looks at held-out parts go on for as long as they get better.
         epochs: epochs, instead of `steps`.
@@ -57,6 +59,7 @@ class TrainingSettings:
     """
 
     size: str = "256"
+    bits: int = 16
     steps: int | None = None
     epochs: int | None = None
     batch_size: int = 8
@@ -81,6 +84,7 @@ class TrainingSettings:
         for name in ("held_out", "false_reject"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"must lie in [0, 1), not {getattr(self, name)}", where=f"training.{name}")
+        refuse_unknown_bits(self.bits, "training.bits")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"must lie in [0, 2**32), not {self.seed}", where="training.seed")
         if self.threshold not in get_args(Aim):

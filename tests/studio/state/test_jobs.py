@@ -41,7 +41,7 @@ def sleeper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "sleeper.py"
     program.write_text(
         "import sys, time\nfrom pathlib import Path\nfrom roinspect.studio.state import worker\n"
-        "worker.main = lambda words: time.sleep(60) or 0\nsys.exit(worker.work(Path(sys.argv[1])))\n"
+        "worker.run = lambda words: time.sleep(60) or 0\nsys.exit(worker.work(Path(sys.argv[1])))\n"
     )
     real = jobs_module.subprocess.Popen
 

@@ -57,10 +57,12 @@ class Decoded:
         pixels: (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha, at the file's
             depth, as stored: not turned. Alpha is there only where the colours are not multiplied by it.
         is_lossy: the compression blurs, so that a mask's zeros may come back slightly above zero.
+        bits: that the values of 16-bit samples fill from below, where the file says so and the values agree.
     """
 
     pixels: Pixels
     is_lossy: bool = False
+    bits: int = 16
 
 
 def most_parts(data: bytes) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from roinspect.images.formats.account import Container, DamagedError, Decoded, Pixels, most_parts
 from roinspect.images.formats.exif import orientation as exif_orientation
+from roinspect.images.formats.significant import of_sbit
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
@@ -37,12 +38,14 @@ class PngContainer(Container):
         key: the colour that is transparent, of a picture without palette: one value, or three.
         picture: where the chunks are that make up the picture: first byte and the one after the last.
         has_more: whether there are others.
+        significant: bits of each channel that mean something; none where it does not tell.
     """
 
     colour: int = 0
     key: tuple[int, ...] = ()
     picture: tuple[tuple[int, int], ...] = ()
     has_more: bool = False
+    significant: bytes = b""
 
 
 def account(data: bytes) -> PngContainer:
@@ -53,7 +56,7 @@ def account(data: bytes) -> PngContainer:
     """
     damaged = PngContainer("PNG", whole=False)
     size_hw, depth, colour, orientation, key = (0, 0), 0, -1, 1, ()
-    palette = 0
+    palette, significant = 0, b""
     parts: list[tuple[int, int]] = []
     has_more, last, position = False, b"", 8
     view = memoryview(data)
@@ -91,7 +94,17 @@ def account(data: bytes) -> PngContainer:
             parts.append((position, position + 12 + length))
             is_whole = any(data[first + 4 : first + 8] == b"IDAT" for first, _ in parts)
             return PngContainer(
-                "PNG", size_hw, orientation, depth, 0, is_whole, colour, key, tuple(parts), has_more
+                "PNG",
+                size_hw,
+                orientation,
+                depth,
+                0,
+                is_whole,
+                colour,
+                key,
+                tuple(parts),
+                has_more,
+                significant,
             )
         else:
             # A capital letter means that the picture cannot be told without it.
@@ -99,6 +112,8 @@ def account(data: bytes) -> PngContainer:
                 return damaged
             if kind == b"eXIf":
                 orientation = exif_orientation(bytes(content))
+            elif kind == b"sBIT":
+                significant = bytes(content)
             belongs = False
         if belongs:
             parts.append((position, position + 12 + length))
@@ -131,7 +146,8 @@ def decode(data: bytes, container: PngContainer) -> Decoded:
     if channels > 1:
         code = cv2.COLOR_BGRA2RGBA if channels == 4 else cv2.COLOR_BGR2RGB
         pixels = cv2.cvtColor(pixels, code)
-    return Decoded(_without(pixels, container) if container.key else pixels)
+    pixels = _without(pixels, container) if container.key else pixels
+    return Decoded(pixels, bits=of_sbit(pixels, container.significant))
 
 
 def _without(pixels: Pixels, container: PngContainer) -> Pixels:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from roinspect.images.formats import jpeg, tiff_codecs
 from roinspect.images.formats import tiff_directory as tags
 from roinspect.images.formats.account import Container, DamagedError, Decoded, Pixels, UnsupportedError
+from roinspect.images.formats.significant import of_highest
 from roinspect.images.formats.tiff_directory import Page, photograph_page
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -106,9 +107,22 @@ def decode(data: bytes, container: TiffContainer) -> Decoded:
         plan = _plan(page)
         if plan.compression == tiff_codecs.JPEG:
             return Decoded(_shown(_assembled_jpeg(data, page, plan), page, plan), is_lossy=True)
-        return Decoded(_shown(_assembled(data, page, plan), page, plan))
+        pixels = _shown(_assembled(data, page, plan), page, plan)
+        told = (_told(page, tag) for tag in (tags.MAX_SAMPLE, tags.S_MAX_SAMPLE))
+        return Decoded(pixels, bits=min(of_highest(pixels, values) for values in told))
     except struct.error as error:
         raise DamagedError(str(error)) from None
+
+
+def _told(page: Page, tag: int) -> tuple[int, ...]:
+    """The whole numbers, one a channel, of a tag that the picture does not need: none where it is broken."""
+    _, count, _ = page.entries.get(tag, (0, 0, 0))
+    if count > _MOST_CHANNELS:
+        return ()
+    try:
+        return page.values(tag)
+    except struct.error:
+        return ()
 
 
 def _plan(page: Page) -> _Plan:

@@ -72,12 +72,13 @@ def _row(row: dict[str, Any], model: Path, folder: Path) -> str:
 def _picture(path: str, changed: object, map_path: str, factor: float, model: Path) -> str:
     """The photograph with the heat that was found in it, as far as both are still there."""
     try:
-        image = read_image(path)
+        bundle = read_bundle(model)
+        image = read_image(path, bundle.bits)
         grey = cv2.imread(map_path, cv2.IMREAD_UNCHANGED)
         if grey is None:
             return data_uri(image, 420)
         heat = grey.astype(np.float32) * factor
-        level = read_bundle(model).map_level(float(heat.max()), heat)
+        level = bundle.map_level(float(heat.max()), heat)
         return data_uri(draw(image, heat, level), 420)
     except UserError:
         return unreadable_uri()

@@ -26,7 +26,7 @@ def work(folder: Path) -> int:
     code = 1
     try:
         for command in read_json(folder / "job.json")["commands"]:
-            code = _run(command)
+            code = run(command)
             if code:
                 break
     except KeyboardInterrupt:
@@ -37,7 +37,7 @@ def work(folder: Path) -> int:
     return code
 
 
-def _run(words: list[str]) -> int:
+def run(words: list[str]) -> int:
     """A command as `python -m roinspect` runs it, in this process; its exit code."""
     sys.argv[1:] = words
     try:
