@@ -42,6 +42,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
         "batch_size": 4,
         "settings": {"memory_size": 100},
         "held_out": 0.15,
+        "bits": 16,
         "test": [str(record.image_path) for record in test_set.records],
         "size_hw": (64, 64),
         "budget_seconds": 3600.0,
