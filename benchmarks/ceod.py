@@ -29,7 +29,7 @@ from tables import markdown, put
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset, train_loader
-from roinspect.data.records import read_records
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.images.pixels import parse_size
@@ -95,7 +95,7 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
 @cache
 def caches(size: str) -> tuple[DecodedCache, DecodedCache]:
     """The decoded train and test splits."""
-    records = attach_roi(read_records(DATA), ROI, DATA)
+    records = attach_roi(read_data(DATA, ROI))
     train, test = ([r for r in records if r.split == split] for split in ("train", "test"))
     return DecodedCache(train, parse_size(size)), DecodedCache(test, parse_size(size))
 

@@ -25,7 +25,7 @@ from tables import markdown, put, shown
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset, train_loader
-from roinspect.data.records import read_records
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.methods.ceod import Ceod
@@ -55,7 +55,7 @@ def zippers(seed: int) -> tuple[DecodedCache, DecodedCache, torch.Tensor, torch.
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "zipper"
         write_dataset("zipper", data, count=400, seed=seed, size_hw=SIZE, train_defects=0.6)
-        records = attach_roi(read_records(data), "auto", data)
+        records = attach_roi(read_data(data, "auto"))
         train, test = (
             DecodedCache([r for r in records if r.split == split], SIZE) for split in ("train", "test")
         )

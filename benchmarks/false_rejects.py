@@ -16,7 +16,6 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,8 @@ from results import Results, where
 from tables import markdown, put
 
 from roinspect.data.dataset import DecodedCache
-from roinspect.data.records import Record, read_records
+from roinspect.data.reading import read_data
+from roinspect.data.records import Record
 from roinspect.inspection.calibration import LeftOut, false_reject_threshold, highest_rate
 from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.methods.roibank import RoiBank
@@ -89,19 +89,18 @@ def measured(one: Set, seed: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as place, mock.patch.object(RoiBank, "left_out_scores", timed):
         out, start = Path(place, "bundle"), time.perf_counter()
-        begin = partial(prepare, "roibank", one.data, RoiBankSettings(), training, roi=one.roi)
         bundle = train(
             "roibank", one.data, out, method_settings=RoiBankSettings(), training=training, roi=one.roi,
             columns=one.columns,
         )  # fmt: skip
         seconds = time.perf_counter() - start
         graph = load_graph(out)[1]
-    held_out = begin(columns=one.columns).held_out
+    data = read_data(one.data, one.roi, one.columns)
+    held_out = prepare("roibank", data, RoiBankSettings(), training).held_out
     held_scores, held_labels = scored(graph, held_out, bundle.size_hw)
     good = held_scores[held_labels == 0]
     names = [record.group for record, label in zip(held_out, held_labels, strict=True) if label == 0]
-    test = [record for record in read_records(one.data, columns=one.columns) if record.split == "test"]
-    scores, labels = scored(graph, with_roi(test, one.roi, one.data, columns=one.columns), bundle.size_hw)
+    scores, labels = scored(graph, with_roi(data, data.split("test")), bundle.size_hw)
     left_out = kept["found"]
     units = [name or row for row, name in enumerate([*names, *left_out.groups])]
     count = len(set(units))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import Sample, load_sample
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images.overlay import overlay
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "result.jpg")
     arguments = parser.parse_args()
     data = arguments.work / "zipper"
-    records = attach_roi([r for r in read_records(data) if r.split == "test"], "auto", data)
+    records = attach_roi(read_data(data, "auto"), [r for r in read_records(data) if r.split == "test"])
     loaded = [load_graph(arguments.work / f"zipper-{form}-seed0") for form in ("none", "target")]
     size_hw = loaded[0][0].size_hw
     samples = [load_sample(record, size_hw) for record in records]

@@ -36,7 +36,7 @@ from roinspect.comparison.arms import PLAIN, measure
 from roinspect.comparison.contender import Cost, Scored
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
-from roinspect.data.records import read_records
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.images.pixels import parse_size
 from roinspect.inspection.bundle import read_bundle
@@ -135,7 +135,8 @@ def scored(
 
 def measured(variant: str, data: Path, roi: str, size: str, seed: int) -> dict[str, Any]:
     """Train, and measure on the test split."""
-    test = attach_roi([record for record in read_records(data) if record.split == "test"], roi, data)
+    source = read_data(data, roi)
+    test = attach_roi(source, source.split("test"))
     with tempfile.TemporaryDirectory() as place, DecodedCache(test, parse_size(size)) as cache:
         out = Path(place, "bundle")
         told = trained(variant, data, roi, size, seed, out)

@@ -41,6 +41,7 @@ from roinspect.comparison.contender import Cost, Scored
 from roinspect.comparison.job import HELD_OUT
 from roinspect.comparison.peers import run_peer
 from roinspect.data.dataset import DecodedCache
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
@@ -119,9 +120,8 @@ VARIANTS = {
 def fitted_and_measured(one: Set, settings: RoiBankSettings, seed: int) -> dict[str, Any]:
     """Train, and measure on the test split: the measures, the defects that the head hides, seconds."""
     size_hw = parse_size(one.size)
-    test = attach_roi(
-        [record for record in read_records(one.data) if record.split == "test"], one.roi, one.data
-    )
+    data = read_data(one.data, one.roi)
+    test = attach_roi(data, data.split("test"))
     with tempfile.TemporaryDirectory() as place, DecodedCache(test, size_hw) as cache:
         bundle, start = Path(place, "bundle"), time.perf_counter()
         training = TrainingSettings(size=one.size, seed=seed)
@@ -204,10 +204,9 @@ def run_cost() -> None:
     rows: dict[str, Any] = {}
     for size in ("256x640",):
         one = SETS["raceway"]._replace(size=size)
-        records = read_records(one.data)
-        test = attach_roi([record for record in records if record.split == "test"][:40], one.roi, one.data)
-        seen = [record for record in records if record.split != "test"]
-        fitted, _ = hold_out(seen, "good", HELD_OUT, 0, one.data)
+        data = read_data(one.data, one.roi)
+        test = attach_roi(data, data.split("test")[:40])
+        fitted, _ = hold_out(data.not_test(), "good", HELD_OUT, 0, one.data)
         with tempfile.TemporaryDirectory() as place:
             settings = CompareSettings(
                 methods=("roibank",), arms=(PLAIN,), seeds=1, size=size, limit_seconds=LIMIT

@@ -27,6 +27,7 @@ from results import Results, where
 from tables import markdown, put
 
 from roinspect.data.dataset import DecodedCache
+from roinspect.data.reading import read_data
 from roinspect.data.records import Record, read_records
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.bundle import Bundle
@@ -104,7 +105,7 @@ def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: 
     )
     inspector = Inspector.load(bundle_path, "torch")
     records = [one for one in read_records(about.data, columns=columns) if one.split == "test"]
-    records = with_roi(records, about.roi, about.data, columns=columns)
+    records = with_roi(read_data(about.data, about.roi, columns=columns), records)
     with DecodedCache(records, inspector.bundle.size_hw) as cache:
         good, defective = (np.flatnonzero(cache.labels == label) for label in (0, 1))
         shown = good[np.linspace(0, len(good) - 1, min(MOST, len(good))).round().astype(int)]

@@ -30,13 +30,17 @@ from scipy.stats import spearmanr
 from tables import markdown, put, shown
 
 from roinspect.data.dataset import DecodedCache
-from roinspect.data.records import Record, read_records
+from roinspect.data.reading import read_data
+from roinspect.data.records import Record
 from roinspect.data.roi import attach_roi
 from roinspect.evaluation.evaluate import evaluate_models
-from roinspect.methods.method import load_graph, method_class, predict
+from roinspect.methods.method import method_class
+from roinspect.segmenter.bundle import read_segmenter
 from roinspect.segmenter.finder import cleaned, confidence
+from roinspect.segmenter.method import load_segmenter, probabilities
 from roinspect.segmenter.settings import SegmenterSettings
 from roinspect.synthetic.dataset import write_dataset
+from roinspect.training.segmenter import train_segmenter
 from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +83,7 @@ def records_of(one: Set) -> list[Record]:
     """All photographs with their drawn regions; the zippers are generated at first use."""
     if one.data == WORK / "zipper" and not one.data.is_dir():
         write_dataset("zipper", one.data, count=400, seed=7, size_hw=(256, 256))
-    return attach_roi(read_records(one.data), one.roi, one.data)
+    return attach_roi(read_data(one.data, one.roi))
 
 
 def choose(records: Sequence[Record], count: int, seed: int) -> tuple[list[Record], list[Record]]:
@@ -118,18 +122,18 @@ def segmenter_from(
                 writer.writerow([record.image_path.resolve(), "train", "", roi])
     start = time.perf_counter()
     training = TrainingSettings(size=one.size, seed=seed, threads=1)
-    train("segmenter", manifest, out, method_settings=settings or SegmenterSettings(), training=training)
+    train_segmenter(manifest, out, settings=settings or SegmenterSettings(), training=training)
     return time.perf_counter() - start
 
 
 def measured(bundle: Path, test: Sequence[Record]) -> dict[str, Any]:
     """IoU, share of defects left out, and candidates for a confidence, image by image."""
-    manifest, graph = load_graph(bundle)
+    manifest, graph = load_segmenter(bundle)
     settings = manifest.method_settings
     found: dict[str, list[float | None]] = {}
     with DecodedCache(test, manifest.size_hw) as cache:
         for row, image in enumerate(cache.images):
-            p = predict(graph, image[None]).anomaly_map[0]
+            p = probabilities(graph, image[None])[0]
             mask = cleaned(p >= 0.5, settings["smallest_part"], settings["largest_hole"])
             drawn = cache.roi_masks[row].astype(bool)
             defect = cache.gt_masks[row].astype(bool) & drawn
@@ -167,7 +171,7 @@ def run_regions(
                     bundle = Path(scratch, "bundle")
                     seconds = segmenter_from(records, given, SETS[name], seed, bundle, settings)
                     values = measured(bundle, test)
-                    held_out = load_graph(bundle)[0].metrics
+                    held_out = read_segmenter(bundle).metrics
                 iou = statistics.mean(value for value in values["iou"] if value is not None)
                 print(f"{name}, {count} masks, seed {seed}: IoU {iou:.3f}, {seconds:.0f} s", flush=True)
                 measures = {"seconds": seconds, "held_out": held_out, "images": len(test), **values}

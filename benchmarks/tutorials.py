@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from roinspect import Inspector
 from roinspect.cli import main as roinspect
+from roinspect.data.reading import read_data
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images.overlay import overlay
@@ -65,7 +66,7 @@ def save(name: str, picture: Image) -> None:
 
 def shown(data: Path, model: Path) -> dict[str, Record]:
     """Of each kind the test photograph whose score is the middle one, with its ROI."""
-    records = attach_roi([r for r in read_records(data) if r.split == "test"], "auto", data)
+    records = attach_roi(read_data(data, "auto"), [r for r in read_records(data) if r.split == "test"])
     inspector = Inspector.load(model)
     chosen = {}
     for kind in KINDS:

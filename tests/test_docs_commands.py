@@ -26,7 +26,7 @@ from roinspect.cli import VERBS, main
 from roinspect.errors import UserError
 from roinspect.exports.export import export
 from roinspect.inspection.targets.openvino import OpenVino
-from roinspect.methods.registry import DEFAULT, METHODS
+from roinspect.methods.registry import DEFAULT
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md"]
@@ -143,7 +143,7 @@ def parse(
 
     def parsed(words: list[str]) -> str:
         """The fault, or nothing."""
-        if words[:2] == ["roinspect", "train"] and words[2] not in METHODS:
+        if words[:2] == ["roinspect", "train"] and words[2] not in TRAIN:
             Path(words[2].lstrip("/")).mkdir(parents=True, exist_ok=True)
             words = [*words[:2], words[2].lstrip("/"), *words[3:]]
         try:
@@ -225,8 +225,8 @@ def shortened(words: list[str]) -> list[str]:
     if words[0] == "synth":
         return [*words, "--count", "40", "--size", "64"]
     if words[0] == "train" and "--print_config" not in words:
-        method = words[1] if words[1] in METHODS else DEFAULT
-        return [*words, *SHORT, *TRAIN.get(method, "").split()]
+        method = words[1] if words[1] in TRAIN else DEFAULT
+        return [*words, *SHORT, *TRAIN[method].split()]
     return words
 
 

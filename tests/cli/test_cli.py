@@ -226,14 +226,16 @@ def test_a_preset_sets_the_trainings_length_and_batch_under_what_is_asked_for(
     method: str, options: tuple[str, ...], expected: dict[str, Any], zipper: Path, capsys: Capture
 ) -> None:
     from roinspect.methods.method import method_class
+    from roinspect.segmenter.settings import SegmenterSettings
     from roinspect.training.train import TrainingSettings
 
+    settings_class = SegmenterSettings if method == "segmenter" else method_class(method).settings_class
     assert run("train", method, zipper, "--print_config", *options) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert {name: printed["training"][name] for name in expected} == expected
     # In Python the same is said in two lines.
     if options == ("--preset", "paper"):
-        settings = method_class(method).settings_class.preset("paper")
+        settings = settings_class.preset("paper")
         training = TrainingSettings(**settings.training("paper"))
         assert {name: getattr(training, name) for name in expected} == expected
 

@@ -23,8 +23,9 @@ def test_set(zipper: Path) -> DecodedCache:
     pytest.importorskip("torch")
     from roinspect.comparison.job import records_to_test
     from roinspect.data.dataset import DecodedCache
+    from roinspect.data.reading import read_data
 
-    return DecodedCache(records_to_test(zipper, "auto", {}), HW)
+    return DecodedCache(records_to_test(read_data(zipper)), HW)
 
 
 class MadeUp:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import DecodedCache
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.evaluation.metrics import RoiMetrics
@@ -28,7 +29,7 @@ def measure(zipper: Path) -> Measure:
     records = [record for record in read_records(zipper) if record.split == "test"]
 
     def measured(predictor: Callable[[Masks, Masks], Maps]) -> MetricValues:
-        with DecodedCache(attach_roi(records, "auto", zipper), (64, 64)) as parts:
+        with DecodedCache(attach_roi(read_data(zipper, "auto"), records), (64, 64)) as parts:
             maps = predictor(parts.roi_masks, parts.gt_masks)
             outside = np.array([place == "outside" for place in parts.places])
             metrics = RoiMetrics()

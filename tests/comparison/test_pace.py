@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 from roinspect.comparison import method_process
 from roinspect.comparison.pace import measure_pace
 from roinspect.data.dataset import DecodedCache
+from roinspect.data.reading import read_data
 from roinspect.methods.grdnet import GrdNetSettings
 from roinspect.methods.roibank import RoiBank
 from roinspect.training.train import TrainingSettings
@@ -20,7 +21,7 @@ from roinspect.training.train import TrainingSettings
 
 def test_a_time_becomes_steps(zipper: Path) -> None:
     settings = GrdNetSettings(width=8, segmenter_width=8)
-    pace = measure_pace("grdnet", settings, zipper, TrainingSettings(size="64", batch_size=4))
+    pace = measure_pace("grdnet", settings, read_data(zipper), TrainingSettings(size="64", batch_size=4))
     assert pace.step_seconds > 0 and pace.start_seconds >= 0 and pace.steps == 2
     assert pace.epochs(1000) > pace.epochs(100) > pace.epochs(0) == 1
 

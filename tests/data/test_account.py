@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from roinspect.data.account import FileUse, account, missed_line
-from roinspect.data.records import read_records
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 
 
@@ -18,8 +18,7 @@ def touch(root: Path, *paths: str) -> None:
 
 
 def told(root: Path, roi: str = "auto") -> dict[str, tuple[str, int]]:
-    records = read_records(root)
-    files = account(root, records, roi)
+    files = account(read_data(root, roi))
     every = [path for path in (root if root.is_dir() else root.parent).rglob("*") if path.is_file()]
     assert sum(file.count for file in files) == len(every)
     return {file.what: (file.standing, file.count) for file in files}
@@ -55,11 +54,11 @@ def test_an_mvtec_tree(tmp_path: Path) -> None:
 
 def test_regions_that_are_attached(tmp_path: Path) -> None:
     touch(tmp_path, "good/0.png", "good/1.png", "roi/good/0.png", "roi/good/1.png", "roi/good/7.png")
-    records = attach_roi(read_records(tmp_path), "auto", tmp_path)
-    files = {file.what: file for file in account(tmp_path, records)}
+    records = attach_roi(read_data(tmp_path, "auto"))
+    files = {file.what: file for file in account(read_data(tmp_path), records)}
     assert files["regions of interest"].count == 2
     assert files["regions that fit no photograph"].examples == ("roi/good/7.png",)
-    none = {file.what: file.standing for file in account(tmp_path, read_records(tmp_path), "none")}
+    none = {file.what: file.standing for file in account(read_data(tmp_path, "none"))}
     assert none["regions in roi/, as --roi none leaves them aside"] == "aside"
 
 
@@ -100,7 +99,7 @@ def test_long_lists_are_cut_and_counted() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_one_line_for_the_verbs(tmp_path: Path, count: int) -> None:
     touch(tmp_path, "good/0.png", "README", *(f"good/{n}.gif" for n in range(count)))
-    line = missed_line(tmp_path, read_records(tmp_path), "auto")
+    line = missed_line(read_data(tmp_path))
     if count:
         assert line and f"{count} file{'s are' if count > 1 else ' is'} not used" in line
         assert f"`roinspect check {tmp_path}`" in line and "\n" not in line

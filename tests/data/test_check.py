@@ -15,6 +15,7 @@ from rich.console import Console
 
 from roinspect.data.account import account
 from roinspect.data.check import Findings, check, print_findings
+from roinspect.data.reading import read_data
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images import pixels
@@ -38,7 +39,7 @@ def parts(tmp_path: Path) -> list[Record]:
         mask = np.zeros(SIZE, np.uint8)
         mask[5:9, columns] = 255
         write_image(tmp_path / f"ground_truth/pit/{place}_mask.png", mask)
-    return attach_roi(read_records(tmp_path), "auto", tmp_path)
+    return attach_roi(read_data(tmp_path, "auto"))
 
 
 def shown(findings: Findings, width: int = 80) -> str:
@@ -230,7 +231,7 @@ def test_the_size_that_would_do_is_named(parts: list[Record], tmp_path: Path) ->
 def test_files_that_are_not_used_are_warned_of(parts: list[Record], tmp_path: Path) -> None:
     write_image(tmp_path / "ground_truth/pit/nobodys.png", np.zeros(SIZE, np.uint8))
     (tmp_path / "train/good/phone.heic").write_bytes(b"x")
-    findings = check(parts, files=account(tmp_path, parts))
+    findings = check(parts, files=account(read_data(tmp_path), parts))
     assert any("ground_truth/pit/nobodys.png" in warning for warning in findings.warnings)
     assert any("phone.heic" in warning and "PNG" in warning for warning in findings.warnings)
     text = shown(findings)
@@ -266,7 +267,7 @@ DATA = Path(os.environ.get("ROINSPECT_DATA", Path(__file__).parents[2] / "../sha
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no photographs at {DATA} (ROINSPECT_DATA)")
 def test_the_ball_screw_with_half_of_its_raceway() -> None:
     data = DATA / "ballscrew"
-    findings = check(attach_roi(read_records(data), "column:roi_right_path", data))
+    findings = check(attach_roi(read_data(data, "column:roi_right_path")))
     assert findings.problems == ()
     places = {(row.split, row.category): row.places for row in findings.rows}
     assert places["train", "pitting"] == {"inside": 88, "both": 1, "outside": 57}

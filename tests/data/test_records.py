@@ -7,7 +7,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -145,16 +146,17 @@ def test_the_order_does_not_depend_on_the_disk(
         touch(root, *(f"c{name}/{file}.png" for file in files if not file.startswith(".")))
     touch(root, "good/x.png")
     plain = read_records(root)
-    walk = os.walk
+    scandir = os.scandir
 
-    def shuffled(*args: object, **how: object):  # type: ignore[no-untyped-def]
-        for place, folders, files in walk(*args, **how):  # type: ignore[arg-type]
-            random.Random(seed).shuffle(folders)
-            random.Random(seed).shuffle(files)
-            yield place, folders, files
+    @contextmanager
+    def shuffled(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+        random.Random(seed).shuffle(entries)
+        yield entries
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "walk", shuffled)
+        patch.setattr(os, "scandir", shuffled)
         assert read_records(root) == plain
     assert {r.category for r in plain} <= categories | {"good"}
     assert [r.key for r in plain] == sorted({r.key for r in plain})

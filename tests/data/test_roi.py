@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from roinspect.data.reading import read_data
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi, defect_place, label_in_roi, load_roi
 from roinspect.errors import UserError
@@ -34,25 +35,25 @@ def tree(tmp_path: Path) -> Path:
 
 def test_none_means_all_of_every_image(tree: Path) -> None:
     records = [replace(r, roi_path=tree / "old.png") for r in read_records(tree)]
-    assert [r.roi_path for r in attach_roi(records, "none", tree)] == [None] * 3
+    assert [r.roi_path for r in attach_roi(read_data(tree, "none"), records)] == [None] * 3
     assert load_roi(records[0].__class__(Path("x"), "train", 0, ""), (8, 10)).all()
 
 
 def test_auto_takes_the_mirrored_tree(tree: Path) -> None:
     draw(tree, *(f"roi/{path}" for path in IMAGES))
-    attached = attach_roi(read_records(tree), "auto", tree)
+    attached = attach_roi(read_data(tree, "auto"))
     assert [r.roi_path for r in attached] == [tree / "roi" / r.key for r in attached]
 
 
 def test_auto_without_any_roi_says_how_to_go_on(tree: Path) -> None:
     with pytest.raises(UserError, match="--roi FOLDER or --roi none"):
-        attach_roi(read_records(tree), "auto", tree)
+        attach_roi(read_data(tree, "auto"))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".TIF", ".jpg"])
 def test_a_folder_of_any_image_suffix(tree: Path, suffix: str) -> None:
     draw(tree, *(f"drawn/{path}".replace(".png", suffix) for path in IMAGES))
-    attached = attach_roi(read_records(tree), str(tree / "drawn"), tree)
+    attached = attach_roi(read_data(tree, str(tree / "drawn")))
     assert {r.roi_path.suffix for r in attached if r.roi_path} == {suffix}
     assert all(load_roi(r, (8, 10)).all() for r in attached)
 
@@ -61,16 +62,16 @@ def test_a_folder_of_any_image_suffix(tree: Path, suffix: str) -> None:
 def test_one_image_without_a_roi_is_named(tree: Path, absent: str) -> None:
     draw(tree, *(f"roi/{path}" for path in IMAGES if path != absent))
     with pytest.raises(UserError, match="1 of 3 images have none") as caught:
-        attach_roi(read_records(tree), "auto", tree)
+        attach_roi(read_data(tree, "auto"))
     assert caught.value.where == absent
     others = [r for r in read_records(tree) if r.key != absent]
-    assert len(attach_roi(others, "auto", tree)) == 2
+    assert len(attach_roi(read_data(tree, "auto"), others)) == 2
 
 
 def test_two_masks_for_one_image_are_refused(tree: Path) -> None:
     draw(tree, *(f"roi/{path}" for path in IMAGES), "roi/test/pit/a.bmp")
     with pytest.raises(UserError, match="as well as"):
-        attach_roi(read_records(tree), "auto", tree)
+        attach_roi(read_data(tree, "auto"))
 
 
 @pytest.mark.parametrize("has_mask", [True, False])
@@ -85,14 +86,14 @@ def test_two_images_of_one_name_share_no_mask(tmp_path: Path, split: str, has_ma
     records = [record for record in read_records(tmp_path) if split in ("", record.split)]
     for roi in ("auto", str(tmp_path / "roi")):
         with pytest.raises(UserError, match="would share its mask with x/a") as caught:
-            attach_roi(records, roi, tmp_path)
+            attach_roi(read_data(tmp_path, roi), records)
         assert caught.value.where.startswith("x/a.")
-    assert len(attach_roi(records, str(tmp_path / "x/b.png"), tmp_path)) == len(records)
+    assert len(attach_roi(read_data(tmp_path, str(tmp_path / "x/b.png")), records)) == len(records)
 
 
 def test_one_mask_for_all(tree: Path) -> None:
     draw(tree, "mask.png")
-    attached = attach_roi(read_records(tree), str(tree / "mask.png"), tree)
+    attached = attach_roi(read_data(tree, str(tree / "mask.png")))
     assert {r.roi_path for r in attached} == {tree / "mask.png"}
 
 
@@ -102,7 +103,7 @@ def test_what_is_no_roi_is_refused(tree: Path, roi: str, monkeypatch: pytest.Mon
     (tree / "train/manifest.csv").write_text("image_path\n")
     records = read_records(tree)
     with pytest.raises(UserError):
-        attach_roi(records, roi, tree)
+        attach_roi(read_data(tree, roi), records)
 
 
 @pytest.fixture
@@ -115,12 +116,12 @@ def listed(tree: Path) -> Path:
 
 def test_columns_of_the_manifest(listed: Path) -> None:
     columns = {"image_path": "file"}
-    records = read_records(listed, columns=columns)
-    assert {r.roi_path for r in attach_roi(records, "auto", listed)} == {listed / "left.png"}
-    other = attach_roi(records, "column:other", listed, columns=columns)
-    assert other == [replace(r, roi_path=listed / "right.png") for r in records]
+    data = read_data(listed, "auto", columns)
+    assert {record.roi_path for record in attach_roi(data)} == {listed / "left.png"}
+    other = attach_roi(read_data(listed, "column:other", columns))
+    assert other == [replace(record, roi_path=listed / "right.png") for record in data.records]
     with pytest.raises(UserError, match="no column 'third'"):
-        attach_roi(records, "column:third", listed, columns=columns)
+        attach_roi(read_data(listed, "column:third", columns))
 
 
 @pytest.mark.parametrize("roi", ["auto", "column:roi_path"])
@@ -129,13 +130,13 @@ def test_a_manifest_with_one_empty_cell(listed: Path, roi: str) -> None:
     (listed / "manifest.csv").write_text(text)
     columns = {"image_path": "file"}
     with pytest.raises(UserError, match="1 of 3 images have none") as caught:
-        attach_roi(read_records(listed, columns=columns), roi, listed, columns=columns)
+        attach_roi(read_data(listed, roi, columns=columns))
     assert caught.value.where == IMAGES[1]
 
 
 def test_a_roi_of_another_size_names_both(tree: Path) -> None:
     draw(tree, "mask.png", size=(8, 9))
-    record = attach_roi(read_records(tree), str(tree / "mask.png"), tree)[0]
+    record = attach_roi(read_data(tree, str(tree / "mask.png")))[0]
     with pytest.raises(UserError, match=r"8x9 .* test/pit/a.png is 8x10") as caught:
         load_roi(record, (8, 10))
     assert caught.value.where == str(tree / "mask.png")
@@ -143,7 +144,7 @@ def test_a_roi_of_another_size_names_both(tree: Path) -> None:
 
 def test_a_roi_that_marks_nothing_is_refused(tree: Path) -> None:
     draw(tree, "mask.png", value=0)
-    record = attach_roi(read_records(tree), str(tree / "mask.png"), tree)[0]
+    record = attach_roi(read_data(tree, str(tree / "mask.png")))[0]
     with pytest.raises(UserError, match="marks nothing") as caught:
         load_roi(record, (8, 10))
     assert caught.value.where == str(tree / "mask.png")
@@ -178,5 +179,5 @@ def test_masks_must_agree_in_shape() -> None:
 def test_records_are_not_changed(tree: Path) -> None:
     records = read_records(tree)
     before = list(records)
-    attach_roi(records, "none", tree)
+    attach_roi(read_data(tree, "none"), records)
     assert records == before and all(isinstance(r, Record) for r in records)

@@ -207,9 +207,9 @@ def test_photographs_are_decoded_once_for_both(
 ) -> None:
     decoded = []
 
-    def counted(path: Path, bits: int) -> Any:
-        decoded.append(path)
-        return read_image(path, bits)
+    def counted(content: bytes, bits: int, name: Path) -> Any:
+        decoded.append(name)
+        return read_image(content, bits)
 
     monkeypatch.setattr("roinspect.data.dataset.read_image", counted)
     monkeypatch.setattr("roinspect.evaluation.evaluate.load_examples", lambda *_, **__: [])

@@ -24,6 +24,7 @@ from torch import Tensor  # noqa: E402
 
 from roinspect.cli import main  # noqa: E402
 from roinspect.data.loader import Batch  # noqa: E402
+from roinspect.data.reading import read_data  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
@@ -234,7 +235,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(parts: Path) -> None
 @pytest.fixture(scope="module")
 def teeth(zipper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zipper's photographs, shared out anew so that some defects are trained on."""
-    records = attach_roi(read_records(zipper), "auto", zipper)
+    records = attach_roi(read_data(zipper, "auto"))
     lines = ["image_path,split,label,mask_path,roi_path"]
     for kind in (0, 1):
         for number, record in enumerate(r for r in records if r.label == kind):

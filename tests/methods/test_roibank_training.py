@@ -537,7 +537,7 @@ def test_a_training_whose_bundle_could_not_be_written_ends_where_it_had_ended(
         raise UserError("the disk is full")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="disk is full"):
-        patch.setattr("roinspect.training.train.save_bundle", killed)
+        patch.setattr("roinspect.training.learning.save_bundle", killed)
         trained(strips, tmp_path / "bundle", OPEN)
     assert same_bundle(trained(strips, tmp_path / "bundle", OPEN, resume=True), reference)
 

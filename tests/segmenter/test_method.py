@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,18 @@ from roinspect.errors import UserError  # noqa: E402
 from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import read_bundle, read_weights  # noqa: E402
 from roinspect.inspection.inspector import Inspector  # noqa: E402
-from roinspect.inspection.prediction import OUTPUTS  # noqa: E402
-from roinspect.methods.method import load_graph  # noqa: E402
+from roinspect.methods.method import METHODS, load_graph  # noqa: E402
+from roinspect.segmenter.bundle import read_segmenter  # noqa: E402
 from roinspect.segmenter.finder import confidence  # noqa: E402
-from roinspect.segmenter.method import Segmenter, decidedness, mutual_iou  # noqa: E402
+from roinspect.segmenter.method import (  # noqa: E402
+    Segmenter,
+    load_segmenter,
+    mutual_iou,
+    probabilities,
+)
 from roinspect.segmenter.settings import SegmenterSettings  # noqa: E402
-from roinspect.training.train import TrainingSettings, train  # noqa: E402
+from roinspect.training.segmenter import train_segmenter  # noqa: E402
+from roinspect.training.train import TrainingSettings  # noqa: E402
 
 TINY = SegmenterSettings(
     backbone="test_convnext", weights="none", strides=(4, 8), width=8, learning_rate=0.01
@@ -73,12 +78,12 @@ def trained(
     data: Path, out: Path, *, epochs: int = 4, resume: bool = False, roi: str = "auto", **method: Any
 ) -> Path:
     settings, training = dataclasses.replace(TINY, **method), dataclasses.replace(RUN, epochs=epochs)
-    train("segmenter", data, out, method_settings=settings, training=training, resume=resume, roi=roi)
+    train_segmenter(data, out, settings=settings, training=training, resume=resume, roi=roi)
     return out
 
 
 @pytest.fixture(scope="module")
-def answers() -> list[tuple[Tensor, ...]]:
+def answers() -> list[Tensor]:
     """What the graph of `bundle` said before it was written."""
     return []
 
@@ -92,7 +97,7 @@ def bundle(few: Path, answers: list[Any], tmp_path_factory: pytest.TempPathFacto
             return super().judge(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("roinspect.segmenter.method.Segmenter", Watched)
+        patch.setattr("roinspect.training.segmenter.Segmenter", Watched)
         return trained(few, tmp_path_factory.mktemp("models") / "discs", epochs=16)
 
 
@@ -118,60 +123,33 @@ def fresh(**changes: Any) -> Segmenter:
 @pytest.mark.parametrize("coordinates", [True, False])
 def test_an_image_is_answered_by_itself_alone(size_hw: tuple[int, int], coordinates: bool) -> None:
     graph, images = fresh(coordinates=coordinates).graph.eval().requires_grad_(False), photos(3, *size_hw)
-    doubt, probability = graph(images)[:2]
-    assert doubt.shape == (3,) and probability.shape == (3, 1, *size_hw)
-    assert probability.min() >= 0 and probability.max() <= 1 and doubt.min() >= 0 and doubt.max() <= 1
-    assert torch.equal(doubt, 1 - decidedness(probability))
-    assert torch.equal(graph.predict_roi(images), probability)
-    alone = torch.cat([graph(image[None])[1] for image in images])
+    probability = graph(images)
+    assert probability.shape == (3, 1, *size_hw)
+    assert probability.min() >= 0 and probability.max() <= 1
+    alone = torch.cat([graph(image[None]) for image in images])
     torch.testing.assert_close(alone, probability, rtol=1e-4, atol=1e-5)
 
 
 def test_certain_maps_leave_no_doubt() -> None:
-    mask = (photos(4)[:, :1] > 0.7).float()
-    assert torch.equal(decidedness(mask), torch.ones(4))
-    blurred = decidedness(0.5 + 0.4 * (mask - 0.5))
-    assert ((blurred > 0) & (blurred < 1)).all()
-    assert torch.equal(decidedness(0 * mask), torch.zeros(4))
-    assert torch.equal(decidedness(0 * mask + 0.75), torch.full((4,), 0.5))
+    mask = (photos(1)[0, 0] > 0.7).float().numpy()
+    region = mask.astype(np.uint8)
+    assert confidence(mask, region) == 1
+    assert 0 < confidence(0.5 + 0.4 * (mask - 0.5), region) < 1
+    assert confidence(0 * mask, 0 * region) == 0
+    assert confidence(0 * mask + 0.75, 0 * region + 1) == 0.5
 
 
-@pytest.mark.parametrize("size_hw", [(9, 12), (130, 61)], ids=str)
-def test_confidence_is_the_same_in_numpy(size_hw: tuple[int, int]) -> None:
-    p = torch.nn.functional.interpolate(photos(1, 4, 4)[:, :1], size_hw, mode="bilinear")
-    known = float(decidedness(p)[0])
-    assert 0 < known < 1
-    found = p[0, 0].numpy()
-    assert confidence(found, (found >= 0.5).astype(np.uint8)) == pytest.approx(known, abs=1e-5)
-
-
-def test_the_graph_comes_back_from_its_bundle_bit_for_bit(
-    bundle: Path, answers: list[tuple[Tensor, ...]]
-) -> None:
-    _, graph = load_graph(bundle)
+def test_the_graph_comes_back_from_its_bundle_bit_for_bit(bundle: Path, answers: list[Tensor]) -> None:
+    _, graph = load_segmenter(bundle)
     with torch.inference_mode():
-        assert all(torch.equal(one, other) for one, other in zip(graph(photos(2)), answers[0], strict=True))
+        assert torch.equal(graph(photos(2)), answers[0])
 
 
-def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    graph = fresh().graph.eval().requires_grad_(False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            graph, (photos(2, 60, 96),), dynamo=True, verbose=False, input_names=["image"],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-        )  # fmt: skip
-    assert program is not None
-    program.save(tmp_path / "graph.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
-    for count in (1, 3):
-        images = photos(count, 60, 96, seed=count)
-        found = session.run(OUTPUTS, {"image": images.numpy()})
-        for one, expected in zip(found, graph(images), strict=True):
-            np.testing.assert_allclose(one, expected.numpy(), atol=1e-4, rtol=1e-4)
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    graph = fresh().graph.eval()
+    graph.decoder.last.bias.data.fill_(math.nan)
+    with pytest.raises(UserError, match="NaN or infinity"):
+        probabilities(graph, np.zeros((1, 64, 64, 3), np.uint8))
 
 
 # -- what it is shown ----------------------------------------------------------------------------------------
@@ -235,11 +213,11 @@ def test_how_far_masks_overlap_says_whether_the_region_moves() -> None:
 
 
 def test_few_masks_are_enough_and_labels_do_not_matter(bundle: Path) -> None:
-    found = read_bundle(bundle)
+    found = read_segmenter(bundle)
     assert found.training["images"] + found.training["held_out_images"] == 8
     assert found.metrics["held_out_images"] == 1 and found.metrics["held_out_iou"] > 0.8
     # One image was held out, so its confidence is the lowest.
-    assert 1 - found.threshold.value == pytest.approx(0.9 * found.metrics["held_out_confidence"], abs=1e-3)
+    assert found.least_confidence == pytest.approx(0.9 * found.metrics["held_out_confidence"], abs=1e-3)
 
 
 def test_a_region_of_a_fixed_place_is_learned_from_the_place(tmp_path: Path) -> None:
@@ -251,7 +229,7 @@ def test_a_region_of_a_fixed_place_is_learned_from_the_place(tmp_path: Path) -> 
         )
     write_image(tmp_path / "left.png", mask)
     found = trained(tmp_path / "data", tmp_path / "bundle", roi=str(tmp_path / "left.png"))
-    assert read_bundle(found).metrics["held_out_iou"] > 0.9
+    assert read_segmenter(found).metrics["held_out_iou"] > 0.9
 
 
 def test_too_few_masks_are_an_error_that_counts_them(few: Path, tmp_path: Path) -> None:
@@ -311,14 +289,18 @@ def test_verbs_that_give_verdicts_refuse_it(
         ["predict", str(bundle), photo, "--on", "ray", "--out", str(tmp_path / "table.csv")],
         ["export", str(bundle), "--to", "torchscript"],
         ["calibrate", str(bundle), str(few), "--threshold", "0.5"],
+        ["serve", str(bundle), "--port", "0"],
+        ["watch", str(few), str(bundle), "--out", str(tmp_path / "seen.jsonl")],
     ):
         assert main(words) == 2
-        assert "is a segmenter" in (told := capsys.readouterr().err) and "roi predict" in told
-    with pytest.raises(UserError, match="is a segmenter"):
-        Inspector.load(bundle)
-    with pytest.raises(UserError, match="no defects"):
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "is a segmenter" in line]
+        assert "roi predict" in line
+    for load in (Inspector.load, load_graph, read_bundle):
+        with pytest.raises(UserError, match="is a segmenter"):
+            load(bundle)
+    with pytest.raises(UserError, match=r"such (a )?method"):
         CompareSettings(methods=("segmenter",))
-    assert "segmenter" not in ALL
+    assert "segmenter" not in ALL and "segmenter" not in METHODS
 
 
 # -- settings ------------------------------------------------------------------------------------------------

@@ -19,12 +19,13 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from roinspect.cli import main
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
-from roinspect.inspection.bundle import SEGMENTER, Bundle, Threshold
-from roinspect.inspection.prediction import Prediction
+from roinspect.inspection.bundle import Bundle, Threshold, save_bundle
 from roinspect.segmenter import tree as roi_prediction
+from roinspect.segmenter.bundle import SegmenterBundle
 from roinspect.segmenter.contact_sheet import SHOWN, contact_sheet
 from roinspect.segmenter.finder import RegionFinder, cleaned, confidence
 from roinspect.segmenter.roi import absolute_roi, with_drawn_roi, with_roi
@@ -51,13 +52,11 @@ class ByBrightness:
         self.sure = 1.0
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def __call__(self, images: NDArray[np.uint8]) -> Prediction:
+    def __call__(self, _graph: object, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.asked += len(images)
         self.meanwhile()
         bright = images.mean(3) > 100
-        maps = np.where(bright, self.sure, 1 - self.sure).astype(np.float32)
-        nothing = np.zeros(len(images), np.float32)
-        return Prediction(nothing, maps, maps, nothing)
+        return np.where(bright, self.sure, 1 - self.sure).astype(np.float32)
 
 
 @pytest.fixture
@@ -65,10 +64,11 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[ByBrightness]:
     """Two segmenters, `one` and `other`, that answer alike and are told apart by their digests."""
     found = ByBrightness()
     cleaning = {"smallest_part": 0.05, "largest_hole": 0.05}
-    manifest = Bundle(SEGMENTER, cleaning, (SIDE, SIDE), Threshold(0.1, ""))
-    monkeypatch.setattr("roinspect.segmenter.finder.read_bundle", lambda path: manifest)
-    monkeypatch.setattr("roinspect.segmenter.finder.made_from", lambda path: {"name": str(path)})
-    monkeypatch.setattr("roinspect.segmenter.finder.open_runtime", lambda *_: ("torch", found))
+    manifest = SegmenterBundle(cleaning, (SIDE, SIDE), least_confidence=0.9)
+    monkeypatch.setattr("roinspect.segmenter.bundle.read_segmenter", lambda path: manifest)
+    monkeypatch.setattr("roinspect.segmenter.bundle.made_from", lambda path: {"name": str(path)})
+    monkeypatch.setattr("roinspect.segmenter.method.load_segmenter", lambda path: (manifest, None))
+    monkeypatch.setattr("roinspect.segmenter.method.probabilities", found)
     yield found
 
 
@@ -98,7 +98,7 @@ def test_the_tree_mirrors_the_photographs(photos: Path, tmp_path: Path, network:
         assert row["origin"] == "predicted" and float(row["confidence"]) == 1 and row["error"] == ""
         assert float(row["share"]) == pytest.approx(mask.mean(), abs=1e-4)
     assert read_image(out / SHEET).shape[2] == 3
-    records = with_roi(read_records(photos), str(out), photos)
+    records = with_roi(read_data(photos, str(out)))
     assert [record.roi_path for record in records] == [out / key(number) for number in range(6)]
 
 
@@ -249,7 +249,7 @@ def test_a_drawing_in_an_annotation_file_takes_the_place_of_a_predicted_mask(
     tree = predict_rois(ONE, photos, out)
     assert tree.count("drawn") == 1 and tree.count("predicted") == 5 and not (out / key(2)).exists()
     assert table(out)[key(2)]["share"] == "0.5000"
-    assert len(with_roi(read_records(photos), str(out), photos)) == 6
+    assert len(with_roi(read_data(photos, str(out)))) == 6
 
 
 def test_another_segmenter_needs_leave_and_still_spares_what_was_drawn(
@@ -367,17 +367,17 @@ def test_predicted_masks_serve_as_drawn_ones_and_are_made_once(
 ) -> None:
     monkeypatch.setenv("ROINSPECT_CACHE", str(tmp_path / "cache"))
     records = read_records(photos)
-    found = with_roi(records, "segmenter:one", photos)
+    found = with_roi(read_data(photos, "segmenter:one"), records)
     for record in found:
         assert record.roi_path is not None
         assert np.array_equal(read_mask(record.roi_path), read_image(record.image_path)[..., 0] > 100)
     assert network.asked == 6
-    again = with_roi(records, "segmenter:one", photos)
+    again = with_roi(read_data(photos, "segmenter:one"), records)
     assert again == found and network.asked == 6
     shutil.copytree(photos, tmp_path / "moved")
-    with_roi(read_records(tmp_path / "moved"), "segmenter:one", tmp_path / "moved")
+    with_roi(read_data(tmp_path / "moved", "segmenter:one"))
     assert network.asked == 6, "the same photographs elsewhere"
-    with_roi(records, "segmenter:other", photos)
+    with_roi(read_data(photos, "segmenter:other"), records)
     assert network.asked == 12
 
 
@@ -386,25 +386,24 @@ def test_a_region_that_is_not_found_is_an_error_and_an_unreadable_image_is_left_
 ) -> None:
     monkeypatch.setenv("ROINSPECT_CACHE", str(tmp_path / "cache"))
     (photos / key(3)).write_bytes(b"no image")
-    found = with_roi(read_records(photos), "segmenter:one", photos)
+    found = with_roi(read_data(photos, "segmenter:one"))
     assert [record.roi_path is None for record in found] == [number == 3 for number in range(6)]
     write_image(photos / key(4), np.zeros((SIDE, SIDE, 3), np.uint8))
     with pytest.raises(UserError, match="finds no region in 1 photographs"):
-        with_roi(read_records(photos), "segmenter:one", photos)
+        with_roi(read_data(photos, "segmenter:one"))
 
 
-def test_another_method_is_no_segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = Bundle("roibank", {}, (SIDE, SIDE), Threshold(0.1, ""))
-    monkeypatch.setattr("roinspect.segmenter.finder.read_bundle", lambda path: manifest)
+def test_another_method_is_no_segmenter(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "model", Bundle("roibank", {}, (SIDE, SIDE), Threshold(0.1, "")), {})
     with pytest.raises(UserError, match="of roibank, not of a segmenter"):
-        RegionFinder(ONE)
+        RegionFinder(tmp_path / "model")
 
 
 def test_drawn_ones_are_told_from_missing_ones(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in (0, 2, 5):
         write_image(photos / "roi" / key(number), np.full((SIDE, SIDE), 255, np.uint8))
     with caplog.at_level(logging.INFO, "roinspect"):
-        found = with_drawn_roi(read_records(photos), "auto", photos)
+        found = with_drawn_roi(read_data(photos, "auto"))
     assert [record.key for record in found] == [key(0), key(2), key(5)]
     assert "3 of 6 photographs have an ROI" in caplog.text
 
@@ -429,5 +428,5 @@ def test_journal_and_table_are_no_masks(photos: Path, tmp_path: Path, network: B
     out = photos / "roi"
     predict_rois(ONE, photos, out)
     assert {file.name for file in out.iterdir()} == {"train", TABLE, SHEET, JOURNAL}
-    assert len(with_roi(read_records(photos), "auto", photos)) == 6
+    assert len(with_roi(read_data(photos, "auto"))) == 6
     assert roi_prediction.predict_rois(ONE, photos, out).count("predicted") == 6

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
@@ -207,7 +208,7 @@ def test_defects_of_both_splits_find_their_masks(tmp_path: Path) -> None:
     records = read_records(tmp_path / "out")
     assert {(r.split, r.label) for r in records} == {("train", 0), ("train", 1), ("test", 0), ("test", 1)}
     assert all((r.mask_path is not None) == (r.label == 1) for r in records)
-    attach_roi(records, "auto", tmp_path / "out")
+    attach_roi(read_data(tmp_path / "out", "auto"), records)
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.005, 1), (0.03, 1), (0.6, 1), (0.015, 3), (0.3, 3)])

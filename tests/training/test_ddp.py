@@ -27,12 +27,15 @@ from torch import Tensor, nn  # noqa: E402
 
 from roinspect.cli import main  # noqa: E402
 from roinspect.data.loader import EpochSampler  # noqa: E402
+from roinspect.data.reading import read_data  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import read_bundle, read_weights  # noqa: E402
 from roinspect.methods.grdnet import GrdNet  # noqa: E402
-from roinspect.methods.method import Method, load_graph, predict  # noqa: E402
+from roinspect.methods.learner import Learner  # noqa: E402
+from roinspect.methods.method import load_graph, predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank  # noqa: E402
+from roinspect.segmenter.method import load_segmenter, probabilities  # noqa: E402
 from roinspect.training.processes import Processes, _wanted, joined  # noqa: E402
 from roinspect.training.runs import refuse_differences  # noqa: E402
 from roinspect.training.train import TrainingSettings, prepare  # noqa: E402
@@ -96,20 +99,20 @@ def watched(patch: pytest.MonkeyPatch, comparable: str = "") -> dict[str, Any]:
     """
     seen: dict[str, Any] = {"images": {}, "gradients": [], "weights": {}, "memory": {}}
 
-    def on_train_batch_start(self: Method, batch: Any, _: int) -> None:
+    def on_train_batch_start(self: Learner, batch: Any, _: int) -> None:
         seen["images"].setdefault(self.current_epoch, []).append(batch.index.tolist())
 
-    def on_before_optimizer_step(self: Method, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(self: Learner, optimizer: torch.optim.Optimizer) -> None:
         if len(seen["gradients"]) < 3:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             seen["gradients"].append([parameter.grad.clone() for parameter in parameters])
 
-    def on_train_end(self: Method) -> None:
+    def on_train_end(self: Learner) -> None:
         seen["weights"].update({name: p.detach().clone() for name, p in self.named_parameters()})
         seen["memory"].update({name: b.clone() for name, b in self.named_buffers() if "bank" in name})
 
     for hook in (on_train_batch_start, on_before_optimizer_step, on_train_end):
-        patch.setattr(Method, hook.__name__, hook)
+        patch.setattr(Learner, hook.__name__, hook)
     if comparable == "grdnet":
         patch.setattr(GrdNet, "_perturbed", darkened)
         patch.setattr(nn, "BatchNorm2d", lambda channels: nn.GroupNorm(1, channels))
@@ -245,7 +248,7 @@ def test_steps_count_the_images_of_all_processes(data: Path) -> None:
     def ready(count: int, batch_size: int = 2) -> tuple[int, int, int]:
         training = TrainingSettings(size="64", batch_size=batch_size, steps=40, held_out=0.1)
         settings = RoiBank.settings_class(backbone="test_convnext", strides=(8, 16))
-        made = prepare("roibank", data, settings, training, processes=Processes(count=count))
+        made = prepare("roibank", read_data(data), settings, training, processes=Processes(count=count))
         return made.batch_size, made.steps_per_epoch, made.model.epochs
 
     assert ready(1) == (2, 10, 4) and ready(2) == (2, 5, 8) and ready(4, 100) == (5, 1, 40)
@@ -263,9 +266,15 @@ def test_both_processes_end_well_and_leave_one_bundle(
     folder, ended = pair
     assert [one["code"] for one in kept(name)] == [0, 0]
     assert sorted(path.name for path in folder.glob(f"{name}*") if path.is_dir()) == [name, f"{name}.run"]
-    bundle, graph = load_graph(folder / name)
-    assert bundle.training["processes"] == 2
-    assert np.isfinite(predict(graph, np.zeros((2, 64, 64, 3), np.uint8)).pred_score).all()
+    images = np.zeros((2, 64, 64, 3), np.uint8)
+    if name == "segmenter":
+        segmenter, network = load_segmenter(folder / name)
+        assert segmenter.training["processes"] == 2
+        assert np.isfinite(probabilities(network, images)).all()
+    else:
+        bundle, graph = load_graph(folder / name)
+        assert bundle.training["processes"] == 2
+        assert np.isfinite(predict(graph, images).pred_score).all()
     told = [stdout.count(f"The model is in {folder / name},") for stdout, _, _ in ended]
     assert told == [1, 0]
 

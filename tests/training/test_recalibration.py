@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 from roinspect import Inspector
 from roinspect.cli import main
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import read_bundle, read_trained_on, read_weights, save_bundle
@@ -156,7 +157,7 @@ def test_test_photographs_are_refused(bundle: Path, fresh: Path, capsys: Capture
 
 @pytest.mark.parametrize("split", ["val", "train", None])
 def test_no_test_photograph_is_ever_among_them(bundle: Path, fresh: Path, split: str | None) -> None:
-    chosen = _held_out(read_trained_on(bundle), fresh, split, None)
+    chosen = _held_out(read_data(fresh), read_trained_on(bundle), split)
     assert {record.split for record in chosen} == {split or "val"}
 
 
@@ -170,7 +171,7 @@ def test_of_the_training_data_only_what_was_held_out_is_used(
     count = trained.training["held_out_images"]
     assert f"of {count} held-out good parts" in after.origin
     assert f"{trained.training['images']} of 12 photographs are left out" in capsys.readouterr().err
-    held = [record.image_path for record in _held_out(read_trained_on(bundle), zipper, None, None)]
+    held = [record.image_path for record in _held_out(read_data(zipper), read_trained_on(bundle), None)]
     assert len(held) == count
     again = choose_threshold(
         scores(bundle, held).astype(np.float32), np.zeros(count, np.int64), [""] * count, 0.01
@@ -194,7 +195,7 @@ def test_photographs_of_the_training_are_known_among_others(
 def test_nothing_but_photographs_of_the_training_is_refused(
     bundle: Path, zipper: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    held = {record.key for record in _held_out(read_trained_on(bundle), zipper, None, None)}
+    held = {record.key for record in _held_out(read_data(zipper), read_trained_on(bundle), None)}
     (tmp_path / "parts/good").mkdir(parents=True)
     for record in read_records(zipper):
         if record.split == "train" and record.key not in held:

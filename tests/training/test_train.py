@@ -18,6 +18,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from roinspect.data.reading import read_data  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
@@ -233,7 +234,7 @@ def test_a_run_killed_after_its_last_epoch_only_writes_the_bundle(
 
     out, training = tmp_path / "bundle", dataclasses.replace(QUICK, epochs=2)
     with monkeypatch.context() as patch:
-        patch.setattr("roinspect.training.train.save_bundle", full)
+        patch.setattr("roinspect.training.learning.save_bundle", full)
         with pytest.raises(UserError, match="No space"):
             trained(data, out, training)
     before = checkpoint_of(out)
@@ -411,7 +412,7 @@ def test_a_training_lasts_as_asked_or_as_its_method_needs(
 ) -> None:
     monkeypatch.setattr(GrdNet, "default_steps", 45)
     training = TrainingSettings(size="64", batch_size=1, held_out=0.1, threads=1, **asked)  # type: ignore[arg-type]
-    ready = prepare("grdnet", data, METHOD, training, roi=str(data / "roi.png"))
+    ready = prepare("grdnet", read_data(data, str(data / "roi.png")), METHOD, training)
     assert (ready.steps_per_epoch, ready.model.epochs, ready.training.steps) == (20, epochs, recorded)
 
 
@@ -454,4 +455,4 @@ def test_the_roi_of_training_data_must_be_given(data: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="--roi none"):
         train("grdnet", data, tmp_path / "bundle", method_settings=METHOD, training=QUICK)
     kept = [record for record in read_records(data) if record.split == "train"]
-    assert all(record.roi_path for record in attach_roi(kept, str(data / "roi.png"), data))
+    assert all(record.roi_path for record in attach_roi(read_data(data, str(data / "roi.png")), kept))

@@ -28,17 +28,20 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.data.account import account
     from roinspect.data.check import check, print_findings
-    from roinspect.data.records import read_records, refuse_unknown_good
+    from roinspect.data.reading import read_data
     from roinspect.images.pixels import parse_size, refuse_unknown_bits
     from roinspect.segmenter.roi import with_roi
 
     size_hw = parse_size(options.size) if options.size else None
     refuse_unknown_bits(options.bits)
-    good = good_names(options.good)
-    records = read_records(options.data, columns=options.columns, good=good)
-    refuse_unknown_good(records, good)
-    records = with_roi(records, options.roi, options.data, columns=options.columns)
-    files = account(options.data, records, options.roi)
-    findings = check(records, size_hw, min_pixels=options.min_defect_pixels, files=files, bits=options.bits)
+    data = read_data(options.data, options.roi, options.columns, good_names(options.good))
+    records = with_roi(data)
+    findings = check(
+        records,
+        size_hw,
+        min_pixels=options.min_defect_pixels,
+        files=account(data, records),
+        bits=options.bits,
+    )
     print_findings(findings)
     return 2 if findings.problems else 0

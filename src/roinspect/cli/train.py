@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 from roinspect.cli.arguments import BITS_HELP, add_data_options, command_parser, good_names, parse
 from roinspect.errors import UserError, nearest
 from roinspect.inspection.bundle import SEGMENTER
+from roinspect.segmenter.settings import SegmenterSettings
 
 PRESETS = ("compact", "paper")
 
@@ -20,25 +21,26 @@ def run(arguments: list[str]) -> int:
     """Photographs and their regions of interest to a model."""
     from roinspect.methods.registry import DEFAULT, METHODS
 
+    names = (*METHODS, SEGMENTER)
     method, *rest = arguments or ["--help"]
     if method in ("-h", "--help"):
         print(
-            f"usage: roinspect train [METHOD] DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(METHODS)};"
+            f"usage: roinspect train [METHOD] DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(names)};"
         )
         print(f"{DEFAULT} where none is named. roinspect train METHOD --help lists every setting")
         return 0
-    if method not in METHODS and (method.startswith("-") or Path(method).exists()):
+    if method not in names and (method.startswith("-") or Path(method).exists()):
         method, rest = DEFAULT, arguments
-    if method not in METHODS:
+    if method not in names:
         raise UserError(
-            f"no such method{nearest(method, METHODS)}",
+            f"no such method{nearest(method, names)}",
             where=method,
-            remedy=f"write: roinspect train METHOD DATA ..., with METHOD one of {', '.join(METHODS)}",
+            remedy=f"write: roinspect train METHOD DATA ..., with METHOD one of {', '.join(names)}",
         )
     from roinspect.methods.method import method_class
     from roinspect.training.train import TrainingSettings, train
 
-    settings_class: Any = method_class(method).settings_class
+    settings_class: Any = SegmenterSettings if method == SEGMENTER else method_class(method).settings_class
 
     parser = _parser(method, settings_class, TrainingSettings)
     if not {"-h", "--help"} & set(rest):
@@ -49,27 +51,29 @@ def run(arguments: list[str]) -> int:
             remedy = f"write: roinspect train {method} DATA --out BUNDLE"
             raise UserError("is required", where=where, remedy=remedy)
     short = {name: options[name] for name in ("size", "bits", "seed") if options[name] is not None}
-    bundle = train(
-        method,
-        options.data,
-        options.out,
-        method_settings=settings_class(**options.method.as_dict()),
-        training=TrainingSettings(**options.training.as_dict() | short),
-        roi=options.roi,
-        columns=options.columns,
-        good=good_names(options.good),
-        resume=options.resume,
-        overwrite=options.overwrite,
-    )
-    print(f"The model is in {options.out}, the training's log in {options.out}.run.")
-    if bundle.method == SEGMENTER:
-        found = bundle.metrics
+    settings = settings_class(**options.method.as_dict())
+    common: dict[str, Any] = {
+        "training": TrainingSettings(**options.training.as_dict() | short),
+        "roi": options.roi,
+        "columns": options.columns,
+        "good": good_names(options.good),
+        "resume": options.resume,
+        "overwrite": options.overwrite,
+    }
+    written = f"The model is in {options.out}, the training's log in {options.out}.run."
+    if method == SEGMENTER:
+        from roinspect.training.segmenter import train_segmenter
+
+        found = train_segmenter(options.data, options.out, settings=settings, **common).metrics
+        print(written)
         print(
             f"On {found['held_out_images']} held-out photographs its regions and the drawn ones have an IoU "
             f"of {found['held_out_iou']:.3f} on average, {found['held_out_lowest_iou']:.3f} at the least."
         )
         print(f"Next: roinspect roi predict {options.out} {options.data} --out ROI_FOLDER")
         return 0
+    bundle = train(method, options.data, options.out, method_settings=settings, **common)
+    print(written)
     print(f"A part is rejected from score {bundle.threshold.value:.4g} on: {bundle.threshold.origin}.")
     if "roi_iou" in bundle.metrics:
         found = bundle.metrics

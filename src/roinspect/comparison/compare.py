@@ -37,17 +37,16 @@ from roinspect.comparison.peers import RIVALS, peer_names, refuse_unknown_peer
 from roinspect.comparison.schedule import Place, run_all
 from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache
-from roinspect.data.records import read_records, refuse_unknown_good
+from roinspect.data.reading import read_data
 from roinspect.errors import UserError, nearest
 from roinspect.images.pixels import parse_size, refuse_unknown_bits
-from roinspect.methods.method import INSPECTING
 from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import with_roi
 from roinspect.settings import Count, check
 from roinspect.training.runs import fingerprint
 from roinspect.version import __version__
 
-ALL = (*INSPECTING, *RIVALS)
+ALL = (*METHODS, *RIVALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +96,11 @@ class CompareSettings:
         if strangers := sorted(set(self.settings) - set(self.methods)):
             raise UserError("is not among the --methods", where=f"--settings.{strangers[0]}")
         for name in self.methods:
-            if name in INSPECTING:
-                continue
             if name in METHODS:
-                raise UserError(
-                    "finds regions of interest, no defects",
-                    where=name,
-                    remedy=f"compare {', '.join(INSPECTING)}; it serves as --roi segmenter:BUNDLE",
-                )
+                continue
             if not peer_names() and name not in RIVALS:
-                near = nearest(name, INSPECTING)
-                remedy = f'use {", ".join(INSPECTING)}, or for others run: pip install "roinspect[peers]"'
+                near = nearest(name, METHODS)
+                remedy = f'use {", ".join(METHODS)}, or for others run: pip install "roinspect[peers]"'
                 raise UserError(f"no such method{near}", where=name, remedy=remedy)
             refuse_unknown_peer(name)
 
@@ -156,16 +149,15 @@ def compare(
         )
     size_hw = parse_size(settings.size)
     good = None if good is None else tuple(good)
-    records = records_to_test(data, roi, columns, good)
-    everything = read_records(data, columns=columns, good=good)
-    refuse_unknown_good(everything, good)
-    if unused := missed_line(data, everything, roi):
+    source = read_data(data, roi, columns, good)
+    records = records_to_test(source)
+    if unused := missed_line(source):
         tell(unused)
     given = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // settings.jobs)
     terms = {
         "roinspect_version": __version__,
-        "images_sha256": fingerprint(record.image_path for record in everything),
+        "images_sha256": fingerprint(record.image_path for record in source.records),
         "roi_sha256": fingerprint(record.roi_path for record in records),
         "size": "x".join(map(str, size_hw)),
         "batch_size": settings.batch_size,
@@ -201,8 +193,7 @@ def compare(
     own_terms = {}
     if any(job.is_ours for job in jobs):
         # Ours learn from the masks of the training images; others' need none of them.
-        learnt = with_roi(everything, roi, data, columns=columns)
-        own_terms = {"training_roi_sha256": fingerprint(record.roi_path for record in learnt)}
+        own_terms = {"training_roi_sha256": fingerprint(record.roi_path for record in with_roi(source))}
     files = JobFiles(out, terms, own_terms, with_predicted_roi)
     outcomes = {job: files.outcome(job) for job in jobs}
     if missing := _missing(outcomes, files):

@@ -10,7 +10,8 @@ from typing import Any
 
 from roinspect.comparison.contender import Scored, run_contender
 from roinspect.comparison.peers import run_peer
-from roinspect.data.records import Record, read_records
+from roinspect.data.reading import Data, read_data
+from roinspect.data.records import Record
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
 from roinspect.methods.registry import METHODS
@@ -69,20 +70,18 @@ class Job:
         return self.method in METHODS
 
 
-def records_to_test(
-    data: Path, roi: str, columns: Mapping[str, str], good: tuple[str, ...] | None = None
-) -> list[Record]:
+def records_to_test(data: Data) -> list[Record]:
     """What every method is tested on, with its ROI masks.
 
     Raises:
-        UserError: there is no such data, or none in the test split.
+        UserError: there is none in the test split.
     """
-    records = [record for record in read_records(data, columns=columns, good=good) if record.split == "test"]
+    records = data.split("test")
     if not records:
         raise UserError(
-            "no photographs in the test split", where=data, remedy="add some; see `roinspect check`"
+            "no photographs in the test split", where=data.path, remedy="add some; see `roinspect check`"
         )
-    return with_roi(records, roi, data, columns=columns)
+    return with_roi(data, records)
 
 
 def run(job: Job, stop: threading.Event | None = None) -> Scored:
@@ -92,12 +91,11 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
         UserError: the method cannot be trained on these data, failed, or took too long.
         CancelledError: `stop` was set.
     """
-    records = read_records(job.data, columns=job.columns, good=job.good)
-    test = [record for record in records if record.split == "test"]
+    data = read_data(job.data, job.roi, job.columns, job.good)
+    test = data.split("test")
     environment = {"OMP_NUM_THREADS": str(job.threads)}
     if not job.is_ours:
-        seen = [record for record in records if record.split != "test"]
-        fitted, _ = hold_out(seen, "good", HELD_OUT, job.seed, job.data)
+        fitted, _ = hold_out(data.not_test(), "good", HELD_OUT, job.seed, job.data)
         return run_peer(
             job.method,
             fitted,

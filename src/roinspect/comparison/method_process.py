@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from roinspect.comparison.contender import SCORING, TRAINING, tested
 from roinspect.comparison.isolated import answer
 from roinspect.comparison.pace import measure_pace
+from roinspect.data.reading import read_data
 from roinspect.errors import UserError
 from roinspect.methods.method import InspectionGraph, from_plain, load_graph, method_class, predict
 from roinspect.training.train import TrainingSettings, train
@@ -45,7 +46,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     if cls.most_steps:
         told = f"{cls.default_steps} to {cls.most_steps}, its default, until held-out parts get no better"
     if cls.fills_budget:
-        pace = measure_pace(request["method"], settings, data, training, **where)
+        pace = measure_pace(request["method"], settings, read_data(data, **where), training)
         training = dataclasses.replace(training, epochs=pace.epochs(request["budget_seconds"]))
         told = (
             f"{training.epochs} epochs, chosen from {pace.step_seconds:.3g} s a step "

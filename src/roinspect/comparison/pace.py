@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from roinspect.data.reading import Data
 from roinspect.training.train import TrainingSettings, prepare
 
 WARM_UP, TIMED = 2, 6
@@ -44,28 +43,21 @@ class Pace(NamedTuple):
 def measure_pace(
     method: str,
     settings: Any,
-    data: Path,
+    data: Data,
     training: TrainingSettings,
-    *,
-    roi: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    good: Sequence[str] | None = None,
 ) -> Pace:
     """Time a few steps of a training as `training.train` would do it; nothing of it is kept.
 
     Args:
         method: the method's name.
         settings: of the method's settings class.
-        data: as `train`, like all that follow.
+        data: what to learn from.
         training: how to train.
-        roi: where the ROI masks are.
-        columns: the manifest's column names.
-        good: names of good parts' folders or labels.
 
     Raises:
         UserError: as `train`.
     """
-    ready = prepare(method, data, settings, training, roi=roi, columns=columns, good=good)
+    ready = prepare(method, data, settings, training)
     with ready.decode(ready.fitted) as cache:
         batches = ready.batches(cache)
         ready.model.begin(cache.labels)

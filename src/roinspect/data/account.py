@@ -13,7 +13,8 @@ from typing import Literal
 from roinspect.data.annotations import ANNOTATION_SUFFIXES
 from roinspect.data.annotations.drawn import DrawnMask, files_of, split_labels
 from roinspect.data.names import MASK_FOLDERS, MASKS_BESIDE_IMAGES, SPLITS
-from roinspect.data.paths import kind, walk
+from roinspect.data.paths import kind
+from roinspect.data.reading import Data
 from roinspect.data.records import Record
 from roinspect.images.pixels import IMAGE_SUFFIXES
 
@@ -61,28 +62,28 @@ _Reason = tuple[Standing, str, str]
 _ORDER: tuple[Standing, ...] = ("used", "missed", "aside")
 
 
-def account(data: Path | str, records: Sequence[Record], roi: str = "auto") -> tuple[FileUse, ...]:
+def account(data: Data, records: Sequence[Record] | None = None) -> tuple[FileUse, ...]:
     """What becomes of every file below a data set's folder; each is counted once.
 
     No file is opened. A file that another place names, such as a mask of `--roi`, is not in the folder and so
     not counted.
 
     Args:
-        data: what `read_records` read.
-        records: all that it read, with their ROI where that is known.
-        roi: where the ROI masks are, as `with_roi` takes it.
+        data: the data set.
+        records: all of its records with their ROI; None where that is not known yet.
     """
-    data = Path(data)
-    root = data if kind(data) == "folder" else data.parent
-    manifest = data / "manifest.csv" if kind(data) == "folder" else data
+    records = data.records if records is None else records
+    root = data.path if kind(data.path) == "folder" else data.path.parent
+    manifest = data.path / "manifest.csv" if kind(data.path) == "folder" else data.path
     is_listed = kind(manifest) == "file"
     uses = _uses(records)
-    uses[_plain(Path(split_labels(roi)[0]))] = "regions of interest"
+    uses[_plain(Path(split_labels(data.roi)[0]))] = "regions of interest"
     if is_listed:
         uses[_plain(manifest)] = "the manifest"
-    judge = _Judge(records, roi, is_listed=is_listed, has_splits=_has_splits(root))
+    has_splits = any(folder.name.lower() in SPLITS for folder in data.listing.folders(root))
+    judge = _Judge(records, data.roi, is_listed=is_listed, has_splits=has_splits)
     found: dict[_Reason, list[str]] = defaultdict(list)
-    for path in walk(root, hidden=True):
+    for path in data.listing.walk(root, hidden=True):
         use = uses.get(_plain(path))
         below = path.relative_to(root)
         found[("used", use, "") if use else judge(path, below)].append(below.as_posix())
@@ -104,10 +105,10 @@ def missed(files: Iterable[FileUse]) -> str | None:
     return f"{count:,} file{'s are' if count > 1 else ' is'} not used: {told}"
 
 
-def missed_line(data: Path, records: Sequence[Record], roi: str) -> str | None:
+def missed_line(data: Data) -> str | None:
     """The line with which a verb says what it does not use, and where to read more; None for nothing."""
-    told = missed(account(data, records, roi))
-    return told and f"{data}: {told}; see `roinspect check {data}`"
+    what = missed(account(data))
+    return what and f"{data.path}: {what}; see `roinspect check {data.path}`"
 
 
 def _plain(path: Path) -> str:
@@ -122,10 +123,6 @@ def _uses(records: Sequence[Record]) -> dict[str, str]:
                 uses[_plain(file)] = use
     uses.update((_plain(record.image_path), "photographs") for record in records)
     return uses
-
-
-def _has_splits(root: Path) -> bool:
-    return any(folder.is_dir() and folder.name.lower() in SPLITS for folder in root.iterdir())
 
 
 class _Judge:

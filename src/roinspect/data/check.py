@@ -28,6 +28,8 @@ from roinspect.data.records import Record
 from roinspect.data.unlike import appearance, sampled, unlike
 from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
 from roinspect.errors import UserError
+from roinspect.files import read_file
+from roinspect.images.pixels import SixteenBit, sixteen_bit
 from roinspect.inspection.threads import in_threads
 
 _LABELS = {0: "good", 1: "bad", None: "?"}
@@ -96,6 +98,7 @@ class _Seen:
     width: float = 0.0
     own_width: float = 0.0
     appearance: NDArray[np.float32] | None = None
+    deep: SixteenBit | None = None
 
 
 def check(
@@ -129,7 +132,8 @@ def check(
 
     def look(record: Record) -> _Seen:
         try:
-            sample = load_sample(record, None, min_pixels=min_pixels, bits=bits, read=read)
+            content = read_file(record.image_path)
+            sample = load_sample(record, None, min_pixels=min_pixels, bits=bits, read=read, content=content)
         except UserError as error:
             return _Seen(record, error)
         height, across = sample.roi_mask.shape
@@ -145,6 +149,7 @@ def check(
             width=width,
             own_width=defect_width(sample.gt_mask, sample.roi_mask) if width else 0.0,
             appearance=appearance(sample.image) if record.key in compared else None,
+            deep=sixteen_bit(content),
         )
 
     seen = list(in_threads(look, records, workers=workers, ahead=16))
@@ -156,7 +161,9 @@ def check(
         problems=tuple(_problems(seen)),
         warnings=(
             *_warnings(whole, duplicates),
-            *shallow_warnings([one.record.image_path for one in whole], bits, workers=workers),
+            *shallow_warnings(
+                {one.record.image_path: one.deep for one in whole if one.deep is not None}, bits
+            ),
             *([] if size_hw is None else _too_narrow(whole, size_hw)),
             *_unlike(whole),
             *(str(file) for file in files if file.standing == "missed"),

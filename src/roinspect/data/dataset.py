@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.annotations.drawn import DrawnMask, MaskSource, read_source
+from roinspect.data.likeness import time_taken
 from roinspect.data.records import Record
 from roinspect.data.roi import ReadMask, defect_place, label_in_roi, load_roi, refuse_other_size
 from roinspect.errors import UserError
-from roinspect.images.pixels import read_image, resize_image, resize_mask
+from roinspect.files import read_file, sha256
+from roinspect.images.pixels import read_image, read_mask, resize_image, resize_mask
 from roinspect.inspection.threads import in_threads
 
 UNKNOWN_LABEL = -1
@@ -37,6 +39,8 @@ class Sample:
         gt_mask: (H, W), uint8 in {0, 1}, 1 = defect; zeros where the record has no mask.
         label: the label in use: 0 good, 1 defective, -1 unknown.
         place: where the defect lies, "unknown" for a defective or unlabelled record without a mask.
+        digest: SHA-256 of the photograph's file, in hexadecimal digits.
+        taken: when the photograph was taken, as `time_taken`.
     """
 
     image: NDArray[np.uint8]
@@ -44,11 +48,13 @@ class Sample:
     gt_mask: NDArray[np.uint8]
     label: int
     place: SamplePlace
+    digest: str
+    taken: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of loading a record: its sample, or the error why there is none."""
+    """The result of loading a record: its sample, or the error why there is none."""
 
     record: Record
     sample: Sample | None
@@ -62,8 +68,9 @@ def load_sample(
     min_pixels: int = 1,
     bits: int = 16,
     read: ReadMask = read_source,
+    content: bytes | None = None,
 ) -> Sample:
-    """Decode a record and resize it.
+    """Decode a record and resize it; its photograph's file is opened once.
 
     The label in use follows the ROI rule, applied to the masks as they are stored: a record labelled good is
     good; a defective or unlabelled one is defective where its mask marks at least `min_pixels` inside the
@@ -75,11 +82,13 @@ def load_sample(
         min_pixels: defective pixels inside the ROI, at the stored size, that make a defect.
         bits: as `read_image`.
         read: reads a mask.
+        content: of the photograph's file, where that has been read.
 
     Raises:
         UserError: a file cannot be read, a mask is of another size than its image, or the ROI marks nothing.
     """
-    image = read_image(record.image_path, bits)
+    content = read_file(record.image_path) if content is None else content
+    image = read_image(content, bits, name=record.image_path)
     native_hw = (image.shape[0], image.shape[1])
     roi_mask = load_roi(record, native_hw, read=read)
     if record.mask_path is None:
@@ -98,6 +107,8 @@ def load_sample(
         resize_mask(gt_mask, target_hw),
         label,
         place,
+        sha256(content),
+        time_taken(content),
     )
 
 
@@ -127,29 +138,41 @@ def refuse_empty_defects(records: Sequence[Record], places: Sequence[str]) -> No
 
 
 class SharedMasks:
-    """Reads masks, from any thread; those that serve several records are decoded once and kept."""
+    """Reads masks, from any thread; those that serve several records are decoded once and kept.
+
+    Attributes:
+        digests: SHA-256 of each mask file that was read.
+    """
 
     def __init__(self, records: Iterable[Record]) -> None:
         uses = Counter(source for r in records for source in (r.mask_path, r.roi_path) if source is not None)
         self._locks = {source: threading.Lock() for source, count in uses.items() if count > 1}
+        self.digests: dict[Path, str] = {}
         self._kept: dict[tuple[MaskSource, tuple[int, int] | None], NDArray[np.uint8] | UserError] = {}
 
     def __call__(self, source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         """The mask, (H, W) uint8 in {0, 1}, not to be written to; raises as `read_source`."""
         if source not in self._locks:
-            return read_source(source, size_hw)
+            return self._read(source, size_hw)
         # A file has its own size; a drawing takes that of each image.
         wanted = source, size_hw if isinstance(source, DrawnMask) else None
         with self._locks[source]:
             if wanted not in self._kept:
                 try:
-                    self._kept[wanted] = read_source(source, size_hw)
+                    self._kept[wanted] = self._read(source, size_hw)
                 except UserError as error:
                     self._kept[wanted] = error
         kept = self._kept[wanted]
         if isinstance(kept, UserError):
             raise kept
         return kept
+
+    def _read(self, source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        if not isinstance(source, Path):
+            return read_source(source, size_hw)
+        content = read_file(source)
+        self.digests[source] = sha256(content)
+        return read_mask(content, source)
 
 
 class DecodedCache:
@@ -164,6 +187,9 @@ class DecodedCache:
         gt_masks: (N, H, W), uint8 in {0, 1}. Where no record has a mask one row of zeros is held.
         labels: (N,), int64: the label in use, 0 good, 1 defective, -1 unknown.
         places: N times where the defect lies, as `Sample.place`.
+        digests: N times the digest of the photograph's file, as `Sample.digest`.
+        taken: N times when it was taken, as `Sample.taken`.
+        mask_digests: SHA-256 of the mask files, ROI and ground truth.
         on_disk: the arrays are memory-mapped files.
 
     Args:
@@ -211,8 +237,12 @@ class DecodedCache:
         held = {name: _allocate(shape, place and place / name) for name, shape in shapes.items()}
         self.labels = np.zeros(count, np.int64)
         self.places: list[SamplePlace] = ["none"] * count
+        self.digests = [""] * count
+        self.taken: list[float | None] = [None] * count
         errors: list[UserError] = []
-        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, bits, workers)):
+        read = SharedMasks(self.records)
+        self.mask_digests = read.digests
+        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, bits, workers, read)):
             if loaded.sample is None:
                 errors += [loaded.error] if loaded.error else []
                 continue
@@ -223,6 +253,8 @@ class DecodedCache:
                 held["gt_masks"][row] = loaded.sample.gt_mask
             self.labels[row] = loaded.sample.label
             self.places[row] = loaded.sample.place
+            self.digests[row] = loaded.sample.digest
+            self.taken[row] = loaded.sample.taken
         if errors:
             self.close()
             raise _summary(errors, count)
@@ -267,7 +299,8 @@ def stream(
         bits: as `read_image`.
         workers: decoding threads.
     """
-    loaded = _load(list(records), size_hw, min_pixels, bits, workers, ahead=2 * batch_size)
+    records = list(records)
+    loaded = _load(records, size_hw, min_pixels, bits, workers, SharedMasks(records), ahead=2 * batch_size)
     while batch := list(islice(loaded, batch_size)):
         yield batch
 
@@ -278,10 +311,9 @@ def _load(
     min_pixels: int,
     bits: int,
     workers: int,
+    read: ReadMask,
     ahead: int = 16,
 ) -> Iterator[Loaded]:
-    read = SharedMasks(records)
-
     def load(record: Record) -> Loaded:
         try:
             sample = load_sample(record, size_hw, min_pixels=min_pixels, bits=bits, read=read)

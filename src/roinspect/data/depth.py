@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from roinspect.errors import UserError
-from roinspect.images.pixels import BITS, SixteenBit, sixteen_bit
-from roinspect.inspection.threads import in_threads
+from roinspect.images.pixels import BITS, SixteenBit
 
 
-def shallow_warnings(images: Sequence[Path], bits: int = 16, *, workers: int = 2) -> Iterable[str]:
+def shallow_warnings(images: Mapping[Path, SixteenBit], bits: int = 16) -> Iterable[str]:
     """A line where no value of all 16-bit photographs needs more than 14 bits, as many cameras store them.
 
     Photographs that say how many bits they fill are read by it, so a line is also due where some say another
-    number than others. Files of 8 bits are not decoded.
+    number than others.
 
     Args:
-        images: photographs; what cannot be read is passed over.
+        images: the 16-bit photographs, and what each holds, as `sixteen_bit`.
         bits: as `read_image`; with fewer than 16 only values that need still fewer are told.
-        workers: decoding threads.
     """
-
-    def look(path: Path) -> SixteenBit | None:
-        try:
-            return sixteen_bit(path)
-        except UserError:
-            return None
-
-    found = zip(images, in_threads(look, images, workers=workers, ahead=16), strict=True)
-    deep = {path: held for path, held in found if held is not None}
+    deep = dict(images)
     if bits == 16:
         by_told = {held.bits: path for path, held in reversed(deep.items())}
         if len(by_told) > 1:

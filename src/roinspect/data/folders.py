@@ -32,7 +32,7 @@ from roinspect.data.names import (
     split_of_good,
     stems_of_mask,
 )
-from roinspect.data.paths import find_files
+from roinspect.data.paths import Listing
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES, read_image, read_mask
 
@@ -58,7 +58,7 @@ class Photograph:
     mask: MaskSource | None = None
 
 
-def read_folders(root: Path, good: Sequence[str] | None = None) -> list[Photograph]:
+def read_folders(root: Path, good: Sequence[str] | None, listing: Listing) -> list[Photograph]:
     """Every photograph of a tree of folders.
 
     Where no category is called good and every photograph has its mask beside it, as in KolektorSDD, the mask
@@ -67,30 +67,31 @@ def read_folders(root: Path, good: Sequence[str] | None = None) -> list[Photogra
     Args:
         root: the folder.
         good: names of good parts' folders; None takes those of `names.GOOD`.
+        listing: of the folder.
 
     Raises:
         UserError: photographs lie outside any category, the folder holds several products, or a mask fits two
             images or an image two masks.
     """
-    split_folders = [folder for folder in _folders(root) if folder.name.lower() in SPLITS]
+    split_folders = [folder for folder in listing.folders(root) if folder.name.lower() in SPLITS]
     found: list[Photograph] = []
     loose: list[Path] = []
     inner: list[tuple[Path, Path]] = []
     for folder in split_folders or [root]:
         split = SPLITS[folder.name.lower()] if split_folders else ""
-        categories = [place for place in _folders(folder) if place.name.lower() not in NO_CATEGORY]
+        categories = [inner for inner in listing.folders(folder) if inner.name.lower() not in NO_CATEGORY]
         for category in categories:
-            if any(place.name.lower() in SPLITS for place in _folders(category)):
+            if any(below.name.lower() in SPLITS for below in listing.folders(category)):
                 raise UserError(
                     "holds several products", where=root, remedy=f"point at one, such as {category}"
                 )
             is_good_one = is_good(category.name, good)
             place = split or (split_of_good(category.name) if is_good_one else "train")
-            images, masks = _apart(category, find_files(category, IMAGE_SUFFIXES))
+            images, masks = _apart(category, listing)
             inner += [(category, mask) for mask in masks]
             found += [Photograph(path, place, int(not is_good_one), category.name) for path in images]
         if split_folders or not categories:
-            own = _loose_images(folder)
+            own = [path for path in listing.own_files(folder) if _is_image(path)]
             loose += own
             found += [Photograph(path, split or "train", 1, "") for path in own]
     found = _with_masks_beside(found)
@@ -99,7 +100,7 @@ def read_folders(root: Path, good: Sequence[str] | None = None) -> list[Photogra
         _refuse_loose(loose, root, has_splits=bool(split_folders))
     if is_masked and all(one.label for one in found):
         found = [_labelled_by_mask(one) for one in found]
-    return _with_masks(found, root, inner, has_split=bool(split_folders))
+    return _with_masks(found, root, inner, listing, has_split=bool(split_folders))
 
 
 def _refuse_loose(outside: Sequence[Path], root: Path, *, has_splits: bool) -> None:
@@ -116,40 +117,25 @@ def _refuse_loose(outside: Sequence[Path], root: Path, *, has_splits: bool) -> N
     )
 
 
-def _folders(folder: Path) -> list[Path]:
-    # Not `Path.is_dir`, which asks the disk once more for every photograph.
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    return [folder / name for name in sorted(names)]
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
-def _loose_images(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-
-
-def _apart(category: Path, files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+def _apart(category: Path, listing: Listing) -> tuple[list[Path], list[Path]]:
     """Photographs of a category, and the files in its own folders of masks."""
     images: list[Path] = []
     masks: list[Path] = []
     # Below a folder with img/, a folder called label/ holds masks; elsewhere that may be a kind of defect.
-    has_images = _any_folder(category, IMAGE_FOLDERS)
+    has_images = any(inner.name.lower() in IMAGE_FOLDERS for inner in listing.folders(category))
     names = MASKS_BESIDE_IMAGES if has_images else frozenset(MASK_FOLDERS)
     holds_masks: dict[Path, bool] = {}
-    for path in files:
-        place = path.parent
-        if place not in holds_masks:
-            parts = place.relative_to(category).parts
-            holds_masks[place] = not names.isdisjoint(part.lower() for part in parts)
-        (masks if holds_masks[place] else images).append(path)
+    for path in listing.files(category, IMAGE_SUFFIXES):
+        folder = path.parent
+        if folder not in holds_masks:
+            parts = folder.relative_to(category).parts
+            holds_masks[folder] = not names.isdisjoint(part.lower() for part in parts)
+        (masks if holds_masks[folder] else images).append(path)
     return images, masks
-
-
-def _any_folder(folder: Path, names: frozenset[str]) -> bool:
-    return any(inner.name.lower() in names for inner in _folders(folder))
 
 
 # -- masks beside their photographs ------------------------------------------------------------------------
@@ -235,15 +221,17 @@ def _marks_something(path: Path, _mtime_ns: int, _size: int) -> bool:
 class _Masks:
     """Masks by what their images may be called, as paths from the root less the suffix."""
 
-    def __init__(self, root: Path, inner: Iterable[tuple[Path, Path]], stems: frozenset[str]) -> None:
+    def __init__(
+        self, root: Path, inner: Iterable[tuple[Path, Path]], stems: frozenset[str], listing: Listing
+    ) -> None:
         self.whole: dict[str, list[MaskSource]] = defaultdict(list)
         self.pieces: dict[str, list[Path]] = defaultdict(list)
         self.flat: dict[str, list[MaskSource]] = defaultdict(list)
-        for holder in (root, *(f for f in _folders(root) if f.name.lower() in SPLITS)):
-            for folder in _folders(holder):
+        for holder in (root, *(f for f in listing.folders(root) if f.name.lower() in SPLITS)):
+            for folder in listing.folders(holder):
                 if folder.name.lower() in MASK_FOLDERS:
                     below = "" if holder == root else f"{holder.name}/"
-                    for path in find_files(folder, IMAGE_SUFFIXES | {".json"}):
+                    for path in listing.files(folder, IMAGE_SUFFIXES | {".json"}):
                         self._add(path, below + path.relative_to(folder).as_posix(), stems)
                         if path.parent == folder:
                             for stem in stems_of_mask(path.stem):
@@ -272,7 +260,12 @@ def _source(path: Path) -> MaskSource:
 
 
 def _with_masks(
-    found: Sequence[Photograph], root: Path, inner: Sequence[tuple[Path, Path]], *, has_split: bool
+    found: Sequence[Photograph],
+    root: Path,
+    inner: Sequence[tuple[Path, Path]],
+    listing: Listing,
+    *,
+    has_split: bool,
 ) -> list[Photograph]:
     own_folders = {category for category, _ in inner}
 
@@ -281,7 +274,7 @@ def _with_masks(
         return bool(one.label) or any(one.path.is_relative_to(folder) for folder in own_folders)
 
     places = {one.path: _places(one.path, root, has_split=has_split) for one in found if may_have(one)}
-    masks = _Masks(root, inner, frozenset(place for own in places.values() for place in own))
+    masks = _Masks(root, inner, frozenset(place for own in places.values() for place in own), listing)
     names = Counter(one.path.stem for one in found if one.label)
 
     def mask_of(one: Photograph) -> MaskSource | None:

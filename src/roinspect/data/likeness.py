@@ -27,7 +27,7 @@ _BETWEEN_WORDS = re.compile(r"[\s_.\-]+")
 _LAST_WORD = re.compile(r"[\s_.\-]*(\(?\d+\)?|[A-Za-z])$")
 
 
-def undeclared_groups(records: Sequence[Record]) -> str:
+def undeclared_groups(records: Sequence[Record], taken: Sequence[float | None]) -> str:
     """What speaks for groups among photographs of which none has one; "" where nothing does.
 
     Names speak for groups where they are the same but for a number or a letter at the end (`part7_1`,
@@ -37,30 +37,31 @@ def undeclared_groups(records: Sequence[Record]) -> str:
 
     Args:
         records: of one kind, such as the good ones.
+        taken: when each was taken, as `time_taken`.
 
     Example:
         >>> from pathlib import Path
         >>> def named(name: str) -> Record:
         ...     return Record(Path(name), "train", 0, "good", key=name)
-        >>> undeclared_groups([named(f"good/{number:03}.png") for number in range(100)])
+        >>> undeclared_groups([named(f"good/{number:03}.png") for number in range(100)], [None] * 100)
         ''
-        >>> undeclared_groups([named(f"good/part{row // 3}_{row % 3}.png") for row in range(30)])
+        >>> undeclared_groups([named(f"good/part{n // 3}_{n % 3}.png") for n in range(30)], [None] * 30)
         'their names suggest 10 groups of near-duplicates'
     """
     if any(record.group for record in records):
         return ""
-    counts = (("names", max(map(_groups, _by_name(records)))), ("times", _groups(_by_time(records))))
+    counts = (("names", max(map(_groups, _by_name(records)))), ("times", _groups(_by_time(records, taken))))
     return next(
         (f"their {what} suggest {count} groups of near-duplicates" for what, count in counts if count), ""
     )
 
 
-def warning_of(records: Sequence[Record]) -> str:
+def warning_of(records: Sequence[Record], taken: Sequence[float | None]) -> str:
     """The same for a person who may declare them: why it matters, and how; "" where nothing does."""
-    if not (told := undeclared_groups(records)):
+    if not (sign := undeclared_groups(records, taken)):
         return ""
     return (
-        f"{len(records)} good photographs: {told}, but no group is declared; if so, fewer parts are known "
+        f"{len(records)} good photographs: {sign}, but no group is declared; if so, fewer parts are known "
         "than it seems: name the groups in a manifest's column group (--columns group=COLUMN)"
     )
 
@@ -87,11 +88,9 @@ def _by_name(records: Sequence[Record]) -> list[list[Hashable]]:
     return ways
 
 
-def _by_time(records: Sequence[Record]) -> list[Hashable]:
+def _by_time(records: Sequence[Record], taken: Sequence[float | None]) -> list[Hashable]:
     """Number of the burst that each was taken in: by the camera's clock, or else the file's."""
-    times = [_taken(record) for record in records]
-    if None in times:
-        times = [_written(record) for record in records]
+    times = [_written(record) for record in records] if None in taken else taken
     known = [time for time in times if time is not None]
     if len(known) < len(records) or len(known) < 2:
         return []
@@ -106,14 +105,12 @@ def _by_time(records: Sequence[Record]) -> list[Hashable]:
     return [sum(time >= start for start in starts) for time in known]
 
 
-def _taken(record: Record) -> float | None:
-    """Seconds, as EXIF says."""
-    with suppress(OSError, ValueError):
-        with record.image_path.open("rb") as file:
-            header = file.read(_HEADER)
-        place = header.find(b"Exif\x00\x00")
-        if place >= 0 and (found := _TAKEN.search(header, place)):
-            text = found[1].decode("ascii")
+def time_taken(content: bytes) -> float | None:
+    """When a photograph was taken in seconds, as the EXIF data in its file say; None where they do not."""
+    start = content.find(b"Exif\x00\x00", 0, _HEADER)
+    with suppress(ValueError):
+        if start >= 0 and (match := _TAKEN.search(content, start, _HEADER)):
+            text = match[1].decode("ascii")
             return datetime.strptime(text, "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
     return None
 

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 Kind: TypeAlias = Literal["file", "folder", "other", "none"]
 
@@ -29,33 +29,81 @@ def kind(path: Path | str) -> Kind:
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Every file of some suffixes below a folder, sorted; hidden files and folders are passed over.
-
-    Args:
-        folder: where to begin; links are followed, but not to a folder that they lie in.
-        suffixes: in lower case, with their dot; case does not matter in the files' names.
-    """
-    return sorted(path for path in walk(folder) if path.suffix.lower() in suffixes)
+    """Every file of some suffixes below a folder as it is now, as `Listing.files`."""
+    return Listing().files(folder, suffixes)
 
 
-def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
-    """Every file below a folder, in no order.
+class _Entry(NamedTuple):
+    name: str
+    is_folder: bool
+    is_link: bool
 
-    Args:
-        folder: as `find_files`.
-        hidden: whether hidden files count, and those in hidden folders.
-    """
-    # For every folder to come: where it really is, and where those really are that it lies in.
-    real = folder.resolve()
-    ahead = {folder: (real, frozenset({real}))}
-    for walked, folders, files in os.walk(folder, followlinks=True):
-        place = Path(walked)
-        real, around = ahead.pop(place)
-        for inner in tuple(folders):
-            path = place / inner
-            inner_real = path.resolve() if path.is_symlink() else real / inner
-            if (inner.startswith(".") and not hidden) or inner_real in around:
-                folders.remove(inner)
-            else:
-                ahead[path] = inner_real, around | {inner_real}
-        yield from (place / name for name in files if hidden or not name.startswith("."))
+
+class Listing:
+    """What lies in folders; each folder is listed once, when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, list[_Entry]] = {}
+
+    def folders(self, folder: Path) -> list[Path]:
+        """The folders in a folder, sorted; hidden ones are passed over."""
+        listed = self._list(folder)
+        return [folder / name for name in sorted(e.name for e in listed if e.is_folder and e.name[0] != ".")]
+
+    def own_files(self, folder: Path) -> list[Path]:
+        """The files in a folder itself, sorted; hidden ones are passed over."""
+        listed = self._list(folder)
+        return [
+            folder / name for name in sorted(e.name for e in listed if not e.is_folder and e.name[0] != ".")
+        ]
+
+    def files(self, folder: Path, suffixes: Collection[str]) -> list[Path]:
+        """Every file of some suffixes below a folder, sorted; hidden files and folders are passed over.
+
+        Args:
+            folder: where to begin, as `walk`.
+            suffixes: in lower case, with their dot; case does not matter in the files' names.
+        """
+        return sorted(path for path in self.walk(folder) if path.suffix.lower() in suffixes)
+
+    def walk(self, folder: Path, *, hidden: bool = False) -> Iterator[Path]:
+        """Every file below a folder, in no order; folders that cannot be listed are passed over.
+
+        Args:
+            folder: where to begin; links are followed, but not to a folder that they lie in.
+            hidden: whether hidden files count, and those in hidden folders.
+        """
+        # Of every folder to come: where it really is, and where those really are that it lies in.
+        real = folder.resolve()
+        ahead = [(folder, real, frozenset({real}))]
+        while ahead:
+            parent, real, around = ahead.pop()
+            try:
+                entries = self._list(parent)
+            except OSError:
+                continue
+            for entry in entries:
+                if entry.name[0] == "." and not hidden:
+                    continue
+                path = parent / entry.name
+                if not entry.is_folder:
+                    yield path
+                    continue
+                inner_real = path.resolve() if entry.is_link else real / entry.name
+                if inner_real not in around:
+                    ahead.append((path, inner_real, around | {inner_real}))
+
+    def _list(self, folder: Path) -> list[_Entry]:
+        # Not resolved, which would ask the disk: a link to a folder is listed under its own name.
+        key = os.path.abspath(folder)  # noqa: PTH100
+        if key not in self._entries:
+            with os.scandir(folder) as entries:
+                self._entries[key] = [_Entry(e.name, _is_folder(e), e.is_symlink()) for e in entries]
+        return self._entries[key]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -20,7 +20,7 @@ from roinspect.data.annotations.drawn import (
 )
 from roinspect.data.folders import read_folders
 from roinspect.data.names import SPLITS, is_good
-from roinspect.data.paths import find_files, kind
+from roinspect.data.paths import Listing, find_files, kind
 from roinspect.errors import UserError
 from roinspect.files import read_regular
 from roinspect.images.pixels import IMAGE_SUFFIXES
@@ -59,6 +59,7 @@ def read_records(
     *,
     columns: Mapping[str, str] | None = None,
     good: Sequence[str] | None = None,
+    listing: Listing | None = None,
 ) -> list[Record]:
     """Read every photograph below `data`, sorted by key.
 
@@ -79,6 +80,7 @@ def read_records(
         data: folder or CSV file.
         columns: the manifest's own name for a column above, such as {"group": "position"}.
         good: category or label names that mean good, as `is_good` takes them; None takes the usual ones.
+        listing: of the folder, where others ask for it too.
 
     Raises:
         UserError: nothing there, no image found, a file or column missing, a mask that fits two images, or an
@@ -96,7 +98,7 @@ def read_records(
             "columns are mapped but there is no manifest.csv", where=data, remedy="drop the columns"
         )
     else:
-        records = _from_folders(data, good)
+        records = _from_folders(data, good, listing or Listing())
     if not records:
         raise UserError(
             "no photographs found",
@@ -111,17 +113,17 @@ def find_images(folder: Path) -> list[Path]:
     return find_files(folder, IMAGE_SUFFIXES)
 
 
-def _from_folders(root: Path, good: Sequence[str] | None) -> list[Record]:
+def _from_folders(root: Path, good: Sequence[str] | None, listing: Listing) -> list[Record]:
     return [
         Record(
-            one.path,
-            one.split,
-            one.label,
-            one.category,
-            one.mask,
-            key=one.path.relative_to(root).as_posix(),
+            photograph.path,
+            photograph.split,
+            photograph.label,
+            photograph.category,
+            photograph.mask,
+            key=photograph.path.relative_to(root).as_posix(),
         )
-        for one in read_folders(root, good)
+        for photograph in read_folders(root, good, listing)
     ]
 
 

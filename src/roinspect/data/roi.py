@@ -6,9 +6,8 @@ The region says where a defect matters; it is not ground truth. Non-zero means i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -24,7 +23,8 @@ from roinspect.data.annotations.drawn import (
     split_labels,
 )
 from roinspect.data.paths import kind
-from roinspect.data.records import Record, find_images, read_records
+from roinspect.data.reading import Data
+from roinspect.data.records import Record, read_records
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES
 
@@ -89,40 +89,41 @@ def is_outside_only(label: int, place: str) -> bool:
     return label == 0 and place in ("outside", "both")
 
 
-def attach_roi(
-    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
-) -> list[Record]:
+def attach_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
     """Give every record its ROI mask's path.
 
+    `data.roi` says where it is:
+
+    - "none": all of each image is inspected;
+    - "auto": the manifest's roi_path, else the tree DATA/roi;
+    - "column:NAME": that column of the manifest;
+    - a folder: a tree that mirrors the images' keys, with any image suffix, or annotation files of the
+      images, or both;
+    - an image file: one mask for all;
+    - an annotation file (LabelMe, COCO, CVAT, Label Studio, YOLO): what is drawn on each image, found by the
+      image's key or a file name that only one has; a file that annotates one image serves all;
+    - FILE#LABEL,LABEL or FOLDER#LABEL,LABEL: of what is drawn, only these labels.
+
     Args:
-        records: as `read_records` returns them, or a part of them: only these need a mask.
-        roi: "none": all of each image is inspected. "auto": the manifest's roi_path, else the tree DATA/roi.
-            "column:NAME": that column of the manifest. A folder: a tree that mirrors the images' keys, with
-            any image suffix, or annotation files of the images, or both. An image file: one mask for all.
-            An annotation file (LabelMe, COCO, CVAT, Label Studio, YOLO): what is drawn on each image, found
-            by the image's key or a file name that only one has; a file that annotates one image serves all.
-            FILE#LABEL,LABEL or FOLDER#LABEL,LABEL: of what is drawn, only these labels.
-        data: what `read_records` read.
-        columns: what `read_records` was given.
+        data: the data set.
+        records: those of its records that need a mask; None takes all.
 
     Raises:
         UserError: no ROI is found and none was not asked for, some image has none, or in a folder two would
             share one.
     """
-    found, source = find_roi(records, roi, data, columns=columns)
-    missing = [record for record in found if record.roi_path is None]
-    if missing and roi != "none":
+    attached, source = find_roi(data, records)
+    missing = [record for record in attached if record.roi_path is None]
+    if missing and data.roi != "none":
         raise UserError(
-            f"no ROI mask in {source} ({len(missing)} of {len(records)} images have none)",
+            f"no ROI mask in {source} ({len(missing)} of {len(attached)} images have none)",
             where=missing[0].key or missing[0].image_path,
             remedy="add the masks, or pass --roi none to inspect all of every image",
         )
-    return found
+    return attached
 
 
-def find_roi(
-    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
-) -> tuple[list[Record], str]:
+def find_roi(data: Data, records: Sequence[Record] | None = None) -> tuple[list[Record], str]:
     """As `attach_roi`, but an image without a mask is left without.
 
     Returns:
@@ -132,37 +133,34 @@ def find_roi(
         UserError: no source of ROIs is found and none was not asked for, or in a folder two images would
             share one.
     """
-    data = Path(data)
-
-    @cache
-    def every() -> list[str]:
-        return [record.key for record in read_records(data, columns=columns)]
-
+    records = data.records if records is None else records
+    roi = data.roi
     if roi == "none":
         return [replace(record, roi_path=None) for record in records], roi
     if roi == "auto":
         if any(record.roi_path for record in records):
             return list(records), "the manifest's roi_path"
-        tree = (data if kind(data) == "folder" else data.parent) / "roi"
+        tree = (data.path if kind(data.path) == "folder" else data.path.parent) / "roi"
         if kind(tree) != "folder":
             raise UserError(
-                "no region of interest given", where=data, remedy="pass --roi FOLDER or --roi none"
+                "no region of interest given", where=data.path, remedy="pass --roi FOLDER or --roi none"
             )
-        return _mirrored(records, tree, None, every), str(tree)
+        return _mirrored(data, records, tree, None), str(tree)
     if roi.startswith("column:"):
         name = roi.removeprefix("column:")
-        reread = read_records(data, columns={**(columns or {}), "roi_path": name})
+        reread = read_records(data.path, columns={**data.columns, "roi_path": name})
         roi_paths = {record.key: record.roi_path for record in reread}
         return [replace(r, roi_path=roi_paths.get(r.key)) for r in records], f"column {name}"
     name, labels = split_labels(roi)
     path = Path(name)
-    given = kind(path)
-    if given == "folder":
-        return _mirrored(records, path, labels, every), roi
-    if given == "file" and is_annotation(path):
-        drawn = drawn_in_file(path, labels, [record.key for record in records], every, empty=False)
+    lies_there = kind(path)
+    if lies_there == "folder":
+        return _mirrored(data, records, path, labels), roi
+    if lies_there == "file" and is_annotation(path):
+        keys = [record.key for record in records]
+        drawn = drawn_in_file(path, labels, keys, lambda: _keys(data), empty=False)
         return [replace(record, roi_path=drawn.get(record.key)) for record in records], roi
-    if given == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
+    if lies_there == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
         return [replace(record, roi_path=path) for record in records], str(path)
     raise UserError(
         "no such folder or mask",
@@ -235,24 +233,29 @@ def mask_stems(keys: Iterable[str]) -> dict[str, str]:
     return stems
 
 
+def _keys(data: Data) -> list[str]:
+    return [record.key for record in data.records]
+
+
 def _mirrored(
-    records: Sequence[Record], tree: Path, labels: frozenset[str] | None, every: Callable[[], list[str]]
+    data: Data, records: Sequence[Record], tree: Path, labels: frozenset[str] | None
 ) -> list[Record]:
     keys = [record.key for record in records]
     # The images that are not asked for now count, too: training and measuring each ask for some of them.
-    stems = mask_stems(dict.fromkeys((*keys, *every())))
-    drawn = drawn_in_folder(tree, labels, keys, every)
+    every = list(dict.fromkeys((*keys, *_keys(data))))
+    stems = mask_stems(every)
+    drawn = drawn_in_folder(tree, labels, keys, lambda: every, data.listing)
     masks: dict[str, list[MaskSource]] = defaultdict(list)
-    for mask in find_images(tree):
+    for mask in data.listing.files(tree, IMAGE_SUFFIXES):
         masks[mask.relative_to(tree).with_suffix("").as_posix()].append(mask)
     attached: list[Record] = []
     for record in records:
         # Where the drawings lie beside the photographs, those are no masks.
-        found = [mask for mask in masks.get(stems[record.key], ()) if mask != record.image_path]
-        found += [drawn[record.key]] if record.key in drawn else []
-        if len(found) > 1:
+        own = [mask for mask in masks.get(stems[record.key], ()) if mask != record.image_path]
+        own += [drawn[record.key]] if record.key in drawn else []
+        if len(own) > 1:
             raise UserError(
-                f"fits {record.key} as well as {found[1]} does", where=found[0], remedy="keep one of them"
+                f"fits {record.key} as well as {own[1]} does", where=own[0], remedy="keep one of them"
             )
-        attached.append(replace(record, roi_path=found[0] if found else None))
+        attached.append(replace(record, roi_path=own[0] if own else None))
     return attached

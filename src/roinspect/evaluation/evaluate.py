@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from roinspect.data.account import missed_line
 from roinspect.data.dataset import EMPTY_REMEDY, UNKNOWN_LABEL, Loaded, Sample, is_empty_defect, stream
 from roinspect.data.likeness import undeclared_groups
-from roinspect.data.records import read_records, refuse_unknown_good
+from roinspect.data.reading import read_data
 from roinspect.errors import UserError
 from roinspect.evaluation.examples import choose, load_examples
 from roinspect.evaluation.metrics import RoiMetrics
@@ -26,7 +26,7 @@ from roinspect.evaluation.report import ModelReport, ReportContent, write_report
 from roinspect.evaluation.values import MetricValues
 from roinspect.files import write_whole
 from roinspect.images.pixels import resize_image, resize_mask
-from roinspect.inspection.bundle import Bundle, photograph_digest, read_trained_on, refuse_segmenter
+from roinspect.inspection.bundle import Bundle, read_trained_on, shortened
 from roinspect.inspection.scene import fault_of, measure
 from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.segmenter.roi import with_roi
@@ -155,17 +155,16 @@ def evaluate_models(
             the disk refuses.
     """
     models = _load(bundle_paths)
-    everything = read_records(data, columns=columns, good=good or models[0].bundle.training.get("good"))
-    refuse_unknown_good(everything, good)
-    records = [record for record in everything if record.split == split]
+    source = read_data(data, roi, columns, good, usual_good=models[0].bundle.training.get("good"))
+    records = source.split(split)
     if not records:
         raise UserError(
             f"no photographs in the {split} split",
             where=data,
             remedy="add some, or name another split; `roinspect check` lists what there is",
         )
-    records = with_roi(records, roi, data, columns=columns)
-    if unused := missed_line(data, everything, roi):
+    records = with_roi(source, records)
+    if unused := missed_line(source):
         log.warning(unused)
 
     parts, start = list[Part](), time.perf_counter()
@@ -205,7 +204,10 @@ def evaluate_models(
         for model, count in zip(models, known_before, strict=True)
         if count
     ]
-    if suggested := undeclared_groups([part.record for part in known if part.label == 0]):
+    good_parts = [part for part in known if part.label == 0]
+    if suggested := undeclared_groups(
+        [part.record for part in good_parts], [part.taken for part in good_parts]
+    ):
         remarks.append(f"{suggested} among the good parts; not declared, they make intervals too narrow")
     unseen = [_unseen(row, model, known) for row, model in enumerate(models)]
     for remark in remarks:
@@ -255,10 +257,7 @@ def _load(bundle_paths: Sequence[Path]) -> list[Model]:
     names = [path.resolve().name for path in bundle_paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in bundle_paths]
-    models = [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
-    for model in models:
-        refuse_segmenter(model.bundle, model.path)
-    return models
+    return [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
 
 
 def _inspected(batches: Mapping[int, Sequence[Loaded]], models: Sequence[Model]) -> list[Part]:
@@ -286,7 +285,7 @@ def _part(loaded: Sequence[Loaded]) -> Part:
             return Part(one.record, error=str(one.error))
     first = loaded[0].sample
     assert first is not None
-    return Part(loaded[0].record, first.label, first.place)
+    return Part(loaded[0].record, first.label, first.place, digest=first.digest, taken=first.taken)
 
 
 def _judged(part: Part, found: Sequence[tuple[float, str]]) -> Part:
@@ -332,7 +331,7 @@ def _model_report(
 def _trained_on(model: Model, known: Sequence[Part]) -> int:
     """How many of the parts the model was trained on, by their files' contents."""
     digests = read_trained_on(model.path)
-    return sum(photograph_digest(part.record.image_path) in digests for part in known) if digests else 0
+    return sum(shortened(part.digest) in digests for part in known)
 
 
 def _unseen(row: int, model: Model, known: Sequence[Part]) -> dict[str, Any]:

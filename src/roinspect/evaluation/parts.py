@@ -1,4 +1,4 @@
-"""What became of each photograph of an evaluation, and its row in predictions.csv."""
+"""The result for each photograph of an evaluation, and its row in predictions.csv."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roinspect.inspection.scene import outcome
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What became of one photograph.
+    """The result for one photograph.
 
     Attributes:
         record: the photograph.
@@ -24,6 +24,8 @@ class Part:
         pred_scores: one a model, higher = more anomalous; none where it could not be read.
         reasons: one a model, why the picture is not inspectable, "" where it is.
         error: why it could not be read, else "".
+        digest: SHA-256 of its file, "" where it could not be read.
+        taken: when it was taken, as `Sample.taken`.
     """
 
     record: Record
@@ -32,6 +34,8 @@ class Part:
     pred_scores: tuple[float, ...] = ()
     reasons: tuple[str, ...] = ()
     error: str = ""
+    digest: str = ""
+    taken: float | None = None
 
     def is_unseen(self, threshold: float, model: int = 0) -> bool:
         """Whether it is "not inspectable": the score does not reject it, and means nothing."""

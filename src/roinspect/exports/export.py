@@ -15,7 +15,6 @@ from roinspect.errors import UserError
 from roinspect.exports.graph import TrainedGraph, quiet
 from roinspect.exports.parity import Parity, compare
 from roinspect.exports.samples import photographs, synthetic_images
-from roinspect.inspection.bundle import refuse_segmenter
 from roinspect.inspection.exported import NAMES, describe, graph_file, replacing
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision, Resources, Target
@@ -62,7 +61,6 @@ def export(
         raise UserError("and --int8 are mutually exclusive", where="--bf16", remedy="choose one of them")
     target = _target(to, precision)
     manifest, graph = load_graph(bundle)
-    refuse_segmenter(manifest, bundle)
     threshold = manifest.threshold.value
 
     def compared(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from roinspect.data.records import Record, read_records
+from roinspect.data.reading import read_data
+from roinspect.data.records import Record
 from roinspect.data.splits import hold_out
 from roinspect.inspection.bundle import Bundle
 
@@ -68,8 +69,7 @@ def calibration_split(
         UserError: the data cannot be read, or has too few good parts.
     """
     training = bundle.training
-    everything = read_records(data, columns=columns, good=training.get("good"))
-    records = [record for record in everything if record.split != "test"]
+    records = read_data(data, columns=columns, usual_good=training.get("good")).not_test()
     share, seed = training.get("held_out", 0.15), training.get("seed", 0)
     fitted, held_out = hold_out(records, "all", share, seed, data)
     return list(_spread([record for record in fitted if record.label == 0])), held_out

@@ -48,7 +48,7 @@ class SixteenBit(NamedTuple):
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def read_image(source: Path | str | bytes, bits: int = 16) -> NDArray[np.uint8]:
+def read_image(source: Path | str | bytes, bits: int = 16, *, name: object = None) -> NDArray[np.uint8]:
     """Read an image as RGB.
 
     Sixteen-bit values are divided by 257 and rounded; those that fill fewer bits from below likewise, so that
@@ -59,6 +59,7 @@ def read_image(source: Path | str | bytes, bits: int = 16) -> NDArray[np.uint8]:
         source: a file, or a whole encoded file as bytes.
         bits: that the values of a 16-bit file fill, one of `BITS`; with 16 what the file itself says holds,
             where its values agree. Files of 8 bits are read as they are.
+        name: what errors are about; None is the file.
 
     Returns:
         Array (H, W, 3), uint8 in [0, 255], RGB, turned upright.
@@ -67,17 +68,18 @@ def read_image(source: Path | str | bytes, bits: int = 16) -> NDArray[np.uint8]:
         UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported;
             or a value does not fit into `bits`.
     """
-    pixels, _, told = _decode(_read(source), _name(source), bits)
+    where = _name(source) if name is None else str(name)
+    pixels, _, told = _decode(_read(source), where, bits)
     if pixels.dtype not in (np.uint8, np.uint16):
         what = {"i": "signed integers", "u": "unsigned integers"}.get(pixels.dtype.kind, "floating point")
         raise UserError(
             f"pixels of {8 * pixels.dtype.itemsize}-bit {what} are not supported",
-            where=_name(source),
+            where=where,
             remedy="save it as unsigned 8 or 16 bit",
         )
     if pixels.dtype == np.uint16:
         if bits < 16:
-            _refuse_above(pixels, bits, _name(source))
+            _refuse_above(pixels, bits, where)
         most = (1 << (bits if bits < 16 else told)) - 1
         # Rounded: no value lies half-way. In one pass, as the image may fill the memory.
         pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=255 / most)
@@ -85,7 +87,7 @@ def read_image(source: Path | str | bytes, bits: int = 16) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) if image.ndim == 2 else image
 
 
-def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
+def read_mask(source: Path | str | bytes, name: object = None) -> NDArray[np.uint8]:
     """Read a mask: 1 wherever any colour channel is above zero at the file's own depth.
 
     Transparent parts are 0. Lossy compression (JPEG, WebP's lossy one, JPEG inside a TIFF) blurs the edges of
@@ -93,6 +95,7 @@ def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
 
     Args:
         source: a file, or a whole encoded file as bytes.
+        name: what errors are about; None is the file.
 
     Returns:
         Array (H, W), uint8 in {0, 1}, turned upright.
@@ -100,7 +103,7 @@ def read_mask(source: Path | str | bytes) -> NDArray[np.uint8]:
     Raises:
         UserError: as `read_image`, but every depth is supported.
     """
-    pixels, is_lossy, _ = _decode(_read(source), _name(source))
+    pixels, is_lossy, _ = _decode(_read(source), _name(source) if name is None else str(name))
     marked = pixels >= 128 if is_lossy else pixels != 0
     return np.ascontiguousarray(marked if marked.ndim == 2 else marked.any(axis=2), np.uint8)
 
@@ -125,17 +128,17 @@ def image_size(path: Path | str) -> tuple[int, int]:
     return (width, height) if container.orientation >= 5 else (height, width)
 
 
-def sixteen_bit(path: Path | str) -> SixteenBit | None:
+def sixteen_bit(source: Path | str | bytes) -> SixteenBit | None:
     """What a 16-bit image holds; None where it is of another depth, which is not decoded.
 
     Raises:
         UserError: as `read_image`.
     """
-    data = _read(path)
+    data = _read(source)
     container = identify(data)
     if container is None or container.depth != 16:
         return None
-    pixels, _, bits = _decode(data, _name(path))
+    pixels, _, bits = _decode(data, _name(source))
     # A palette's colours have 8 bits, whatever its indices have.
     return SixteenBit(int(pixels.max()), bits) if pixels.dtype == np.uint16 else None
 

@@ -23,12 +23,13 @@ from roinspect.inspection.regions import hottest_level
 from roinspect.inspection.scene import SceneLimits
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
     from torch import Tensor
 
 SCHEMA_VERSION = 3
 SEGMENTER = "segmenter"
-"""The method that predicts regions of interest, and gives no verdicts."""
+"""What a segmenter's manifest has for a method; it predicts regions of interest and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
 
 
@@ -59,7 +60,7 @@ class Bundle:
         map_share: None where the score is the map's highest value, so that a region is found where the map
             reaches the threshold; else the share of its own maximum from which the map of a rejected part
             counts as found, in (0, 1], for methods that explain a score by a map of another scale.
-        scene: beyond which a picture is not inspectable; None for a segmenter, which gives no verdicts.
+        scene: beyond which a picture is not inspectable; None: every picture is taken as it is.
         bits: that the values of 16-bit photographs fill, as `read_image` takes them.
     """
 
@@ -100,12 +101,17 @@ def photograph_digest(path: Path) -> str:
     Raises:
         OSError: the file cannot be read, or is no regular one.
     """
-    return sha256_of(path)[:16]
+    return shortened(sha256_of(path))
+
+
+def shortened(digest: str) -> str:
+    """The `photograph_digest` of a photograph whose whole SHA-256 is known."""
+    return digest[:16]
 
 
 def save_bundle(
     path: Path,
-    bundle: Bundle,
+    bundle: DataclassInstance,
     tensors: Mapping[str, Tensor],
     *,
     trained_on: Iterable[str] = (),
@@ -115,9 +121,9 @@ def save_bundle(
 
     Args:
         path: the folder to make.
-        bundle: the manifest.
-        tensors: the inspection graph's state.
-        trained_on: each photograph's `photograph_digest`.
+        bundle: the manifest, a `Bundle` or a segmenter's.
+        tensors: the graph's state.
+        trained_on: the SHA-256 of each photograph; its first digits are kept, as of `photograph_digest`.
         overwrite: replace a bundle that is there.
 
     Raises:
@@ -132,7 +138,7 @@ def save_bundle(
         (partial / _WEIGHTS).write_bytes(weights)
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
         content["weights_sha256"] = sha256(weights)
-        if digests := "".join(f"{digest}\n" for digest in sorted(set(trained_on))).encode():
+        if digests := "".join(f"{digest}\n" for digest in sorted({*map(shortened, trained_on)})).encode():
             (partial / _TRAINED_ON).write_bytes(digests)
             content["trained_on_sha256"] = sha256(digests)
         content["manifest_sha256"] = _digest(content)
@@ -145,7 +151,7 @@ def replace_threshold(path: Path, threshold: Threshold) -> None:
     Raises:
         UserError: as `read_bundle`, or the manifest cannot be written.
     """
-    content = _manifest(path)
+    content = _verdict_manifest(path)
     content["threshold"] = dataclasses.asdict(threshold)
     content["manifest_sha256"] = _digest(content)
     remedy = "free space, or make the bundle writable; the former threshold still holds"
@@ -170,24 +176,15 @@ def read_bundle(path: Path) -> Bundle:
     """Read and check a bundle's manifest; the weights stay on disk.
 
     Raises:
-        UserError: there is no bundle, it has another schema version, or it was changed since it was written.
+        UserError: there is no bundle, it has another schema version, it was changed since it was written, or
+            it is a segmenter's, which gives no verdicts.
     """
-    return _bundle(path, _manifest(path))
+    return _bundle(path, _verdict_manifest(path))
 
 
 def bundle_version(path: Path) -> str:
     """12 hexadecimal digits that tell one state of a bundle from another, thresholds included."""
     return sha256_of(path / _MANIFEST)[:12]
-
-
-def refuse_segmenter(bundle: Bundle, path: Path) -> None:
-    """Raise a UserError where the bundle predicts regions of interest and a verdict is wanted."""
-    if bundle.method == SEGMENTER:
-        raise UserError(
-            "is a segmenter: it finds regions of interest, no defects",
-            where=path,
-            remedy=f"use: roinspect roi predict {path} DATA --out ROI_FOLDER, or --roi segmenter:{path}",
-        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -198,7 +195,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
-    return load(_read_checked(path / _WEIGHTS, _manifest(path)["weights_sha256"]))
+    return load(_read_checked(path / _WEIGHTS, read_manifest(path)["weights_sha256"]))
 
 
 def read_trained_on(path: Path) -> frozenset[str]:
@@ -207,13 +204,29 @@ def read_trained_on(path: Path) -> frozenset[str]:
     Raises:
         UserError: as `read_bundle`.
     """
-    expected = _manifest(path).get("trained_on_sha256")
+    expected = read_manifest(path).get("trained_on_sha256")
     if expected is None:
         return frozenset()
     return frozenset(_read_checked(path / _TRAINED_ON, expected).decode().split())
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _verdict_manifest(path: Path) -> dict[str, Any]:
+    content = read_manifest(path)
+    if content["method"] == SEGMENTER:
+        raise UserError(
+            "is a segmenter: it finds regions of interest, no defects",
+            where=path,
+            remedy=f"use: roinspect roi predict {path} DATA --out ROI_FOLDER, or --roi segmenter:{path}",
+        )
+    return content
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The checked content of any bundle's manifest, a segmenter's too, as plain values.
+
+    Raises:
+        UserError: there is no bundle, it has another schema version, or it was changed since it was written.
+    """
     file = path / _MANIFEST
     written = _read(file)
     try:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.backends import open_runtime
-from roinspect.inspection.bundle import Bundle, read_bundle, refuse_segmenter
+from roinspect.inspection.bundle import Bundle, read_bundle
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.regions import Region, find_regions
 from roinspect.inspection.scene import Outcome, Scene, fault_of, measure, outcome
@@ -141,7 +141,6 @@ class Inspector:
         """
         path = Path(bundle)
         manifest = read_bundle(path)
-        refuse_segmenter(manifest, path)
         taken, predict = open_runtime(
             path, manifest, runtime, threads=threads, streams=streams, providers=providers
         )

@@ -1,4 +1,4 @@
-"""The contract of a method: a LightningModule that yields one inspection graph."""
+"""The contract of a method: a learner that yields one inspection graph."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import importlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,15 +16,14 @@ from torch import Tensor, nn
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
-from roinspect.inspection.bundle import SEGMENTER, Bundle, Threshold, read_bundle, read_weights
+from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, read_weights
 from roinspect.inspection.calibration import LeftOut, choose_threshold
 from roinspect.inspection.prediction import Prediction
+from roinspect.methods.learner import Learner
 from roinspect.methods.registry import BUILT_IN, METHODS
 from roinspect.nn.appearance import Appearance
-from roinspect.nn.distributed import lowest
 
-INSPECTING = tuple(name for name in METHODS if name != SEGMENTER)
-"""Those that tell defective parts from good ones."""
+Graph = TypeVar("Graph", bound=nn.Module)
 
 
 class Look(NamedTuple):
@@ -73,40 +71,18 @@ class InspectionGraph(nn.Module):
         return None
 
 
-class Method(lightning.LightningModule):
-    """A method in training.
-
-    Args:
-        settings: of the method's settings class.
-        size_hw: image height and width.
-        seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
-        epochs: length of the training, for schedules.
+class Method(Learner):
+    """A method in training; arguments as `Learner`.
 
     Attributes:
-        name: as in `roinspect train NAME`.
-        trains_on: "good" images only, "all", or those with a drawn "roi", whatever their label.
-        settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets, and
-            ``settings.training(name)`` what of `TrainingSettings` goes with one.
+        trains_on: "good" images only, or "all".
         map_share: as `Bundle.map_share`.
-        default_steps: length of a training where none is asked for.
-        most_steps: length that it may then grow to while it still gets better; None: it does not grow.
-        most_epochs: epochs to which this training may grow; the trainer's limit.
         fills_budget: whether more steps are worth more time; a comparison trains others for their default.
     """
 
-    name: ClassVar[str]
-    trains_on: ClassVar[Literal["good", "all", "roi"]]
-    settings_class: ClassVar[type]
+    trains_on: ClassVar[Literal["good", "all"]]
     map_share: ClassVar[float | None] = None
-    default_steps: ClassVar[int] = 600
-    most_steps: ClassVar[int | None] = None
     fills_budget: ClassVar[bool] = True
-
-    def __init__(self, settings: Any, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1) -> None:
-        super().__init__()
-        self.settings, self.size_hw, self.seed, self.epochs = settings, size_hw, seed, epochs
-        self.most_epochs = epochs
-        self._finite: dict[str, Tensor] = {}
 
     @abstractmethod
     def inspection_graph(self) -> InspectionGraph:
@@ -118,25 +94,14 @@ class Method(lightning.LightningModule):
         """The same graph with fresh weights, for loading a bundle."""
 
     @classmethod
-    def learns_from(cls, settings: Any) -> Literal["good", "all", "roi"]:
+    def learns_from(cls, settings: Any) -> Literal["good", "all"]:
         """Which images a training with these settings is given."""
         return cls.trains_on
 
-    @classmethod
-    def prepared(cls, settings: Any) -> Any:
-        """The settings with what depends on this machine settled, before a method is built."""
-        return settings
-
-    def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
-        """Make ready for training on parts of these labels (N,): 0 good, 1 defective, -1 unknown.
-
-        Returns:
-            Fingerprints of what was loaded for it, by name.
-
-        Raises:
-            UserError: the method cannot learn from such labels, or pretrained weights are not available.
-        """
-        return {}
+    def preview(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The anomaly map, and the repaired images."""
+        graph = self.inspection_graph()
+        return graph(image)[1], graph.reconstruct(image)
 
     def left_out_scores(self, fitted: DecodedCache, groups: Sequence[str]) -> LeftOut | None:
         """Good images that were trained on, scored as if they and their groups had not been.
@@ -171,37 +136,6 @@ class Method(lightning.LightningModule):
             The threshold, and measures for the bundle.
         """
         return choose_threshold(scores, kept.labels, groups, false_reject, left_out), {}
-
-    def random(self, epoch: int, batch_index: int) -> torch.Generator:
-        """Randomness of one step, from (seed, epoch, step, process) alone; epoch -1 is validation."""
-        key = (self.seed, epoch + 1, batch_index, self.global_rank)
-        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-        return torch.Generator(self.device).manual_seed(int(state) >> 1)
-
-    def note(self, stage: str, losses: Mapping[str, Tensor], batch_size: int) -> None:
-        """Log a step's losses as `stage/name`, and remember whether all of them are finite."""
-        noted = {f"{stage}/{name}": loss.detach() for name, loss in losses.items()}
-        for name, loss in noted.items():
-            # Gathered on the device; one look at the end of the epoch does not hold up the steps.
-            self._finite[name] = self._finite.get(name, loss.new_ones((), dtype=torch.bool)) & loss.isfinite()
-        self.log_dict(noted, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
-
-    def on_train_epoch_end(self) -> None:
-        """Stop before a checkpoint where a loss was not a number.
-
-        Raises:
-            UserError: a loss was NaN or infinite in this epoch, in any process.
-        """
-        names = list(self._finite)
-        is_finite = lowest([self._finite[name].float() for name in names])
-        broken = [name for name, everywhere in zip(names, is_finite, strict=True) if not everywhere]
-        if broken:
-            raise UserError(
-                f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",
-                where="the training's losses",
-                remedy="train again with a lower method.learning_rate or with training.precision 32-true",
-            )
-        self._finite.clear()
 
 
 def method_class(name: str) -> type[Method]:
@@ -238,15 +172,32 @@ def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:
     """
     bundle = read_bundle(path)
     cls = method_class(bundle.method)
-    known = {f.name for f in dataclasses.fields(cls.settings_class)}
-    if set(bundle.method_settings) != known:
-        odd = sorted(known ^ set(bundle.method_settings))
+    settings = settings_of(cls, bundle.method_settings, path)
+    return bundle, with_weights(cls.build_graph(settings, bundle.size_hw), path)
+
+
+def settings_of(cls: type[Learner], values: Mapping[str, Any], path: Path) -> Any:
+    """A learner's settings as its bundle keeps them.
+
+    Raises:
+        UserError: they are those of another version.
+    """
+    odd = sorted({field.name for field in dataclasses.fields(cls.settings_class)} ^ set(values))
+    if odd:
         raise UserError(
             f"its settings are not those of this roinspect ({', '.join(odd)})",
             where=path,
             remedy="train again",
         )
-    graph = cls.build_graph(from_plain(cls.settings_class, bundle.method_settings), bundle.size_hw)
+    return from_plain(cls.settings_class, values)
+
+
+def with_weights(graph: Graph, path: Path) -> Graph:
+    """A graph with the weights of its bundle, in evaluation mode.
+
+    Raises:
+        UserError: the weights are damaged, or do not fit.
+    """
     try:
         graph.load_state_dict(read_weights(path))
     except RuntimeError as error:
@@ -256,7 +207,7 @@ def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:
             remedy="train again",
         ) from None
     graph.eval()
-    return bundle, graph.to(memory_format=torch.channels_last)
+    return graph.to(memory_format=torch.channels_last)
 
 
 def from_plain(cls: type, values: Any) -> Any:

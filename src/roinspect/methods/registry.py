@@ -20,8 +20,10 @@ BUILT_IN = {
     "ceod": "roinspect.methods.ceod:Ceod",
     "grdnet": "roinspect.methods.grdnet:GrdNet",
     "roibank": "roinspect.methods.roibank:RoiBank",
-    SEGMENTER: "roinspect.segmenter.method:Segmenter",
 }
+
+# No method, but `roinspect train` takes its name like one.
+_TAKEN = BUILT_IN | {SEGMENTER: "roinspect.segmenter.method:Segmenter"}
 
 DEFAULT = "roibank"
 """The method that is meant where none is named."""
@@ -30,7 +32,7 @@ DEFAULT = "roibank"
 def _others() -> dict[str, EntryPoint]:
     others: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        taken = BUILT_IN.get(point.name) or (others[point.name].value if point.name in others else None)
+        taken = _TAKEN.get(point.name) or (others[point.name].value if point.name in others else None)
         if taken is None:
             others[point.name] = point
         elif taken != point.value:

@@ -1,10 +1,10 @@
-"""A trained segmenter at work: photographs to masks of their regions of interest. No torch where exported."""
+"""A trained segmenter at work: photographs to masks of their regions of interest."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
-from roinspect.files import sha256
-from roinspect.images.pixels import resize_image, resize_mask
-from roinspect.inspection.backends import open_runtime
-from roinspect.inspection.bundle import SEGMENTER, read_bundle
-from roinspect.inspection.exported import made_from
-from roinspect.inspection.inspector import Inspector
+from roinspect.images.pixels import read_image, resize_image, resize_mask
+from roinspect.inspection.threads import in_threads
+from roinspect.segmenter.bundle import segmenter_digest
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRegion:
-    """What was made of one photograph. Where `error` is set there is no mask.
+    """The result for one photograph. Where `error` is set there is no mask.
 
     Attributes:
         image_path: the photograph.
@@ -52,48 +49,53 @@ class RegionFinder:
         bits: of the bundle.
 
     Raises:
-        UserError: the bundle is no segmenter's, missing or damaged, or nothing is installed to run it.
+        UserError: the bundle is no segmenter's, missing or damaged.
     """
 
     def __init__(self, bundle: Path) -> None:
+        # torch is imported where a mask is predicted, not where one is looked up.
+        from roinspect.segmenter.method import load_segmenter, probabilities
+
         self.digest = segmenter_digest(bundle)
-        manifest = read_bundle(bundle)
-        runtime, predict = open_runtime(bundle, manifest, "auto")
-        self.least_confidence, self.bits = 1 - manifest.threshold.value, manifest.bits
+        manifest, graph = load_segmenter(bundle)
+        self.least_confidence, self.bits = manifest.least_confidence, manifest.bits
         self._size_hw = manifest.size_hw
-        self._inspector = Inspector(manifest, predict, runtime)
+        self._predict = partial(probabilities, graph)
         self._smallest_part = float(manifest.method_settings["smallest_part"])
         self._largest_hole = float(manifest.method_settings["largest_hole"])
 
     def find(self, images: Sequence[Path]) -> Iterator[FoundRegion]:
         """Predict the region of each photograph, in order; one that cannot be used says why."""
-        for path, verdict in zip(images, self._inspector.inspect_many(images), strict=True):
-            if verdict.error is not None or verdict.anomaly_map is None:
-                yield FoundRegion(path, None, None, 0.0, verdict.error or "no map")
-                continue
-            mask = cleaned(verdict.anomaly_map >= 0.5, self._smallest_part, self._largest_hole)
-            if mask.any():
-                # At the network's own size: what it knows has no finer grain.
-                small = resize_image(verdict.anomaly_map, self._size_hw), resize_mask(mask, self._size_hw)
-                yield FoundRegion(path, verdict.image, mask, confidence(*small))
-            else:
-                yield FoundRegion(path, verdict.image, None, 0.0, "the segmenter finds no region in it")
+        decoded = in_threads(self._decoded, images, workers=2, ahead=4)
+        for path, image in zip(images, decoded, strict=True):
+            try:
+                yield self._found(path, image)
+            except (UserError, MemoryError, cv2.error) as error:
+                yield FoundRegion(path, None, None, 0.0, _why(path, error))
+
+    def _decoded(self, path: Path) -> NDArray[np.uint8] | Exception:
+        try:
+            return read_image(path, self.bits)
+        except (UserError, MemoryError, cv2.error) as error:
+            return error
+
+    def _found(self, path: Path, image: NDArray[np.uint8] | Exception) -> FoundRegion:
+        if isinstance(image, Exception):
+            raise image
+        small = self._predict(resize_image(image, self._size_hw)[None])[0]
+        large = resize_image(small, (image.shape[0], image.shape[1]))
+        mask = cleaned(large >= 0.5, self._smallest_part, self._largest_hole)
+        if not mask.any():
+            return FoundRegion(path, image, None, 0.0, "the segmenter finds no region in it")
+        # At the network's own size: what it knows has no finer grain.
+        sure = confidence(resize_image(large, self._size_hw), resize_mask(mask, self._size_hw))
+        return FoundRegion(path, image, mask, sure)
 
 
-def segmenter_digest(bundle: Path) -> str:
-    """16 hexadecimal digits of a segmenter's weights and settings: the same digest, the same masks.
-
-    Raises:
-        UserError: the bundle is no segmenter's, missing or damaged.
-    """
-    method = read_bundle(bundle).method
-    if method != SEGMENTER:
-        raise UserError(
-            f"is a bundle of {method}, not of a segmenter",
-            where=bundle,
-            remedy=f"train one: roinspect train {SEGMENTER} DATA --out BUNDLE",
-        )
-    return sha256(json.dumps(made_from(bundle)))[:16]
+def _why(path: Path, error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    return str(UserError("does not fit into the memory that is left", where=path, remedy="save it smaller"))
 
 
 def confidence(probability: NDArray[np.floating[Any]], mask: NDArray[np.uint8]) -> float:

@@ -1,7 +1,7 @@
 """The segmenter: predicts the region of interest of a bare image, having seen a few that people drew.
 
 "Masks determined at run time through a trained segmentation network" are what CEOD (2024, abstract and
-section 4.2) wants where nobody has drawn any. A small decoder on a pretrained backbone is trained from some
+section 4.2) needs where nobody has drawn any. A small decoder on a pretrained backbone is trained from some
 five to twenty masks: images and masks are turned, moved, scaled and mirrored together where the region moves,
 the light changes, and synthetic defects and gaps are pasted in that the region does not follow.
 """
@@ -10,28 +10,31 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from roinspect.data.augment import random_light, random_rotation, random_tint
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
-from roinspect.inspection.bundle import SEGMENTER, Threshold
-from roinspect.inspection.calibration import LeftOut
-from roinspect.methods.method import InspectionGraph, Look, Method, predict
+from roinspect.errors import UserError
+from roinspect.inspection.bundle import SEGMENTER
+from roinspect.methods.learner import Learner
+from roinspect.methods.method import settings_of, with_weights
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.dice import dice_loss
 from roinspect.nn.iou import region_iou
 from roinspect.nn.perlin import perturb
+from roinspect.segmenter.bundle import SegmenterBundle, read_segmenter
 from roinspect.segmenter.decoder import RegionDecoder
-from roinspect.segmenter.finder import border_reach
+from roinspect.segmenter.finder import confidence
 from roinspect.segmenter.settings import SegmenterSettings
 
 log = logging.getLogger(__name__)
@@ -47,25 +50,14 @@ _VISIBLE = 0.05
 _AT_ONCE = 8
 
 
-class SegmenterGraph(InspectionGraph):
-    """A bare image to the probability of the region, and how unsure that is as a whole.
-
-    It tells no defects: verbs that give verdicts refuse it.
-    """
+class SegmenterGraph(nn.Module):
+    """A bare image to the probability of the region."""
 
     def __init__(self, backbone: Backbone, decoder: RegionDecoder) -> None:
         super().__init__()
         self.backbone, self.decoder = backbone, decoder
 
-    def look(self, image: Tensor) -> Look:
-        """(N, 3, H, W) in [0, 1] to doubt (N,) and probability of the region (N, 1, H, W), both in [0, 1].
-
-        The doubt is 1 minus the confidence, see `decidedness`.
-        """
-        probability = self.logits(image).float().sigmoid()
-        return Look(1 - decidedness(probability), probability, probability)
-
-    def predict_roi(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to the probability of the region (N, 1, H, W)."""
         return self.logits(image).float().sigmoid()
 
@@ -76,35 +68,7 @@ class SegmenterGraph(InspectionGraph):
         return F.interpolate(cells, image.shape[2:], mode="bilinear", align_corners=False)
 
 
-def decidedness(probability: Tensor) -> Tensor:
-    """Mean of |2p - 1| over the pixels near the border of the region p >= 1/2: the confidence in it.
-
-    Near is within `border_reach` pixels of it, along rows and columns. Without a border, where the region
-    fills the image, the mean is over all pixels.
-
-    Args:
-        probability: p (N, 1, H, W) in [0, 1].
-
-    Returns:
-        (N,) in [0, 1]: 1 where each of these pixels is decided, 0 where there is no region.
-    """
-    reach = border_reach((probability.shape[2], probability.shape[3]))
-    mask = (probability >= 0.5).to(probability)
-    # A maximum pads with minus infinity: beyond the image there is neither region nor border.
-    wider, narrower = _maximum(mask, reach), -_maximum(-mask, reach)
-    near = (wider - narrower).flatten(1)
-    decided = (2 * probability - 1).abs().flatten(1)
-    count = near.sum(1)
-    is_found = mask.flatten(1).amax(1)
-    whole = decided.mean(1)
-    return torch.where(count > 0, (decided * near).sum(1) / count.clamp_min(1), whole) * is_found
-
-
-def _maximum(mask: Tensor, reach: int) -> Tensor:
-    return F.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)
-
-
-class Segmenter(Method):
+class Segmenter(Learner):
     """The segmenter in training.
 
     Args:
@@ -118,16 +82,14 @@ class Segmenter(Method):
     """
 
     name: ClassVar[str] = SEGMENTER
-    trains_on: ClassVar[Literal["good", "all", "roi"]] = "roi"
     settings_class: ClassVar[type] = SegmenterSettings
     default_steps: ClassVar[int] = 100
-    fills_budget: ClassVar[bool] = False
 
     def __init__(
         self, settings: SegmenterSettings, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1
     ) -> None:
         super().__init__(settings, size_hw, seed=seed, epochs=epochs)
-        self.graph = self.build_graph(settings, size_hw)
+        self.graph = self.build_graph(settings)
         self.graph.backbone.requires_grad_(settings.backbone_learning_rate > 0)
         self.to(memory_format=torch.channels_last)
         self.moves = settings.moves == "yes"
@@ -138,13 +100,13 @@ class Segmenter(Method):
         """The settings with the backbone that "auto" stands for here and now.
 
         Raises:
-            UserError: no pretrained weights are to be had.
+            UserError: no pretrained weights are available.
         """
         return dataclasses.replace(settings, backbone=choose()) if settings.backbone == "auto" else settings
 
     @classmethod
-    def build_graph(cls, settings: SegmenterSettings, size_hw: tuple[int, int]) -> SegmenterGraph:
-        """The inspection graph with fresh weights; nothing is read or downloaded.
+    def build_graph(cls, settings: SegmenterSettings) -> SegmenterGraph:
+        """The graph with fresh weights; nothing is read or downloaded.
 
         Raises:
             UserError: the backbone is unknown or has no features of these strides.
@@ -153,15 +115,15 @@ class Segmenter(Method):
         decoder = RegionDecoder(backbone.level_channels, settings.width, coordinates=settings.coordinates)
         return SegmenterGraph(backbone, decoder)
 
-    def inspection_graph(self) -> SegmenterGraph:
-        """The graph that is shipped."""
-        return self.graph
+    def preview(self, image: Tensor) -> tuple[Tensor, None]:
+        """The probability of the region; nothing is repaired."""
+        return self.graph(image), None
 
     def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
         """Load the backbone's weights; labels play no part.
 
         Raises:
-            UserError: the weights are not to be had.
+            UserError: the weights are not available.
         """
         if self.settings.weights == "none":
             log.info(f"backbone {self.settings.backbone}: random weights")
@@ -258,36 +220,63 @@ class Segmenter(Method):
 
     # -- held-out images -------------------------------------------------------------------------------------
 
-    def judge(
-        self,
-        scores: NDArray[np.float32],
-        kept: DecodedCache,
-        groups: Sequence[str],
-        false_reject: float | None,
-        left_out: LeftOut | None = None,
-    ) -> tuple[Threshold, Mapping[str, Any]]:
+    def judge(self, held_out: DecodedCache) -> tuple[float, dict[str, Any]]:
         """What held-out images say: the IoU of predicted with drawn regions, and the confidence in it.
 
         How decided a border is depends on the product and on the length of training, so the line below which
         a region is worth a look is drawn a little below the lowest confidence here.
+
+        Returns:
+            That confidence, and measures for the bundle.
+
+        Raises:
+            UserError: the network's answers are no finite numbers.
         """
-        ious = list[Tensor]()
-        for first in range(0, len(kept), _AT_ONCE):
+        ious, sure = list[Tensor](), list[float]()
+        for first in range(0, len(held_out), _AT_ONCE):
             rows = slice(first, first + _AT_ONCE)
-            found = torch.from_numpy(predict(self.graph, kept.images[rows]).anomaly_map)
+            probability = probabilities(self.graph, held_out.images[rows])
             # One mask for all is held once, and is not to be written to.
-            drawn = torch.from_numpy(kept.roi_masks[rows].copy())
-            ious.append(region_iou(found[:, None] >= 0.5, drawn[:, None]))
+            drawn = torch.from_numpy(held_out.roi_masks[rows].copy())
+            ious.append(region_iou(torch.from_numpy(probability)[:, None] >= 0.5, drawn[:, None]))
+            sure += [confidence(p, (p >= 0.5).astype(np.uint8)) for p in probability]
         iou = torch.cat(ious)
-        measured = {
-            "held_out_images": len(kept),
+        return _STILL_CERTAIN * min(sure), {
+            "held_out_images": len(held_out),
             "held_out_iou": round(float(iou.mean()), 4),
             "held_out_lowest_iou": round(float(iou.min()), 4),
-            "held_out_confidence": round(1 - float(scores.mean()), 4),
+            "held_out_confidence": round(float(np.mean(sure)), 4),
         }
-        certain = _STILL_CERTAIN * (1 - float(scores.max()))
-        origin = f"regions of a confidence below {certain:.3f} are worth a look: {_STILL_CERTAIN:g} of the "
-        return Threshold(1 - certain, origin + f"lowest of {len(kept)} held-out images"), measured
+
+
+def probabilities(graph: SegmenterGraph, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Decoded images (N, H, W, 3), uint8 RGB of the trained size, to the probability of the region (N, H, W).
+
+    Raises:
+        UserError: the network's answers are no finite numbers.
+    """
+    device = next(graph.parameters()).device
+    batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+    with torch.inference_mode():
+        found = graph(batch)[:, 0].cpu().numpy()
+    if not np.isfinite(found).all():
+        raise UserError(
+            "the segmenter answered NaN or infinity",
+            where="segmenter",
+            remedy="train again, in float32, with a lower method.learning_rate",
+        )
+    return np.asarray(found, np.float32)
+
+
+def load_segmenter(path: Path) -> tuple[SegmenterBundle, SegmenterGraph]:
+    """A segmenter's manifest and its graph, in evaluation mode.
+
+    Raises:
+        UserError: the bundle is no segmenter's, missing, damaged, or its tensors do not fit its settings.
+    """
+    bundle = read_segmenter(path)
+    settings = settings_of(Segmenter, bundle.method_settings, path)
+    return bundle, with_weights(Segmenter.build_graph(settings), path)
 
 
 def mutual_iou(masks: NDArray[np.uint8]) -> float:

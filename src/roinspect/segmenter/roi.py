@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from roinspect.data.reading import Data
 from roinspect.data.records import Record
 from roinspect.data.roi import attach_roi, find_roi
 from roinspect.errors import UserError
@@ -26,55 +27,47 @@ PREFIX = "segmenter:"
 FEWEST_DRAWN = 3
 
 
-def with_roi(
-    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
-) -> list[Record]:
+def with_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
     """Give every record its ROI mask's path.
 
     Args:
-        records: as `read_records` returns them, or a part of them: only these need a mask.
-        roi: "segmenter:BUNDLE" predicts the masks; the rest as `attach_roi`. A photograph that cannot be read
-            gets none: whoever reads it says so.
-        data: what `read_records` read.
-        columns: what `read_records` was given.
+        data: the data set; where its `roi` is "segmenter:BUNDLE" the masks are predicted, else as
+            `attach_roi`. A photograph that cannot be read gets none: whoever reads it says so.
+        records: those of its records that need a mask; None takes all.
 
     Raises:
         UserError: as `attach_roi`; or the bundle is no segmenter's, it finds no region in some photograph, or
             the disk refuses.
     """
-    if not roi.startswith(PREFIX):
-        return attach_roi(records, roi, data, columns=columns)
-    bundle = Path(roi.removeprefix(PREFIX))
-    masks = _predicted([record.image_path for record in records], bundle)
+    if not data.roi.startswith(PREFIX):
+        return attach_roi(data, records)
+    records = data.records if records is None else records
+    masks = _predicted([record.image_path for record in records], Path(data.roi.removeprefix(PREFIX)))
     return [replace(record, roi_path=masks.get(record.image_path)) for record in records]
 
 
-def with_drawn_roi(
-    records: Sequence[Record], roi: str, data: Path | str, *, columns: Mapping[str, str] | None = None
-) -> list[Record]:
+def with_drawn_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
     """Those records that have an ROI mask, with its path: what a segmenter learns from.
 
     Labels play no part: all count as good, and masks of defects are left away.
 
     Args:
-        records: as `with_roi`, like all others.
-        roi: where the masks are.
-        data: what `read_records` read.
-        columns: what `read_records` was given.
+        data: the data set.
+        records: those of its records that may be learnt from; None takes all.
 
     Raises:
         UserError: fewer than three have a mask, or no source of masks is found.
     """
-    found, source = find_roi(records, roi, data, columns=columns)
-    drawn = [replace(record, label=0, mask_path=None) for record in found if record.roi_path is not None]
+    attached, source = find_roi(data, records)
+    drawn = [replace(record, label=0, mask_path=None) for record in attached if record.roi_path is not None]
     if len(drawn) < FEWEST_DRAWN:
         raise UserError(
-            f"{len(drawn)} of {len(records):,} photographs have an ROI mask in {source}, and a segmenter "
+            f"{len(drawn)} of {len(attached):,} photographs have an ROI mask in {source}, and a segmenter "
             f"learns from at least {FEWEST_DRAWN}",
-            where=data,
+            where=data.path,
             remedy="draw some more, in the train split, and name their folder with --roi",
         )
-    log.info(f"{len(drawn):,} of {len(records):,} photographs have an ROI")
+    log.info(f"{len(drawn):,} of {len(attached):,} photographs have an ROI")
     return drawn
 
 
@@ -95,7 +88,8 @@ def cache_folder() -> Path:
 
 def _predicted(images: Sequence[Path], bundle: Path) -> dict[Path, Path]:
     """Photographs to their predicted masks, without those that cannot be read."""
-    from roinspect.segmenter.finder import RegionFinder, segmenter_digest
+    from roinspect.segmenter.bundle import segmenter_digest
+    from roinspect.segmenter.finder import RegionFinder
 
     folder = cache_folder() / "roi" / segmenter_digest(bundle)
     digests = zip(images, in_threads(_digest, images, workers=2, ahead=64), strict=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import lightning
 import numpy as np
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch
 from roinspect.errors import UserError
+from roinspect.methods.learner import Learner
 from roinspect.methods.method import Method, predict
 from roinspect.training.checkpoint import WholeCheckpoints
 from roinspect.training.history import History
@@ -27,7 +27,7 @@ from roinspect.training.remarks import without_remarks
 
 
 def fit(
-    model: Method,
+    model: Learner,
     batches: DataLoader[Batch],
     checks: DataLoader[Batch],
     processes: Processes,
@@ -77,7 +77,7 @@ def fit(
 
 
 def make_trainer(
-    model: Method, processes: Processes, run: Path, *, precision: str, every: int, history: History
+    model: Learner, processes: Processes, run: Path, *, precision: str, every: int, history: History
 ) -> lightning.Trainer:
     """Lightning's trainer, with a checkpoint and held-out losses every `every` epochs."""
     saver = ModelCheckpoint(
@@ -110,7 +110,7 @@ def make_trainer(
         ) from None
 
 
-def _ddp(model: Method) -> DDPStrategy:
+def _ddp(model: Learner) -> DDPStrategy:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError(
             "nothing is trained by steps with these settings",
@@ -129,8 +129,6 @@ def _ddp(model: Method) -> DDPStrategy:
 
 def held_out_scores(model: Method, held_out: DecodedCache, batch_size: int, out: Path) -> NDArray[np.float32]:
     """The trained graph's scores of the held-out images, (N,); raises a UserError unless all are finite."""
-    # A graphics card would take convolutions in TF32, a thousandth off what the line computes.
-    torch.backends.cudnn.allow_tf32 = False
     graph = model.inspection_graph().eval()
     rows = range(0, len(held_out), batch_size)
     scores = np.concatenate([predict(graph, held_out.images[i : i + batch_size]).pred_score for i in rows])

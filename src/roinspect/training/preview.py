@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from roinspect.data.loader import Batch
-from roinspect.methods.method import Method
+from roinspect.methods.learner import Learner
 from roinspect.nn.perlin import perturb
 
 PARTS = 4
@@ -22,7 +22,7 @@ class Preview(lightning.Callback):
     """Shows, in TensorBoard, a few held-out parts whenever the held-out losses are measured.
 
     Side by side: the part, the same with synthetic defects, as the network repairs it (where it does), where
-    the defects are, what the inspection graph finds (white is the most of these parts), and the region of
+    the defects are, what the network finds (white is the most of these parts), and the region of
     interest. Parts and defects are the same every time, so the pictures show how the network comes on.
     """
 
@@ -38,18 +38,17 @@ class Preview(lightning.Callback):
         """Show the first parts of the first batch."""
         if batch_idx or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
             return
-        method = cast(Method, pl_module)
+        learner = cast(Learner, pl_module)
         seen = batch.to_float()
-        image, roi_mask = (of[:PARTS].to(method.device) for of in (seen.image, seen.roi_mask))
-        damaged, mark = perturb(image, generator=method.random(-1, 0), clean_share=0.0, visible=VISIBLE)
-        graph = method.inspection_graph()
+        image, roi_mask = (of[:PARTS].to(learner.device) for of in (seen.image, seen.roi_mask))
+        damaged, mark = perturb(image, generator=learner.random(-1, 0), clean_share=0.0, visible=VISIBLE)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            found, repaired = graph(damaged)[1].float(), graph.reconstruct(damaged)
+            found, repaired = learner.preview(damaged)
         columns: dict[str, Tensor] = {"part": image, "damaged": damaged}
         if repaired is not None:
             columns["repaired"] = repaired.float()
-        columns |= {"damage": mark, "found": found / found.amax().clamp_min(1e-6), "region": roi_mask}
+        columns |= {"damage": mark, "found": found.float() / found.amax().clamp_min(1e-6), "region": roi_mask}
         wide = torch.cat([column.expand_as(image) for column in columns.values()], dim=3)
         # A row for each part.
         picture = torch.cat(list(wide.clamp(0, 1)), dim=1)
-        trainer.logger.experiment.add_image(", ".join(columns), picture, method.current_epoch)
+        trainer.logger.experiment.add_image(", ".join(columns), picture, learner.current_epoch)

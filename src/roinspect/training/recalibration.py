@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import UNKNOWN_LABEL, stream
-from roinspect.data.records import Record, read_records, refuse_unknown_good
+from roinspect.data.reading import Data, read_data
+from roinspect.data.records import Record
 from roinspect.data.splits import refuse_one_kind
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import (
@@ -22,7 +23,6 @@ from roinspect.inspection.bundle import (
     photograph_digest,
     read_bundle,
     read_trained_on,
-    refuse_segmenter,
     replace_threshold,
 )
 from roinspect.inspection.calibration import best_f1_threshold, false_reject_threshold
@@ -124,7 +124,6 @@ def recalibrate(
         UserError: the bundle or the data cannot be used, or the data have not the parts that are needed.
     """
     bundle = read_bundle(path)
-    refuse_segmenter(bundle, path)
     scored = None
     if data is not None:
         trained_on = read_trained_on(path)
@@ -132,10 +131,16 @@ def recalibrate(
             log.warning(
                 f"{path}: does not say which photographs it was trained on; see that these are others"
             )
-        names = good or bundle.training.get("good")
-        records = _held_out(trained_on, data, split, columns, names, is_asked=good is not None)
+        if split == "test":
+            raise UserError(
+                "test photographs set no threshold: what is measured on them would flatter the model",
+                where="--split test",
+                remedy="use val or train",
+            )
+        source = read_data(data, roi, columns, good, usual_good=bundle.training.get("good"))
+        records = _held_out(source, trained_on, split)
         if way.best_f1:
-            records = with_roi(records, roi, data, columns=columns)
+            records = with_roi(source, records)
         else:
             records = [record for record in records if record.label == 0]
         if not records:
@@ -146,7 +151,7 @@ def recalibrate(
             )
         scored = _scored(path, bundle, records, data, batch_size)
     elif way.value is None:
-        raise UserError("is wanted", where="DATA", remedy="name held-out photographs, or set --threshold X")
+        raise UserError("is required", where="DATA", remedy="name held-out photographs, or set --threshold X")
     present = _chosen(way, scored, data)
     replace_threshold(path, present)
     if present.warning:
@@ -155,37 +160,21 @@ def recalibrate(
     return Change(bundle.threshold, present, effects)
 
 
-def _held_out(
-    trained_on: Collection[str],
-    data: Path,
-    split: str | None,
-    columns: Mapping[str, str] | None,
-    good: Sequence[str] | None = None,
-    *,
-    is_asked: bool = False,
-) -> list[Record]:
+def _held_out(data: Data, trained_on: Collection[str], split: str | None) -> list[Record]:
     """The labelled photographs of the split that the bundle did not learn from."""
-    if split == "test":
-        raise UserError(
-            "test photographs set no threshold: what is measured on them would flatter the model",
-            where="--split test",
-            remedy="use val or train",
-        )
-    everything = read_records(data, columns=columns, good=good)
-    refuse_unknown_good(everything, good if is_asked else None)
-    records = [record for record in everything if record.split != "test"]
-    usable = [record for record in records if record.label is not None and split in (None, record.split)]
+    usable = [r for r in data.not_test() if r.label is not None and split in (None, r.split)]
     left = [record for record in usable if _digest(record) not in trained_on]
     if known := len(usable) - len(left):
-        told = f"{known} of {len(usable)} photographs are left out"
-        log.warning(f"{data}: {told}: the model was trained on them")
+        log.warning(
+            f"{data.path}: {known} of {len(usable)} photographs are left out: the model was trained on them"
+        )
     elif split is None:
         split = "val" if any(record.split == "val" for record in usable) else "train"
     chosen = [record for record in left if split in (None, record.split)]
     if not chosen:
         raise UserError(
             f"no labelled photographs{f' in the {split} split' if split else ''} that were not trained on",
-            where=data,
+            where=data.path,
             remedy="name another --split, or other photographs; `roinspect check` lists what there is",
         )
     return chosen

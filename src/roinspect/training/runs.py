@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.data.annotations.drawn import MaskSource
+from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
 from roinspect.files import read_file, remove_unfinished, sha256, whole_file
 
@@ -62,14 +63,43 @@ def refuse_differences(firsts: Mapping[str, Any], own: Mapping[str, Any], *, ran
         )
 
 
-def fingerprint(sources: Iterable[MaskSource | None]) -> str:
-    """SHA-256 over the contents of files and drawings, in order; "none" without any."""
-    known = [source for source in sources if source is not None]
-    if not known:
+def fingerprints_of(*caches: DecodedCache) -> dict[str, str]:
+    """Of the photographs and of the ROI masks that a training uses, as `fingerprint`.
+
+    They do not depend on which photographs are held out.
+    """
+    rows = [row for cache in caches for row in zip(cache.records, cache.digests, strict=True)]
+    rows.sort(key=lambda row: row[0].key)
+    return {
+        "data": _united(digest for _, digest in rows),
+        "roi": fingerprint((record.roi_path for record, _ in rows), _known(caches)),
+    }
+
+
+def _known(caches: Iterable[DecodedCache]) -> dict[MaskSource, str]:
+    return {source: digest for cache in caches for source, digest in cache.mask_digests.items()}
+
+
+def fingerprint(sources: Iterable[MaskSource | None], known: Mapping[MaskSource, str] | None = None) -> str:
+    """SHA-256 over the contents of files and drawings, in order; "none" without any.
+
+    Args:
+        sources: the files and drawings.
+        known: SHA-256 of some of them; the others are read.
+    """
+    present = [source for source in sources if source is not None]
+    if not present:
         return "none"
     # One mask may serve every image; it is read once.
-    digests = {source: bytes.fromhex(sha256(_content(source))) for source in dict.fromkeys(known)}
-    return sha256(digests[source] for source in known)
+    digests = dict(known or {})
+    for source in dict.fromkeys(present):
+        if source not in digests:
+            digests[source] = sha256(_content(source))
+    return _united(digests[source] for source in present)
+
+
+def _united(digests: Iterable[str]) -> str:
+    return sha256(map(bytes.fromhex, digests))
 
 
 def _content(source: MaskSource) -> bytes:

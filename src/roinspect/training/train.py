@@ -1,39 +1,29 @@
-"""Records and a method's settings to a bundle: the whole of a training run, top to bottom."""
+"""Records and a method's settings to the method's bundle."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import lightning
-import numpy as np
-import torch
 from annotated_types import Ge, Lt
-from torch.utils.data import DataLoader, Subset
 
-from roinspect.data.account import missed_line
-from roinspect.data.dataset import DecodedCache, refuse_empty_defects
 from roinspect.data.likeness import warning_of
-from roinspect.data.loader import Batch, InspectionDataset, train_loader
-from roinspect.data.records import Record, read_records, refuse_unknown_good, refuse_without_good
-from roinspect.data.splits import hold_out, refuse_one_kind
-from roinspect.errors import UserError
-from roinspect.images.pixels import parse_size, refuse_unknown_bits
-from roinspect.inspection.bundle import SEGMENTER, Bundle, photograph_digest, refuse_existing, save_bundle
-from roinspect.methods.method import Method, method_class
-from roinspect.segmenter.roi import with_drawn_roi, with_roi
+from roinspect.data.reading import Data, read_data
+from roinspect.data.records import refuse_without_good
+from roinspect.data.splits import hold_out
+from roinspect.images.pixels import refuse_unknown_bits
+from roinspect.inspection.bundle import Bundle, refuse_existing
+from roinspect.methods.method import InspectionGraph, Method, method_class
+from roinspect.segmenter.roi import with_roi
 from roinspect.settings import Count, Rate, check
-from roinspect.training.fitting import fit, held_out_scores
-from roinspect.training.history import History
+from roinspect.training.fitting import held_out_scores
+from roinspect.training.learning import Preparation, Trained, learn, prepare_learner
 from roinspect.training.processes import Processes, joined
-from roinspect.training.runs import fingerprint, prepare_run, refuse_differences
 from roinspect.training.surveying import survey
-from roinspect.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -93,125 +83,44 @@ class TrainingSettings:
         refuse_unknown_bits(self.bits, "training.bits")
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """What stands ready before the first step of a training.
-
-    Attributes:
-        fitted: records to train on, with their ROI.
-        held_out: records that the threshold comes from, likewise.
-        model: the method with fresh weights, its settings and its number of epochs.
-        training: how to train; `steps` or `epochs` is given.
-        batch_size: images per step and process, no more than there are.
-        steps_per_epoch: of whole batches.
-        processes: that share the images.
-    """
-
-    fitted: list[Record]
-    held_out: list[Record]
-    model: Method
-    training: TrainingSettings
-    batch_size: int
-    steps_per_epoch: int
-    processes: Processes
-
-    def decode(self, records: Sequence[Record]) -> DecodedCache:
-        """The records' pixels; to be closed."""
-        cache = DecodedCache(
-            records,
-            self.model.size_hw,
-            memory_bytes=int(self.training.memory_gb * 2**30),
-            min_pixels=self.training.min_defect_pixels,
-            bits=self.training.bits,
-        )
-        self.processes.farewell(cache.close)
-        refuse_empty_defects(cache.records, cache.places)
-        return cache
-
-    def batches(self, fitted: DecodedCache) -> DataLoader[Batch]:
-        """This process's training batches, in an order that depends on the seed and the epoch alone."""
-        share = (self.processes.rank, self.processes.count)
-        return train_loader(InspectionDataset(fitted), self.batch_size, self.training.seed, share=share)
-
-    def checks(self, held_out: DecodedCache) -> DataLoader[Batch]:
-        """This process's batches for the held-out losses: of parts that the method learns from."""
-        labels = held_out.labels
-        fitting = labels == 0 if self.model.trains_on == "good" else labels >= 0
-        checked = Subset(InspectionDataset(held_out), np.flatnonzero(fitting).tolist())
-        share = (self.processes.rank, self.processes.count)
-        return train_loader(checked, self.batch_size, self.training.seed, share=share, shuffle=False)
-
-
 def prepare(
     method: str,
-    data: Path,
+    data: Data,
     method_settings: Any,
     training: TrainingSettings,
     *,
-    roi: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    good: Sequence[str] | None = None,
     processes: Processes | None = None,
-) -> Preparation:
+) -> Preparation[Method]:
     """Settle what a training is of, and build the model; no image is decoded yet.
 
     Everything random after it follows from the seed.
 
     Args:
-        method: as `train`, like all others.
-        data: a folder or a manifest.
-        method_settings: of the method's settings class; None is its default preset.
-        training: how to train; None is `TrainingSettings()`.
-        roi: where the ROI masks are.
-        columns: the manifest's column names.
-        good: names of good parts' folders or labels.
+        method: the method's name.
+        data: what to learn from.
+        method_settings: of the method's settings class.
+        training: how to train.
         processes: that train together; None is this one alone.
 
     Raises:
         UserError: the data or a setting does not allow it.
     """
-    processes = processes or Processes()
-    size_hw = parse_size(training.size)
-    if training.threads:
-        torch.set_num_threads(training.threads)
-    lightning.seed_everything(training.seed, verbose=False)
     cls = method_class(method)
-    everything = read_records(data, columns=columns, good=good)
-    refuse_unknown_good(everything, good)
-    records = [record for record in everything if record.split != "test"]
+    records = data.not_test()
+    refuse_without_good(records, data.path)
     kind = cls.learns_from(method_settings)
-    if kind != "roi":
-        refuse_without_good(records, data)
-    if kind == "roi":
-        records = with_drawn_roi(records, roi, data, columns=columns)
-        fitted, held_out = hold_out(records, "all", training.held_out, training.seed, data)
-    else:
-        fitted, held_out = hold_out(records, kind, training.held_out, training.seed, data)
-        fitted = with_roi(fitted, roi, data, columns=columns)
-        held_out = with_roi(held_out, roi, data, columns=columns)
-
-    share = len(fitted) // processes.count
-    if not share:
-        raise UserError(
-            f"{len(fitted)} training images cannot be shared among {processes.count} processes",
-            where="training.devices",
-            remedy="use fewer",
-        )
-    batch_size = min(training.batch_size, share)
-    steps_per_epoch = share // batch_size
-    steps = training.steps or cls.default_steps
-    epochs = training.epochs or math.ceil(steps / steps_per_epoch)
-    is_asked = training.steps is not None or training.epochs is not None
-    if not training.epochs:
-        training = dataclasses.replace(training, steps=steps)
-    # Built before anything is decoded: a setting that cannot be is said at once.
-    model = cls(cls.prepared(method_settings), size_hw, seed=training.seed, epochs=epochs)
-    if cls.most_steps and not is_asked:
-        model.most_epochs = max(epochs, math.ceil(cls.most_steps / steps_per_epoch))
-    # Last: what goes wrong before is told alone.
-    if processes.rank == 0 and (told := missed_line(data, everything, roi)):
-        log.warning(told)
-    return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch, processes)
+    fitted, held_out = hold_out(records, kind, training.held_out, training.seed, data.path)
+    used = with_roi(data, [*fitted, *held_out])
+    return prepare_learner(
+        cls,
+        used[: len(fitted)],
+        used[len(fitted) :],
+        data,
+        method_settings,
+        training,
+        processes=processes,
+        good_only=cls.trains_on == "good",
+    )
 
 
 def train(
@@ -255,85 +164,41 @@ def train(
     with joined(training.accelerator, training.devices, training.strategy) as processes:
         # Only the first process writes, so only it may look: another one could find what it has written.
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
-        ready = prepare(
-            method, data, method_settings, training, roi=roi, columns=columns, good=good, processes=processes
-        )
-        model = ready.model
-        settings = {
-            "method": dataclasses.asdict(model.settings),
-            "training": dataclasses.asdict(ready.training)
-            | {
-                "roi": roi,
-                **({"good": [*good]} if good else {}),
-                "epochs_trained": model.epochs,
-                "images": len(ready.fitted),
-                "held_out_images": len(ready.held_out),
-                "processes": processes.count,
-            },
-        }
-        # In an order of their own: another seed holds out other images, but the data are the same.
-        used = sorted((*ready.fitted, *ready.held_out), key=lambda record: record.key)
-        fingerprints = {
-            "data": fingerprint(record.image_path for record in used),
-            "roi": fingerprint(record.roi_path for record in used),
-        }
-        note = {"name": method, **settings, **fingerprints}
-        refuse_differences(processes.first(lambda: note), note, rank=processes.rank)
-        run = out.with_name(out.name + ".run")
-        checkpoint = processes.first(lambda: prepare_run(run, note, resume=resume))
-        history = History(model.epochs)
-        processes.farewell(history.stop)
-        with ready.decode(ready.fitted) as cache, ready.decode(ready.held_out) as kept:
-            if training.threshold == "best-f1":
-                refuse_one_kind(kept.labels, data)
-            loaded = model.begin(cache.labels)
-            batches, checks = ready.batches(cache), ready.checks(kept)
-            # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
-            every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
-            fit(
-                model,
-                batches,
-                checks,
-                processes,
-                run,
-                precision=training.precision,
-                every=every,
-                history=history,
-                checkpoint=checkpoint,
-            )
-            if processes.rank == 0:
-                scores = held_out_scores(model, kept, ready.batch_size, out)
-                groups = [record.group for record in ready.held_out]
-                rate = training.false_reject if training.threshold == "false-reject" else None
-                left_out = None
-                # A val split is there to set the threshold, alone.
-                if rate is not None and not any(record.split == "val" for record in ready.held_out):
-                    left_out = model.left_out_scores(cache, [record.group for record in ready.fitted])
-                threshold, metrics = model.judge(scores, kept, groups, rate, left_out)
-                good_parts = [record for record in used if record.label == 0]
-                for told in (threshold.warning, warning_of(good_parts)):
-                    if told:
-                        log.warning(told)
-                graph = model.inspection_graph().eval()
-                scene = None
-                # A segmenter gives no verdicts.
-                if method != SEGMENTER:
-                    scene = survey(graph, cache, [record.group for record in ready.fitted], kept)
-                bundle = Bundle(
-                    method=method,
-                    method_settings=settings["method"],
-                    size_hw=model.size_hw,
-                    threshold=threshold,
-                    training=settings["training"] | {"epochs_trained": model.current_epoch},
-                    history=history.curves,
-                    metrics=metrics,
-                    fingerprints={**fingerprints, **loaded},
-                    roinspect_version=__version__,
-                    map_share=model.map_share,
-                    scene=scene,
-                    bits=training.bits,
-                )
-                trained_on = [photograph_digest(record.image_path) for record in ready.fitted]
-                save_bundle(out, bundle, graph.state_dict(), trained_on=trained_on, overwrite=overwrite)
-                (run / "last.ckpt").unlink(missing_ok=True)
-    return bundle
+        source = read_data(data, roi, columns, good)
+        ready = prepare(method, source, method_settings, training, processes=processes)
+        finish = partial(_finished, ready, out)
+        return learn(ready, source, out, finish, resume=resume, overwrite=overwrite)
+
+
+def _finished(ready: Preparation[Method], out: Path, trained: Trained) -> tuple[Bundle, InspectionGraph]:
+    """A trained method's manifest, with its threshold and the limits of the scene, and its graph."""
+    model, training, fitted, held_out = ready.model, ready.training, trained.fitted, trained.held_out
+    scores = held_out_scores(model, held_out, ready.batch_size, out)
+    rate = training.false_reject if training.threshold == "false-reject" else None
+    fitted_groups = [record.group for record in ready.fitted]
+    left_out = None
+    # A val split is there to set the threshold, alone.
+    if rate is not None and not any(record.split == "val" for record in ready.held_out):
+        left_out = model.left_out_scores(fitted, fitted_groups)
+    groups = [record.group for record in ready.held_out]
+    threshold, metrics = model.judge(scores, held_out, groups, rate, left_out)
+    good_parts = [
+        (record, taken)
+        for decoded in (fitted, held_out)
+        for record, taken in zip(decoded.records, decoded.taken, strict=True)
+        if record.label == 0
+    ]
+    undeclared = warning_of([record for record, _ in good_parts], [taken for _, taken in good_parts])
+    for warning in (threshold.warning, undeclared):
+        if warning:
+            log.warning(warning)
+    graph = model.inspection_graph().eval()
+    bundle = Bundle(
+        method=model.name,
+        threshold=threshold,
+        metrics=metrics,
+        map_share=model.map_share,
+        scene=survey(graph, fitted, fitted_groups, held_out),
+        **trained.about,
+    )
+    return bundle, graph

@@ -19,6 +19,7 @@ from roinspect.data.annotations.drawn import DrawnMask, drawn_in_file, match, sp
 from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import Annotations, Drawing, Polygon, rectangle
 from roinspect.data.dataset import DecodedCache, SharedMasks, load_sample
+from roinspect.data.reading import read_data
 from roinspect.data.records import Record, read_records
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
@@ -62,33 +63,33 @@ def widths(records: list[Record]) -> dict[str, int]:
 def test_a_file_of_one_image_serves_all(tree: Path) -> None:
     roi = tree / "polygon.json"
     roi.write_text(labelme.write(drawing("elsewhere/zipper.jpg")))
-    attached = attach_roi(read_records(tree), str(roi), tree)
+    attached = attach_roi(read_data(tree, str(roi)))
     assert set(widths(attached).values()) == {4} and len({record.roi_path for record in attached}) == 1
 
 
 def test_a_file_of_several_images_serves_each(tree: Path) -> None:
     roi = write(tree / "all.json", *(drawing(name, box(width=i + 1)) for i, name in enumerate(IMAGES)))
-    found = widths(attach_roi(read_records(tree), roi, tree))
+    found = widths(attach_roi(read_data(tree, roi)))
     assert found == {name: i + 1 for i, name in enumerate(IMAGES)}
 
 
 def test_one_image_left_out_is_named(tree: Path) -> None:
     roi = write(tree / "all.json", drawing(IMAGES[0]), drawing(IMAGES[1]), Drawing(IMAGES[2], SIZE, ()))
     with pytest.raises(UserError, match="1 of 3 images have none") as caught:
-        attach_roi(read_records(tree), roi, tree)
+        attach_roi(read_data(tree, roi))
     assert caught.value.where == IMAGES[2]
     train = [record for record in read_records(tree) if record.split == "train"]
-    assert len(attach_roi(train, roi, tree)) == 2
+    assert len(attach_roi(read_data(tree, roi), train)) == 2
 
 
 def test_a_file_name_that_only_one_image_has(tree: Path) -> None:
     train = [record for record in read_records(tree) if record.split == "train"]
     roi = write(tree / "names.json", drawing("b.jpg"), drawing("good/a.png", box(width=2)))
-    assert widths(attach_roi(train, roi, tree)) == {IMAGES[0]: 2, IMAGES[1]: 4}
+    assert widths(attach_roi(read_data(tree, roi), train)) == {IMAGES[0]: 2, IMAGES[1]: 4}
     # The other image of that name counts although it is not among these records.
     roi = write(tree / "names2.json", drawing("b.png"), drawing("a.png"))
     with pytest.raises(UserError, match=r"a\.png fits \S+/a\.png as well as \S+/a\.png"):
-        attach_roi(train, roi, tree)
+        attach_roi(read_data(tree, roi), train)
 
 
 @pytest.mark.parametrize(
@@ -154,16 +155,16 @@ def test_folders_of_files_beside_masks_and_photographs(tree: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(labelme.write(drawing(name)))
     write_image(tree / "drawn" / IMAGES[2], np.eye(*SIZE, dtype=np.uint8))
-    assert widths(attach_roi(read_records(tree), str(tree / "drawn"), tree)) == dict(
+    assert widths(attach_roi(read_data(tree, str(tree / "drawn")))) == dict(
         zip(IMAGES, (4, 4, 1), strict=True)
     )
     train = [record for record in read_records(tree) if record.split == "train"]
-    assert set(widths(attach_roi(train, str(tree), tree)).values()) == {4}
+    assert set(widths(attach_roi(read_data(tree, str(tree)), train)).values()) == {4}
     shutil.move(tree / "drawn", tree / "roi")
-    assert len(attach_roi(read_records(tree), "auto", tree)) == 3
+    assert len(attach_roi(read_data(tree, "auto"))) == 3
     write_image(tree / "roi" / IMAGES[0], np.ones(SIZE, np.uint8))
     with pytest.raises(UserError, match="as well as"):
-        attach_roi(read_records(tree), "auto", tree)
+        attach_roi(read_data(tree, "auto"))
 
 
 # -- labels --------------------------------------------------------------------------------------------------
@@ -173,25 +174,25 @@ def test_labels_are_chosen(tree: Path) -> None:
     both = drawing("a.png", box("teeth", 2), Polygon("tape", (rectangle(4, 0, 7, 8),)))
     roi = write(tree / "x.json", both)
     found = {
-        labels: widths(attach_roi(read_records(tree), f"{roi}{labels}", tree))[IMAGES[0]]
+        labels: widths(attach_roi(read_data(tree, f"{roi}{labels}")))[IMAGES[0]]
         for labels in ("", "#teeth", "#tape", "#tape,teeth")
     }
     assert found == {"": 5, "#teeth": 2, "#tape": 3, "#tape,teeth": 5}
     with pytest.raises(UserError, match=r"no label 'tooth'; it has 'tape', 'teeth'"):
-        attach_roi(read_records(tree), f"{roi}#tooth", tree)
+        attach_roi(read_data(tree, f"{roi}#tooth"))
 
 
 def test_an_image_without_the_label_is_named(tree: Path) -> None:
     roi = write(tree / "x.json", drawing(IMAGES[0]), drawing(IMAGES[1]), drawing(IMAGES[2], box("tape")))
     with pytest.raises(UserError, match="1 of 3 images have none") as caught:
-        attach_roi(read_records(tree), f"{roi}#teeth", tree)
+        attach_roi(read_data(tree, f"{roi}#teeth"))
     assert caught.value.where == IMAGES[2]
 
 
 def test_a_file_may_have_a_hash_in_its_name(tree: Path) -> None:
     roi = write(tree / "x#1.json", drawing("a.png"))
     assert split_labels(roi) == (roi, None) and split_labels(f"{roi}#a, b") == (roi, frozenset({"a", "b"}))
-    assert widths(attach_roi(read_records(tree), f"{roi}#teeth", tree))[IMAGES[0]] == 4
+    assert widths(attach_roi(read_data(tree, f"{roi}#teeth")))[IMAGES[0]] == 4
 
 
 # -- pixels --------------------------------------------------------------------------------------------------
@@ -199,9 +200,9 @@ def test_a_file_may_have_a_hash_in_its_name(tree: Path) -> None:
 
 def test_another_size_of_the_same_aspect_is_scaled(tree: Path) -> None:
     roi = write(tree / "x.json", drawing("a.png", Polygon("a", (rectangle(0, 0, 6, 16),)), size=(16, 20)))
-    assert set(widths(attach_roi(read_records(tree), roi, tree)).values()) == {3}
+    assert set(widths(attach_roi(read_data(tree, roi))).values()) == {3}
     roi = write(tree / "y.json", drawing("a.png", size=(20, 16)))
-    record = attach_roi(read_records(tree), roi, tree)[0]
+    record = attach_roi(read_data(tree, roi))[0]
     with pytest.raises(UserError, match=r"drawn on 20x16 .* image's 8x10"):
         load_roi(record, SIZE)
 
@@ -209,7 +210,7 @@ def test_another_size_of_the_same_aspect_is_scaled(tree: Path) -> None:
 def test_a_drawing_that_marks_nothing_is_refused(tree: Path) -> None:
     roi = write(tree / "x.json", drawing("a.png", Polygon("a", (rectangle(50, 50, 60, 60),))))
     with pytest.raises(UserError, match="marks nothing"):
-        load_roi(attach_roi(read_records(tree), roi, tree)[0], SIZE)
+        load_roi(attach_roi(read_data(tree, roi))[0], SIZE)
 
 
 def test_huge_paint_is_not_scaled(tree: Path) -> None:
@@ -219,14 +220,14 @@ def test_huge_paint_is_not_scaled(tree: Path) -> None:
         "annotations": [{"image_id": 1, "segmentation": {"size": size, "counts": [0, size[0] * size[1]]}}],
     }
     (tree / "x.json").write_text(json.dumps(document))
-    record = attach_roi(read_records(tree), str(tree / "x.json"), tree)[0]
+    record = attach_roi(read_data(tree, str(tree / "x.json")))[0]
     with pytest.raises(UserError, match="too many to be scaled"):
         load_roi(record, SIZE)
 
 
 def test_a_shared_drawing_is_filled_once_a_size(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roi = write(tree / "x.json", drawing("a.png"))
-    records = attach_roi(read_records(tree), roi, tree)
+    records = attach_roi(read_data(tree, roi))
     source = records[0].roi_path
     assert isinstance(source, DrawnMask)
     shared = SharedMasks(records)
@@ -242,7 +243,9 @@ def test_a_shared_drawing_is_filled_once_a_size(tree: Path, monkeypatch: pytest.
 def test_fingerprints_follow_the_drawing_not_the_file(tree: Path) -> None:
     def found(*drawings: Drawing, labels: str = "") -> str:
         roi = write(tree / "x.json", *drawings) + labels
-        return fingerprint(record.roi_path for record in attach_roi(read_records(tree)[:1], roi, tree))
+        return fingerprint(
+            record.roi_path for record in attach_roi(read_data(tree, roi), read_records(tree)[:1])
+        )
 
     key = read_records(tree)[0].key
     one = found(drawing(key), drawing("other.png"))
@@ -289,10 +292,10 @@ def test_a_manifest_names_annotations(tree: Path) -> None:
         rf"{IMAGES[2]},pit,notes\defects.json#pit,notes/roi.json",
     ]
     (tree / "manifest.csv").write_text("\n".join(rows))
-    records = {record.key: record for record in attach_roi(read_records(tree), "auto", tree)}
+    records = {record.key: record for record in attach_roi(read_data(tree, "auto"))}
     assert load_sample(records[IMAGES[2]], None).gt_mask.sum() == 24
     assert load_sample(records[IMAGES[0]], None).roi_mask.sum() == 32
-    assert attach_roi(list(records.values()), "column:roi_path", tree) == list(records.values())
+    assert attach_roi(read_data(tree, "column:roi_path"), list(records.values())) == list(records.values())
 
 
 @pytest.mark.parametrize(
@@ -323,8 +326,8 @@ def test_every_format_serves_as_the_masks_do(
     assert main(["roi", "convert", str(zipper / "roi"), str(out), "--to", to, "--label", "region"]) == 0
     assert f"20 images are in {out}" in capsys.readouterr().out
     labels = "" if to == "masks" else "#region"
-    records = attach_roi(read_records(zipper), "auto", zipper)
-    drawn = attach_roi(read_records(zipper), f"{out}{labels}", zipper)
+    records = attach_roi(read_data(zipper, "auto"))
+    drawn = attach_roi(read_data(zipper, f"{out}{labels}"))
     with DecodedCache(records, (64, 64)) as expected, DecodedCache(drawn, (64, 64)) as found:
         assert np.array_equal(found.roi_masks, expected.roi_masks)
         assert found.labels.tolist() == expected.labels.tolist() and found.places == expected.places

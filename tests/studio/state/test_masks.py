@@ -12,7 +12,7 @@ from roinspect.data.annotations import coco
 from roinspect.data.annotations.labelme import write
 from roinspect.data.annotations.polygons import Annotations, trace
 from roinspect.data.annotations.polygons import Drawing as Polygons
-from roinspect.data.records import read_records
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
@@ -33,7 +33,7 @@ def last(tallies: object) -> Saved:
 
 def rois(project: Project) -> dict[str, np.ndarray]:
     """What training would read."""
-    records = attach_roi(read_records(project.folder), project.roi(), project.folder)
+    records = attach_roi(read_data(project.folder, project.roi()))
     return {record.key: load_roi(record, SIZE) for record in records}
 
 

@@ -15,6 +15,7 @@ from roinspect.data.annotations.drawn import read_source
 from roinspect.data.annotations.labelme import write
 from roinspect.data.annotations.polygons import Annotations, trace
 from roinspect.data.annotations.polygons import Drawing as Polygons
+from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
@@ -148,7 +149,7 @@ def test_a_moved_photograph_takes_its_region_out_of_a_file_of_all(
     )
     project.forget()
     move(project, "test/dent/d.png", label=1, kind="stain", split="train")
-    for record in attach_roi(list(project.records().values()), "auto", project.folder):
+    for record in attach_roi(read_data(project.folder, "auto"), list(project.records().values())):
         assert load_roi(record, (24, 32)).sum() == 48
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roinspect.data.annotations.drawn import DrawnMask, read_source
-from roinspect.data.records import read_records
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_mask, write_image
@@ -34,7 +34,7 @@ def last(tallies: object) -> Saved:
 
 def rois(project: Project) -> dict[str, np.ndarray]:
     """What training would read."""
-    records = attach_roi(read_records(project.folder), project.roi(), project.folder)
+    records = attach_roi(read_data(project.folder, project.roi()))
     return {record.key: load_roi(record, SIZE) for record in records}
 
 
@@ -168,7 +168,7 @@ def test_labelme_files_serve_as_regions(project: Project) -> None:
         keep(project, key, ring, "")
     out = project.folder / "labelme"
     assert last(write_labelme(project, out)).missing == 0
-    for record in attach_roi(list(project.records().values()), str(out), project.folder):
+    for record in attach_roi(read_data(project.folder, str(out)), list(project.records().values())):
         assert np.array_equal(load_roi(record, SIZE), render(ring))
 
 

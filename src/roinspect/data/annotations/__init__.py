@@ -15,7 +15,7 @@ from pathlib import Path
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, yolo
 from roinspect.data.annotations.format import AnnotationFile, Format
 from roinspect.data.annotations.polygons import Annotations, Drawing
-from roinspect.data.paths import find_files, kind
+from roinspect.data.paths import Listing, kind
 from roinspect.errors import UserError
 from roinspect.files import read_regular
 
@@ -49,13 +49,13 @@ def read(path: Path | str) -> Annotations:
     return Annotations(tuple(drawings), tuple(sorted(passed_over)))
 
 
-def read_files_below(folder: Path) -> Iterator[tuple[Path, Annotations]]:
+def read_files_below(folder: Path, listing: Listing | None = None) -> Iterator[tuple[Path, Annotations]]:
     """Each annotation file below a folder, sorted, and what it holds; files of other kinds are left out.
 
     Raises:
         UserError: as `read`.
     """
-    for path in find_files(folder, ANNOTATION_SUFFIXES):
+    for path in (listing or Listing()).files(folder, ANNOTATION_SUFFIXES):
         place = path.parent.relative_to(folder).as_posix()
         found = _read(path, "" if place == "." else place)
         if found is not None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from roinspect.data.annotations import ANNOTATION_SUFFIXES, read_file, read_files_below
 from roinspect.data.annotations.polygons import Drawing, Painted, chosen, fits, rasterise
 from roinspect.data.names import SPLITS
-from roinspect.data.paths import kind
+from roinspect.data.paths import Listing, kind
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES, read_mask
 
@@ -222,15 +222,20 @@ def drawn_in_file(
 
 
 def drawn_in_folder(
-    folder: Path, labels: frozenset[str] | None, keys: Collection[str], every: Keys
+    folder: Path,
+    labels: frozenset[str] | None,
+    keys: Collection[str],
+    every: Keys,
+    listing: Listing | None = None,
 ) -> dict[str, DrawnMask]:
     """Which drawing in the annotation files below a folder belongs to which image that it names.
 
-    Args, Returns, Raises: as `drawn_in_file`; an image on which nothing is drawn has no mask.
+    Args, Returns, Raises: as `drawn_in_file`, with a listing of the folder where there is one; an image on
+    which nothing is drawn has no mask.
     """
     masks: dict[str, DrawnMask] = {}
     known: set[str] = set()
-    for path, found in read_files_below(folder):
+    for path, found in read_files_below(folder, listing):
         known.update(found.labels)
         for drawing in found.images:
             if drawing.name in masks:

@@ -25,6 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
+from roinspect.data.reading import read_data
 from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
@@ -128,7 +129,7 @@ class Project:
     def with_roi(self, records: Sequence[Record]) -> list[Record]:
         """Records with their regions; all of each image where some have none."""
         try:
-            return attach_roi(records, self.roi(), self.folder)
+            return attach_roi(read_data(self.folder, self.roi()), records)
         except UserError:
             return [replace(record, roi_path=None) for record in records]
 

@@ -6,6 +6,7 @@ import math
 import shlex
 from typing import NamedTuple
 
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
@@ -83,10 +84,11 @@ def begin_training(project: Project, wish: Wish) -> Job:
         remedy = "put good ones into train/good"
         raise UserError("no photographs to train on", where=project.folder, remedy=remedy)
     roi = project.roi() if wish.uses_region else "none"
-    if wish.uses_region and roi == "none":
-        remedy = 'draw it on page 2 and save it, or choose "the whole photograph"'
-        raise UserError("no region is drawn yet", where="the region", remedy=remedy)
-    attach_roi(fitted, roi, project.folder)
+    if wish.uses_region:
+        if roi == "none":
+            remedy = 'draw it on page 2 and save it, or choose "the whole photograph"'
+            raise UserError("no region is drawn yet", where="the region", remedy=remedy)
+        attach_roi(read_data(project.folder, roi), fitted)
     size = "x".join(map(str, size_for(image_size(fitted[0].image_path), DETAILS.get(wish.detail, 256))))
     given = ["--out", str(out), "--roi", roi, "--size", size]
     given += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
@@ -113,7 +115,7 @@ def judge_command(project: Project, name: str, roi: str) -> tuple[str, ...]:
     split = next((one for one in ("test", "val", "train") if one in splits), "test")
     judged = [record for record in records if record.split == split]
     try:
-        attach_roi(judged, roi, project.folder)
+        attach_roi(read_data(project.folder, roi), judged)
     except UserError:
         roi = "none"
     out = new_path(project, name)

@@ -1,0 +1,102 @@
+"""What a training asks of any network: a LightningModule with settings, a seed and a length."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from roinspect.errors import UserError
+from roinspect.nn.distributed import lowest
+
+
+class Learner(lightning.LightningModule):
+    """A network in training: a method, or the segmenter.
+
+    Args:
+        settings: of the learner's settings class.
+        size_hw: image height and width.
+        seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
+        epochs: length of the training, for schedules.
+
+    Attributes:
+        name: as in `roinspect train NAME`.
+        settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets, and
+            ``settings.training(name)`` what of `TrainingSettings` goes with one.
+        default_steps: length of a training where none is asked for.
+        most_steps: length that it may then grow to while it still gets better; None: it does not grow.
+        most_epochs: epochs to which this training may grow; the trainer's limit.
+    """
+
+    name: ClassVar[str]
+    settings_class: ClassVar[type]
+    default_steps: ClassVar[int] = 600
+    most_steps: ClassVar[int | None] = None
+
+    def __init__(self, settings: Any, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1) -> None:
+        super().__init__()
+        self.settings, self.size_hw, self.seed, self.epochs = settings, size_hw, seed, epochs
+        self.most_epochs = epochs
+        self._finite: dict[str, Tensor] = {}
+
+    @classmethod
+    def prepared(cls, settings: Any) -> Any:
+        """The settings with what depends on this machine settled, before a learner is built."""
+        return settings
+
+    def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
+        """Make ready for training on parts of these labels (N,): 0 good, 1 defective, -1 unknown.
+
+        Returns:
+            Fingerprints of what was loaded for it, by name.
+
+        Raises:
+            UserError: nothing can be learnt from such labels, or pretrained weights are not available.
+        """
+        return {}
+
+    @abstractmethod
+    def preview(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the network finds in images (N, 3, H, W) in [0, 1] so far.
+
+        Returns:
+            A map (N, 1, H, W) of what it looks for, and the repaired images (N, 3, H, W), None where nothing
+            is repaired.
+        """
+
+    def random(self, epoch: int, batch_index: int) -> torch.Generator:
+        """Randomness of one step, from (seed, epoch, step, process) alone; epoch -1 is validation."""
+        key = (self.seed, epoch + 1, batch_index, self.global_rank)
+        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+        return torch.Generator(self.device).manual_seed(int(state) >> 1)
+
+    def note(self, stage: str, losses: Mapping[str, Tensor], batch_size: int) -> None:
+        """Log a step's losses as `stage/name`, and remember whether all of them are finite."""
+        noted = {f"{stage}/{name}": loss.detach() for name, loss in losses.items()}
+        for name, loss in noted.items():
+            # Gathered on the device; one look at the end of the epoch does not hold up the steps.
+            self._finite[name] = self._finite.get(name, loss.new_ones((), dtype=torch.bool)) & loss.isfinite()
+        self.log_dict(noted, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Stop before a checkpoint where a loss was not a number.
+
+        Raises:
+            UserError: a loss was NaN or infinite in this epoch, in any process.
+        """
+        names = list(self._finite)
+        is_finite = lowest([self._finite[name].float() for name in names])
+        broken = [name for name, everywhere in zip(names, is_finite, strict=True) if not everywhere]
+        if broken:
+            raise UserError(
+                f"not a finite number in epoch {self.current_epoch + 1}: {', '.join(broken)}",
+                where="the training's losses",
+                remedy="train again with a lower method.learning_rate or with training.precision 32-true",
+            )
+        self._finite.clear()

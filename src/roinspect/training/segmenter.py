@@ -1,0 +1,63 @@
+"""Photographs with drawn regions to a segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from roinspect.data.reading import read_data
+from roinspect.data.splits import hold_out
+from roinspect.inspection.bundle import refuse_existing
+from roinspect.segmenter.bundle import SegmenterBundle
+from roinspect.segmenter.method import Segmenter, SegmenterGraph
+from roinspect.segmenter.roi import with_drawn_roi
+from roinspect.segmenter.settings import SegmenterSettings
+from roinspect.training.learning import Trained, learn, prepare_learner
+from roinspect.training.processes import joined
+from roinspect.training.train import TrainingSettings
+
+
+def train_segmenter(
+    data: Path,
+    out: Path,
+    *,
+    settings: SegmenterSettings,
+    training: TrainingSettings,
+    roi: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    good: Sequence[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> SegmenterBundle:
+    """Train a segmenter on the photographs that have an ROI mask, whatever their labels.
+
+    Args:
+        data: a folder or a manifest, as `read_records` takes it.
+        out: the bundle to write; ``OUT.run`` lies beside it.
+        settings: of the segmenter.
+        training: how to train; of the threshold nothing is used.
+        roi: where the drawn ROI masks are, as `find_roi` takes it.
+        columns: the manifest's column names.
+        good: names of good parts' folders or labels.
+        resume: go on from the last checkpoint of a run with the same settings.
+        overwrite: replace a bundle that is there.
+
+    Returns:
+        The bundle's manifest.
+
+    Raises:
+        UserError: the data, a setting or the disk does not allow it.
+    """
+    with joined(training.accelerator, training.devices, training.strategy) as processes:
+        processes.first(lambda: refuse_existing(out, overwrite=overwrite))
+        source = read_data(data, roi, columns, good)
+        records = with_drawn_roi(source, source.not_test())
+        fitted, held_out = hold_out(records, "all", training.held_out, training.seed, source.path)
+        ready = prepare_learner(Segmenter, fitted, held_out, source, settings, training, processes=processes)
+
+        def finish(trained: Trained) -> tuple[SegmenterBundle, SegmenterGraph]:
+            graph = ready.model.graph.eval()
+            least, metrics = ready.model.judge(trained.held_out)
+            return SegmenterBundle(least_confidence=least, metrics=metrics, **trained.about), graph
+
+        return learn(ready, source, out, finish, resume=resume, overwrite=overwrite)
