@@ -89,7 +89,7 @@ def test_it_is_evaluated_and_compared(run: Run, toy: Path, zipper: Path, tmp_pat
 
 
 def test_every_list_has_it(run: Run) -> None:
-    assert "roibank, segmenter, lost, odd, toy;" in run("-m", "roinspect", "train", "--help").stdout
+    assert "roibank, lost, odd, toy, segmenter;" in run("-m", "roinspect", "train", "--help").stdout
     assert "--method.learning_rate" in run("-m", "roinspect", "train", "toy", "--help").stdout
     pytest.importorskip("gradio")
     studio = "from roinspect.studio.state.training import METHODS; print(METHODS['toy'])"

@@ -18,11 +18,11 @@ from roinspect.training.train import TrainingSettings
 
 
 def train_segmenter(
-    data: Path,
-    out: Path,
+    data: Path | str,
+    out: Path | str,
     *,
-    settings: SegmenterSettings,
-    training: TrainingSettings,
+    settings: SegmenterSettings | None = None,
+    training: TrainingSettings | None = None,
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
     good: Sequence[str] | None = None,
@@ -34,8 +34,8 @@ def train_segmenter(
     Args:
         data: a folder or a manifest, as `read_records` takes it.
         out: the bundle to write; ``OUT.run`` lies beside it.
-        settings: of the segmenter.
-        training: how to train; of the threshold nothing is used.
+        settings: of the segmenter; None is its default preset.
+        training: how to train, less what is for the threshold; None is `TrainingSettings()`.
         roi: where the drawn ROI masks are, as `find_roi` takes it.
         columns: the manifest's column names.
         good: names of good parts' folders or labels.
@@ -48,6 +48,8 @@ def train_segmenter(
     Raises:
         UserError: the data, a setting or the disk does not allow it.
     """
+    out, settings = Path(out), settings or SegmenterSettings()
+    training = training or TrainingSettings()
     with joined(training.accelerator, training.devices, training.strategy) as processes:
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
         source = read_data(data, roi, columns, good)
