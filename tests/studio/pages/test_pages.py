@@ -16,6 +16,7 @@ pytest.importorskip("gradio")
 
 from roinspect.data.check import check
 from roinspect.data.dataset import load_sample
+from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
@@ -86,7 +87,7 @@ def test_a_defect_that_is_too_small_inside_the_region_makes_a_good_part(
     write_image(project.folder / "roi/test/dent/d.png", roi_mask)
     write_image(project.folder / "ground_truth/dent/d_mask.png", gt_mask)
     project.forget()
-    (record,) = attach_roi([project.record("test/dent/d.png")], "auto", project.folder)
+    (record,) = attach_roi(read_data(project.folder), [project.record("test/dent/d.png")])
     for min_pixels, counts_as_good in ((4, False), (5, True)):
         sample = load_sample(record, None, min_pixels=min_pixels)
         row = f"{record.key},dent,{sample.label},{sample.place},0.9,defective,,\n"
