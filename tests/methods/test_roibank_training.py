@@ -175,7 +175,7 @@ def test_best_f1_without_held_out_defects_is_refused_before_training(strips: Pat
     training = dataclasses.replace(QUICK, threshold="best-f1")
     with pytest.raises(UserError, match="2 good and 0 defective"):
         trained(strips, tmp_path / "bundle", training)
-    with pytest.raises(UserError, match="use false-reject or best-f1"):
+    with pytest.raises(UserError, match="must be one of false-reject, best-f1"):
         dataclasses.replace(QUICK, threshold="f1")
 
 
