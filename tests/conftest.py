@@ -1,4 +1,4 @@
-"""What several test files share: a made-up product, and a model trained on it once a session."""
+"""What several test files share: a synthetic product, and a model trained on it once a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Visual inspection that is taught where to look; the trained model needs no mask.
+"""Visual inspection that learns where to look; the trained model needs no mask.
 
 The names below are the public interface; see CONTRIBUTING.md for what is stable. Each is imported on first
 use: `import roinspect` alone loads neither torch nor NumPy.

@@ -1,4 +1,4 @@
-"""Faults that a user can mend: one line, exit code 2, no traceback."""
+"""Errors the user can fix: one line, exit code 2, no traceback."""
 
 from __future__ import annotations
 

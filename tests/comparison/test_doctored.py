@@ -1,4 +1,4 @@
-"""Doctored predictors, run on the photographs of a made-up product, get the scores they must."""
+"""Doctored predictors, run on the photographs of a synthetic product, get the scores they must."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A made-up product with defects on both sides of its region of interest, for methods that train on them."""
+"""A synthetic product with defects on both sides of its region of interest."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def test_features_that_change_are_not_kept(changes: dict[str, Any], cache: Decod
 def test_features_may_be_given(cache: DecodedCache) -> None:
     net, alone = model(), model()
     net.keep(net.features(InspectionDataset(cache), range(len(cache))))
-    net.classifier.trunk.register_forward_pre_hook(lambda *_: pytest.fail("computed anew"))
+    net.classifier.trunk.register_forward_pre_hook(lambda *_: pytest.fail("computed again"))
     fit(net, cache)
     fit(alone, cache)
     assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in net.state_dict().items())

@@ -59,7 +59,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights are to be had from the installed package at most."""
+    """Weights are available from the installed package at most."""
     monkeypatch.setattr(backbones, "_cached", lambda name: None)
     monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
 
@@ -374,6 +374,6 @@ def test_without_any_weights_nothing_is_trained(
     )
     capsys.readouterr()
     assert run("train", "ceod", parts, "--out", tmp_path / "bundle", "--size", "64") == 2
-    one_line(capsys, "no pretrained weights are to be had", 'pip install "roinspect[weights]"')
+    one_line(capsys, "no pretrained weights are available", 'pip install "roinspect[weights]"')
     with pytest.raises(UserError):
         Ceod.prepared(CeodSettings())

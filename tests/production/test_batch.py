@@ -153,7 +153,7 @@ def test_a_table_that_is_there_is_not_overwritten(images: Path, tmp_path: Path) 
         inspect_to_table(listed, out, Model(5), TERMS, NONE, overwrite=True)
     assert out.read_text() == "mine"
     rest = Model()
-    # The same command again goes on; it does not begin anew each time.
+    # The same command again goes on; it does not start over each time.
     inspect_to_table(listed, out, rest, TERMS, NONE, overwrite=True)
     assert len(rest.asked) == 25 and out.read_text().startswith("image_path,")
 

@@ -194,7 +194,7 @@ def test_the_commands_export_and_predict_need_no_torch_afterwards(
     )
     told = capsys.readouterr().out
     assert "no verdict changes" in told and str(bundle / "onnx/graph.onnx") in told
-    # Eight made-up images, one photograph, and those of the folder.
+    # Eight synthetic images, one photograph, and those of the folder.
     shown = 9 + len(list((parts / "scratch_both").iterdir()))
     assert f"Compared on {shown} images" in told
     assert run("export", bundle, "--to", "tflite") == 2

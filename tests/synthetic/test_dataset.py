@@ -1,4 +1,4 @@
-"""The made-up products: what a sample promises about its masks, and what a tree on disk holds."""
+"""The synthetic products: what a sample promises about its masks, and what a tree on disk holds."""
 
 from __future__ import annotations
 

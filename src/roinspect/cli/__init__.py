@@ -1,4 +1,4 @@
-"""The command `roinspect`: its verbs, and errors as one line. No logic of its own.
+"""The `roinspect` command: its verbs, and errors as one line. No logic of its own.
 
 A verb is a file of its name in this folder, with ``run(arguments) -> exit code``, and a row in `VERBS`. What
 takes long to import is imported in `run`, after the arguments are read where that is possible.

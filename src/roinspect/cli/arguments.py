@@ -1,4 +1,4 @@
-"""Command-line parsers whose errors are one line that names the nearest known setting, and shared options."""
+"""Command-line parsers that report an error in one line and suggest the nearest known setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way on a synthetic product: photographs, training, threshold, report, and one bare image."""
+"""The whole path on a synthetic product: images, training, threshold, report and one verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed for each verb, what is missing, and the command that installs it.
+"""What each verb requires, what is missing on this machine, and the command that installs it.
 
 Nothing large is imported: packages are found by name, their versions are read from their metadata, and
 drivers are queried in processes of their own, as a broken one may hang or crash its caller.

@@ -1,4 +1,4 @@
-"""`roinspect roi`: verbs for regions of interest. No logic of its own."""
+"""`roinspect roi`: commands for regions of interest. No logic of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures of a trained method as it is, and with a region of interest multiplied into its maps."""
+"""Metrics of a trained method as it is, and with a region of interest multiplied into its maps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _BATCH = 64
 
 
 def refuse_unknown_arms(arms: tuple[str, ...]) -> None:
-    """Raise a UserError for an arm that there is not."""
+    """Raise a UserError for an unknown arm."""
     for arm in arms:
         if arm not in ARMS:
             raise UserError("no such arm", where=f"--arms {arm}", remedy=f"use {', '.join(ARMS)}")

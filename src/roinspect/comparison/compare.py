@@ -1,4 +1,4 @@
-"""Methods compared on equal terms: the same images, the same time to train, the same measures.
+"""Compare methods on equal terms: the same images, training time and metrics.
 
     OUT/jobs/                    what is kept of each job, see `job_files`
     OUT/logs/METHOD-seedN.log    all that it printed
@@ -51,7 +51,7 @@ ALL = (*METHODS, *RIVALS)
 
 @dataclass(frozen=True, slots=True)
 class CompareSettings:
-    """What to compare, and on what terms.
+    """What to compare, and under which limits.
 
     Attributes:
         methods: ours, or anomalib's by name.
@@ -133,7 +133,7 @@ def compare(
         tell: is given a line as each job ends.
 
     Returns:
-        What became of every job.
+        The result of every job.
 
     Raises:
         UserError: the data or a setting cannot be used, `out` holds jobs of another comparison, or no job
@@ -236,7 +236,7 @@ def parse_budget(text: str, where: str = "--budget") -> float:
 
 
 def _missing(outcomes: Mapping[Job, Outcome | None], files: JobFiles) -> list[Job]:
-    """Jobs that were not run, or not yet for the arm `roi-predicted`, whose maps are kept nowhere."""
+    """Jobs without a result, or without one for the arm `roi-predicted`, whose maps are not stored."""
     failed = {job.seed for job, outcome in outcomes.items() if _provides(job) and outcome and outcome.error}
 
     def is_missing(job: Job, outcome: Outcome | None) -> bool:
@@ -259,7 +259,7 @@ def _run(
     settings: CompareSettings,
     tell: Callable[[str], None],
 ) -> None:
-    """Run what is missing. Those that predict the ROI come first: nobody's maps wait for it in memory."""
+    """Run the missing jobs. Those that predict the ROI run first, so that no maps wait for it in memory."""
     has_provider = any(_provides(job) for job in outcomes)
     for is_turn_of_providers in (True, False):
         jobs = [job for job in _missing(outcomes, files) if _provides(job) == is_turn_of_providers]

@@ -1,4 +1,4 @@
-"""A comparison's outcomes as a table, in Markdown and CSV, and a plot of quality against speed."""
+"""Comparison results as a table (Markdown and CSV) and a plot of quality against speed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEARNS_FROM = "learns from"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one method reached with one seed.
+    """The result of one method with one seed.
 
     Attributes:
         method: its name.
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Column(NamedTuple):
-    """One column: where its values are, how they are shown, and which are better: +1 higher, -1 lower."""
+    """One column: its values, their format, and which are better: +1 higher, -1 lower."""
 
     head: str
     name: str
@@ -83,7 +83,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method in one arm, over its seeds.
+    """One method in one arm, over all seeds.
 
     Attributes:
         method: its name.
@@ -148,7 +148,7 @@ def write_tables(
 
 
 def as_csv(shown: Sequence[Row]) -> str:
-    """One line a row; means and deviations in columns of their own, empty where there is no value."""
+    """One line per row; means and deviations in separate columns, empty where there is no value."""
     columns = (*MEASURES, *COSTS)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -162,7 +162,7 @@ def as_csv(shown: Sequence[Row]) -> str:
 
 
 def as_markdown(shown: Sequence[Row], outcomes: Sequence[Outcome], terms: Mapping[str, Any]) -> str:
-    """The table with its best values in bold, and below it what a reader must know of it."""
+    """The table with its best values in bold, and its notes below."""
     columns = (*MEASURES, *COSTS)
     seeds = max((row.seeds for row in shown), default=0)
     lines = [["method", LEARNS_FROM, "arm", *(column.head for column in columns)]]
@@ -292,7 +292,7 @@ def _cell(spread: Spread, column: Column, bound: float = 0.0) -> str:
 
 
 def _notes(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each method; where its seeds differ, each seed's."""
+    """One line per method, or one per seed where the seeds differ."""
     lines = []
     for method in dict.fromkeys(outcome.method for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.method == method]

@@ -1,4 +1,4 @@
-"""A method, ours or another's, trained and run on equal terms: the same images, time and process limits."""
+"""Train and run one method, ours or a rival's, within the same image, time and process limits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCORES, _MAPS, _ROI = "scores.npy", "maps.npy", "roi.npy"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What it took on this machine.
+    """The cost on this machine.
 
     Attributes:
         train_seconds: from the first decoded training image to the trained model.
@@ -56,7 +56,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """N test images as one trained method sees them; higher = more anomalous.
+    """Predictions of one trained method for N test images; higher is more anomalous.
 
     Attributes:
         pred_score: (N,).
@@ -87,7 +87,7 @@ def run_contender(
     environment: Mapping[str, str],
     stop: threading.Event | None = None,
 ) -> Scored:
-    """Train and score in a process of its own.
+    """Train and score in a subprocess.
 
     Args:
         module: its main answers with what `tested` returns, and says when training and scoring begin.

@@ -1,4 +1,4 @@
-"""Work in a process of its own, which says how far it is and is killed where a stage takes too long.
+"""Run work in a subprocess that reports its stage and is killed when a stage takes too long.
 
 Request and answer are JSON, one line each on the process's standard input and output; all else that it prints
 goes to a log.
@@ -32,7 +32,7 @@ _LOOK = 0.5
 
 
 class CancelledError(Exception):
-    """The caller wants no answer any more."""
+    """The caller no longer waits for an answer."""
 
 
 def run_isolated(
@@ -100,7 +100,7 @@ def run_isolated(
 
 
 def answer(work: Work) -> None:
-    """The other side: do the work that standard input asks for, and answer."""
+    """In the subprocess: do the work requested on standard input, and answer."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""One method with one seed on one data set: what a comparison runs many of, here or on another machine."""
+"""One job of a comparison: one method, one seed, one data set, here or on another machine."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Job:
 
 
 def records_to_test(data: Data) -> list[Record]:
-    """What every method is tested on, with its ROI masks.
+    """The test records of every method, with their ROI masks.
 
     Raises:
         UserError: there is none in the test split.
@@ -85,7 +85,7 @@ def records_to_test(data: Data) -> list[Record]:
 
 
 def run(job: Job, stop: threading.Event | None = None) -> Scored:
-    """Train and score in a process of its own, which is killed where it takes too long.
+    """Train and score in a subprocess that is killed when it takes too long.
 
     Raises:
         UserError: the method cannot be trained on these data, failed, or took too long.
@@ -140,7 +140,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
 
 
 def attempt(job: Job, stop: threading.Event | None = None) -> Scored | str:
-    """What came of a job: what `run` returns, or one line why there is nothing."""
+    """A job's result: the value of `run`, or one line on why there is none."""
     try:
         return run(job, stop)
     except UserError as error:

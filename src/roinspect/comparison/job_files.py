@@ -1,4 +1,4 @@
-"""What is kept of a comparison's jobs, so that none is run twice.
+"""Stored results of a comparison's jobs, so that no job runs twice.
 
     OUT/jobs/METHOD-seedN.json      what one method reached with one seed, or why it reached nothing
     OUT/jobs/METHOD-seedN.roi.npz   the ROI predicted for the test images by the method that serves others
@@ -29,7 +29,7 @@ from roinspect.files import write_whole, writing
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The files of a comparison, which refuse results that were measured on other terms.
+    """The files of a comparison; results measured under other settings are refused.
 
     Attributes:
         out: the comparison's folder.
@@ -44,7 +44,7 @@ class JobFiles:
     with_predicted_roi: bool
 
     def outcome(self, job: Job) -> Outcome | None:
-        """What became of a job in an earlier run; None where it was not run.
+        """The result of a job from an earlier run; None where there is none.
 
         Raises:
             UserError: the file is damaged, or the terms were others.
@@ -69,7 +69,7 @@ class JobFiles:
         return outcome
 
     def keep(self, job: Job, outcome: Outcome) -> None:
-        """Write what became of a job.
+        """Write a job's result.
 
         Raises:
             UserError: the file cannot be written.

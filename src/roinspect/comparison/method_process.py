@@ -1,4 +1,4 @@
-"""The process in which one of our methods is trained for a given time and scores images; `job` starts it."""
+"""The subprocess that trains one of our methods for a given time and scores images; started by `job`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a method trains on this machine, and how long a training a given time allows."""
+"""Measure a method's training speed here and convert a time budget into epochs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARE = 0.9
 
 
 class Pace(NamedTuple):
-    """What a training takes."""
+    """The speed of a training."""
 
     start_seconds: float
     """Once, before the first step: a frozen backbone's features, for instance."""
@@ -30,7 +30,7 @@ class Pace(NamedTuple):
     """In an epoch."""
 
     def epochs(self, seconds: float) -> int:
-        """How many whole epochs that takes, at least one.
+        """Whole epochs that fit, at least one.
 
         Example:
             >>> Pace(start_seconds=10, step_seconds=0.5, steps=16).epochs(100)
@@ -46,7 +46,7 @@ def measure_pace(
     data: Data,
     training: TrainingSettings,
 ) -> Pace:
-    """Time a few steps of a training as `training.train` would do it; nothing of it is kept.
+    """Time a few training steps; their result is discarded.
 
     Args:
         method: the method's name.
@@ -81,7 +81,7 @@ def measure_pace(
 
 
 class _Clock(Callback):
-    """When each step began, and what it took."""
+    """Start time and duration of each step."""
 
     def __init__(self) -> None:
         self.begun: list[float] = []

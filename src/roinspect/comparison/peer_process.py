@@ -1,4 +1,4 @@
-"""The process in which a model of anomalib is trained and scores images; `peers` starts it.
+"""The subprocess that trains an anomalib model and scores images; started by `peers`.
 
 Pretrained weights come from the model hub's local cache where they lie there. Else PaDiM and PatchCore take
 `tf_efficientnet_lite0` of the `weights` extra as their backbone, and other models are refused.
@@ -107,7 +107,7 @@ def refuse_network() -> None:
 
 
 def model_class(name: str) -> Any:
-    """The class of that name, whatever its spelling.
+    """The class of that name, in any spelling.
 
     Raises:
         UserError: there is none.
@@ -191,7 +191,7 @@ def load_lite0(network: Any) -> str:
 
 
 def _normalisation(size_hw: tuple[int, int]) -> Any:
-    """What images go through before lite0: its own mean and deviation, not those of anomalib's backbones."""
+    """Input normalisation for lite0: its own mean and deviation, not those of anomalib's backbones."""
     from anomalib.pre_processing import PreProcessor
     from torchvision.transforms import v2
 

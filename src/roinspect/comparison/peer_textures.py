@@ -1,4 +1,4 @@
-"""Pictures of made-up materials, for methods that paste foreign textures over good parts."""
+"""Synthetic texture images for methods that paste foreign textures onto good parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COUNT, SIDE = 48, 256
 
 
 def write_textures(folder: Path) -> int:
-    """Write the same 256 x 256 pictures every time, of cloth, marble and speckles; returns how many."""
+    """Write a fixed set of 256 x 256 textures (cloth, marble, speckles); returns their number."""
     for number in range(COUNT):
         write_image(folder / f"{number:02d}.png", texture(np.random.default_rng((1, number)), number % 3))
     return COUNT

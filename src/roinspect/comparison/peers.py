@@ -1,4 +1,4 @@
-"""Others' methods, through anomalib (extra `peers`): records in, scores and maps out.
+"""Rival methods through anomalib (extra `peers`): records in, scores and maps out.
 
 Any of anomalib's image models will do, by its name; DRAEM, GANomaly, PaDiM and PatchCore are the papers'
 rivals. They keep anomalib's defaults but for what would make a comparison unequal:
@@ -39,7 +39,7 @@ def peer_names() -> list[str]:
 
 
 def refuse_unknown_peer(name: str) -> None:
-    """Raise a UserError where anomalib is not installed or has no image model of that name."""
+    """Raise a UserError if anomalib is not installed or has no image model of that name."""
     names = peer_names()
     if not names:
         raise UserError(

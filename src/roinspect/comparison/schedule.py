@@ -1,4 +1,4 @@
-"""Runs jobs, some at a time: on this machine, or as tasks on a Ray cluster (extra `scale`)."""
+"""Run jobs in parallel, on this machine or as tasks on a Ray cluster (extra `scale`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place: TypeAlias = Literal["local", "ray"]
 def run_all(
     jobs: Sequence[Job], *, at_once: int, on: Place
 ) -> Generator[tuple[Job, Scored | str], None, None]:
-    """Run jobs; when the iterator is left, those that still run are killed.
+    """Run jobs; jobs still running when the iterator is closed are killed.
 
     Args:
         jobs: in the order in which they begin.

@@ -1,4 +1,4 @@
-"""What becomes of every file in a data set's folder: what it is used as, or why it is not used."""
+"""Account for every file in a data set's folder: what it is used as, or why it is not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes of a batch on the device: geometry moves image and masks together."""
+"""Random augmentation of a batch on the device; geometry moves image and masks together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look through a data set before training: what there is, what would break training, what looks wrong."""
+"""Check a data set before training: its contents, errors and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoded samples: one record's pixels and masks, all records in a cache, or a bounded stream of them."""
+"""Decoded samples: one record's pixels and masks, a cache of all records, or a bounded stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of 10, 12 or 14 bits in 16-bit files: read as they are, they leave a nearly black photograph."""
+"""Detect 10-, 12- or 14-bit values in 16-bit files, which would decode to a nearly black image."""
 
 from __future__ import annotations
 

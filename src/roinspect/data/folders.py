@@ -1,4 +1,4 @@
-"""Photographs sorted into folders, and the masks of their defects: MVTec's tree and its relatives.
+"""Read images sorted into folders, with their defect masks: MVTec AD's layout and its relatives.
 
 SPLIT/CATEGORY/NAME.png            or CATEGORY/NAME.png
 ground_truth/CATEGORY/NAME_mask.png   a mask; also in masks/ or mask/, under SPLIT/CATEGORY, or in

@@ -1,4 +1,4 @@
-"""Whether photographs without declared groups look as if they came in some: by their names or times."""
+"""Detect undeclared groups of near-duplicate images from file names and capture times."""
 
 from __future__ import annotations
 

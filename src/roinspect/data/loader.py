@@ -1,4 +1,4 @@
-"""Batches for torch from a decoded cache: gathered whole as uint8, turned to float on the device."""
+"""Batches from a decoded cache: gathered as uint8, converted to float on the device."""
 
 from __future__ import annotations
 

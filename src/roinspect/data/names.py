@@ -1,4 +1,4 @@
-"""What names of folders and files in a data set say: a split, masks, good parts."""
+"""Meanings of folder and file names in a data set: splits, masks, good parts."""
 
 from __future__ import annotations
 

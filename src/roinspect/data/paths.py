@@ -1,4 +1,4 @@
-"""What lies at a path that somebody typed, and the files below a folder."""
+"""Check a path given by the user, and find files below a folder."""
 
 from __future__ import annotations
 

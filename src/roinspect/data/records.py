@@ -1,4 +1,4 @@
-"""Read a layout of photographs into records: MVTec tree, plain folders, or a CSV manifest."""
+"""Read an image data set into records: MVTec layout, plain folders or a CSV manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give every record its region of interest, and the rule of what a region means for a label.
+"""Attach a region of interest to every record, and the rule that turns it into an effective label.
 
 The region says where a defect matters; it is not ground truth. Non-zero means inspect, zero means ignore.
 """

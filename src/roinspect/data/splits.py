@@ -1,4 +1,4 @@
-"""Which training images set the threshold: near-duplicates are held out together."""
+"""Hold out training images for the threshold; near-duplicates are held out together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photographs that look unlike the rest: defects among the good parts, or another product.
+"""Find images that look unlike the rest: defects among the good parts, or another product.
 
 Every photograph becomes 256 numbers: brightness, two colour differences and the strength of edges in a grid
 of 8 x 8. How far two photographs lie apart is the distance of these, each in units of its spread over all.

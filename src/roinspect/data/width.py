@@ -1,4 +1,4 @@
-"""How wide a defect is in pixels at the size that a network is given."""
+"""Width of a defect in pixels at the network's input size."""
 
 from __future__ import annotations
 

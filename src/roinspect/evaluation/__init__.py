@@ -1,1 +1,1 @@
-"""Scores predictions inside the region of interest, and shows what came out."""
+"""Evaluate predictions inside the region of interest and report the results."""

@@ -14,7 +14,7 @@ from roinspect.evaluation.values import Breakdown
 def breakdown(
     names: Sequence[str], scores: NDArray[np.float64], label: NDArray[np.bool_], threshold: float | None
 ) -> tuple[Breakdown, ...]:
-    """What became of the parts of each name.
+    """Results for the parts of each name.
 
     Args:
         names: N names, of a category or a group.

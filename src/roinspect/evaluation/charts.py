@@ -1,4 +1,4 @@
-"""Plots as SVG text: no script, no font and no library needed to open them.
+"""Plots as SVG text that opens anywhere: no script, font or library required.
 
 Colours and line styles are CSS classes (`good`, `outside`, `defective`, `line`, `grid`, ...) of the page.
 Series that share a plot have the classes in `SERIES`, in order; the page explains them.

@@ -1,4 +1,4 @@
-"""Ranking measures from counts of positives and negatives per score, exact or from a histogram.
+"""Ranking metrics from counts of positives and negatives per score, exact or from a histogram.
 
 Every function takes `positive` and `negative`, (B,) counts per score, **highest score first**. With one entry
 for each distinct score the values are exact, ties counted half. With one entry for a bin of scores nothing is
@@ -19,7 +19,7 @@ Flags = NDArray[np.bool_]
 
 
 class Estimate(NamedTuple):
-    """A measure, and how far the exact one can lie from it when each count stands for a bin of scores."""
+    """A metric, and the bound of its error when each count stands for a bin of scores."""
 
     value: float
     error: float

@@ -1,4 +1,4 @@
-"""Bundles and labelled photographs to measures, a report, and one line for every part."""
+"""From bundles and labelled images to metrics, a report and one row per part."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REPORT, METRICS, PREDICTIONS = "report.html", "metrics.json", "predictions.csv"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A bundle under evaluation, and what has been gathered of it."""
+    """A bundle under evaluation, and its predictions so far."""
 
     name: str
     path: Path
@@ -86,7 +86,7 @@ class Model:
 
 
 def default_out(bundle: Path) -> Path:
-    """The folder beside the bundle where its evaluation goes."""
+    """The default folder of an evaluation, next to the bundle."""
     whole = bundle if bundle.name not in ("", "..") else bundle.resolve()
     return whole.with_name(f"{whole.name}.evaluation")
 
@@ -329,7 +329,7 @@ def _model_report(
 
 
 def _trained_on(model: Model, known: Sequence[Part]) -> int:
-    """How many of the parts the model was trained on, by their files' contents."""
+    """How many of the parts the model was trained on, by file content."""
     digests = read_trained_on(model.path)
     return sum(shortened(part.digest) in digests for part in known)
 

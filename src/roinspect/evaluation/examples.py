@@ -1,4 +1,4 @@
-"""The parts of an evaluation that are worth seeing, and their pictures."""
+"""Select the parts worth showing in a report, and load their images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MISTAKES = 3
 
 
 def verdict(part: Part, pred_score: float, threshold: float, reason: str) -> str:
-    """What became of a labelled part, as one of `VERDICTS`."""
+    """The outcome for a labelled part, one of `VERDICTS`."""
     is_rejected = pred_score >= threshold
     if not is_rejected and reason:
         return "not inspectable"
@@ -51,7 +51,7 @@ def verdict(part: Part, pred_score: float, threshold: float, reason: str) -> str
 
 
 def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
-    """The parts worth seeing, sorted by what the first model made of them: the worst few of each kind.
+    """The parts worth showing: the worst few of each kind, by the first model's result.
 
     Those are the worst `EXAMPLES` of all kinds in turn, and the worst `WORST` of each kind of mistake.
 
@@ -89,7 +89,7 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
 def load_examples(
     parts: Sequence[Part], models: Sequence[tuple[Bundle, InspectionGraph]], *, min_pixels: int
 ) -> Iterator[Example]:
-    """Load parts once more, at their own size, with what each model makes of them.
+    """Load parts again, at their own size, with each model's prediction.
 
     Args:
         parts: labelled, with one score a model.
@@ -134,7 +134,7 @@ def _found(
 
 
 def _repaired(graph: InspectionGraph, image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """What the graph takes for the flawless image, (H, W, 3) uint8; None for methods that repair nothing."""
+    """The graph's reconstruction (H, W, 3) uint8; None for methods without one."""
     device = next(graph.parameters()).device
     with torch.inference_mode():
         repaired = graph.reconstruct(

@@ -1,4 +1,4 @@
-"""How far measures could lie from those of all parts: 95 % confidence intervals.
+"""95 % confidence intervals of the metrics.
 
 Each is found by asking which true values the parts at hand are compatible with, which holds for few parts and
 for rates of 0 and 1 too, where resampling (the bootstrap) draws intervals that are far too narrow:
@@ -61,7 +61,7 @@ _HALVINGS = 60
 
 
 class Interval(NamedTuple):
-    """Where a measure lies with 95 % confidence; NaN where the parts are too few to say."""
+    """A 95 % confidence interval; NaN where there are too few parts."""
 
     low: float
     high: float
@@ -72,7 +72,7 @@ UNKNOWN = Interval(math.nan, math.nan)
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """Intervals by the measure's name, and how they were found."""
+    """Intervals by metric, and the method behind them."""
 
     bounds: Mapping[str, Interval]
     unit: str

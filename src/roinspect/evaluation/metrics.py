@@ -1,4 +1,4 @@
-"""Measures that count only what lies inside the region of interest, one batch at a time.
+"""Metrics that count only what lies inside the region of interest, accumulated batch by batch.
 
 Image-level measures are exact. Pixel-level measures come from histograms of bounded size (64 MB), each with a
 bound on its distance to the exact value. What grows with the number of images is a score, a label and two

@@ -1,4 +1,4 @@
-"""The result for each photograph of an evaluation, and its row in predictions.csv."""
+"""The result for each image of an evaluation, and its row in predictions.csv."""
 
 from __future__ import annotations
 

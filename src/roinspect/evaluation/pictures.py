@@ -1,4 +1,4 @@
-"""The examples of a report: one inspected part beside what one or more models made of it."""
+"""Example images of a report: one part next to the heatmaps of one or more models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_SIDES = (384, 640)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one model made of a part. The map may be smaller than the image."""
+    """One model's prediction for a part. The map may be smaller than the image."""
 
     anomaly_map: NDArray[Any]
     """(h, w), 0 for normal to 1 for most anomalous."""
@@ -53,7 +53,7 @@ class Example:
 
 
 def pictures(example: Example, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yields the pictures of an example as (caption, data URI): the part itself, then what each model found.
+    """Yields an example's images as (caption, data URI): the part, then each model's prediction.
 
     Args:
         example: the part.

@@ -1,4 +1,4 @@
-"""One HTML file that shows how well one model inspects, or two side by side; it opens anywhere, offline."""
+"""A self-contained HTML report of one model, or of two side by side."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NO_CURVE = (np.zeros(0), np.zeros(0))
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What one model made of the parts."""
+    """One model's results for the parts."""
 
     name: str
     metrics: MetricValues
@@ -138,7 +138,7 @@ def render(content: ReportContent) -> str:
 def _view(
     css: str, model: ModelReport, kinds: Mapping[str, NDArray[np.bool_]], paths: Sequence[str]
 ) -> dict[str, Any]:
-    """What the page shows of one model."""
+    """One model's values on the page."""
     verdict, threshold = verdict_sentences(model.metrics), model.metrics.threshold
     verdict += [model.unseen] if model.unseen else []
     assert threshold is not None

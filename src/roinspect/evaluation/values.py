@@ -1,4 +1,4 @@
-"""What was measured of one model: the numbers behind metrics.json and the report."""
+"""Metric values of one model: the numbers behind metrics.json and the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roinspect.evaluation.intervals import Interval, Intervals
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Breakdown:
-    """What became of the parts of one category (a kind of defect) or one group (such as a position)."""
+    """Results for the parts of one category (a kind of defect) or one group (such as a position)."""
 
     name: str
     parts: int
@@ -29,7 +29,7 @@ class Breakdown:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MetricValues:
-    """What was measured. Rates lie in [0, 1]; NaN means that the data cannot answer.
+    """Metric values. Rates lie in [0, 1]; NaN means that the data do not define the value.
 
     *Defective* parts have a defect inside the ROI, *outside-only* parts have one only outside it, *good*
     parts have none. Outside-only parts count as negatives everywhere; an alarm on them is a false reject.

@@ -1,4 +1,4 @@
-"""Measures in words and figures, for people."""
+"""Metrics in words and formatted figures."""
 
 from __future__ import annotations
 

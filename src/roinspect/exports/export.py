@@ -1,4 +1,4 @@
-"""`roinspect export`: the inspection graph as a file for the line, which must answer as the trained one."""
+"""`roinspect export`: write the inspection graph for another runtime and verify its answers."""
 
 from __future__ import annotations
 

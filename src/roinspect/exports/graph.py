@@ -1,4 +1,4 @@
-"""An inspection graph as a file that decoded images go into: nothing is left to do wrong around it.
+"""Write an inspection graph, with all pre- and post-processing, as a file that takes decoded images.
 
 Input `image`: (N, H, W, 3) uint8 RGB, any N, at the bundle's size. Outputs, all float32: `pred_score` (N,)
 and `anomaly_map` (N, 1, H, W), higher = more anomalous; `roi_map` (N, 1, h, w), the probability of the region

@@ -1,4 +1,4 @@
-"""Whether an exported graph answers as the trained one does."""
+"""Compare an exported graph's answers with those of the trained one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How the answers of two graphs to the same images differ.
+    """Differences between two graphs' answers to the same images.
 
     Attributes:
         images: how many were compared.
@@ -47,7 +47,7 @@ class Parity:
         return all(found <= allowed for found, allowed in differences) and not self.changed
 
     def table(self) -> str:
-        """What differs by how much, and what is allowed, in lines of text."""
+        """Differences and tolerances, as lines of text."""
         rows = (
             ("score, relative", f"{self.score:.2g}", f"{SCORE_TOLERANCE:.0e}"),
             ("map, relative to its maximum", f"{self.map:.2g}", f"{MAP_TOLERANCE:.0e}"),

@@ -1,4 +1,4 @@
-"""INT8 by ONNX Runtime: convolutions on whole numbers, their ranges taken from good parts."""
+"""INT8 quantisation with ONNX Runtime, calibrated on good parts."""
 
 from __future__ import annotations
 

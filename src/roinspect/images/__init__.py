@@ -1,1 +1,1 @@
-"""Pictures as arrays: decode, resize, draw over. The only place that reads pixels."""
+"""Images as arrays: decode, resize, draw overlays. The only place that reads pixels."""

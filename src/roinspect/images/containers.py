@@ -1,4 +1,4 @@
-"""The one place that reads pixels: a file's kind by its signature, its account of itself, and its decoder.
+"""Identify an image file by its signature, read its header, and choose its decoder.
 
 What a decoder is right for is decoded by it; everything else is refused, as damaged or as not supported. A
 decoder's success is not believed: the picture has to be what the header promises.
@@ -28,7 +28,7 @@ _ACCOUNTS: dict[str, Callable[[bytes], Container]] = {
 
 
 def identify(data: bytes) -> Container | None:
-    """Walk the structure of an encoded image; None where it is of no supported kind. Never raises."""
+    """Parse the header of an encoded image; None for an unsupported format. Never raises."""
     kind = _kind(data)
     if kind is None:
         return None

@@ -1,4 +1,4 @@
-"""The picture of a verdict: the photograph, where it was looked at, and what was found."""
+"""Draw a verdict over its image: the inspected region, the heat and the regions found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decoding an image file would take: one of a few kilobytes may unpack to gigabytes, or for minutes."""
+"""Estimate the cost of decoding an image file: a few kilobytes may unpack to gigabytes, or take minutes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_pixels(data: bytes, limit: int) -> None:
         raise UserError(
             f"the {container.kind} file draws its picture in more than {MOST_SCANS} scans",
             where="image bytes",
-            remedy="save it anew",
+            remedy="save it again",
         )
     if container is None or not container.whole:
         return

@@ -1,4 +1,4 @@
-"""Decode, resize and write images: the only place that does, for training and for the line alike.
+"""Decode, resize and write images, for training and production alike.
 
 Eight- and sixteen-bit PNG, JPEG, TIFF, BMP and WebP files are read, grey, RGB, palette or with alpha, and
 turned as their EXIF tag says. Of an animated file the still picture or else the first one counts, of a
@@ -302,7 +302,7 @@ def _decoded(data: bytes, container: Container, where: str) -> Decoded:
         raise UserError(
             f"the {container.kind} file cannot be decoded",
             where=where,
-            remedy="copy it again, or save it anew",
+            remedy="copy it again, or save it again",
         ) from None
 
 

@@ -1,1 +1,1 @@
-"""From a bundle and a picture to a verdict, without torch."""
+"""From a bundle and an image to a verdict, without torch."""

@@ -1,4 +1,4 @@
-"""Ways to run an inspection graph: each is a function from decoded images to scores and maps."""
+"""Runtimes for an inspection graph: each is a function from decoded images to scores and maps."""
 
 from __future__ import annotations
 

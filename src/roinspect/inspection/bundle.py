@@ -1,4 +1,4 @@
-"""A trained model's folder: weights, settings, threshold, metrics and fingerprints. Never pickle.
+"""The bundle, a trained model's folder: weights, settings, threshold, metrics, fingerprints. No pickle.
 
     BUNDLE/
       bundle.json          everything but the weights, and the other files' checksums

@@ -1,4 +1,4 @@
-"""Scores of held-out parts to a threshold. Neither training nor test data is used."""
+"""Choose a threshold from the scores of held-out parts. Neither training nor test data are used."""
 
 from __future__ import annotations
 

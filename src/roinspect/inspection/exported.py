@@ -1,4 +1,4 @@
-"""Exported graphs in a bundle: where they are, and whether they are still those of its weights.
+"""Exported graphs in a bundle: where they are, and whether they still match its weights.
 
 BUNDLE/TARGET/ holds the files of a target, such as graph.onnx, and an export.json with their checksums and
 what they were made from. The threshold is the manifest's alone: choosing another one makes no export stale.

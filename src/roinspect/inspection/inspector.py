@@ -1,4 +1,4 @@
-"""A bare image in, a verdict out: no mask, no training code, and no torch where the graph was exported."""
+"""From a bare image to a verdict: no mask, no training code, and no torch where the graph was exported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Source: TypeAlias = Path | str | bytes | NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one image. Where `error` is set there is no verdict: neither good nor defective.
+    """The result for one image. Where `error` is set there is no verdict: neither good nor defective.
 
     Attributes:
         image_path: the file as it was given, "" for pixels or bytes.

@@ -1,4 +1,4 @@
-"""What an inspection graph answers, whatever runs it."""
+"""The outputs of an inspection graph, whatever runtime computes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions of an anomaly map: where it is high, as polygons that hold every such pixel."""
+"""Regions of an anomaly map, as polygons around all pixels above a level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a picture shows what the model was trained to inspect: measured, and held against good parts.
+"""Check whether an image shows what the model was trained to inspect, by comparison with good parts.
 
 A score says how strange a part looks where it matters. Where the part is not there, nothing looks strange:
 the predicted region is empty and the score is low. So every picture is also held against the good parts of
@@ -56,7 +56,7 @@ def outcome(pred_score: float, threshold: float, reason: str | None) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a picture shows, as far as the model can tell.
+    """What an image shows, as far as the model can tell.
 
     Attributes:
         roi_area: share of the picture that the predicted region covers, in [0, 1].
@@ -104,7 +104,7 @@ class SceneLimits:
 
 
 def measure(roi_map: NDArray[np.floating[Any]], novelty: float) -> Scene:
-    """Measure a picture.
+    """Measure a scene.
 
     Args:
         roi_map: (h, w) probability of the region of interest; all ones where the whole picture is inspected.
@@ -166,7 +166,7 @@ def limits_of(scenes: Sequence[Scene]) -> SceneLimits:
 
 
 def fault_of(scene: Scene, limits: SceneLimits) -> str | None:
-    """Why a picture is not inspectable, in words; None where it is.
+    """Why an image is not inspectable, in words; None if it is.
 
     Example:
         >>> limits = limits_of([Scene(0.2, 1, 0.9, (0.5, 0.5), 1.0)])

@@ -1,4 +1,4 @@
-"""Work ahead in threads while the caller computes; decoding lets go of Python's lock, so threads suffice."""
+"""Decode ahead in threads while the caller computes; decoding releases the GIL, so threads suffice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the answers of two runtimes to the same image may lie apart; shared by thresholds and exports."""
+"""How far the answers of two runtimes to the same image may differ; shared by thresholds and exports."""
 
 from __future__ import annotations
 

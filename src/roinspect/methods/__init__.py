@@ -1,1 +1,1 @@
-"""One file, one method."""
+"""One file per method."""

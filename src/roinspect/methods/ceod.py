@@ -105,7 +105,7 @@ class Ceod(Method):
         """The settings with the backbone that "auto" stands for here and now.
 
         Raises:
-            UserError: no pretrained weights are to be had.
+            UserError: no pretrained weights are available.
         """
         return dataclasses.replace(settings, backbone=choose()) if settings.backbone == "auto" else settings
 
@@ -138,7 +138,7 @@ class Ceod(Method):
         """Load the backbone's weights and weigh the classes.
 
         Raises:
-            UserError: labels are missing or all alike, or the weights are not to be had.
+            UserError: labels are missing or all alike, or the weights are not available.
         """
         unknown = int((labels < 0).sum())
         counts = np.bincount(labels[labels >= 0], minlength=2)
@@ -201,7 +201,7 @@ class Ceod(Method):
             return
         size = 4 * len(data) * self.features(data, [0]).numel() / 2**30
         if size > s.feature_memory_gb:
-            log.info(f"the features would take {size:.1f} GB and are computed anew in every step")
+            log.info(f"the features would take {size:.1f} GB and are computed again in every step")
             return
         self._kept = self.features(data, range(len(data)))
 

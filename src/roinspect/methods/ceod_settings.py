@@ -28,7 +28,7 @@ class CeodSettings:
 
     Attributes:
         backbone: a CNN of timm, "customnet" (the papers' small one, from scratch), or "auto": efficientnet_b0
-            where its pretrained weights are to be had, else tf_efficientnet_lite0.
+            where its pretrained weights are available, else tf_efficientnet_lite0.
         weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
             ones.
         stride: pixels per cell of the backbone's features; None takes all of it, down to its pooling.

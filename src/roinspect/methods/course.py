@@ -1,4 +1,4 @@
-"""How long a training goes on: until a held-out measure stops rising, and then a while of smaller steps."""
+"""Training length: until a held-out metric stops rising, then a while with smaller steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""roibank: a memory of normal patches inside the ROI, and a head that learned where the ROI is.
+"""roibank: a memory of normal patches inside the ROI, and a head that learns where the ROI is.
 
 Frozen pretrained features, as PatchCore and PaDiM take them, are passed through once. From them a small head
 predicts the ROI of a bare image, and the distance of every patch to a memory of normal ones says how strange
@@ -104,7 +104,7 @@ class RoiBank(Method):
         """The settings with the backbone that "auto" stands for here and now.
 
         Raises:
-            UserError: no pretrained weights are to be had.
+            UserError: no pretrained weights are available.
         """
         return dataclasses.replace(settings, backbone=choose()) if settings.backbone == "auto" else settings
 
@@ -134,7 +134,7 @@ class RoiBank(Method):
         """Load the backbone's weights.
 
         Raises:
-            UserError: they are not to be had, there is no good image, or none with a known defect where such
+            UserError: they are not available, there is no good image, or none with a known defect where such
                 are to be used.
         """
         if not (labels == 0).any():
@@ -384,7 +384,7 @@ class RoiBank(Method):
         a part not seen yet scores no higher than any of these memories would have it, so that the quantile is
         that of the jackknife-minmax (Barber et al., *Predictive inference with the jackknife+*, 2021,
         Theorem 3). What the bound leaves aside: the directions, which rows were chosen and the ROI head
-        have seen all images. One more pass of the backbone; nothing is trained anew.
+        have seen all images. One more pass of the backbone; nothing is trained again.
 
         Args:
             fitted: the images that were trained on, decoded.

@@ -20,7 +20,7 @@ class RoiBankSettings:
     """Settings of roibank; the defaults are the `compact` preset.
 
     Attributes:
-        backbone: a CNN of timm, or "auto": efficientnet_b0 where its pretrained weights are to be had, else
+        backbone: a CNN of timm, or "auto": efficientnet_b0 where its pretrained weights are available, else
             tf_efficientnet_lite0.
         weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
             ones.

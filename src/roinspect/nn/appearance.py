@@ -1,4 +1,4 @@
-"""How far a whole picture lies from those of the training: one number, whatever the method."""
+"""Distance of a whole image to the training images: one number, whatever the method."""
 
 from __future__ import annotations
 

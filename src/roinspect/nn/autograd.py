@@ -1,4 +1,4 @@
-"""The autograd graph between a head's logits and the features that they were computed from."""
+"""The autograd graph between a head's logits and the features they were computed from."""
 
 from __future__ import annotations
 

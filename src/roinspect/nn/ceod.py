@@ -1,4 +1,4 @@
-"""Cross-entropy overlap distance: the classifier's loss plus the distance of its heatmap from the ROI.
+"""Cross-entropy overlap distance: a classifier's loss plus the distance of its heatmap from the ROI.
 
 Fraccaroli, Bizzarri, Casellati, Lamma: *Exploiting CNN's visual explanations to drive anomaly detection*,
 2024 (Eq. 5 to 8), and *Cross Entropy Overlap Distance*, 2022.

@@ -1,4 +1,4 @@
-"""Features to a verdict and the heatmap it rests on: pooling, an optional norm, one linear layer."""
+"""From features to a verdict and its heatmap: pooling, an optional norm, one linear layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels that say where in the image a cell lies."""
+"""Coordinate channels: each cell's position in the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small CNN that CEOD is tried on from scratch (CEOD, section 5)."""
+"""The small CNN that CEOD trains from scratch (CEOD, section 5)."""
 
 from __future__ import annotations
 

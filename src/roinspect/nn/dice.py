@@ -1,4 +1,4 @@
-"""Dice loss: how far a predicted region and a drawn one fall short of covering each other."""
+"""Dice loss between a predicted region and a drawn one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of one training agree on; for one process alone nothing is sent."""
+"""Values that the processes of one training share; a single process sends nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a found region and a drawn one cover each other."""
+"""Intersection over union of a predicted region and a drawn one."""
 
 from __future__ import annotations
 

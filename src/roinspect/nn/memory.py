@@ -1,4 +1,4 @@
-"""What normal patches look like: a memory of examples, or one Gaussian; and how a memory is kept small."""
+"""A model of normal patches: a memory of examples or one Gaussian, and how to keep a memory small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong without a word when a network is handed to `CeodLoss`, told in one line."""
+"""Detect silent misuse of `CeodLoss` and report it in one line."""
 
 from __future__ import annotations
 

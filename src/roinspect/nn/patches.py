@@ -1,4 +1,4 @@
-"""Patch vectors of a frozen backbone: a few feature levels, locally averaged, on one grid, whitened."""
+"""Patch vectors of a frozen backbone: several feature levels, locally averaged, on one grid, whitened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicts the ROI from features, and what it is shown meanwhile so that no defect hides itself."""
+"""Predict the ROI from features, and the training damage that keeps a defect from hiding itself."""
 
 from __future__ import annotations
 

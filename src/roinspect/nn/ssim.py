@@ -1,4 +1,4 @@
-"""Structural similarity with a separable window, several times faster on a CPU than a convolution."""
+"""Structural similarity with a separable window, several times faster on a CPU than a 2D convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The discriminative part of GRD-Net: a U-Net that compares an image with its repaired self."""
+"""The discriminative part of GRD-Net: a U-Net that compares an image with its reconstruction."""
 
 from __future__ import annotations
 

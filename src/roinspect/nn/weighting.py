@@ -1,4 +1,4 @@
-"""Which directions of the patch vectors tell known defects from normal patches."""
+"""Weights of the patch dimensions that separate known defects from normal patches."""
 
 from __future__ import annotations
 

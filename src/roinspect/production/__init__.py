@@ -1,1 +1,1 @@
-"""Inspection on the line: batches, folders that are watched, tables, sinks."""
+"""Inspection on the line: batches, watched folders, tables, sinks."""

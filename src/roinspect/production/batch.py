@@ -1,4 +1,4 @@
-"""Many images to one table that has exactly one row for each of them, however often the run is killed.
+"""Inspect many images into one table with exactly one row each, however often the run is killed.
 
 Rows go to `OUT.unfinished.jsonl` beside the table as they come; the same command goes on from there. The
 table is written from it at the end, whole.

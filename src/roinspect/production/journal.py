@@ -1,4 +1,4 @@
-"""Rows that outlive a kill: one JSON object a line, appended; a last line cut short does not count."""
+"""Rows that survive a kill: one JSON object per line, appended; an incomplete last line is ignored."""
 
 from __future__ import annotations
 

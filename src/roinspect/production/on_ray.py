@@ -1,4 +1,4 @@
-"""The same rows from a Ray cluster: every process has a model of its own (extra `scale`)."""
+"""Inspect on a Ray cluster, with one model per process (extra `scale`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of verdicts: what was found, laid over the photograph, and the map behind it."""
+"""Overlay images and anomaly maps of verdicts."""
 
 from __future__ import annotations
 

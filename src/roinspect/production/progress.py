@@ -1,4 +1,4 @@
-"""Progress of a long run, in one line."""
+"""Progress of a batch in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receivers of results: a folder, a web address or an MQTT topic, each named by a word."""
+"""Sinks for results: a folder, a webhook or an MQTT topic, each named by one word."""
 
 from __future__ import annotations
 

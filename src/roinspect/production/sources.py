@@ -1,4 +1,4 @@
-"""What is to be inspected: files, folders of them, and CSV files that name them."""
+"""List the images to inspect: files, folders, and CSV files that name them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results on disk until their receiver has them: a file each, in order, through crashes and absences.
+"""Results kept on disk, one file each and in order, until their sink has accepted them.
 
 SPOOL/NANOSECONDS-ID.json  waits
 SPOOL/refused/             the receiver will not have it; for people to look at

@@ -1,4 +1,4 @@
-"""Rows of verdicts as one table: Parquet, CSV or JSON lines, written whole or not at all, row by row."""
+"""Verdicts as one table (Parquet, CSV or JSON Lines), written atomically."""
 
 from __future__ import annotations
 

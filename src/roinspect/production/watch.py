@@ -1,4 +1,4 @@
-"""A folder that a camera writes into: each file is inspected once, when it is whole.
+"""Watch a folder that a camera writes to: inspect each file once, when it is complete.
 
 The folder is looked through again and again, which works on every system and on network shares, where nobody
 is told of a change. A file is whole when two looks find it unchanged and it can be decoded.

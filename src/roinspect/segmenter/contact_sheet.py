@@ -1,4 +1,4 @@
-"""A sheet of the least certain masks, to be looked over at a glance."""
+"""A contact sheet of the least certain masks, for review at a glance."""
 
 from __future__ import annotations
 

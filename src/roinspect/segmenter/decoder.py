@@ -1,4 +1,4 @@
-"""The decoder of the segmenter: a backbone's levels to the logit of the region, coarse to fine."""
+"""The segmenter's decoder: from a backbone's feature levels to the region's logit, coarse to fine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained segmenter at work: photographs to masks of their regions of interest."""
+"""Run a trained segmenter: from images to ROI masks. No torch where the graph was exported."""
 
 from __future__ import annotations
 

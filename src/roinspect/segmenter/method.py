@@ -1,4 +1,4 @@
-"""The segmenter: predicts the region of interest of a bare image, having seen a few that people drew.
+"""The segmenter: learns from a few drawn masks to predict the region of interest of a bare image.
 
 "Masks determined at run time through a trained segmentation network" are what CEOD (2024, abstract and
 section 4.2) needs where nobody has drawn any. A small decoder on a pretrained backbone is trained from some

@@ -1,4 +1,4 @@
-"""Regions of interest for every verb: drawn ones as `data.roi` finds them, or predicted by a segmenter.
+"""Regions of interest for every verb: drawn ones through `data.roi`, or predicted by a segmenter.
 
 Predicted masks are kept on disk by the segmenter's digest and the photograph's, so each is made once:
 

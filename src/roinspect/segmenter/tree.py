@@ -1,4 +1,4 @@
-"""A few masks were drawn, the rest is predicted: a `roi/` tree that mirrors the photographs.
+"""Predict the masks that were not drawn, into a `roi/` tree that mirrors the images.
 
     OUT/KEY.png              the mask of each photograph, 255 = inspect
     OUT/confidence.csv       a row for each: who made its mask, how sure of it the segmenter is

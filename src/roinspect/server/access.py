@@ -1,4 +1,4 @@
-"""Who may ask: an API key, compared in constant time, before anything of a request is read."""
+"""API-key authentication: compared in constant time, before the body is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
 
 
 class ApiKey:
-    """Answers 401 to every request without the key, as `X-API-Key` or `Authorization: Bearer`.
+    """Responds 401 to requests without the key (`X-API-Key` or `Authorization: Bearer`).
 
     Args:
         app: what answers all others.

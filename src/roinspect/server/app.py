@@ -1,4 +1,4 @@
-"""The routes: photographs to verdicts, the Open Inference Protocol, and what watches over the server."""
+"""The routes: images to verdicts, the Open Inference Protocol, health and metrics."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def _add_model(app: FastAPI, service: Service, route: str, found: Any) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every fault is an object with one line, `error`."""
+    """Every error is an object with one line, `error`."""
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

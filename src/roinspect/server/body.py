@@ -1,4 +1,4 @@
-"""A request's body, read whole into memory within its limits; nothing of it touches the disk."""
+"""Read a request's body into memory, within limits; nothing touches the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that make no headway are ended: the web server's own limit begins with the first answer."""
+"""Close connections that make no progress: the web server's own limit starts with the first response."""
 
 from __future__ import annotations
 

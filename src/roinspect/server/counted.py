@@ -1,4 +1,4 @@
-"""Counts every answer, whatever became of the request."""
+"""Count every response, whatever its outcome."""
 
 from __future__ import annotations
 

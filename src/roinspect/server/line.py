@@ -1,4 +1,4 @@
-"""Where images wait for a model, and the threads that inspect them, in batches where that pays."""
+"""The queue of images for a model, and the threads that inspect them, in batches where that pays."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Line:
         return work.answer
 
     def close(self) -> None:
-        """Take on nothing more, and return when all that waits is answered."""
+        """Stop accepting work, and return when the queue is empty."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()

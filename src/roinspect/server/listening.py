@@ -1,4 +1,4 @@
-"""A socket to listen on, taken before anything slow is done: a port that another program has is one line."""
+"""Bind the listening socket first: a port that is already in use is reported in one line."""
 
 from __future__ import annotations
 

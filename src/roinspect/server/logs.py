@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line, for machines that collect them."""
+"""Logs as JSON, one object per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus. Labels name models and routes, never what a request brought."""
+"""Prometheus metrics. Labels name models and routes, never request content."""
 
 from __future__ import annotations
 

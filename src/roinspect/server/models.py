@@ -1,4 +1,4 @@
-"""A served model, loaded anew when its bundle changes: never half of it, and never in place of a good one."""
+"""A served model, reloaded when its bundle changes; a faulty bundle never replaces a good one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Model:
         self.loaded = _load_copy(path, load)
 
     def refresh(self) -> bool:
-        """Load the bundle anew if it has changed and has rested since the last call.
+        """Reload the bundle if it has changed and been stable since the last call.
 
         Returns:
             Whether another one answers from now on.

@@ -1,4 +1,4 @@
-"""What FastAPI cannot tell of routes that read their bodies themselves."""
+"""OpenAPI details of routes that read their bodies themselves."""
 
 from __future__ import annotations
 

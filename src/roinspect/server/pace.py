@@ -1,4 +1,4 @@
-"""How soon the queue will have room, for those who find it full."""
+"""Estimate when a full queue will have room, for the Retry-After header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2, as KServe and Triton speak it: tensors in JSON, or as bytes behind it.
+"""The Open Inference Protocol v2, as KServe and Triton speak it: tensors in JSON, or binary after it.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
@@ -66,7 +66,7 @@ def metadata(name: str, version: str, bundle: Bundle) -> dict[str, Any]:
 
 
 def json_length(body: bytes, header: str | None) -> int:
-    """How many bytes of a body are JSON.
+    """Length of a body's JSON part in bytes.
 
     Args:
         body: of an infer request.
@@ -214,7 +214,7 @@ def _from_json(numbers: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def _wanted(content: Mapping[str, Any]) -> dict[str, bool]:
-    """Outputs, and whether each is wanted as bytes."""
+    """Requested outputs, and whether each is requested as bytes."""
     as_bytes = _mapping(content.get("parameters", {}), "parameters").get("binary_data_output") is True
     asked = content.get("outputs", [])
     if not isinstance(asked, list):

@@ -1,4 +1,4 @@
-"""The server as a process: it starts with every model warm, and stops when every request is answered."""
+"""The server process: starts with every model warm, stops when every request is answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands behind the routes: models, their queues, receivers of results, and a limit on requests."""
+"""Behind the routes: models, their queues, sinks, and a limit on requests."""
 
 from __future__ import annotations
 

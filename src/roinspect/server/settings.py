@@ -1,4 +1,4 @@
-"""How much the server takes on, and for how long."""
+"""The server's limits and timeouts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ServeSettings:
         workers: threads a model that decode and inspect; one decodes while another is in the network.
         batch: images that the network sees at once. More than one pays on GPUs, not on CPUs.
         batch_wait_ms: how long the first image of a batch waits for others.
-        poll_s: seconds between two looks at the bundles; one that has changed and rests is loaded anew.
+        poll_s: seconds between two looks at the bundles; one that has changed and rests is loaded again.
     """
 
     queue: Count = 64

@@ -1,1 +1,1 @@
-"""The studio: inspection by mouse."""
+"""The studio: inspection with a mouse, in the browser."""

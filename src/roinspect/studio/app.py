@@ -1,4 +1,4 @@
-"""The studio as one web application: pages, pictures and drawings, behind a guard. It never calls out."""
+"""The studio as one web application: pages, images and drawings, behind a guard; no network access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access control, and what a page may load: nothing that is not the studio's own."""
+"""Access control and content security: pages load only the studio's own content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages ask for besides Gradio's own: pictures, drawings and downloads. No request names a path.
+"""HTTP routes beside Gradio's: images, drawings and downloads. No request names a path.
 
 A photograph is named by its folder's id and its key, and is only read where that key is in the folder's list.
 """

@@ -1,4 +1,4 @@
-"""Photograph-like pictures of made-up products, with regions of interest and exact defect masks.
+"""Images of synthetic products, with regions of interest and exact defect masks.
 
 `render` draws one picture; `write_dataset` writes an MVTec-like tree of them:
 

@@ -1,4 +1,4 @@
-"""From a relief with colours to the light that reaches a camera, and from there to 8-bit pixels."""
+"""Render a coloured relief: light, camera, 8-bit pixels."""
 
 from __future__ import annotations
 

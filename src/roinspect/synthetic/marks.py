@@ -1,4 +1,4 @@
-"""Defects drawn into a scene: scratch, stain, particle, hole, pulled thread.
+"""Draw defects into a scene: scratch, stain, particle, hole, pulled thread.
 
 A defect hangs on a *spine*, a polyline of (x, y) points, and reaches `radius` to either side. `find_spine`
 looks for a spine that fits a region; `draw_mark` draws the defect along it.

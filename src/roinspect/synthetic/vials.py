@@ -1,4 +1,4 @@
-"""A strip of five plastic vials, lit from behind: the zone around each meniscus is the region of interest.
+"""A strip of five plastic vials, lit from behind; the zone around each meniscus is the region of interest.
 
 Geometry is in units of 1/256 of the image's shorter side: `x` across the strip, `y` downwards, (0, 0) is the
 middle. Colours are light that comes through the plastic; a lamp in front adds highlights and shows relief.

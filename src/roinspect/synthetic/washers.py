@@ -1,4 +1,4 @@
-"""Metal washers on a textured table, each an ROI of its own: a part that is small and may lie anywhere.
+"""Metal washers on a textured table; each is a region of interest, small and anywhere.
 
 Geometry is in units of 1/256 of the image's shorter side: `x` to the right, `y` down, (0, 0) is the middle.
 """

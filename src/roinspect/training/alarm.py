@@ -1,4 +1,4 @@
-"""When one of several processes fails, the others end too instead of waiting for it for ever."""
+"""A shared abort flag, polled by a thread in every process: when one fails, the others end too."""
 
 from __future__ import annotations
 

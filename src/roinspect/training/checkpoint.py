@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: the last good one outlives a kill and a full disk."""
+"""Checkpoints written atomically: the last good one survives a kill and a full disk."""
 
 from __future__ import annotations
 

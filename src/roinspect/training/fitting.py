@@ -1,4 +1,4 @@
-"""Lightning's part of a training, and the scores that come of it."""
+"""Run a training with Lightning, and score the held-out parts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fit(
         precision: as Lightning takes it.
         every: epochs between two checkpoints, and between held-out losses.
         history: curves and progress.
-        checkpoint: to go on from; None starts anew.
+        checkpoint: to go on from; None starts over.
 
     Raises:
         UserError: a setting or the disk does not allow it.
@@ -136,6 +136,6 @@ def held_out_scores(model: Method, held_out: DecodedCache, batch_size: int, out:
         raise UserError(
             "the trained network's scores are no finite numbers",
             where=out,
-            remedy="train anew with a lower method.learning_rate",
+            remedy="train again with a lower method.learning_rate",
         )
     return scores

@@ -1,4 +1,4 @@
-"""Training curves, kept with the checkpoint, and the progress bar that shows them."""
+"""Training curves, stored in the checkpoint, and the progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a training on the way: what the network makes of held-out parts that were damaged for it."""
+"""Preview images during training: the network's output on held-out parts with synthetic damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model: started or joined, of one mind, and ended together."""
+"""The processes that train one model: started or joined, given the same settings, ended together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another threshold for a trained bundle, from held-out photographs or by hand; its weights stay."""
+"""Set another threshold for a trained bundle, from held-out images or by hand; the weights stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lightning without its remarks on what is meant to be so."""
+"""Silence Lightning's warnings about choices that are deliberate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run's folder beside the bundle: what was asked for, and whether it can go on."""
+"""A training run's folder next to the bundle: its settings, and whether it can be resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
     """Make the run's folder, or find the checkpoint to go on from.
 
     Returns:
-        The checkpoint, or None to start anew.
+        The checkpoint, or None to start over.
 
     Raises:
         UserError: the run to resume had other settings, or the folder is no run's or cannot be written.
@@ -32,7 +32,7 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
                 raise UserError(
                     f"the run had other settings: {', '.join(sorted(_differences(before, plain)))}",
                     where=note,
-                    remedy="resume with the same settings and data, or start anew without --resume",
+                    remedy="resume with the same settings and data, or start over without --resume",
                 )
             remove_unfinished(run)
             return checkpoint if checkpoint.is_file() else None
@@ -49,7 +49,7 @@ def prepare_run(run: Path, settings: Mapping[str, Any], *, resume: bool) -> Path
             f"cannot be written ({error.strerror})", where=run, remedy="choose another --out"
         ) from error
     except ValueError:
-        raise UserError("is damaged", where=note, remedy="start anew without --resume") from None
+        raise UserError("is damaged", where=note, remedy="start over without --resume") from None
     return None
 
 

@@ -1,4 +1,4 @@
-"""What good parts show: the graph remembers how they look, and beyond which a picture is not inspectable."""
+"""Record what good parts look like, and the limits beyond which an image is not inspectable."""
 
 from __future__ import annotations
 

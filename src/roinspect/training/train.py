@@ -1,4 +1,4 @@
-"""Records and a method's settings to the method's bundle."""
+"""Train a method and write its bundle: a whole training run, top to bottom."""
 
 from __future__ import annotations
 

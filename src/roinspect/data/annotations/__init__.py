@@ -1,4 +1,4 @@
-"""Read what annotation tools write: LabelMe, COCO, CVAT for images, Label Studio and YOLO segmentation.
+"""Read annotation files: LabelMe, COCO, CVAT for images, Label Studio and YOLO segmentation.
 
 Each format is a file here, a `Format`, and a row in `FORMATS`; its `read` and `write` are plain functions
 between its text and the values of `roinspect.data.annotations.polygons`. Each recognises its files by their
@@ -85,7 +85,7 @@ def _read(path: Path, folder: str) -> Annotations | None:
             raise UserError(
                 f"is larger than {MAX_BYTES >> 20} MiB", where=path, remedy="export it in several files"
             )
-        # A file that was written anew, as by a drawing program that is open beside, is read anew.
+        # A file that was written again, as by a drawing program that is open beside, is read again.
         return _parsed(path, folder, state.st_mtime_ns, state.st_size)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Label Studio's brush: run lengths of RGBA bytes, packed bit by bit, of which alpha tells what is painted.
+"""Label Studio brush masks: bit-packed run lengths of RGBA bytes, whose alpha is the mask.
 
 The bits are: the number of bytes in 32; in 5 the bits of a value less one; four times in 4 the bits of a
 length less one. Then, until there are enough bytes: one bit that says whether one value repeats, two that

@@ -1,4 +1,4 @@
-"""Turn annotations of any format, or masks, into another format."""
+"""Convert annotations of any format, or masks, to another format."""
 
 from __future__ import annotations
 

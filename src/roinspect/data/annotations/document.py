@@ -1,4 +1,4 @@
-"""A value in somebody's file and the way to it: it is of the type asked for, or a fault says why not."""
+"""Typed access to values in a parsed file; a value of the wrong type raises an error that names its path."""
 
 from __future__ import annotations
 

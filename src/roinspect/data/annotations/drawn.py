@@ -1,4 +1,4 @@
-"""Masks that are drawn in an annotation file: which drawing belongs to which image, and its pixels."""
+"""Masks stored in annotation files: match drawings to images and rasterise them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DrawnMask:
         for drawing in found:
             if drawing.name == self.image:
                 return drawing
-        raise UserError(f"no longer annotates {self.image}", where=self.path, remedy="begin anew")
+        raise UserError(f"no longer annotates {self.image}", where=self.path, remedy="start over")
 
     def pixels(self, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         """The mask of an image of a given size: (H, W), uint8 in {0, 1}.

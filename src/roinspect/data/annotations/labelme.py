@@ -1,4 +1,4 @@
-"""LabelMe JSON, and X-AnyLabeling's: one file an image; polygons, rectangles, circles and masks."""
+"""LabelMe and X-AnyLabeling JSON: one file per image; polygons, rectangles, circles and masks."""
 
 from __future__ import annotations
 

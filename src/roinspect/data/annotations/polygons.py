@@ -1,4 +1,4 @@
-"""What people draw on photographs, as values: polygons and painted masks of an image, and their pixels.
+"""Polygons and painted masks of an image as values, and the one rasteriser.
 
 Coordinates are (x, y) in pixels of the annotated image, from its upper left corner: the first pixel reaches
 from 0 to 1. A pixel belongs to a polygon where its centre lies inside, by the even-odd rule over all of the

@@ -1,4 +1,4 @@
-"""Run lengths of a mask, as COCO counts them: down the columns, beginning with zeros."""
+"""Run-length encoded masks in COCO's order: column by column, starting with zeros."""
 
 from __future__ import annotations
 

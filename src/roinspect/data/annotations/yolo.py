@@ -1,4 +1,4 @@
-"""YOLO segmentation: a text file an image, a line a polygon: class, then x y x y ... as fractions."""
+"""YOLO segmentation: one text file per image, one polygon per line: class, then x y x y ... as fractions."""
 
 from __future__ import annotations
 

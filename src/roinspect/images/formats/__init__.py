@@ -1,1 +1,1 @@
-"""One file for each image format: what its header promises, and its pixels, or why they cannot be had."""
+"""One file per image format: what its header promises, and its pixels or the reason there are none."""

@@ -1,4 +1,4 @@
-"""What an image file says of itself, what its decoder returns, and the two reasons for no picture."""
+"""What an image file's header declares, what its decoder returns, and the two errors a decoder raises."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A file's own account of itself.
+    """What a file's header declares.
 
     Attributes:
         kind: "PNG", "JPEG", "TIFF", "BMP" or "WebP".
@@ -51,7 +51,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a decoder made of a file.
+    """A decoder's result.
 
     Attributes:
         pixels: (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha, at the file's

@@ -1,4 +1,4 @@
-"""BMP: rows as they lie in the file, from 1 to 32 bits a pixel, or as runs."""
+"""BMP: 1 to 32 bits per pixel, uncompressed or run-length encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The orientation in an EXIF block, which is a small TIFF file of its own."""
+"""The orientation tag of an EXIF block, which is a small TIFF file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG: every checksum is checked, and the decoder is given the still picture alone.
+"""PNG: verify every checksum, and give the decoder the still image only.
 
 Chunks beside the picture are left out before it is decoded: OpenCV would show a frame of an animation in
 place of the still picture, and libpng writes of a broken colour profile to standard error.

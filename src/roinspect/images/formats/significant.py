@@ -1,4 +1,4 @@
-"""How many bits the values of 16-bit samples fill, where a file says so and is believed."""
+"""How many bits the values of 16-bit samples use, where the file says so and its pixels agree."""
 
 from __future__ import annotations
 

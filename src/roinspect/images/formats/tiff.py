@@ -1,4 +1,4 @@
-"""TIFF: strips and tiles are unpacked one by one and laid in their places, whatever the layout.
+"""TIFF: decode strips and tiles one by one and place them, whatever the layout.
 
 OpenCV's reader returns what libtiff left of a damaged or unknown strip, and memory that nobody wrote for
 planes of sixteen bits; Pillow has no sixteen-bit colours.

@@ -1,4 +1,4 @@
-"""What TIFF files pack a strip or a tile with, undone to an exact number of bytes or not at all."""
+"""Decompress a TIFF strip or tile to exactly the expected number of bytes, or fail."""
 
 from __future__ import annotations
 

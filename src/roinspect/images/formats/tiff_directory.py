@@ -1,4 +1,4 @@
-"""A TIFF's directories: which page is the photograph, and what its tags promise. Classic and BigTIFF."""
+"""TIFF directories, classic and BigTIFF: find the photograph's page and read its tags."""
 
 from __future__ import annotations
 

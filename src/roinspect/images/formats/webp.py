@@ -1,4 +1,4 @@
-"""WebP, by OpenCV. A tail of zeros, which looks like a picture to a decoder, is found by a second look."""
+"""WebP, decoded by OpenCV. A second check finds files whose tail was lost, which decode without an error."""
 
 from __future__ import annotations
 

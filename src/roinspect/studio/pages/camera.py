@@ -1,4 +1,4 @@
-"""What came of the photographs in a camera's folder."""
+"""Results for the images in a camera's folder."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def in_words(findings: Findings) -> str:
     seen = ", ".join(f"{width} × {height}" for height, width in sizes[:4])
     seen += " ..." if len(sizes) > 4 else ""
     count = sum(row.images for row in findings.rows)
-    verdict = "Nothing here would break training." if not findings.problems else "Mend these before training."
+    verdict = "Nothing here would break training." if not findings.problems else "Fix these before training."
     parts.append(f"<p>{count:,} photographs were read; width × height: {seen or 'none'}. {verdict}</p>")
     return plain("<h3>Check</h3>", *parts)
 

@@ -75,7 +75,7 @@ def job_note(job: Job, running: str, done: str = "", *, link: tuple[str, str] | 
         return note(job.fault(), "problem")
     if state == "done":
         return note(done, link=link) if done else ""
-    return note("It did not come to an end. Ask again, and it begins anew.", "warning")
+    return note("It did not come to an end. Ask again, and it starts over.", "warning")
 
 
 def cards(items: Iterator[str], *, large: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Page 4: what the model says about photographs whose label is known, and where to draw the line."""
+"""Page 4: the model's verdicts on labelled images, and the choice of the threshold."""
 
 from __future__ import annotations
 

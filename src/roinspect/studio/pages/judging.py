@@ -1,4 +1,4 @@
-"""The judging page's pictures and figures."""
+"""Images and figures of the judging page."""
 
 from __future__ import annotations
 

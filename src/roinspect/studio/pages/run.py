@@ -1,4 +1,4 @@
-"""Page 5: inspect new photographs, follow a camera's folder, and take the model along."""
+"""Page 5: inspect new images, follow a camera's folder, download the model."""
 
 from __future__ import annotations
 

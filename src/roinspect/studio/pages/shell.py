@@ -1,4 +1,4 @@
-"""What all pages share: the steps on top, events that answer, and faults as messages that say what to do."""
+"""Common to all pages: the steps at the top, notes, and errors as messages with a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the studio remembers, and what it runs.
+"""The studio's state on disk, and its background jobs.
 
 Whatever writes here raises a `UserError` where the disk refuses.
 """

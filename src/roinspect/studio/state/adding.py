@@ -1,4 +1,4 @@
-"""Photographs that come into the data, or change their label there, with all that belongs to them."""
+"""Add images to the data set, or change their label, together with their masks and drawings."""
 
 from __future__ import annotations
 

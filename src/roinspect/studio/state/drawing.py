@@ -1,4 +1,4 @@
-"""What a person draws over a photograph, and its mask.
+"""A drawing over an image, and its mask: a pure function of the drawing.
 
 Shapes are laid on top of each other in order; one that erases removes what the earlier ones marked.
 """

@@ -1,4 +1,4 @@
-"""Long work in processes of their own, which outlive the browser and the studio itself.
+"""Background jobs in processes of their own, which outlive the browser and the studio.
 
     FOLDER/.roinspect/jobs/ID/
       job.json    what is done

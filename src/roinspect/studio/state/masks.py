@@ -1,4 +1,4 @@
-"""Mask files below FOLDER/roi: where they are, and which of them the studio wrote.
+"""Masks below FOLDER/roi: which image each belongs to, and which of them the studio wrote.
 
 Of each mask that it writes, the studio notes what it was made from and the file's digest. Times say neither:
 a network, or somebody else, may write there at any moment.

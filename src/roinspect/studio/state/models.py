@@ -1,4 +1,4 @@
-"""Trained models of a folder, by name: FOLDER/.roinspect/models/NAME, and what belongs to one beside it."""
+"""Trained models of a folder: FOLDER/.roinspect/models/NAME, with its run and evaluation."""
 
 from __future__ import annotations
 

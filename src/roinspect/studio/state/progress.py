@@ -1,4 +1,4 @@
-"""How a training goes: curves and pictures from the TensorBoard files in its run folder."""
+"""Training progress: curves and images from the run's TensorBoard files."""
 
 from __future__ import annotations
 

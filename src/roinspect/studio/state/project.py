@@ -1,4 +1,4 @@
-"""A folder of photographs in the studio, and the folders that somebody opened.
+"""A folder of images in the studio, and the recently opened folders.
 
 What the studio knows of a folder lies in the folder:
 

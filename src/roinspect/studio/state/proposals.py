@@ -1,4 +1,4 @@
-"""Regions that a network proposes where nobody drew one, learned from those that somebody drew."""
+"""Regions proposed by a segmenter that was trained on the drawn ones."""
 
 from __future__ import annotations
 

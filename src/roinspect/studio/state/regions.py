@@ -1,4 +1,4 @@
-"""The region of each photograph: drawn on it, shared by all, or in a mask file that somebody else made."""
+"""Regions of a folder's images: drawn, read from masks or shared by all; written out for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model says about labelled photographs, at any threshold, and what a person says about that."""
+"""A model's verdicts on labelled images at any threshold, and the user's corrections."""
 
 from __future__ import annotations
 

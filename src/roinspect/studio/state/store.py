@@ -1,4 +1,4 @@
-"""Small JSON files that are whole or not there: all that the studio knows lies on the disk."""
+"""Small JSON files, written atomically: all of the studio's state is on disk."""
 
 from __future__ import annotations
 

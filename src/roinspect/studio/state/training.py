@@ -1,4 +1,4 @@
-"""What a person chose on the training page, as commands."""
+"""The choices on the training page as commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process of a job: `python -m roinspect.studio.state.worker JOB`."""
+"""A job's process: `python -m roinspect.studio.state.worker JOB`."""
 
 from __future__ import annotations
 
