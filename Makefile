@@ -33,7 +33,7 @@ EXTRAS_TESTS := tests/comparison/test_peers.py tests/comparison/test_compare.py 
 	tests/production/test_batch.py tests/production/test_batch_tables.py tests/evaluation/test_metrics.py
 
 test-extras: $(EXTRAS)/.stamp
-	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest $(PYTEST_ARGS) $(EXTRAS_TESTS)
+	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest $(EXTRAS_TESTS)
 
 $(EXTRAS)/.stamp: pyproject.toml
 	test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
