@@ -156,7 +156,7 @@ def test_a_model_that_was_not_judged_says_so(project: Project) -> None:
 def test_what_the_check_found_is_said_in_words(project: Project) -> None:
     (project.folder / "train/good/b.png").write_bytes(b"text")
     words = in_words(check(list(project.records().values())))
-    assert "Problem:" in words and "b.png" in words and "Mend these" in words
+    assert "Problem:" in words and "b.png" in words and "Fix these" in words
     assert "Draw the region" in summary(project) and "Twenty or more" in summary(project)
 
 
