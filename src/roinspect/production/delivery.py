@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from roinspect.files import sha256
 from roinspect.production.sinks import open_sink, sink_name
 from roinspect.production.sources import one_spelling
 from roinspect.production.spool import Spool
@@ -109,4 +109,4 @@ def identified(row: Mapping[str, Any], version: str) -> dict[str, Any]:
             status = Path(path).stat()
             state = status.st_size, status.st_mtime_ns
     terms = json.dumps([one_spelling(path), *state, version])
-    return {"id": hashlib.sha256(terms.encode()).hexdigest()[:32], "model_version": version, **row}
+    return {"id": sha256(terms)[:32], "model_version": version, **row}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -10,6 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from roinspect.data.annotations.drawn import read_source
 from roinspect.data.records import Record
 from roinspect.errors import UserError
+from roinspect.files import sha256_of
 from roinspect.images.pixels import image_size
 from roinspect.studio.state.drawing import Drawing, Mask, from_mask, read_drawing, render, scaled
 from roinspect.studio.state.masks import mask_file, mask_of_others
@@ -162,7 +162,7 @@ def _read(path: Path) -> Drawing | None:
 
 def _revision(file: Path) -> str:
     with suppress(OSError):
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        return sha256_of(file)[:16]
     return ""
 
 
