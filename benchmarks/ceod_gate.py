@@ -32,7 +32,7 @@ from roinspect.methods.ceod import Ceod
 from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import predict
 from roinspect.nn.ceod import Gate
-from roinspect.synthetic.dataset import write_dataset
+from roinspect.synthetic.products import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("ceod_gate")

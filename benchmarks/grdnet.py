@@ -25,7 +25,7 @@ from tables import markdown, put
 from roinspect.evaluation.curves import threshold_at_recall
 from roinspect.evaluation.evaluate import evaluate
 from roinspect.methods.grdnet_settings import GrdNetSettings
-from roinspect.synthetic.dataset import write_dataset
+from roinspect.synthetic.products import write_dataset
 from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent

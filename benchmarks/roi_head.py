@@ -46,7 +46,7 @@ from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.iou import region_iou
 from roinspect.nn.roi_head import swap_patches
-from roinspect.synthetic.dataset import ProductName, render, write_dataset
+from roinspect.synthetic.products import ProductName, render, write_dataset
 from roinspect.synthetic.washers import radius_for
 from roinspect.training.train import TrainingSettings, train
 

@@ -48,7 +48,7 @@ from roinspect.data.splits import hold_out
 from roinspect.images.pixels import parse_size
 from roinspect.methods.method import load_graph, predict
 from roinspect.methods.roibank_settings import RoiBankSettings
-from roinspect.synthetic.dataset import write_dataset
+from roinspect.synthetic.products import write_dataset
 from roinspect.training.train import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -35,7 +35,7 @@ from roinspect.inspection.inspector import Inspector
 from roinspect.methods.method import method_class
 from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import with_roi
-from roinspect.synthetic.dataset import render, write_dataset
+from roinspect.synthetic.products import render, write_dataset
 from roinspect.training.train import TrainingSettings, train
 
 RESULTS = Results("scenes")

@@ -35,11 +35,11 @@ from roinspect.data.records import Record
 from roinspect.data.roi import attach_roi
 from roinspect.evaluation.evaluate import evaluate_models
 from roinspect.methods.method import method_class
-from roinspect.segmenter.bundle import read_segmenter
 from roinspect.segmenter.finder import cleaned, confidence
-from roinspect.segmenter.method import load_segmenter, probabilities
+from roinspect.segmenter.segmenter import load_segmenter, probabilities
+from roinspect.segmenter.segmenter_bundle import read_segmenter
 from roinspect.segmenter.settings import SegmenterSettings
-from roinspect.synthetic.dataset import write_dataset
+from roinspect.synthetic.products import write_dataset
 from roinspect.training.segmenter import train_segmenter
 from roinspect.training.train import TrainingSettings, train
 

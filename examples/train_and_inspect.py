@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from roinspect import Inspector, TrainingSettings, evaluate, export, train
-from roinspect.synthetic.dataset import write_dataset
+from roinspect.synthetic.products import write_dataset
 
 
 def main(out: Path, size: int = 128) -> None:

@@ -23,7 +23,7 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def zipper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty photographs of 64 x 64: 12 train/good, 2 test/good, 6 with defects."""
-    from roinspect.synthetic.dataset import write_dataset
+    from roinspect.synthetic.products import write_dataset
 
     folder = tmp_path_factory.mktemp("data") / "zipper"
     write_dataset("zipper", folder, count=20, seed=0, size_hw=(64, 64))

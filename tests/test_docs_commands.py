@@ -234,7 +234,7 @@ def shortened(words: list[str]) -> list[str]:
 def supplies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What pages speak of without making it, by its name there."""
     from roinspect.images.pixels import read_mask, write_image
-    from roinspect.synthetic.dataset import write_dataset
+    from roinspect.synthetic.products import write_dataset
 
     home = tmp_path_factory.mktemp("supplies")
     write_dataset("zipper", home / "parts", count=40, seed=0, size_hw=(64, 64), train_defects=0.5)

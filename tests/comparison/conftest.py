@@ -11,7 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from roinspect.comparison.contender import Scored
-    from roinspect.comparison.job import Job
+    from roinspect.comparison.job import ComparisonJob
     from roinspect.data.dataset import DecodedCache
 
 HW = (64, 64)
@@ -40,7 +40,9 @@ class MadeUp:
         self.broken = {"ceod"}
         self.asked: list[str] = []
 
-    def run_all(self, jobs: Sequence[Job], **_: Any) -> Generator[tuple[Job, Scored | str], None, None]:
+    def run_all(
+        self, jobs: Sequence[ComparisonJob], **_: Any
+    ) -> Generator[tuple[ComparisonJob, Scored | str], None, None]:
         for job in jobs:
             if len(self.asked) == self.stop_after:
                 raise KeyboardInterrupt

@@ -18,7 +18,7 @@ from roinspect import UserError
 from roinspect.cli import main
 from roinspect.comparison.arms import PLAIN, ROI_AT_TEST, ROI_PREDICTED
 from roinspect.comparison.compare import CompareSettings, compare
-from roinspect.comparison.job import Job
+from roinspect.comparison.job import ComparisonJob
 from roinspect.comparison.schedule import run_all
 
 FAST = CompareSettings(methods=("grdnet",), seeds=2, size="64", budget_seconds=1)
@@ -161,6 +161,6 @@ def test_ours_and_anothers_side_by_side(
 
 def test_jobs_on_a_local_ray(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason='the extra "scale" is not installed')
-    job = Job("grdnet", 0, tmp_path / "missing", (64, 64), 4, 1.0, 1, tmp_path / "log")
+    job = ComparisonJob("grdnet", 0, tmp_path / "missing", (64, 64), 4, 1.0, 1, tmp_path / "log")
     ((same, told),) = run_all([job], at_once=1, on="ray")
     assert same == job and isinstance(told, str) and "no such folder" in told

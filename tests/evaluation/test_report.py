@@ -11,8 +11,8 @@ import pytest
 
 from roinspect.errors import UserError
 from roinspect.evaluation import charts
+from roinspect.evaluation.example_images import Example, Found, heat_inside
 from roinspect.evaluation.metrics import RoiMetrics
-from roinspect.evaluation.pictures import Example, Found, heat_inside
 from roinspect.evaluation.report import (
     BROKEN_DOWN,
     ModelReport,

@@ -22,7 +22,7 @@ from roinspect.inspection.exported import describe, graph_file, read_export
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.openvino import OpenVino
 from roinspect.production.batch import terms_of
-from roinspect.production.pictures import Pictures
+from roinspect.production.verdict_images import Pictures
 
 
 def silent(line: str) -> None:

@@ -216,12 +216,12 @@ def test_over_http_too(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
     from roinspect.server.app import create_app
-    from roinspect.server.models import Model
+    from roinspect.server.served_models import ServedModel
     from roinspect.server.service import Service
     from roinspect.server.settings import ServeSettings
 
     (tmp_path / "bundle.json").write_text("a")
-    model = Model("a", tmp_path, lambda copy: Inspector(manifest(12), brightness))
+    model = ServedModel("a", tmp_path, lambda copy: Inspector(manifest(12), brightness))
     with TestClient(create_app(Service({"a": model}, ServeSettings(workers=1)))) as client:
         for data in (png(ramp(12)), tiff(ramp(12))):
             row = client.post("/inspect", content=data).json()

@@ -24,15 +24,15 @@ from roinspect.comparison.compare import CompareSettings, compare
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records
 from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, evaluate, evaluate_models
+from roinspect.evaluation.example_images import Found
 from roinspect.evaluation.examples import load_examples
 from roinspect.evaluation.parts import Part
-from roinspect.evaluation.pictures import Found
 from roinspect.exports.samples import photographs
 from roinspect.images.pixels import read_image, write_image
 from roinspect.inspection.bundle import read_bundle, read_weights
 from roinspect.methods.method import load_graph
 from roinspect.production.batch import terms_of
-from roinspect.production.pictures import Pictures
+from roinspect.production.verdict_images import Pictures
 from roinspect.training.recalibration import Way, recalibrate
 from roinspect.training.train import TrainingSettings
 
@@ -205,7 +205,7 @@ def test_a_comparison_says_so_to_ours_and_others(zipper: Path, tmp_path: Path, m
     monkeypatch.setattr(peers, "refuse_unknown_peer", lambda name: None)
     for method in ("grdnet", "padim"):
         terms = {"batch_size": 8, "budget_seconds": 1.0, "threads": 1, "log": tmp_path / "log"}
-        job.run(job.Job(method, 0, zipper, (64, 64), **terms, bits=12))
+        job.run(job.ComparisonJob(method, 0, zipper, (64, 64), **terms, bits=12))
     assert [request["bits"] for request in asked] == [12, 12]
 
     given: list[TrainingSettings] = []
@@ -236,7 +236,7 @@ def test_all_methods_are_scored_on_what_they_read_so(zipper: Path, deep: Path, t
 def test_results_of_other_bits_are_other_terms(deep: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     asked: list[int] = []
 
-    def run_all(jobs: list[job.Job], **_: Any) -> Iterator[tuple[job.Job, str]]:
+    def run_all(jobs: list[job.ComparisonJob], **_: Any) -> Iterator[tuple[job.ComparisonJob, str]]:
         for one in jobs:
             asked.append(one.bits)
             yield one, "broke down"

@@ -21,12 +21,12 @@ from roinspect import Inspector, UserError
 from roinspect.images.pixels import image_size, write_image
 from roinspect.inspection.bundle import Bundle, Threshold
 from roinspect.inspection.prediction import Prediction
-from roinspect.production.batch import Rows, Tally, inspect_to_table, predictions
+from roinspect.production.batch import BatchSummary, Rows, inspect_to_table, predictions
 from roinspect.production.journal import Journal
-from roinspect.production.pictures import Pictures
 from roinspect.production.progress import Progress
 from roinspect.production.sources import list_images
 from roinspect.production.tables import write_table
+from roinspect.production.verdict_images import Pictures
 
 SIZE = (8, 12)
 NONE = Pictures()
@@ -93,7 +93,7 @@ def test_a_stopped_run_goes_on_where_it_was(images: Path, tmp_path: Path) -> Non
     last = Model()
     tally = inspect_to_table(listed, out, last, TERMS, NONE)
     assert len(last.asked) == 30 - stopped
-    assert tally == Tally(images=30, defective=13, errors=3)
+    assert tally == BatchSummary(images=30, defective=13, errors=3)
     assert out.read_bytes() == whole.read_bytes()
     assert [row["image_path"] for row in table(out)] == list(listed)
     assert {path.name for path in tmp_path.iterdir()} == {"images", "out.jsonl", "whole.jsonl"}

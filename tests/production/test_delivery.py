@@ -18,7 +18,7 @@ from roinspect.cli import main
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Threshold, bundle_version, replace_threshold
 from roinspect.production.delivery import Delivery, identified
-from roinspect.production.pictures import Pictures
+from roinspect.production.verdict_images import Pictures
 from roinspect.production.watch import Watch, WatchSettings
 
 from .test_sinks import free_port, receiver, wait_for

@@ -23,7 +23,7 @@ from roinspect.cli import main
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Bundle, Threshold
 from roinspect.inspection.prediction import Prediction
-from roinspect.production.pictures import Pictures
+from roinspect.production.verdict_images import Pictures
 from roinspect.production.watch import Watch, WatchSettings
 
 SIZE = (8, 12)

@@ -25,10 +25,10 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
 from roinspect.inspection.bundle import Bundle, Threshold, save_bundle
 from roinspect.segmenter import tree as roi_prediction
-from roinspect.segmenter.bundle import SegmenterBundle
 from roinspect.segmenter.contact_sheet import SHOWN, contact_sheet
 from roinspect.segmenter.finder import RegionFinder, cleaned, confidence
 from roinspect.segmenter.roi import absolute_roi, with_drawn_roi, with_roi
+from roinspect.segmenter.segmenter_bundle import SegmenterBundle
 from roinspect.segmenter.tree import JOURNAL, SHEET, TABLE, predict_rois
 
 SIDE = 48
@@ -65,10 +65,10 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[ByBrightness]:
     found = ByBrightness()
     cleaning = {"smallest_part": 0.05, "largest_hole": 0.05}
     manifest = SegmenterBundle(cleaning, (SIDE, SIDE), least_confidence=0.9)
-    monkeypatch.setattr("roinspect.segmenter.bundle.read_segmenter", lambda path: manifest)
-    monkeypatch.setattr("roinspect.segmenter.bundle.made_from", lambda path: {"name": str(path)})
-    monkeypatch.setattr("roinspect.segmenter.method.load_segmenter", lambda path: (manifest, None))
-    monkeypatch.setattr("roinspect.segmenter.method.probabilities", found)
+    monkeypatch.setattr("roinspect.segmenter.segmenter_bundle.read_segmenter", lambda path: manifest)
+    monkeypatch.setattr("roinspect.segmenter.segmenter_bundle.made_from", lambda path: {"name": str(path)})
+    monkeypatch.setattr("roinspect.segmenter.segmenter.load_segmenter", lambda path: (manifest, None))
+    monkeypatch.setattr("roinspect.segmenter.segmenter.probabilities", found)
     yield found
 
 

@@ -33,7 +33,7 @@ from roinspect.inspection.prediction import Prediction
 from roinspect.production.delivery import Delivery
 from roinspect.server.app import create_app
 from roinspect.server.logs import JsonFormatter
-from roinspect.server.models import Model
+from roinspect.server.served_models import ServedModel
 from roinspect.server.service import Service
 from roinspect.server.settings import ServeSettings
 
@@ -69,7 +69,7 @@ def make_client(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
             for name in names:
                 (tmp_path / name).mkdir()
                 (tmp_path / name / "bundle.json").write_text(name)
-                models[name] = Model(name, tmp_path / name, lambda copy: Inspector(bundle, predict))
+                models[name] = ServedModel(name, tmp_path / name, lambda copy: Inspector(bundle, predict))
             targets = () if results is None else (f"folder:{results}",)
             delivery = Delivery(targets, tmp_path / "spool")
             service = Service(models, ServeSettings(**{"workers": 2} | limits), delivery)
@@ -336,13 +336,13 @@ def test_a_look_that_fails_is_not_the_last(
 ) -> None:
     looks = iter([OSError("gone"), UserError("half")])
 
-    def refresh(model: Model) -> bool:
+    def refresh(model: ServedModel) -> bool:
         for error in looks:
             raise error
         return True
 
     client = make_client(poll_s=0.01)
-    monkeypatch.setattr(Model, "refresh", refresh)
+    monkeypatch.setattr(ServedModel, "refresh", refresh)
     until = time.monotonic() + 10
     while not counted(client, 'roinspect_model_reloads_total{model="a",result="loaded"}'):
         assert time.monotonic() < until

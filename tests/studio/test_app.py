@@ -27,8 +27,8 @@ from roinspect.images.pixels import read_image, write_image
 from roinspect.studio.app import create_app, serve
 from roinspect.studio.guard import COOKIE, Guard
 from roinspect.studio.state.drawing import Drawing, Shape
+from roinspect.studio.state.drawn_regions import keep
 from roinspect.studio.state.project import Project, Projects
-from roinspect.studio.state.regions import keep
 
 MakeProject = Callable[..., Project]
 

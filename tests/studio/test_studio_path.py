@@ -25,7 +25,7 @@ from playwright.sync_api import sync_playwright
 from roinspect.images.pixels import read_mask
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import has_export
-from roinspect.synthetic.dataset import write_dataset
+from roinspect.synthetic.products import write_dataset
 
 CHROMIUM = shutil.which("chromium")
 SHOTS = os.environ.get("ROINSPECT_SHOTS", "")

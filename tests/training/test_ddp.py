@@ -35,7 +35,7 @@ from roinspect.methods.grdnet import GrdNet  # noqa: E402
 from roinspect.methods.learner import Learner  # noqa: E402
 from roinspect.methods.method import load_graph, predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank  # noqa: E402
-from roinspect.segmenter.method import load_segmenter, probabilities  # noqa: E402
+from roinspect.segmenter.segmenter import load_segmenter, probabilities  # noqa: E402
 from roinspect.training.processes import Processes, _wanted, joined  # noqa: E402
 from roinspect.training.runs import refuse_differences  # noqa: E402
 from roinspect.training.train import TrainingSettings, prepare  # noqa: E402

@@ -39,7 +39,7 @@ def bundle(model: Path, tmp_path: Path, capsys: Capture) -> Path:
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs that were not trained on: 20 good ones, 8 test ones, 6 defective ones in the val split."""
-    from roinspect.synthetic.dataset import write_dataset
+    from roinspect.synthetic.products import write_dataset
 
     folder = tmp_path_factory.mktemp("fresh") / "zipper"
     write_dataset("zipper", folder, count=34, seed=7, size_hw=(64, 64))

@@ -19,7 +19,7 @@ from roinspect.images.pixels import write_image
 from roinspect.inspection.inspector import Inspector
 from roinspect.methods.method import method_class
 from roinspect.methods.registry import DEFAULT
-from roinspect.synthetic.dataset import write_dataset
+from roinspect.synthetic.products import write_dataset
 from roinspect.training.train import TrainingSettings, train
 
 COUNT, SIZE_HW, SEED = 160, (256, 256), 0

@@ -22,10 +22,10 @@ from roinspect.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from roinspect.production.batch import Inspect, Tally
+    from roinspect.production.batch import BatchSummary, Inspect
     from roinspect.production.delivery import Delivery
-    from roinspect.production.pictures import Pictures
     from roinspect.production.tables import Rows
+    from roinspect.production.verdict_images import Pictures
 
 
 def run(arguments: list[str]) -> int:
@@ -62,8 +62,8 @@ def run(arguments: list[str]) -> int:
         raise UserError("is required", where="--out", remedy="name a .parquet, .csv or .jsonl file to write")
 
     from roinspect.production.delivery import Delivery
-    from roinspect.production.pictures import Pictures
     from roinspect.production.sources import list_images
+    from roinspect.production.verdict_images import Pictures
 
     pictures = Pictures(options.overlays, options.maps)
     listed = list_images(options.images, columns=options.columns, passed_over=pictures.owns)
@@ -95,20 +95,20 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> Tally:
+def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> BatchSummary:
     from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
-    from roinspect.production.batch import Tally, named, predictions
+    from roinspect.production.batch import BatchSummary, named, predictions
 
     inspector = Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
     rows = predictions(inspector, named(listed, set()), pictures)
-    tally = Tally()
+    tally = BatchSummary()
     for row in tally.count(delivery.passing(rows, bundle_version(options.bundle))):
         print(json.dumps(row), flush=True)
     return tally
 
 
-def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> Tally:
+def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> BatchSummary:
     from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import inspect_to_table, predictions, terms_of

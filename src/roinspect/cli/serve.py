@@ -55,8 +55,8 @@ def run(arguments: list[str]) -> int:
     # OpenCV reads this once, when it is loaded: what its decoders find must not exceed what the header said.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(int(options.max_megapixels * 1e6)))
 
-    from roinspect.server.models import named
-    from roinspect.server.run import serve
+    from roinspect.server.process import serve
+    from roinspect.server.served_models import named
 
     serve(
         named(options.bundles),

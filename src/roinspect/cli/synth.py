@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> int:
     options = parse(parser, arguments)
 
     from roinspect.images.pixels import parse_size
-    from roinspect.synthetic.dataset import write_dataset
+    from roinspect.synthetic.products import write_dataset
 
     write_dataset(
         options.product,

@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
     from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.delivery import Delivery
-    from roinspect.production.pictures import Pictures
+    from roinspect.production.verdict_images import Pictures
     from roinspect.production.watch import Watch, WatchSettings
 
     inspector, version = Inspector.load(options.bundle, options.runtime), bundle_version(options.bundle)

@@ -31,7 +31,7 @@ from roinspect.comparison.arms import (
 )
 from roinspect.comparison.compare_table import Outcome, machine, write_tables
 from roinspect.comparison.contender import Scored
-from roinspect.comparison.job import Job, records_to_test
+from roinspect.comparison.job import ComparisonJob, records_to_test
 from roinspect.comparison.job_files import JobFiles
 from roinspect.comparison.peers import RIVALS, peer_names, refuse_unknown_peer
 from roinspect.comparison.schedule import Place, run_all
@@ -170,7 +170,7 @@ def compare(
     }
     methods = dict.fromkeys((*settings.methods, *([ROI_PROVIDER] if with_predicted_roi else [])))
     jobs = [
-        Job(
+        ComparisonJob(
             method=method,
             seed=seed,
             data=data,
@@ -235,11 +235,11 @@ def parse_budget(text: str, where: str = "--budget") -> float:
     return seconds
 
 
-def _missing(outcomes: Mapping[Job, Outcome | None], files: JobFiles) -> list[Job]:
+def _missing(outcomes: Mapping[ComparisonJob, Outcome | None], files: JobFiles) -> list[ComparisonJob]:
     """Jobs without a result, or without one for the arm `roi-predicted`, whose maps are not stored."""
     failed = {job.seed for job, outcome in outcomes.items() if _provides(job) and outcome and outcome.error}
 
-    def is_missing(job: Job, outcome: Outcome | None) -> bool:
+    def is_missing(job: ComparisonJob, outcome: Outcome | None) -> bool:
         if outcome is None:
             return True
         # A method without maps has neither arm.
@@ -253,7 +253,7 @@ def _missing(outcomes: Mapping[Job, Outcome | None], files: JobFiles) -> list[Jo
 
 
 def _run(
-    outcomes: dict[Job, Outcome | None],
+    outcomes: dict[ComparisonJob, Outcome | None],
     files: JobFiles,
     test: DecodedCache,
     settings: CompareSettings,
@@ -280,12 +280,12 @@ def _run(
                 tell(_line(outcome))
 
 
-def _provides(job: Job) -> bool:
+def _provides(job: ComparisonJob) -> bool:
     return job.method == ROI_PROVIDER
 
 
 def _outcome(
-    job: Job, scored: Scored | str, test: DecodedCache, predicted: NDArray[np.float32] | None
+    job: ComparisonJob, scored: Scored | str, test: DecodedCache, predicted: NDArray[np.float32] | None
 ) -> Outcome:
     failed = Outcome(job.method, job.seed, machine=machine())
     if isinstance(scored, str):
@@ -299,7 +299,11 @@ def _outcome(
     )
 
 
-def _to_do(settings: CompareSettings, outcomes: Mapping[Job, Outcome | None], missing: Sequence[Job]) -> str:
+def _to_do(
+    settings: CompareSettings,
+    outcomes: Mapping[ComparisonJob, Outcome | None],
+    missing: Sequence[ComparisonJob],
+) -> str:
     minutes = len(missing) * settings.budget_seconds / settings.jobs / 60
     text = f"{len(outcomes) - len(missing)} of {len(outcomes)} trainings are done; "
     text += f"{len(missing)} to go, {minutes:.0f} minutes of training"

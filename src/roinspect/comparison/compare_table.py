@@ -82,7 +82,7 @@ class Spread(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparisonRow:
     """One method in one arm, over all seeds.
 
     Attributes:
@@ -104,7 +104,7 @@ class Row:
     bounds: Mapping[str, float] = field(default_factory=dict)
 
 
-def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Row]:
+def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[ComparisonRow]:
     """The table's rows: every method in every arm that it has, in order."""
     found = []
     for arm in arms:
@@ -123,7 +123,7 @@ def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Row]:
                 for column in MEASURES
                 if column.error
             }
-            found.append(Row(method, arm, len(done), spreads, learns_from, error, bounds))
+            found.append(ComparisonRow(method, arm, len(done), spreads, learns_from, error, bounds))
     return found
 
 
@@ -147,7 +147,7 @@ def write_tables(
     write_whole(out / PLOT, plot(shown))
 
 
-def as_csv(shown: Sequence[Row]) -> str:
+def as_csv(shown: Sequence[ComparisonRow]) -> str:
     """One line per row; means and deviations in separate columns, empty where there is no value."""
     columns = (*MEASURES, *COSTS)
     text = io.StringIO()
@@ -161,7 +161,7 @@ def as_csv(shown: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def as_markdown(shown: Sequence[Row], outcomes: Sequence[Outcome], terms: Mapping[str, Any]) -> str:
+def as_markdown(shown: Sequence[ComparisonRow], outcomes: Sequence[Outcome], terms: Mapping[str, Any]) -> str:
     """The table with its best values in bold, and its notes below."""
     columns = (*MEASURES, *COSTS)
     seeds = max((row.seeds for row in shown), default=0)
@@ -204,7 +204,7 @@ def as_markdown(shown: Sequence[Row], outcomes: Sequence[Outcome], terms: Mappin
     return "\n".join(text) + "\n"
 
 
-def plot(shown: Sequence[Row]) -> str:
+def plot(shown: Sequence[ComparisonRow]) -> str:
     """Image AUROC against milliseconds for an image, as SVG: a colour a method, a shape an arm."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -272,7 +272,7 @@ def _spread(values: Sequence[float | None]) -> Spread:
     )
 
 
-def _is_best(row: Row, rivals: Sequence[Row], column: Column) -> bool:
+def _is_best(row: ComparisonRow, rivals: Sequence[ComparisonRow], column: Column) -> bool:
     """Whether none is better; where all are alike, none is best."""
     values = [column.better * rival.spreads[column.name].mean for rival in rivals]
     known = [value for value in values if not math.isnan(value)]

@@ -22,7 +22,7 @@ HELD_OUT = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ComparisonJob:
     """What to run.
 
     Attributes:
@@ -84,7 +84,7 @@ def records_to_test(data: Data) -> list[Record]:
     return with_roi(data, records)
 
 
-def run(job: Job, stop: threading.Event | None = None) -> Scored:
+def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
     """Train and score in a subprocess that is killed when it takes too long.
 
     Raises:
@@ -139,7 +139,7 @@ def run(job: Job, stop: threading.Event | None = None) -> Scored:
     )
 
 
-def attempt(job: Job, stop: threading.Event | None = None) -> Scored | str:
+def attempt(job: ComparisonJob, stop: threading.Event | None = None) -> Scored | str:
     """A job's result: the value of `run`, or one line on why there is none."""
     try:
         return run(job, stop)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from roinspect.comparison.arms import ROI_PREDICTED, ROI_PROVIDER
 from roinspect.comparison.compare_table import Outcome
-from roinspect.comparison.job import Job
+from roinspect.comparison.job import ComparisonJob
 from roinspect.errors import UserError
 from roinspect.files import write_whole, writing
 
@@ -43,7 +43,7 @@ class JobFiles:
     own_terms: Mapping[str, Any]
     with_predicted_roi: bool
 
-    def outcome(self, job: Job) -> Outcome | None:
+    def outcome(self, job: ComparisonJob) -> Outcome | None:
         """The result of a job from an earlier run; None where there is none.
 
         Raises:
@@ -68,7 +68,7 @@ class JobFiles:
             )
         return outcome
 
-    def keep(self, job: Job, outcome: Outcome) -> None:
+    def keep(self, job: ComparisonJob, outcome: Outcome) -> None:
         """Write a job's result.
 
         Raises:
@@ -113,7 +113,7 @@ class JobFiles:
         np.savez_compressed(packed, roi=(probability.clip(0, 1) * 255).round().astype(np.uint8))
         write_whole(file, packed.getvalue())
 
-    def _terms(self, job: Job, *, uses_prediction: bool) -> dict[str, Any]:
+    def _terms(self, job: ComparisonJob, *, uses_prediction: bool) -> dict[str, Any]:
         own = self.own_terms if job.is_ours or uses_prediction else {}
         return {**self.terms, **own, "settings": dict(job.settings)}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from roinspect.comparison.contender import SCORING, TRAINING, tested
 from roinspect.comparison.isolated import answer
-from roinspect.comparison.pace import measure_pace
+from roinspect.comparison.training_speed import measure_pace
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError
 from roinspect.methods.method import InspectionGraph, from_plain, load_graph, method_class, predict

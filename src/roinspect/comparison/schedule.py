@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Literal, TypeAlias
 
 from roinspect.comparison.contender import Scored
-from roinspect.comparison.job import Job, attempt
+from roinspect.comparison.job import ComparisonJob, attempt
 from roinspect.errors import UserError
 
 Place: TypeAlias = Literal["local", "ray"]
 
 
 def run_all(
-    jobs: Sequence[Job], *, at_once: int, on: Place
-) -> Generator[tuple[Job, Scored | str], None, None]:
+    jobs: Sequence[ComparisonJob], *, at_once: int, on: Place
+) -> Generator[tuple[ComparisonJob, Scored | str], None, None]:
     """Run jobs; jobs still running when the iterator is closed are killed.
 
     Args:
@@ -36,7 +36,9 @@ def run_all(
     yield from _on_ray(jobs) if on == "ray" else _here(jobs, at_once)
 
 
-def _here(jobs: Sequence[Job], at_once: int) -> Generator[tuple[Job, Scored | str], None, None]:
+def _here(
+    jobs: Sequence[ComparisonJob], at_once: int
+) -> Generator[tuple[ComparisonJob, Scored | str], None, None]:
     stop = threading.Event()
     # Each thread only waits for a process.
     pool = ThreadPoolExecutor(at_once)
@@ -51,7 +53,7 @@ def _here(jobs: Sequence[Job], at_once: int) -> Generator[tuple[Job, Scored | st
         pool.shutdown(cancel_futures=True)
 
 
-def _on_ray(jobs: Sequence[Job]) -> Generator[tuple[Job, Scored | str], None, None]:
+def _on_ray(jobs: Sequence[ComparisonJob]) -> Generator[tuple[ComparisonJob, Scored | str], None, None]:
     try:
         import ray
     except ModuleNotFoundError:

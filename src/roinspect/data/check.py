@@ -38,7 +38,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CategoryRow:
     """One category of one split.
 
     Attributes:
@@ -74,7 +74,7 @@ class Findings:
         files: what becomes of every file in the folder.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[CategoryRow, ...]
     duplicates: tuple[tuple[str, ...], ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -83,7 +83,7 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _RecordSummary:
     """What is kept of a record once its pixels are let go."""
 
     record: Record
@@ -130,15 +130,15 @@ def check(
     good = [record for record in records if record.label == 0]
     compared = {good[row].key for row in sampled(len(good))} if good else set[str]()
 
-    def look(record: Record) -> _Seen:
+    def look(record: Record) -> _RecordSummary:
         try:
             content = read_file(record.image_path)
             sample = load_sample(record, None, min_pixels=min_pixels, bits=bits, read=read, content=content)
         except UserError as error:
-            return _Seen(record, error)
+            return _RecordSummary(record, error)
         height, across = sample.roi_mask.shape
         width = defect_width(sample.gt_mask, sample.roi_mask, size_hw) if size_hw else 0.0
-        return _Seen(
+        return _RecordSummary(
             record,
             size_hw=(height, across),
             digest=hashlib.blake2b(sample.image.data, digest_size=16).digest(),
@@ -238,16 +238,16 @@ def _files_table(files: Sequence[FileUse]) -> Table:
     return table
 
 
-def _rows(whole: Sequence[_Seen]) -> tuple[Row, ...]:
-    groups: dict[tuple[int, str, str], list[_Seen]] = defaultdict(list)
+def _rows(whole: Sequence[_RecordSummary]) -> tuple[CategoryRow, ...]:
+    groups: dict[tuple[int, str, str], list[_RecordSummary]] = defaultdict(list)
     for one in whole:
         record = one.record
         groups[_SPLITS.index(record.split), record.category, _LABELS[record.label]].append(one)
-    rows: list[Row] = []
+    rows: list[CategoryRow] = []
     for (split, category, label), group in sorted(groups.items(), key=lambda item: item[0]):
         shares = [one.coverage for one in group if one.record.roi_path is not None]
         rows.append(
-            Row(
+            CategoryRow(
                 split=_SPLITS[split],
                 category=category,
                 label=label,
@@ -260,7 +260,7 @@ def _rows(whole: Sequence[_Seen]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _duplicates(whole: Sequence[_Seen]) -> tuple[tuple[str, ...], ...]:
+def _duplicates(whole: Sequence[_RecordSummary]) -> tuple[tuple[str, ...], ...]:
     by_pixels: dict[tuple[tuple[int, int], bytes], list[Record]] = defaultdict(list)
     for one in whole:
         by_pixels[one.size_hw, one.digest].append(one.record)
@@ -271,7 +271,7 @@ def _duplicates(whole: Sequence[_Seen]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _problems(seen: Sequence[_Seen]) -> Iterable[str]:
+def _problems(seen: Sequence[_RecordSummary]) -> Iterable[str]:
     # One mask may serve many images: its fault is told once.
     yield from dict.fromkeys(str(one.error) for one in seen if one.error is not None)
     without = [one.record for one in seen if one.record.roi_path is None]
@@ -288,8 +288,8 @@ def _problems(seen: Sequence[_Seen]) -> Iterable[str]:
         yield _told(learnt, f"labelled defective but its mask is empty; {EMPTY_REMEDY}")
 
 
-def _warnings(whole: Sequence[_Seen], duplicates: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    def count(found: list[_Seen], what: str) -> Iterable[str]:
+def _warnings(whole: Sequence[_RecordSummary], duplicates: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    def count(found: list[_RecordSummary], what: str) -> Iterable[str]:
         if found:
             yield _told(found, what)
 
@@ -312,21 +312,21 @@ def _warnings(whole: Sequence[_Seen], duplicates: Sequence[tuple[str, ...]]) -> 
     )
 
 
-def _told(found: Sequence[_Seen], what: str) -> str:
+def _told(found: Sequence[_RecordSummary], what: str) -> str:
     others = f" ({len(found)} such images)" if len(found) > 1 else ""
     return f"{found[0].record.key}: {what}{others}"
 
 
-def _is_empty(one: _Seen) -> bool:
+def _is_empty(one: _RecordSummary) -> bool:
     return one.error is None and is_empty_defect(one.record, one.place)
 
 
-def _measured(whole: Sequence[_Seen]) -> list[_Seen]:
+def _measured(whole: Sequence[_RecordSummary]) -> list[_RecordSummary]:
     """Those with a defect that counts, from the narrowest on."""
     return sorted((one for one in whole if one.width and one.record.label != 0), key=lambda one: one.width)
 
 
-def _smallest(whole: Sequence[_Seen], size_hw: tuple[int, int]) -> Iterable[str]:
+def _smallest(whole: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
     if found := _measured(whole):
         yield (
             f"The smallest of {len(found):,} defects is {found[0].width:.1f} pixels wide at "
@@ -334,7 +334,7 @@ def _smallest(whole: Sequence[_Seen], size_hw: tuple[int, int]) -> Iterable[str]
         )
 
 
-def _too_narrow(whole: Sequence[_Seen], size_hw: tuple[int, int]) -> Iterable[str]:
+def _too_narrow(whole: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
     """A size that would do is named where the photographs have as many pixels."""
     narrow = [one for one in _measured(whole) if one.width < WIDE_ENOUGH]
     if not narrow:
@@ -351,7 +351,7 @@ def _too_narrow(whole: Sequence[_Seen], size_hw: tuple[int, int]) -> Iterable[st
     yield _told(narrow, f"{told}; {remedy}")
 
 
-def _unlike(whole: Sequence[_Seen]) -> Iterable[str]:
+def _unlike(whole: Sequence[_RecordSummary]) -> Iterable[str]:
     compared = [one for one in whole if one.appearance is not None]
     if not compared:
         return

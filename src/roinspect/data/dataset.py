@@ -53,7 +53,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadResult:
     """The result of loading a record: its sample, or the error why there is none."""
 
     record: Record
@@ -285,7 +285,7 @@ def stream(
     min_pixels: int = 1,
     bits: int = 16,
     workers: int = 2,
-) -> Iterator[list[Loaded]]:
+) -> Iterator[list[LoadResult]]:
     """Load records in order, in lists of `batch_size` (the last may be shorter), while the caller computes.
 
     At most two batches are decoded ahead, so memory stays bounded. A record that cannot be loaded carries its
@@ -313,13 +313,13 @@ def _load(
     workers: int,
     read: ReadMask,
     ahead: int = 16,
-) -> Iterator[Loaded]:
-    def load(record: Record) -> Loaded:
+) -> Iterator[LoadResult]:
+    def load(record: Record) -> LoadResult:
         try:
             sample = load_sample(record, size_hw, min_pixels=min_pixels, bits=bits, read=read)
-            return Loaded(record, sample, None)
+            return LoadResult(record, sample, None)
         except UserError as error:
-            return Loaded(record, None, error)
+            return LoadResult(record, None, error)
 
     return in_threads(load, records, workers=workers, ahead=ahead)
 

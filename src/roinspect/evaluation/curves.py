@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 UNDEFINED = Estimate(float("nan"), float("nan"))
 
 
-class Tally(NamedTuple):
+class ScoreCounts(NamedTuple):
     """Counts per distinct score, highest score first; all (B,)."""
 
     scores: Floats
@@ -36,7 +36,7 @@ class Tally(NamedTuple):
     negative: NDArray[np.int64]
 
 
-def tally(scores: ArrayLike, labels: ArrayLike) -> Tally:
+def tally(scores: ArrayLike, labels: ArrayLike) -> ScoreCounts:
     """Counts positives and negatives at each distinct score.
 
     Args:
@@ -51,7 +51,7 @@ def tally(scores: ArrayLike, labels: ArrayLike) -> Tally:
     is_positive = np.asarray(labels).astype(bool)
     positive = np.bincount(where[is_positive], minlength=len(distinct))
     negative = np.bincount(where[~is_positive], minlength=len(distinct))
-    return Tally(distinct[::-1], positive[::-1], negative[::-1])
+    return ScoreCounts(distinct[::-1], positive[::-1], negative[::-1])
 
 
 def auroc(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.account import missed_line
-from roinspect.data.dataset import EMPTY_REMEDY, UNKNOWN_LABEL, Loaded, Sample, is_empty_defect, stream
+from roinspect.data.dataset import EMPTY_REMEDY, UNKNOWN_LABEL, LoadResult, Sample, is_empty_defect, stream
 from roinspect.data.likeness import undeclared_groups
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError
@@ -38,7 +38,7 @@ REPORT, METRICS, PREDICTIONS = "report.html", "metrics.json", "predictions.csv"
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class EvaluatedModel:
     """A bundle under evaluation, and its predictions so far."""
 
     name: str
@@ -253,14 +253,16 @@ def evaluate_models(
     return values
 
 
-def _load(bundle_paths: Sequence[Path]) -> list[Model]:
+def _load(bundle_paths: Sequence[Path]) -> list[EvaluatedModel]:
     names = [path.resolve().name for path in bundle_paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in bundle_paths]
-    return [Model(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)]
+    return [
+        EvaluatedModel(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)
+    ]
 
 
-def _inspected(batches: Mapping[int, Sequence[Loaded]], models: Sequence[Model]) -> list[Part]:
+def _inspected(batches: Mapping[int, Sequence[LoadResult]], models: Sequence[EvaluatedModel]) -> list[Part]:
     """What becomes of a batch, given by the bits it was read with; every model scores it and measures."""
     parts = [_part(loaded) for loaded in zip(*batches.values(), strict=True)]
     read = [part for part in parts if not part.error]
@@ -278,7 +280,7 @@ def _inspected(batches: Mapping[int, Sequence[Loaded]], models: Sequence[Model])
     return [part if part.error else _judged(part, next(found)) for part in parts]
 
 
-def _part(loaded: Sequence[Loaded]) -> Part:
+def _part(loaded: Sequence[LoadResult]) -> Part:
     """One photograph, which counts where it can be read with the bits of every model."""
     for one in loaded:
         if one.sample is None:
@@ -293,7 +295,7 @@ def _judged(part: Part, found: Sequence[tuple[float, str]]) -> Part:
     return replace(part, pred_scores=pred_scores, reasons=reasons)
 
 
-def _title(models: Sequence[Model], data: Path, split: str) -> str:
+def _title(models: Sequence[EvaluatedModel], data: Path, split: str) -> str:
     first, *others = models
     named = f"{first.name}: {first.bundle.method}" if not others else ""
     named = named or " against ".join(model.name for model in models)
@@ -302,7 +304,7 @@ def _title(models: Sequence[Model], data: Path, split: str) -> str:
 
 def _model_report(
     row: int,
-    model: Model,
+    model: EvaluatedModel,
     values: MetricValues,
     known: Sequence[Part],
     unseen: Mapping[str, object],
@@ -328,13 +330,13 @@ def _model_report(
     )
 
 
-def _trained_on(model: Model, known: Sequence[Part]) -> int:
+def _trained_on(model: EvaluatedModel, known: Sequence[Part]) -> int:
     """How many of the parts the model was trained on, by file content."""
     digests = read_trained_on(model.path)
     return sum(shortened(part.digest) in digests for part in known)
 
 
-def _unseen(row: int, model: Model, known: Sequence[Part]) -> dict[str, Any]:
+def _unseen(row: int, model: EvaluatedModel, known: Sequence[Part]) -> dict[str, Any]:
     """How many parts of each label are not inspectable, and the first of them."""
     lost = [part for part in known if part.is_unseen(model.bundle.threshold.value, row)]
     first = f"{lost[0].record.key}: {lost[0].reasons[row]}" if lost else ""
@@ -354,7 +356,7 @@ def _unseen_words(lost: Mapping[str, object]) -> str:
 
 def _metrics_json(
     about: Mapping[str, object],
-    models: Sequence[Model],
+    models: Sequence[EvaluatedModel],
     values: Sequence[MetricValues],
     known_before: Sequence[int],
     unseen: Sequence[Mapping[str, object]],

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import load_sample
+from roinspect.evaluation.example_images import Example, Found
 from roinspect.evaluation.parts import Part
-from roinspect.evaluation.pictures import Example, Found
 from roinspect.images.pixels import resize_image
 from roinspect.inspection.bundle import Bundle
 from roinspect.methods.method import InspectionGraph, predict

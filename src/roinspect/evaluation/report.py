@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.evaluation import charts
+from roinspect.evaluation.example_images import Example, pictures
 from roinspect.evaluation.intervals import AT_THRESHOLD
 from roinspect.evaluation.metrics import PRO_LIMITS
-from roinspect.evaluation.pictures import Example, pictures
 from roinspect.evaluation.values import Breakdown, MetricValues
 from roinspect.evaluation.wording import confusion, likely_rate, measure_rows, sampling, verdict_sentences
 from roinspect.files import write_whole

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 
 from roinspect.images.formats import bmp, jpeg, png, tiff, tiff_directory, webp
-from roinspect.images.formats.account import Container, DamagedError, Decoded, UnsupportedError
+from roinspect.images.formats.container import Container, DamagedError, Decoded, UnsupportedError
 from roinspect.images.formats.jpeg import MOST_SCANS
 
 __all__ = ["MOST_PIXELS", "MOST_SCANS", "Container", "DamagedError", "UnsupportedError", "decode", "identify"]

@@ -26,7 +26,7 @@ from roinspect.images.containers import (
     decode,
     identify,
 )
-from roinspect.images.formats.account import Decoded, Pixels
+from roinspect.images.formats.container import Decoded, Pixels
 from roinspect.images.formats.significant import SENSOR_BITS
 
 Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])

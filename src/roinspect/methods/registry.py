@@ -23,7 +23,7 @@ BUILT_IN = {
 }
 
 # No method, but `roinspect train` takes its name like one.
-_TAKEN = BUILT_IN | {SEGMENTER: "roinspect.segmenter.method:Segmenter"}
+_TAKEN = BUILT_IN | {SEGMENTER: "roinspect.segmenter.segmenter:Segmenter"}
 
 DEFAULT = "roibank"
 """The method that is meant where none is named."""

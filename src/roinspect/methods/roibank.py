@@ -90,7 +90,7 @@ class RoiBank(Method):
         # Which training image each row of the memory comes from: kept with a checkpoint, and not shipped.
         self.register_buffer("sources", torch.full((settings.memory_size,), -1))
         self.to(memory_format=torch.channels_last)
-        self._seen = _Seen(torch.empty(0), torch.empty(0))
+        self._seen = _Patches(torch.empty(0), torch.empty(0))
         self.course = Course(epochs, epochs, good_enough=POOR_IOU)
         self.train()
 
@@ -287,7 +287,7 @@ class RoiBank(Method):
             # Of its own seed: a resumed run has drawn no other numbers, and must paste the same.
             pasting = torch.Generator().manual_seed(self.seed + 1)
             seen.append(self._shown(*self._gathered(data, [rows[place] for place in spread], pasting)))
-        self._seen = _Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+        self._seen = _Patches(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
 
     def _how_many(self, data: InspectionDataset, count: int) -> int:
         """Of so many images, those whose features fit into the room for them, raw and whitened."""
@@ -296,7 +296,7 @@ class RoiBank(Method):
 
     def _gathered(
         self, data: InspectionDataset, rows: Sequence[int], pasting: torch.Generator | None
-    ) -> _Seen:
+    ) -> _Patches:
         """Raw patches in half precision, and their cells' shares of ROI; with defects pasted in, if asked."""
         s = self.settings
         raw = cells = torch.empty(0)
@@ -315,7 +315,7 @@ class RoiBank(Method):
             place = slice(done, done + len(patches))
             raw[place], cells[place] = patches, self._grid(roi_mask, patches)
             done += len(patches)
-        return _Seen(raw, cells)
+        return _Patches(raw, cells)
 
     def _whiten(self, raw: Tensor, cells: Tensor, generator: torch.Generator) -> None:
         inside = (cells[:, 0] > 0.5).nonzero()
@@ -437,10 +437,10 @@ class RoiBank(Method):
             graph.bank.rescale(weights)
         log.info(f"{len(defective):,} patches on known defects have weighed the directions")
 
-    def _shown(self, raw: Tensor, cells: Tensor) -> _Seen:
+    def _shown(self, raw: Tensor, cells: Tensor) -> _Patches:
         """What the ROI head sees of raw patches, and what it is to answer; by blocks, in half precision."""
         project = self.graph.features.project
-        return _Seen(torch.cat([project(block.float()).half() for block in raw.split(_AT_ONCE)]), cells)
+        return _Patches(torch.cat([project(block.float()).half() for block in raw.split(_AT_ONCE)]), cells)
 
     # -- a step of the ROI head ------------------------------------------------------------------------------
 
@@ -558,7 +558,7 @@ def roi_warning(mean: float, lost: int, parts: int) -> str:
     )
 
 
-class _Seen(NamedTuple):
+class _Patches(NamedTuple):
     """Patches of n images, and their cells' shares of ROI."""
 
     patches: Tensor

@@ -19,17 +19,17 @@ from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import made_from, read_export
 from roinspect.inspection.inspector import Inspector, verdict_row
 from roinspect.production.journal import Journal
-from roinspect.production.pictures import Pictures, free_name
 from roinspect.production.progress import Progress
 from roinspect.production.sources import one_spelling
 from roinspect.production.tables import Row, Rows, refuse_table, write_table
+from roinspect.production.verdict_images import Pictures, free_name
 
 Inspect: TypeAlias = Callable[[Mapping[str, str]], Rows]
 """Image paths, each with the name of its pictures, to one row for each, in any order."""
 
 
 @dataclass(slots=True)
-class Tally:
+class BatchSummary:
     """What a table holds.
 
     Attributes:
@@ -99,7 +99,7 @@ def inspect_to_table(
     pictures: Pictures,
     *,
     overwrite: bool = False,
-) -> Tally:
+) -> BatchSummary:
     """Inspect what has no row yet, then write the table, in the order of the images.
 
     Rows of images that are listed no more stay, at the end.
@@ -159,7 +159,7 @@ def inspect_to_table(
         progress.end()
         journal.sync()
         order = [*(places.pop(one_spelling(path)) for path in listed), *places.values()]
-        tally = Tally()
+        tally = BatchSummary()
         write_table(out, tally.count(map(journal.at, order)))
         journal.remove()
     return tally

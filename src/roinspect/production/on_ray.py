@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
-from roinspect.production.pictures import Pictures
+from roinspect.production.verdict_images import Pictures
 
 _SHARD = 64
 """Images that a process gets at once; a run that is killed has to inspect them again."""

@@ -21,8 +21,8 @@ from roinspect.data.records import find_images
 from roinspect.errors import UserError
 from roinspect.inspection.inspector import Inspector, Verdict, verdict_row
 from roinspect.production.journal import Journal
-from roinspect.production.pictures import Pictures, real_folder
 from roinspect.production.tables import Rows
+from roinspect.production.verdict_images import Pictures, real_folder
 from roinspect.settings import check
 
 State: TypeAlias = tuple[int, int]

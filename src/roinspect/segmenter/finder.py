@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, resize_image, resize_mask
 from roinspect.inspection.threads import in_threads
-from roinspect.segmenter.bundle import segmenter_digest
+from roinspect.segmenter.segmenter_bundle import segmenter_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RegionFinder:
 
     def __init__(self, bundle: Path) -> None:
         # torch is imported where a mask is predicted, not where one is looked up.
-        from roinspect.segmenter.method import load_segmenter, probabilities
+        from roinspect.segmenter.segmenter import load_segmenter, probabilities
 
         self.digest = segmenter_digest(bundle)
         manifest, graph = load_segmenter(bundle)

@@ -88,8 +88,8 @@ def cache_folder() -> Path:
 
 def _predicted(images: Sequence[Path], bundle: Path) -> dict[Path, Path]:
     """Photographs to their predicted masks, without those that cannot be read."""
-    from roinspect.segmenter.bundle import segmenter_digest
     from roinspect.segmenter.finder import RegionFinder
+    from roinspect.segmenter.segmenter_bundle import segmenter_digest
 
     folder = cache_folder() / "roi" / segmenter_digest(bundle)
     digests = zip(images, in_threads(_digest, images, workers=2, ahead=64), strict=True)

@@ -25,8 +25,8 @@ from roinspect.server import openapi
 from roinspect.server.access import OPEN, ApiKey
 from roinspect.server.body import parse_form, read_body
 from roinspect.server.counted import Counted
-from roinspect.server.models import Loaded, Model
 from roinspect.server.protocol import HEADER_LENGTH, json_length, metadata, write_response
+from roinspect.server.served_models import LoadedModel, ServedModel
 from roinspect.server.service import Service
 from roinspect.version import __version__
 
@@ -86,7 +86,7 @@ def _add_inspection(app: FastAPI, service: Service) -> None:
             part_id = _part_id(_sent_part_id(request))
             part_id = _part_id(form.fields.get("part_id", part_id))
 
-            def finish(loaded: Loaded, verdicts: list[Verdict]) -> dict[str, Any]:
+            def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> dict[str, Any]:
                 return _conclude(service, asked, loaded, verdicts[0], part_id, overlay)
 
             row = await service.inspect(asked, [form.image], until, finish)
@@ -109,7 +109,12 @@ def _part_id(given: str) -> str:
 
 
 def _conclude(
-    service: Service, model: Model, loaded: Loaded, verdict: Verdict, part_id: str, with_overlay: bool
+    service: Service,
+    model: ServedModel,
+    loaded: LoadedModel,
+    verdict: Verdict,
+    part_id: str,
+    with_overlay: bool,
 ) -> dict[str, Any]:
     """The row of a verdict: logged, counted, and kept for the receivers before anybody is told of it."""
     row = {
@@ -152,10 +157,10 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         """The server's name and version."""
         return {"name": "roinspect", "version": __version__, "extensions": ["binary_tensor_data"]}
 
-    async def named(name: str) -> Model:
+    async def named(name: str) -> ServedModel:
         return service.model(name)
 
-    async def versioned(name: str, version: str) -> Model:
+    async def versioned(name: str, version: str) -> ServedModel:
         return service.model(name, version)
 
     _add_model(app, service, "/v2/models/{name}", Depends(named))
@@ -166,18 +171,18 @@ def _add_model(app: FastAPI, service: Service, route: str, found: Any) -> None:
     """The routes of a model that FastAPI finds by what the route names."""
 
     @app.get(route, responses=openapi.NO_MODEL)
-    async def model(asked: Model = found) -> dict[str, Any]:
+    async def model(asked: ServedModel = found) -> dict[str, Any]:
         """A model's inputs and outputs."""
         loaded = asked.loaded
         return metadata(asked.name, loaded.version, loaded.inspector.bundle)
 
     @app.get(f"{route}/ready", responses=openapi.NO_MODEL)
-    async def model_ready(asked: Model = found) -> dict[str, Any]:
+    async def model_ready(asked: ServedModel = found) -> dict[str, Any]:
         """Whether a model can answer."""
         return {"name": asked.name, "ready": service.is_ready}
 
     @app.post(f"{route}/infer", responses=openapi.INFERRED, openapi_extra=openapi.INFER_BODY)
-    async def infer(request: Request, asked: Model = found) -> Response:
+    async def infer(request: Request, asked: ServedModel = found) -> Response:
         """Inspect images that were resized already, as tensors in JSON or in bytes behind it."""
         until = asyncio.get_running_loop().time() + service.settings.deadline_s
         with service.slot():
@@ -186,7 +191,7 @@ def _add_model(app: FastAPI, service: Service, route: str, found: Any) -> None:
             part_id = _part_id(_sent_part_id(request))
             wanted = await service.read(body, length, asked.loaded.inspector.bundle.size_hw, until)
 
-            def finish(loaded: Loaded, verdicts: list[Verdict]) -> Response:
+            def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
                 for verdict in verdicts:
                     _conclude(service, asked, loaded, verdict, part_id, False)
                     if verdict.error is not None:

@@ -6,7 +6,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from roinspect.server.metrics import Metrics
+from roinspect.server.prometheus import Metrics
 
 
 class Counted:

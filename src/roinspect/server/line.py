@@ -14,7 +14,7 @@ from typing import Any
 from roinspect.errors import UserError
 from roinspect.images.pixel_limit import check_pixels
 from roinspect.inspection.inspector import Inspector, Source, Verdict
-from roinspect.server.models import Loaded, Model
+from roinspect.server.served_models import LoadedModel, ServedModel
 from roinspect.server.settings import ServeSettings
 
 
@@ -26,7 +26,7 @@ class Work:
     """
 
     images: Sequence[Source]
-    finish: Callable[[Loaded, list[Verdict]], Any]
+    finish: Callable[[LoadedModel, list[Verdict]], Any]
     answer: Future[Any] = field(default_factory=Future)
 
 
@@ -41,7 +41,7 @@ class Line:
 
     def __init__(
         self,
-        model: Model,
+        model: ServedModel,
         settings: ServeSettings,
         observe: Callable[[int, float], object],
     ) -> None:

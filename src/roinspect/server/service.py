@@ -17,11 +17,11 @@ from roinspect.errors import UserError
 from roinspect.inspection.inspector import Source, Verdict
 from roinspect.production.delivery import Delivery
 from roinspect.server.line import Line, Work
-from roinspect.server.metrics import Metrics
-from roinspect.server.models import Loaded, Model
-from roinspect.server.pace import Pace
+from roinspect.server.prometheus import Metrics
 from roinspect.server.protocol import LONGEST_HEAD, InferRequest, read_request
+from roinspect.server.served_models import LoadedModel, ServedModel
 from roinspect.server.settings import ServeSettings
+from roinspect.server.waiting import WaitEstimator
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -37,12 +37,12 @@ class Service:
     """
 
     def __init__(
-        self, models: Mapping[str, Model], settings: ServeSettings, delivery: Delivery | None = None
+        self, models: Mapping[str, ServedModel], settings: ServeSettings, delivery: Delivery | None = None
     ) -> None:
         self.models, self.settings = models, settings
         self.delivery = delivery or Delivery((), Path())
         self.metrics = Metrics()
-        self._pace = Pace(settings.deadline_s)
+        self._pace = WaitEstimator(settings.deadline_s)
         self._reading = asyncio.Lock()
         self._stop = threading.Event()
         self._lines: dict[str, Line] = {}
@@ -68,7 +68,7 @@ class Service:
         """Whether every model can answer."""
         return bool(self._lines) and all(line.is_alive for line in self._lines.values())
 
-    def model(self, name: str | None, version: str | None = None) -> Model:
+    def model(self, name: str | None, version: str | None = None) -> ServedModel:
         """A model by name; None is the only one.
 
         Args:
@@ -127,10 +127,10 @@ class Service:
 
     async def inspect(
         self,
-        model: Model,
+        model: ServedModel,
         images: Sequence[Source],
         until: float,
-        finish: Callable[[Loaded, list[Verdict]], Answer],
+        finish: Callable[[LoadedModel, list[Verdict]], Answer],
     ) -> Answer:
         """Inspect images in the model's threads; those whose time is over leave them to others.
 

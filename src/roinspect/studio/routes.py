@@ -15,12 +15,12 @@ from fastapi.responses import JSONResponse, Response
 
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size, read_image
+from roinspect.studio.page_images import STATIC, UNREADABLE, jpeg, thumbnail, veiled
 from roinspect.studio.pages.elements import PER_PAGE, page_of
-from roinspect.studio.pictures import STATIC, UNREADABLE, jpeg, thumbnail, veiled
 from roinspect.studio.state.drawing import read_drawing
-from roinspect.studio.state.models import model_path
+from roinspect.studio.state.drawn_regions import keep, mask_of, region, share, source_of
 from roinspect.studio.state.project import Projects
-from roinspect.studio.state.regions import keep, mask_of, region, share, source_of
+from roinspect.studio.state.trained_models import model_path
 
 SERVED = {
     "studio.css": ("text/css", ("studio.css",)),

@@ -12,7 +12,7 @@ from roinspect.synthetic.textures import Field, f32, smooth_noise, smoothstep
 
 
 @dataclass(slots=True)
-class Scene:
+class Surface:
     """What lies under the camera, at twice the image's resolution.
 
     Attributes:
@@ -27,13 +27,13 @@ class Scene:
     metal: Field
     gloss: Field
 
-    def copy(self) -> Scene:
+    def copy(self) -> Surface:
         """An independent scene."""
-        return Scene(self.colour.copy(), self.height.copy(), self.metal.copy(), self.gloss.copy())
+        return Surface(self.colour.copy(), self.height.copy(), self.metal.copy(), self.gloss.copy())
 
-    def window(self, rows: slice, cols: slice) -> Scene:
+    def window(self, rows: slice, cols: slice) -> Surface:
         """Part of the scene; what is drawn there is drawn here."""
-        return Scene(
+        return Surface(
             self.colour[:, rows, cols],
             self.height[rows, cols],
             self.metal[rows, cols],
@@ -85,7 +85,7 @@ def draw_light(
     return Light(direction, field.astype(np.float32), ambient, diffuse, sharpness)
 
 
-def illuminate(scene: Scene, light: Light) -> Field:
+def illuminate(scene: Surface, light: Light) -> Field:
     """Light that leaves the scene towards the camera: (3, 2H, 2W), linear, 1 is about white."""
     height = f32(cv2.GaussianBlur(scene.height, (0, 0), 0.7))
     nx = f32(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1, scale=-0.5))

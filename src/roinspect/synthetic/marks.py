@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.synthetic.lighting import Scene
+from roinspect.synthetic.lighting import Surface
 from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
 
 Mask = NDArray[np.uint8]
@@ -75,7 +75,7 @@ def find_spine(
     return None
 
 
-def draw_mark(kind: str, rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
+def draw_mark(kind: str, rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) -> None:
     """Draw one defect into the scene, in place."""
     draw = {
         "particle": _particle,
@@ -91,7 +91,7 @@ def draw_mark(kind: str, rng: np.random.Generator, scene: Scene, spine: Spine, u
     draw(rng, window, Spine(spine.points_xy - low.astype(np.float32), spine.radius), unit)
 
 
-def cover(scene: Scene, alpha: Field, colour: Field | tuple[float, float, float]) -> None:
+def cover(scene: Surface, alpha: Field, colour: Field | tuple[float, float, float]) -> None:
     """Lay a matte colour, (3,) or (3, 2H, 2W), over the scene with opacity `alpha` (2H, 2W)."""
     rows, cols = np.flatnonzero(alpha.max(axis=1) > 0), np.flatnonzero(alpha.max(axis=0) > 0)
     if rows.size == 0:
@@ -121,7 +121,7 @@ def _distance(hw: tuple[int, int], points_xy: Field) -> Field:
     return cv2.distanceTransform(canvas, cv2.DIST_L2, 5).astype(np.float32, copy=False)
 
 
-def _ground(scene: Scene, spine: Spine) -> Field:
+def _ground(scene: Surface, spine: Spine) -> Field:
     """Colour (3,) under the spine."""
     h, w = scene.height.shape
     x, y = np.rint(spine.points_xy).astype(int).T
@@ -134,7 +134,7 @@ def _blob(rng: np.random.Generator, hw: tuple[int, int], spine: Spine, rough: fl
     return f32(1 - _distance(hw, spine.points_xy) / np.float32(spine.radius) - rough * (1 + bumps))
 
 
-def _particle(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
+def _particle(rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
     depth = _blob(rng, hw, spine, 0.16, spine.radius)
     grain = np.maximum(0.6 + 0.25 * smooth_noise(rng, hw, 2.5), 0.2)
@@ -143,7 +143,7 @@ def _particle(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float)
     scene.height += np.float32(0.35 * spine.radius) * np.sqrt(np.clip(depth, 0, 1))
 
 
-def _scratch(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
+def _scratch(rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
     on_dark = float((_ground(scene, spine)).mean()) < 0.3
     # A blade catches what stands up: the crowns of threads, not the gaps between them.
@@ -164,7 +164,7 @@ def _scratch(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) 
     scene.height -= np.float32(0.7 * unit) * (core + 0.5 * second)
 
 
-def _stain(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
+def _stain(rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
     depth = _blob(rng, hw, spine, 0.22, 0.9 * spine.radius)
     body = smoothstep(0, 0.35, depth)
@@ -179,7 +179,7 @@ def _stain(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) ->
     cover(scene, 0.7 * alpha if pale else alpha, (pale_tones if pale else dark_tones)[rng.integers(3)])
 
 
-def _hole(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
+def _hole(rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
     ground = _ground(scene, spine)
     depth = _blob(rng, hw, spine, 0.25, 0.6 * spine.radius)
@@ -199,7 +199,7 @@ def _hole(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> 
         scene.height += np.float32(1.5 * unit) * thread
 
 
-def _pulled_thread(rng: np.random.Generator, scene: Scene, spine: Spine, unit: float) -> None:
+def _pulled_thread(rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
     ground = _ground(scene, spine)
     thread = line(hw, spine.points_xy, 1.0 * unit)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from roinspect.synthetic.lighting import Light, Scene, draw_light
+from roinspect.synthetic.lighting import Light, Surface, draw_light
 from roinspect.synthetic.marks import Mask
 from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
 
@@ -132,7 +132,7 @@ class Vials:
             float((sin * x + cos * y) * self.unit + self._middle_xy[1]),
         )
 
-    def _draw(self, rng: np.random.Generator, at: Frame) -> Scene:
+    def _draw(self, rng: np.random.Generator, at: Frame) -> Surface:
         hw, unit = self._hw, self.unit
         milk = f32([0.90, 0.93, 0.95]) * np.float32(rng.uniform(0.84, 0.97))
         haze = (
@@ -155,7 +155,7 @@ class Vials:
         colour *= 1 - 0.28 * np.abs(relief)
         self._scatter_drops(rng, colour, lower)
         gloss = np.float32(rng.uniform(0.3, 0.55)) * at.body + 0.05 * at.plastic
-        return Scene(colour, height, np.zeros(hw, np.float32), gloss.astype(np.float32))
+        return Surface(colour, height, np.zeros(hw, np.float32), gloss.astype(np.float32))
 
     def _panel(self, rng: np.random.Generator, at: Frame) -> Field:
         """The lamp panel behind the strip and the dark nest that holds its foot: (3, 2H, 2W)."""

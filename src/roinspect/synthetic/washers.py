@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from roinspect.errors import UserError
-from roinspect.synthetic.lighting import Light, Scene, draw_light
+from roinspect.synthetic.lighting import Light, Surface, draw_light
 from roinspect.synthetic.marks import Mask, cover, line
 from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
 
@@ -108,7 +108,7 @@ class Washers:
                 return centres
         raise UserError(f"no room for {len(radii)} of them", where=f"radius {radii.max():.0f}")
 
-    def _table(self, rng: np.random.Generator) -> Scene:
+    def _table(self, rng: np.random.Generator) -> Surface:
         """A worn wooden table: grain along x, stains and a few fibres, on good pictures too."""
         hw, unit = self._hw, self._scale
         tone = f32([0.30, 0.20, 0.12]) * rng.uniform(0.85, 1.15) * (1 + rng.uniform(-0.05, 0.05, 3))
@@ -119,7 +119,7 @@ class Washers:
         shade = np.clip(1 + 0.16 * grain + 0.10 * wear + 0.05 * fine, 0.3, 2)
         colour = f32(tone)[:, None, None] * shade
         height = f32(0.5 * unit * grain + 0.12 * unit * fine)
-        scene = Scene(f32(colour), height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
+        scene = Surface(f32(colour), height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
         for _ in range(rng.poisson(1.5)):
             turn = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5) * np.linspace(-1, 1, 16)
             steps = np.stack([np.cos(turn), np.sin(turn)], axis=1) * (rng.uniform(8, 22) * unit / 16)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from roinspect.synthetic.lighting import Light, Scene, draw_light
+from roinspect.synthetic.lighting import Light, Surface, draw_light
 from roinspect.synthetic.marks import Mask, cover, line
 from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep, weave
 
@@ -111,7 +111,7 @@ class Zipper:
         self.roi = self._band()
         self.field = np.ones(size_hw, np.uint8)
 
-    def _assemble(self, teeth: list[Tooth]) -> Scene:
+    def _assemble(self, teeth: list[Tooth]) -> Surface:
         scene = self._cloth.copy()
         for tooth in teeth:
             self._stamp(scene, tooth)
@@ -120,7 +120,7 @@ class Zipper:
             scene.height += 0.5 * self.unit * fibre
         return scene
 
-    def broken(self, kind: str, rng: np.random.Generator) -> Scene:
+    def broken(self, kind: str, rng: np.random.Generator) -> Surface:
         """The zipper with one `missing_tooth` or `bent_tooth`, not too near the image's edge."""
         places = self.pose.pixels(
             f32([tooth.u for tooth in self._teeth]), f32([t.side * 8 for t in self._teeth])
@@ -158,7 +158,7 @@ class Zipper:
                     tone=float(rng.normal(1, 0.06)),
                 )
 
-    def _draw_cloth(self, rng: np.random.Generator) -> Scene:
+    def _draw_cloth(self, rng: np.random.Generator) -> Surface:
         hw, unit = self.pose.hw, self.unit
         u, v = self.pose.coordinates()
         across = np.abs(v)
@@ -189,7 +189,7 @@ class Zipper:
         # The teeth hold the tape flat; the cloth drapes freely away from them.
         drape = 2.4 * smooth_noise(rng, hw, 60 * unit) + 0.7 * smooth_noise(rng, hw, 22 * unit)
         height += np.float32(unit) * drape * smoothstep(24, 60, across)
-        scene = Scene(colour, height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
+        scene = Surface(colour, height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
         self._sew(rng, scene, u, past_edge - 8, (6.5, 2.2), 1.1, np.minimum(2.2 * garment_rgb + 0.05, 0.8))
         self._sew(rng, scene, u, across - 25.5, (3.4, 1.0), 0.8, 1.5 * tape_rgb + 0.01)
         return scene
@@ -197,7 +197,7 @@ class Zipper:
     def _sew(
         self,
         rng: np.random.Generator,
-        scene: Scene,
+        scene: Surface,
         u: Field,
         across: Field,
         stitch_gap: tuple[float, float],
@@ -229,7 +229,7 @@ class Zipper:
             steps = np.stack([np.cos(turn), np.sin(turn)], axis=1) * (rng.uniform(8, 22) * self.unit / 16)
             yield line(self.pose.hw, (np.cumsum(steps, 0) + rng.uniform(0, (w, h))).astype(np.float32), 0.6)
 
-    def _stamp(self, scene: Scene, tooth: Tooth) -> None:
+    def _stamp(self, scene: Surface, tooth: Tooth) -> None:
         """Draw one tooth into the window around it."""
         reach = int(27 * self.unit)
         v = tooth.side * f32([8, tooth.v, tooth.v + 10])

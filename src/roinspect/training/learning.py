@@ -26,7 +26,7 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import parse_size
 from roinspect.inspection.bundle import Bundle, save_bundle
 from roinspect.methods.learner import Learner
-from roinspect.segmenter.bundle import SegmenterBundle
+from roinspect.segmenter.segmenter_bundle import SegmenterBundle
 from roinspect.training.fitting import fit
 from roinspect.training.history import History
 from roinspect.training.processes import Processes

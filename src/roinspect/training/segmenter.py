@@ -8,9 +8,9 @@ from pathlib import Path
 from roinspect.data.reading import read_data
 from roinspect.data.splits import hold_out
 from roinspect.inspection.bundle import refuse_existing
-from roinspect.segmenter.bundle import SegmenterBundle
-from roinspect.segmenter.method import Segmenter, SegmenterGraph
 from roinspect.segmenter.roi import with_drawn_roi
+from roinspect.segmenter.segmenter import Segmenter, SegmenterGraph
+from roinspect.segmenter.segmenter_bundle import SegmenterBundle
 from roinspect.segmenter.settings import SegmenterSettings
 from roinspect.training.learning import Trained, learn, prepare_learner
 from roinspect.training.processes import joined

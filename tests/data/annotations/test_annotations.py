@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roinspect.data.annotations import MAX_BYTES, coco, cvat, label_studio, labelme, parse, read, rle
-from roinspect.data.annotations.polygons import Annotations, Drawing, Painted, Polygon, rasterise
+from roinspect.data.annotations.polygons import Annotations, ImageShapes, Painted, Polygon, rasterise
 from roinspect.errors import UserError
 
-DRAWING = Drawing(
+DRAWING = ImageShapes(
     "a/b.png",
     (6, 8),
     (
@@ -24,7 +24,7 @@ DRAWING = Drawing(
         Polygon("teeth", (((0.5, 0.5), (7.25, 1.0), (5.0, 5.0), (2.0, 5.0)),)),
     ),
 )
-BOTH = Annotations((DRAWING, Drawing("a/c.png", (6, 8), DRAWING.shapes[:1])))
+BOTH = Annotations((DRAWING, ImageShapes("a/c.png", (6, 8), DRAWING.shapes[:1])))
 DOCUMENTS = {
     "labelme": json.loads(labelme.write(DRAWING)),
     "coco": json.loads(coco.write(BOTH)),
@@ -145,10 +145,10 @@ def test_absent_and_huge_files(tmp_path: Path) -> None:
 
 def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     kinds = {
-        "deep/er/b.json": labelme.write(Drawing("b.png", (6, 8), ())),
-        "coco.json": coco.write(Annotations((Drawing("k/1.png", (6, 8), ()),))),
-        "cvat.xml": cvat.write(Annotations((Drawing("k/2.png", (6, 8), ()),))),
-        "studio.json": label_studio.write(Annotations((Drawing("k/3.png", None, ()),))),
+        "deep/er/b.json": labelme.write(ImageShapes("b.png", (6, 8), ())),
+        "coco.json": coco.write(Annotations((ImageShapes("k/1.png", (6, 8), ()),))),
+        "cvat.xml": cvat.write(Annotations((ImageShapes("k/2.png", (6, 8), ()),))),
+        "studio.json": label_studio.write(Annotations((ImageShapes("k/3.png", None, ()),))),
         "y/4.txt": "",
         "metrics.json": "{}",
         "other.xml": "<html/>",
@@ -165,7 +165,7 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
         "y/4",
     ]
     (tmp_path / "k").mkdir()
-    (tmp_path / "k/5.json").write_text(labelme.write(Drawing("1.png", (6, 8), ())))
+    (tmp_path / "k/5.json").write_text(labelme.write(ImageShapes("1.png", (6, 8), ())))
     with pytest.raises(UserError, match=r"k/1\.png is annotated twice"):
         read(tmp_path)
 

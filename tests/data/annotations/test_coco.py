@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from roinspect.data.annotations import coco, read, rle
-from roinspect.data.annotations.polygons import Annotations, Drawing, Painted, Polygon, rasterise, trace
+from roinspect.data.annotations.polygons import Annotations, ImageShapes, Painted, Polygon, rasterise, trace
 from roinspect.errors import UserError
 
 SIZE = (30, 40)
@@ -111,7 +111,7 @@ def test_packed_run_lengths_of_pycocotools(write: Any) -> None:
 def test_pycocotools_reads_what_is_written(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
     holed = trace(np.pad(np.zeros((4, 4), np.uint8), 3, constant_values=1), "a")
     box = Polygon("b", (((1.0, 2.0), (8.0, 2.0), (8.0, 9.0), (1.0, 9.0)),))
-    drawing = Drawing("x.png", (10, 10), (*holed, box))
+    drawing = ImageShapes("x.png", (10, 10), (*holed, box))
     index = COCO(str(write(json.loads(coco.write(Annotations((drawing,)))))))
     ring, square = index.loadAnns([1, 2])
     assert np.array_equal(index.annToMask(ring), rasterise(drawing, (10, 10), {"a"}))

@@ -17,7 +17,7 @@ from roinspect.data.annotations import FORMATS, coco, labelme
 from roinspect.data.annotations.conversion import MASKS, convert
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_file, match, split_labels
 from roinspect.data.annotations.format import AnnotationFile
-from roinspect.data.annotations.polygons import Annotations, Drawing, Polygon, rectangle
+from roinspect.data.annotations.polygons import Annotations, ImageShapes, Polygon, rectangle
 from roinspect.data.dataset import DecodedCache, SharedMasks, load_sample
 from roinspect.data.reading import read_data
 from roinspect.data.records import Record, read_records
@@ -35,8 +35,8 @@ def box(label: str = "teeth", width: float = 4) -> Polygon:
     return Polygon(label, (rectangle(0, 0, width, 8),))
 
 
-def drawing(name: str, *shapes: Polygon, size: tuple[int, int] = SIZE) -> Drawing:
-    return Drawing(name, size, shapes or (box(),))
+def drawing(name: str, *shapes: Polygon, size: tuple[int, int] = SIZE) -> ImageShapes:
+    return ImageShapes(name, size, shapes or (box(),))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(path: Path, *drawings: Drawing) -> str:
+def write(path: Path, *drawings: ImageShapes) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(coco.write(Annotations(drawings)))
     return str(path)
@@ -74,7 +74,7 @@ def test_a_file_of_several_images_serves_each(tree: Path) -> None:
 
 
 def test_one_image_left_out_is_named(tree: Path) -> None:
-    roi = write(tree / "all.json", drawing(IMAGES[0]), drawing(IMAGES[1]), Drawing(IMAGES[2], SIZE, ()))
+    roi = write(tree / "all.json", drawing(IMAGES[0]), drawing(IMAGES[1]), ImageShapes(IMAGES[2], SIZE, ()))
     with pytest.raises(UserError, match="1 of 3 images have none") as caught:
         attach_roi(read_data(tree, roi))
     assert caught.value.where == IMAGES[2]
@@ -241,7 +241,7 @@ def test_a_shared_drawing_is_filled_once_a_size(tree: Path, monkeypatch: pytest.
 
 
 def test_fingerprints_follow_the_drawing_not_the_file(tree: Path) -> None:
-    def found(*drawings: Drawing, labels: str = "") -> str:
+    def found(*drawings: ImageShapes, labels: str = "") -> str:
         roi = write(tree / "x.json", *drawings) + labels
         return fingerprint(
             record.roi_path for record in attach_roi(read_data(tree, roi), read_records(tree)[:1])
@@ -407,7 +407,7 @@ class Names:
             return None
         square = Polygon("roi", (((1.0, 1.0), (3.0, 1.0), (3.0, 3.0)),))
         return Annotations(
-            tuple(Drawing(name.text(), (6, 8), (square,)) for name in file.json.at("names").entries())
+            tuple(ImageShapes(name.text(), (6, 8), (square,)) for name in file.json.at("names").entries())
         )
 
     def write_files(self, annotations: Annotations) -> dict[str, str]:
@@ -475,7 +475,7 @@ def test_two_uploads_of_one_name_are_refused() -> None:
 
 def test_a_label_with_a_comma_is_chosen_in_quotes(tmp_path: Path) -> None:
     square = Polygon("scratch, deep", (((1.0, 1.0), (5.0, 1.0), (5.0, 5.0)),))
-    (tmp_path / "x.json").write_text(labelme.write(Drawing("a.png", (6, 8), (square,))))
+    (tmp_path / "x.json").write_text(labelme.write(ImageShapes("a.png", (6, 8), (square,))))
     path, labels = split_labels(f'{tmp_path / "x.json"}#"scratch, deep",dent')
     assert labels == {"scratch, deep", "dent"}
     with pytest.raises(UserError, match=r"has no label 'dent'.*it has .scratch, deep."):
@@ -485,7 +485,7 @@ def test_a_label_with_a_comma_is_chosen_in_quotes(tmp_path: Path) -> None:
 
 def test_a_size_before_exif_turned_it_is_named_as_the_reason(tmp_path: Path) -> None:
     square = Polygon("a", (((1.0, 1.0), (5.0, 1.0), (5.0, 5.0)),))
-    (tmp_path / "x.json").write_text(labelme.write(Drawing("a.png", (48, 64), (square,))))
+    (tmp_path / "x.json").write_text(labelme.write(ImageShapes("a.png", (48, 64), (square,))))
     with pytest.raises(UserError, match=r"transposed size of the image's 64x48.*EXIF"):
         DrawnMask(tmp_path / "x.json").pixels((64, 48))
     with pytest.raises(UserError, match="another aspect"):

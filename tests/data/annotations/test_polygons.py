@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from roinspect.data.annotations import rle
 from roinspect.data.annotations.polygons import (
-    Drawing,
+    ImageShapes,
     Painted,
     Polygon,
     Shape,
@@ -39,8 +39,8 @@ coordinates = st.integers(-160, 320).map(lambda eighths: eighths / 8)
 rings = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=8).map(to_ring)
 
 
-def drawn(*shapes: Shape, size: tuple[int, int]) -> Drawing:
-    return Drawing("x.png", size, shapes)
+def drawn(*shapes: Shape, size: tuple[int, int]) -> ImageShapes:
+    return ImageShapes("x.png", size, shapes)
 
 
 def filled(*outlines: tuple[tuple[float, float], ...], size: tuple[int, int] = (20, 24)) -> Mask:
@@ -220,7 +220,7 @@ def test_a_drawing_is_scaled_with_its_image() -> None:
 
 
 def test_fractions_fit_any_size() -> None:
-    drawing = Drawing("x", None, (Polygon("", (rectangle(0.25, 0.5, 0.75, 1),)),))
+    drawing = ImageShapes("x", None, (Polygon("", (rectangle(0.25, 0.5, 0.75, 1),)),))
     for size_hw in ((8, 16), (40, 12), (4, 4)):
         height, width = size_hw
         expected = np.zeros(size_hw, np.uint8)
@@ -242,9 +242,9 @@ def _spot(size_hw: tuple[int, int]) -> Mask:
 def test_tracing_is_undone_by_filling(mask: Mask) -> None:
     size_hw = mask.shape[0], mask.shape[1]
     pieces = trace(mask, "a")
-    assert np.array_equal(rasterise(Drawing("", size_hw, pieces), size_hw), mask)
+    assert np.array_equal(rasterise(ImageShapes("", size_hw, pieces), size_hw), mask)
     joined = tuple(Polygon("a", (bridged(piece),)) for piece in pieces)
-    assert np.array_equal(rasterise(Drawing("", size_hw, joined), size_hw), mask)
+    assert np.array_equal(rasterise(ImageShapes("", size_hw, joined), size_hw), mask)
     assert sum(_area(ring) for piece in pieces for ring in piece.rings[:1]) >= mask.sum()
 
 

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, parse, rle, yolo
 from roinspect.data.annotations.polygons import (
     Annotations,
-    Drawing,
+    ImageShapes,
     Painted,
     Polygon,
     rasterise,
@@ -38,7 +38,7 @@ names = st.lists(parts, min_size=1, max_size=3).map(lambda found: "/".join(found
 
 def drawings(shapes: st.SearchStrategy[Polygon | Painted]) -> st.SearchStrategy[Annotations]:
     one = st.builds(
-        lambda name, found: Drawing(name, SIZE, tuple(found)), names, st.lists(shapes, max_size=4)
+        lambda name, found: ImageShapes(name, SIZE, tuple(found)), names, st.lists(shapes, max_size=4)
     )
     return st.lists(one, min_size=1, max_size=3, unique_by=lambda drawing: drawing.name).map(
         lambda found: Annotations(tuple(found))
@@ -71,7 +71,7 @@ def test_many_images_in_one_file(write: Callable[[Annotations], str], data: st.D
 def test_label_studio(flat: Annotations, holed: Annotations) -> None:
     # Without a shape nothing tells the size of an image.
     kept = Annotations(
-        tuple(drawing if drawing.shapes else Drawing(drawing.name, None, ()) for drawing in flat.images)
+        tuple(drawing if drawing.shapes else ImageShapes(drawing.name, None, ()) for drawing in flat.images)
     )
     assert read(label_studio.write(flat)) == kept
     same_masks(read(label_studio.write(holed)), holed)
@@ -92,7 +92,7 @@ def test_labelme(flat: Annotations, holed: Annotations) -> None:
 @given(found=drawings(outlines | paint | pieces))
 def test_yolo(found: Annotations) -> None:
     for drawing in found.images:
-        inside = Drawing(drawing.name, SIZE, tuple(shape for shape in drawing.shapes if _is_near(shape)))
+        inside = ImageShapes(drawing.name, SIZE, tuple(shape for shape in drawing.shapes if _is_near(shape)))
         text = yolo.write(inside, found.labels)
         once = yolo.read(text, drawing.name, "x.txt", found.labels)
         same_masks(once, Annotations((inside,)))

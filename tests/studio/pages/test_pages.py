@@ -26,9 +26,9 @@ from roinspect.studio.pages.judging import figures_at, wall
 from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results
-from roinspect.studio.state.models import evaluation_path, new_path
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.results import Result
+from roinspect.studio.state.trained_models import evaluation_path, new_path
 
 TABLE = """key,category,label,place,pred_score,verdict,reason,error
 test/dent/d.png,dent,1,inside,0.9,defective,,

@@ -33,7 +33,7 @@ PATHS = st.lists(POINTS, min_size=1, max_size=6)
 @given(st.lists(POINTS, min_size=3, max_size=8))
 def test_a_polygon_is_the_same_region_as_in_an_annotation_file(points: list[tuple[float, float]]) -> None:
     drawn = render(Drawing((30, 40), (Shape("polygon", tuple(points)),)))
-    annotated = polygons.Drawing("", (30, 40), (polygons.Polygon("roi", (tuple(points),)),))
+    annotated = polygons.ImageShapes("", (30, 40), (polygons.Polygon("roi", (tuple(points),)),))
     assert np.array_equal(drawn, polygons.rasterise(annotated, (30, 40)))
 
 

@@ -13,9 +13,9 @@ from roinspect.errors import UserError
 from roinspect.files import is_locked
 from roinspect.studio.state import jobs as jobs_module
 from roinspect.studio.state.jobs import Job, jobs, latest, start
-from roinspect.studio.state.models import free_name, model_path, new_path
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.store import write_json
+from roinspect.studio.state.trained_models import free_name, model_path, new_path
 from roinspect.studio.state.training import Wish, begin_training, further, size_for
 
 

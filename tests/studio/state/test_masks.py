@@ -11,15 +11,15 @@ import pytest
 from roinspect.data.annotations import coco
 from roinspect.data.annotations.labelme import write
 from roinspect.data.annotations.polygons import Annotations, trace
-from roinspect.data.annotations.polygons import Drawing as Polygons
+from roinspect.data.annotations.polygons import ImageShapes as Polygons
 from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
 from roinspect.studio.state.drawing import Drawing, Shape, render
+from roinspect.studio.state.drawn_regions import keep, region, source_of
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.proposals import propose
-from roinspect.studio.state.regions import keep, region, source_of
 from roinspect.studio.state.saving import Saved, write_labelme, write_masks
 
 SIZE = (24, 32)

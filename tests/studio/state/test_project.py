@@ -14,7 +14,7 @@ from roinspect.data.annotations import coco
 from roinspect.data.annotations.drawn import read_source
 from roinspect.data.annotations.labelme import write
 from roinspect.data.annotations.polygons import Annotations, trace
-from roinspect.data.annotations.polygons import Drawing as Polygons
+from roinspect.data.annotations.polygons import ImageShapes as Polygons
 from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi, load_roi
@@ -22,9 +22,9 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
 from roinspect.studio.state.adding import add, move
 from roinspect.studio.state.drawing import Drawing, Shape
+from roinspect.studio.state.drawn_regions import keep, region
 from roinspect.studio.state.masks import mask_file
 from roinspect.studio.state.project import Project, Projects, write_manifest
-from roinspect.studio.state.regions import keep, region
 from roinspect.studio.state.saving import write_masks
 
 

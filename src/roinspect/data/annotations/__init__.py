@@ -14,7 +14,7 @@ from pathlib import Path
 
 from roinspect.data.annotations import coco, cvat, label_studio, labelme, yolo
 from roinspect.data.annotations.format import AnnotationFile, Format
-from roinspect.data.annotations.polygons import Annotations, Drawing
+from roinspect.data.annotations.polygons import Annotations, ImageShapes
 from roinspect.data.paths import Listing, kind
 from roinspect.errors import UserError
 from roinspect.files import read_regular
@@ -129,7 +129,7 @@ def parse(data: bytes, path: Path, folder: str = "") -> Annotations | None:
     return None
 
 
-def _refuse_twice(drawings: list[Drawing] | tuple[Drawing, ...], path: Path) -> None:
+def _refuse_twice(drawings: list[ImageShapes] | tuple[ImageShapes, ...], path: Path) -> None:
     seen: set[str] = set()
     for drawing in drawings:
         if drawing.name in seen:

@@ -7,7 +7,7 @@ from roinspect.data.annotations.document import Node, known_size, to_json
 from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import (
     Annotations,
-    Drawing,
+    ImageShapes,
     Painted,
     Polygon,
     Shape,
@@ -63,7 +63,7 @@ def read(document: Node) -> Annotations:
         shapes[identity] += _shapes(entry, label, images[identity][1])
     return Annotations(
         tuple(
-            Drawing(name, size_hw, tuple(shapes[key]), in_pixels=size_hw is None)
+            ImageShapes(name, size_hw, tuple(shapes[key]), in_pixels=size_hw is None)
             for key, (name, size_hw) in images.items()
         )
     )
@@ -148,7 +148,7 @@ def write(annotations: Annotations) -> str:
 
 
 def _geometry(shape: Shape, size_hw: tuple[int, int]) -> dict[str, object]:
-    mask = rasterise(Drawing("", size_hw, (shape,)), size_hw)
+    mask = rasterise(ImageShapes("", size_hw, (shape,)), size_hw)
     counts = rle.encode(mask)
     part, top, left = rle.decode_part(counts, size_hw)
     segmentation: object

@@ -10,7 +10,7 @@ from roinspect.data.annotations import FORMATS, read
 from roinspect.data.annotations.document import known_size
 from roinspect.data.annotations.drawn import match, refuse_unknown_labels, split_labels
 from roinspect.data.annotations.format import by_file
-from roinspect.data.annotations.polygons import Annotations, Drawing, chosen, rasterise, simplified, trace
+from roinspect.data.annotations.polygons import Annotations, ImageShapes, chosen, rasterise, simplified, trace
 from roinspect.data.names import NO_CATEGORY
 from roinspect.data.paths import kind
 from roinspect.data.records import find_images
@@ -85,10 +85,10 @@ def _read(source: str, label: str, tolerance: float) -> Annotations:
     return Annotations(tuple(replace(drawing, shapes=chosen(drawing, labels)) for drawing in found.images))
 
 
-def _traced(name: str, path: Path, label: str, tolerance: float) -> Drawing:
+def _traced(name: str, path: Path, label: str, tolerance: float) -> ImageShapes:
     mask = read_mask(path)
     shapes = tuple(simplified(shape, tolerance) if tolerance else shape for shape in trace(mask, label))
-    return Drawing(name, (mask.shape[0], mask.shape[1]), shapes)
+    return ImageShapes(name, (mask.shape[0], mask.shape[1]), shapes)
 
 
 def _of_photographs(found: Annotations, folder: Path) -> Annotations:
@@ -110,13 +110,13 @@ def _of_photographs(found: Annotations, folder: Path) -> Annotations:
     )
 
 
-def _sized(files: Mapping[str, Drawing]) -> Mapping[str, Drawing]:
+def _sized(files: Mapping[str, ImageShapes]) -> Mapping[str, ImageShapes]:
     for drawing in files.values():
         known_size(drawing)
     return files
 
 
-def _write(out: Path, files: Mapping[str, Drawing] | Mapping[str, str]) -> None:
+def _write(out: Path, files: Mapping[str, ImageShapes] | Mapping[str, str]) -> None:
     """Write a file, called "", or a folder of files, whole or not at all."""
     if isinstance(text := files.get(""), str):
         write_whole(out, text)

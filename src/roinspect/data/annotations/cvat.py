@@ -15,7 +15,7 @@ from roinspect.data.annotations.document import MAX_PIXELS, Node, known_size
 from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import (
     Annotations,
-    Drawing,
+    ImageShapes,
     Painted,
     Polygon,
     Shape,
@@ -70,7 +70,7 @@ def read(data: bytes, file: str) -> Annotations | None:
         # A project's export tells images of one name apart by their subset: a folder of the data set.
         subset = image.maybe("subset") if uses[attributes.get("name")] > 1 else None
         name = image.at("name").image_name(subset.text() if subset else "")
-        drawings.append(Drawing(name, size_hw, tuple(shapes)))
+        drawings.append(ImageShapes(name, size_hw, tuple(shapes)))
     return Annotations(tuple(drawings), tuple(sorted(passed_over)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roinspect.data.annotations.polygons import DECIMALS, Drawing, Ring, to_ring
+from roinspect.data.annotations.polygons import DECIMALS, ImageShapes, Ring, to_ring
 from roinspect.errors import UserError
 
 MAX_SIDE = 65_535
@@ -179,7 +179,7 @@ def to_json(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def known_size(drawing: Drawing) -> tuple[int, int]:
+def known_size(drawing: ImageShapes) -> tuple[int, int]:
     """Height and width of a drawing's image.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.annotations import ANNOTATION_SUFFIXES, read_file, read_files_below
-from roinspect.data.annotations.polygons import Drawing, Painted, chosen, fits, rasterise
+from roinspect.data.annotations.polygons import ImageShapes, Painted, chosen, fits, rasterise
 from roinspect.data.names import SPLITS
 from roinspect.data.paths import Listing, kind
 from roinspect.errors import UserError
@@ -43,7 +43,7 @@ class DrawnMask:
     def __str__(self) -> str:
         return str(self.path) if self.image is None else f"{self.path} ({self.image})"
 
-    def drawing(self) -> Drawing:
+    def drawing(self) -> ImageShapes:
         """What is drawn on the image.
 
         Raises:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from roinspect.data.annotations.document import Node, read_json
-from roinspect.data.annotations.polygons import Annotations, Drawing
+from roinspect.data.annotations.polygons import Annotations, ImageShapes
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES
 
@@ -79,13 +79,13 @@ class Format(Protocol):
         """
 
 
-def by_file(annotations: Annotations, suffix: str) -> dict[str, Drawing]:
+def by_file(annotations: Annotations, suffix: str) -> dict[str, ImageShapes]:
     """The drawings by the names of their files, which are those of the images with another suffix.
 
     Raises:
         UserError: two images would share a file.
     """
-    files: dict[str, Drawing] = {}
+    files: dict[str, ImageShapes] = {}
     for drawing in annotations.images:
         name = PurePosixPath(drawing.name)
         stem = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name

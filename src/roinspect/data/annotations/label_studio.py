@@ -18,7 +18,7 @@ from roinspect.data.annotations.document import Node, known_size, to_json
 from roinspect.data.annotations.format import AnnotationFile
 from roinspect.data.annotations.polygons import (
     Annotations,
-    Drawing,
+    ImageShapes,
     Painted,
     Polygon,
     Ring,
@@ -83,7 +83,7 @@ def read(document: Node) -> Annotations:
         UserError: the file does not hold what Label Studio writes, an image was turned while it was drawn on,
             or two people's work on one image is not merged.
     """
-    drawings: list[Drawing] = []
+    drawings: list[ImageShapes] = []
     passed_over: set[str] = set()
     for task in document.entries() if isinstance(document.value, list) else [document]:
         size_hw: tuple[int, int] | None = None
@@ -101,7 +101,7 @@ def read(document: Node) -> Annotations:
                 raise result.fault(f"is drawn at {drawn_hw}, others of its image at {size_hw}")
             size_hw = drawn_hw
             shapes += [read_value(label, value, drawn_hw) for label in _labels(value)]
-        drawings.append(Drawing(_image(task), size_hw, tuple(shapes)))
+        drawings.append(ImageShapes(_image(task), size_hw, tuple(shapes)))
     return Annotations(tuple(drawings), tuple(sorted(passed_over)))
 
 

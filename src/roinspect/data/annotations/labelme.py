@@ -14,7 +14,7 @@ from roinspect.data.annotations.document import Node, known_size, to_json
 from roinspect.data.annotations.format import AnnotationFile, by_file
 from roinspect.data.annotations.polygons import (
     Annotations,
-    Drawing,
+    ImageShapes,
     Painted,
     Polygon,
     Shape,
@@ -72,7 +72,7 @@ def read(document: Node, folder: str = "") -> Annotations:
         else:
             passed_over.add(name)
     image = document.at("imagePath").image_name(folder)
-    drawing = Drawing(image, size_hw, tuple(shapes), in_pixels=size_hw is None)
+    drawing = ImageShapes(image, size_hw, tuple(shapes), in_pixels=size_hw is None)
     return Annotations((drawing,), tuple(sorted(passed_over)))
 
 
@@ -124,7 +124,7 @@ def _painted(mask: Node, corners: list[tuple[float, float]], size_hw: tuple[int,
     return rle.encode_part(part, top, left, size_hw)
 
 
-def write(drawing: Drawing) -> str:
+def write(drawing: ImageShapes) -> str:
     """The text of a LabelMe file that is to lie beside its image.
 
     Raises:

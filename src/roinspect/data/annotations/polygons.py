@@ -57,7 +57,7 @@ Shape: TypeAlias = Polygon | Painted
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class ImageShapes:
     """All that is drawn on one image.
 
     Attributes:
@@ -74,14 +74,14 @@ class Drawing:
     shapes: tuple[Shape, ...]
     in_pixels: bool = False
 
-    def at_size(self, size_hw: tuple[int, int]) -> Drawing:
+    def at_size(self, size_hw: tuple[int, int]) -> ImageShapes:
         """The drawing on an image of a size, where its file told none; else the drawing itself."""
         if self.size_hw is not None:
             return self
         if self.in_pixels:
-            return Drawing(self.name, size_hw, self.shapes)
+            return ImageShapes(self.name, size_hw, self.shapes)
         polygons = (shape for shape in self.shapes if isinstance(shape, Polygon))
-        return Drawing(self.name, size_hw, tuple(scaled(shape, (1, 1), size_hw) for shape in polygons))
+        return ImageShapes(self.name, size_hw, tuple(scaled(shape, (1, 1), size_hw) for shape in polygons))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Annotations:
         passed_over: kinds of shapes that enclose nothing, such as lines, and were left out.
     """
 
-    images: tuple[Drawing, ...]
+    images: tuple[ImageShapes, ...]
     passed_over: tuple[str, ...] = ()
 
     @property
@@ -108,7 +108,7 @@ def to_ring(points: Iterable[Sequence[float]], decimals: int = DECIMALS) -> Ring
     return tuple((round(x, decimals) + 0.0, round(y, decimals) + 0.0) for x, y in points)
 
 
-def chosen(drawing: Drawing, labels: Collection[str] | None) -> tuple[Shape, ...]:
+def chosen(drawing: ImageShapes, labels: Collection[str] | None) -> tuple[Shape, ...]:
     """The shapes of some labels; None takes all."""
     return tuple(shape for shape in drawing.shapes if labels is None or shape.label in labels)
 
@@ -125,7 +125,7 @@ def fits(drawn_hw: tuple[int, int], size_hw: tuple[int, int]) -> bool:
 
 
 def rasterise(
-    drawing: Drawing, size_hw: tuple[int, int], labels: Collection[str] | None = None
+    drawing: ImageShapes, size_hw: tuple[int, int], labels: Collection[str] | None = None
 ) -> NDArray[np.uint8]:
     """The pixels of a drawing's shapes.
 

@@ -11,7 +11,7 @@ import yaml
 
 from roinspect.data.annotations.document import Node
 from roinspect.data.annotations.format import AnnotationFile, by_file
-from roinspect.data.annotations.polygons import Annotations, Drawing, Painted, Polygon, bridged, trace
+from roinspect.data.annotations.polygons import Annotations, ImageShapes, Painted, Polygon, bridged, trace
 from roinspect.data.annotations.rle import decode
 from roinspect.errors import UserError
 
@@ -96,7 +96,7 @@ def read(
             points = _box(*points)
         label = classes[int(first)] if int(first) < len(classes) else first
         shapes.append(Polygon(label, (node.ring(points, _DECIMALS),)))
-    return Annotations((Drawing(name, None, tuple(shapes)),))
+    return Annotations((ImageShapes(name, None, tuple(shapes)),))
 
 
 def _is_pose(values: Sequence[str], coordinates: Sequence[float]) -> bool:
@@ -186,7 +186,7 @@ def _settings(settings: Node) -> list[str]:
     return [Node(found.get(key, key), file, "names").text() for key in range(max(found, default=-1) + 1)]
 
 
-def write(drawing: Drawing, classes: Sequence[str]) -> str:
+def write(drawing: ImageShapes, classes: Sequence[str]) -> str:
     """The text of the file of one image; a hole is joined to its outline by a cut.
 
     Args:

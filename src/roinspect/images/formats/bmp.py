@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.images.formats.account import Container, DamagedError, Decoded, UnsupportedError
+from roinspect.images.formats.container import Container, DamagedError, Decoded, UnsupportedError
 
 _RGB, _RLE8, _RLE4, _BITFIELDS, _JPEG, _PNG, _ALPHA_BITFIELDS = 0, 1, 2, 3, 4, 5, 6
 _OS2, _WINDOWS = 12, (40, 52, 56, 108, 124)

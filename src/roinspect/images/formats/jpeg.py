@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.images.formats.account import Container, DamagedError, Decoded, UnsupportedError, most_parts
+from roinspect.images.formats.container import Container, DamagedError, Decoded, UnsupportedError, most_parts
 from roinspect.images.formats.exif import EXIF_PREFIX
 from roinspect.images.formats.exif import orientation as exif_orientation
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from roinspect.images.formats.account import Container, DamagedError, Decoded, Pixels, most_parts
+from roinspect.images.formats.container import Container, DamagedError, Decoded, Pixels, most_parts
 from roinspect.images.formats.exif import orientation as exif_orientation
 from roinspect.images.formats.significant import of_sbit
 

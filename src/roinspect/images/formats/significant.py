@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from roinspect.images.formats.account import Pixels
+from roinspect.images.formats.container import Pixels
 
 SENSOR_BITS = (10, 12, 14)
 """Depths of sensors whose values are stored in 16 bits."""

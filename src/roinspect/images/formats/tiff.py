@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from roinspect.images.formats import jpeg, tiff_codecs
 from roinspect.images.formats import tiff_directory as tags
-from roinspect.images.formats.account import Container, DamagedError, Decoded, Pixels, UnsupportedError
+from roinspect.images.formats.container import Container, DamagedError, Decoded, Pixels, UnsupportedError
 from roinspect.images.formats.significant import of_highest
-from roinspect.images.formats.tiff_directory import Page, photograph_page
+from roinspect.images.formats.tiff_directory import TiffPage, photograph_page
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _NEEDED = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
@@ -52,7 +52,7 @@ class TiffContainer(Container):
         page: the one that is the photograph.
     """
 
-    page: Page | None = None
+    page: TiffPage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def decode(data: bytes, container: TiffContainer) -> Decoded:
         raise DamagedError(str(error)) from None
 
 
-def _told(page: Page, tag: int) -> tuple[int, ...]:
+def _told(page: TiffPage, tag: int) -> tuple[int, ...]:
     """The whole numbers, one a channel, of a tag that the picture does not need: none where it is broken."""
     _, count, _ = page.entries.get(tag, (0, 0, 0))
     if count > _MOST_CHANNELS:
@@ -125,7 +125,7 @@ def _told(page: Page, tag: int) -> tuple[int, ...]:
         return ()
 
 
-def _plan(page: Page) -> _Plan:
+def _plan(page: TiffPage) -> _Plan:
     compression = page.value(tags.COMPRESSION, 1)
     tiff_codecs.refuse_unknown(compression)
     channels = page.value(tags.CHANNELS, 1)
@@ -181,7 +181,7 @@ def _plan(page: Page) -> _Plan:
     return _Plan(hw, part_hw, is_tiled, channels, planes, bits, kind, compression, predictor, photometric)
 
 
-def _parts(data: bytes, page: Page, plan: _Plan) -> Iterator[tuple[int, slice, slice, bytes]]:
+def _parts(data: bytes, page: TiffPage, plan: _Plan) -> Iterator[tuple[int, slice, slice, bytes]]:
     """Of every strip or tile: its plane, its rows and columns in the picture, and its packed bytes."""
     (height, width), (tall, wide) = plan.hw, plan.part_hw
     down, across = math.ceil(height / tall), math.ceil(width / wide)
@@ -202,7 +202,7 @@ def _parts(data: bytes, page: Page, plan: _Plan) -> Iterator[tuple[int, slice, s
         yield plane, rows, slice(left, min(left + wide, width)), data[first : first + count]
 
 
-def _assembled(data: bytes, page: Page, plan: _Plan) -> Pixels:
+def _assembled(data: bytes, page: TiffPage, plan: _Plan) -> Pixels:
     """(H, W, channels) of samples as stored."""
     inner = plan.channels if plan.planes == 1 else 1
     kind = np.dtype(f"{page.order}{plan.kind}") if plan.kind else np.dtype(np.uint8)
@@ -241,7 +241,7 @@ def _samples(flat: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8
     )
 
 
-def _assembled_jpeg(data: bytes, page: Page, plan: _Plan) -> Pixels:
+def _assembled_jpeg(data: bytes, page: TiffPage, plan: _Plan) -> Pixels:
     """(H, W, channels) of a page whose strips are JPEG files without their tables."""
     inner = plan.channels if plan.planes == 1 else 1
     tables = page.raw(tags.JPEG_TABLES).removeprefix(jpeg.SIGNATURE).removesuffix(b"\xff\xd9")
@@ -273,7 +273,7 @@ def _assembled_jpeg(data: bytes, page: Page, plan: _Plan) -> Pixels:
     return picture
 
 
-def _shown(picture: Pixels, page: Page, plan: _Plan) -> Pixels:
+def _shown(picture: Pixels, page: TiffPage, plan: _Plan) -> Pixels:
     """(H, W) grey or (H, W, 3) RGB with alpha behind them where the colours are not multiplied by it."""
     most = (1 << plan.bits) - 1
     if plan.photometric == _PALETTE:
@@ -304,7 +304,7 @@ def _rgb_of(picture: Pixels, most: int) -> Pixels:
     return np.concatenate([rgb.astype(picture.dtype), picture[..., 4:]], axis=2)
 
 
-def _looked_up(indices: Pixels, page: Page, plan: _Plan) -> Pixels:
+def _looked_up(indices: Pixels, page: TiffPage, plan: _Plan) -> Pixels:
     colours = page.values(tags.COLOUR_MAP)
     size = 1 << plan.bits
     if len(colours) < 3 * size or not 0 <= min(colours) <= max(colours) < 1 << 16:

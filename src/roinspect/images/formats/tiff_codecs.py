@@ -10,7 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from roinspect.images.formats.account import DamagedError, UnsupportedError
+from roinspect.images.formats.container import DamagedError, UnsupportedError
 
 NONE, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA = 1, 5, 7, 8, 32773, 32946, 34925
 _NAMES = {

@@ -33,7 +33,7 @@ class _Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TiffPage:
     """The tags of a page.
 
     Attributes:
@@ -82,7 +82,7 @@ class Page:
         return bool(self.value(NEW_SUBFILE) & 5) or self.value(SUBFILE) == 2
 
 
-def photograph_page(data: bytes) -> Page:
+def photograph_page(data: bytes) -> TiffPage:
     """The first page that is no preview; where all are, the first.
 
     Raises:
@@ -100,7 +100,7 @@ def photograph_page(data: bytes) -> Page:
     return first
 
 
-def _pages(data: bytes, layout: _Layout, offset: int) -> Iterator[Page]:
+def _pages(data: bytes, layout: _Layout, offset: int) -> Iterator[TiffPage]:
     """The pages, and behind each the ones that it holds, as raw files do."""
     ahead, seen = [offset], set[int]()
     while ahead and len(seen) < _MOST_PAGES:
@@ -115,7 +115,7 @@ def _pages(data: bytes, layout: _Layout, offset: int) -> Iterator[Page]:
         ahead = [*inner, following, *ahead]
 
 
-def _page(data: bytes, layout: _Layout, place: int) -> tuple[Page, int]:
+def _page(data: bytes, layout: _Layout, place: int) -> tuple[TiffPage, int]:
     order, is_big = layout.order, layout.is_big
     if place >= len(data):
         raise struct.error("a directory lies beyond the end")
@@ -135,4 +135,4 @@ def _page(data: bytes, layout: _Layout, place: int) -> tuple[Page, int]:
             (value,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, value)
             value = min(value, len(data))
         entries.setdefault(tag, (form, number, value))
-    return Page(order, entries, data), start + count * layout.entry_size
+    return TiffPage(order, entries, data), start + count * layout.entry_size

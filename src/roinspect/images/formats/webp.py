@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from roinspect.images.formats.account import Container, DamagedError, Decoded, most_parts
+from roinspect.images.formats.container import Container, DamagedError, Decoded, most_parts
 from roinspect.images.formats.exif import orientation as exif_orientation
 
 _SPARE = 8

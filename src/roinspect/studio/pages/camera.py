@@ -15,8 +15,8 @@ import numpy as np
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import read_bundle
+from roinspect.studio.page_images import UNREADABLE_URI, data_uri, draw
 from roinspect.studio.pages.elements import card, cards, counts, note, plain, verdict_badge
-from roinspect.studio.pictures import UNREADABLE_URI, data_uri, draw
 from roinspect.studio.state.jobs import Job
 
 LATEST = 12

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
-from roinspect.studio.pictures import data_uri
+from roinspect.studio.page_images import data_uri
 from roinspect.studio.state.jobs import Job
 from roinspect.studio.state.project import Project
 

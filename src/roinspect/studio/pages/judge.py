@@ -14,8 +14,8 @@ from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.state import results
 from roinspect.studio.state.adding import move
 from roinspect.studio.state.jobs import latest, start
-from roinspect.studio.state.models import model_path
 from roinspect.studio.state.project import Projects
+from roinspect.studio.state.trained_models import model_path
 from roinspect.studio.state.training import judge_command
 
 TICK_S = 1.5

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from roinspect.errors import UserError
+from roinspect.studio.page_images import inspector, picture
 from roinspect.studio.pages.elements import (
     card,
     cards,
@@ -18,10 +19,9 @@ from roinspect.studio.pages.elements import (
     thumbnail_address,
     verdict_badge,
 )
-from roinspect.studio.pictures import inspector, picture
 from roinspect.studio.state.drawing import render
+from roinspect.studio.state.drawn_regions import region
 from roinspect.studio.state.project import Project
-from roinspect.studio.state.regions import region
 from roinspect.studio.state.results import Result, Which, chosen, histogram, read_results, tally
 
 

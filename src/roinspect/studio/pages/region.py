@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from roinspect.studio.page_images import STATIC
 from roinspect.studio.pages.elements import job_note, note, plain
 from roinspect.studio.pages.shell import begin, html
-from roinspect.studio.pictures import STATIC
 from roinspect.studio.state.jobs import latest
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.proposals import propose

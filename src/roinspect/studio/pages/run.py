@@ -13,6 +13,7 @@ import gradio as gr
 from roinspect.errors import UserError
 from roinspect.inspection.exported import has_export
 from roinspect.inspection.inspector import Verdict
+from roinspect.studio.page_images import UNREADABLE_URI, data_uri, inspector, picture
 from roinspect.studio.pages.camera import camera as camera_words
 from roinspect.studio.pages.elements import (
     as_note,
@@ -25,11 +26,10 @@ from roinspect.studio.pages.elements import (
     verdict_badge,
 )
 from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
-from roinspect.studio.pictures import UNREADABLE_URI, data_uri, inspector, picture
 from roinspect.studio.state.adding import add
 from roinspect.studio.state.jobs import Job, latest, start
-from roinspect.studio.state.models import model_path
 from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.trained_models import model_path
 
 TICK_S = 2.0
 MOST_SHOWN = 60

@@ -16,8 +16,8 @@ import gradio as gr
 from roinspect.errors import UserError
 from roinspect.studio.pages.elements import as_note, steps
 from roinspect.studio.state.jobs import Kind, latest
-from roinspect.studio.state.models import model_path, names
 from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.trained_models import model_path, names
 
 CLOSE = """element.addEventListener('click', (event) => {
   const said = event.target.closest('.fault');

@@ -17,10 +17,10 @@ from roinspect.data.records import Record, manifest_path
 from roinspect.errors import UserError
 from roinspect.files import whole_file, writing
 from roinspect.images.pixels import image_size, read_image, write_image
+from roinspect.studio.state.drawn_regions import drawing_file
 from roinspect.studio.state.masks import mask_file, note_file, own_file, set_aside
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.proposals import carry_proposal
-from roinspect.studio.state.regions import drawing_file
 from roinspect.studio.state.store import move_file, remove_file, write_csv
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")

@@ -123,7 +123,7 @@ def render(drawing: Drawing) -> Mask:
 def _marked(shapes: Sequence[Shape], size_hw: tuple[int, int]) -> Mask:
     """The union of some shapes."""
     outlines = tuple(Polygon("", (shape.points_xy,)) for shape in shapes if shape.kind == "polygon")
-    marked = rasterise(polygons.Drawing("", size_hw, outlines), size_hw)
+    marked = rasterise(polygons.ImageShapes("", size_hw, outlines), size_hw)
     brushes = [shape for shape in shapes if shape.kind == "brush"]
     if brushes:
         turns = np.zeros((size_hw[0], size_hw[1] + 1), np.int32)

@@ -14,8 +14,8 @@ from roinspect.data.roi import is_outside_only
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import histogram_svg, score_range
 from roinspect.inspection.scene import Outcome, outcome
-from roinspect.studio.state.models import evaluation_path
 from roinspect.studio.state.store import read_json, write_json
+from roinspect.studio.state.trained_models import evaluation_path
 
 Which: TypeAlias = Literal["all", "wrong", "rejected", "passed"]
 

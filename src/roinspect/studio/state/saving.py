@@ -14,7 +14,7 @@ from roinspect.data.roi import mask_stems
 from roinspect.errors import UserError
 from roinspect.files import write_whole
 from roinspect.images.pixels import image_size
-from roinspect.studio.state import masks, regions
+from roinspect.studio.state import drawn_regions, masks
 from roinspect.studio.state.drawing import render
 from roinspect.studio.state.project import ONE_FOR_ALL, Project
 
@@ -73,10 +73,10 @@ def write_labelme(project: Project, out: Path) -> Iterator[Saved]:
     mask_stems(project.records())
     saved = Saved(0, len(project.records()))
     for record in list(project.records().values()):
-        mask, remark = regions.mask_of(project, record)
+        mask, remark = drawn_regions.mask_of(project, record)
         if mask is not None:
             height, width = mask.shape
-            drawing = polygons.Drawing(record.key, (height, width), polygons.trace(mask, "roi"))
+            drawing = polygons.ImageShapes(record.key, (height, width), polygons.trace(mask, "roi"))
             write_whole((out / record.key).with_suffix(".json"), labelme.write(drawing))
         yield (saved := saved.next(mask is not None, remark))
 
@@ -85,22 +85,22 @@ def _write(project: Project, record: Record) -> tuple[bool, str]:
     """Bring the mask of one photograph up to date; returns whether it was written, and why it is missing."""
     place, named = masks.mask_place(project, record), record.roi_path
     with project.lock:
-        source = regions.drawn_in(project, record.key) or (named if named != place else None)
+        source = drawn_regions.drawn_in(project, record.key) or (named if named != place else None)
         if source is None:
             masks.drop_mask(project, record)
-            return False, "" if masks.mask_file(project, record) else regions.none_yet(record)
+            return False, "" if masks.mask_file(project, record) else drawn_regions.none_yet(record)
         try:
             made_from = f"{masks.digest_of(source)} {masks.stamp_of(record.image_path)}"
             there = masks.masks_there(project, record)
             written = masks.written_as(project, record.key, place)
             if written and written.made_from == made_from and there == [place]:
                 return False, ""
-            mask = regions.pixels_of(project, record)
+            mask = drawn_regions.pixels_of(project, record)
         except UserError as error:
             return False, str(error)
         if not mask.any():
             masks.drop_mask(project, record)
-            return False, regions.none_yet(record)
+            return False, drawn_regions.none_yet(record)
         in_manifest = masks.own_file(named)
         if in_manifest and in_manifest in [masks.own_file(other) for other in there if other != place]:
             remedy = "empty its field roi_path in the manifest"
@@ -122,11 +122,11 @@ def _write_one(project: Project) -> Generator[Saved, None, bool]:
         if saved.done < saved.total:
             yield saved
     with project.lock:
-        drawing = regions.shared_drawing(project, min(sizes)) if len(sizes) == 1 else None
+        drawing = drawn_regions.shared_drawing(project, min(sizes)) if len(sizes) == 1 else None
         if drawing is None:
             return False
         place = project.folder / ONE_FOR_ALL
-        made_from = f"{masks.digest_of(regions.shared_file(project))} {drawing.size_hw}"
+        made_from = f"{masks.digest_of(drawn_regions.shared_file(project))} {drawing.size_hw}"
         written = masks.written_as(project, ONE_FOR_ALL, place)
         is_current = written is not None and written.made_from == made_from
         if not is_current:
@@ -139,10 +139,12 @@ def _write_one(project: Project) -> Generator[Saved, None, bool]:
 
 def _is_one_for_all(project: Project) -> bool:
     """Whether the shared region alone counts, and no mask lies where training would find it first."""
-    if not regions.shared_file(project).is_file() or project.masks() or project.drawn_regions():
+    if not drawn_regions.shared_file(project).is_file() or project.masks() or project.drawn_regions():
         return False
     records = project.records().values()
-    return all(r.roi_path is None and not regions.drawing_file(project, r.key).is_file() for r in records)
+    return all(
+        r.roi_path is None and not drawn_regions.drawing_file(project, r.key).is_file() for r in records
+    )
 
 
 @lru_cache(maxsize=1 << 16)

@@ -12,8 +12,8 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
 from roinspect.methods.registry import OTHERS
 from roinspect.studio.state.jobs import Job, start
-from roinspect.studio.state.models import evaluation_path, new_path, run_path
 from roinspect.studio.state.project import Project
+from roinspect.studio.state.trained_models import evaluation_path, new_path, run_path
 
 
 class Choice(NamedTuple):

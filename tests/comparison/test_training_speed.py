@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from roinspect.comparison import method_process
-from roinspect.comparison.pace import measure_pace
+from roinspect.comparison.training_speed import measure_pace
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.methods.grdnet import GrdNetSettings

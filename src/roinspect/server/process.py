@@ -17,7 +17,7 @@ from roinspect.server.app import create_app
 from roinspect.server.connections import IDLE_S, guarded
 from roinspect.server.listening import bind, http_address, listen
 from roinspect.server.logs import json_logs
-from roinspect.server.models import Model
+from roinspect.server.served_models import ServedModel
 from roinspect.server.service import Service
 from roinspect.server.settings import ServeSettings
 
@@ -60,7 +60,7 @@ def serve(
         if not api_key and host not in LOOPBACK:
             log.warning(f"anybody who reaches {host} may ask: there is no API key")
         load = partial(Inspector.load, runtime=runtime, threads=threads, providers=providers)
-        models = {name: Model(name, path, load) for name, path in bundles.items()}
+        models = {name: ServedModel(name, path, load) for name, path in bundles.items()}
         delivery = Delivery(results, spool)
         for name, model in models.items():
             told = {"model": name, "runtime": model.loaded.inspector.runtime, "version": model.loaded.version}

@@ -25,7 +25,7 @@ from roinspect.inspection.bundle import Threshold, replace_threshold
 from roinspect.inspection.exported import graph_file
 from roinspect.inspection.inspector import Inspector
 from roinspect.server.app import create_app
-from roinspect.server.models import Model, fingerprint, named
+from roinspect.server.served_models import ServedModel, fingerprint, named
 from roinspect.server.service import Service
 from roinspect.server.settings import ServeSettings
 
@@ -45,12 +45,12 @@ def place(pair: tuple[Path, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(pair[0], tmp_path / "part.model"))
 
 
-def score(model: Model) -> float:
+def score(model: ServedModel) -> float:
     return model.loaded.inspector.inspect(PIXELS).pred_score
 
 
 def test_a_new_threshold_and_a_new_network_take_over(place: Path, pair: tuple[Path, Path]) -> None:
-    model = Model("part", place)
+    model = ServedModel("part", place)
     first, version = score(model), model.loaded.version
     assert not model.refresh()
     replace_threshold(place, Threshold(first / 2, "chosen"))
@@ -65,7 +65,7 @@ def test_a_new_threshold_and_a_new_network_take_over(place: Path, pair: tuple[Pa
 
 @pytest.mark.parametrize("harm", ["half", "mixed", "gone"])
 def test_a_broken_bundle_leaves_the_former(harm: str, place: Path, pair: tuple[Path, Path]) -> None:
-    model = Model("part", place)
+    model = ServedModel("part", place)
     first, graph = score(model), graph_file(place, "onnx")
     if harm == "half":
         # In place, as a careless copy writes: an engine may have mapped this very file.
@@ -88,7 +88,7 @@ def test_a_broken_bundle_leaves_the_former(harm: str, place: Path, pair: tuple[P
 
 
 def test_a_bundle_that_is_being_written_is_left_to_rest(place: Path, pair: tuple[Path, Path]) -> None:
-    model = Model("part", place)
+    model = ServedModel("part", place)
     for file in sorted(pair[1].rglob("*")):
         if file.is_file():
             shutil.copy(file, place / file.relative_to(pair[1]))
@@ -97,7 +97,7 @@ def test_a_bundle_that_is_being_written_is_left_to_rest(place: Path, pair: tuple
 
 
 def test_answers_go_on_while_the_bundle_changes(place: Path, pair: tuple[Path, Path]) -> None:
-    model = Model("part", place)
+    model = ServedModel("part", place)
     expected = {Inspector.load(bundle).inspect(PIXELS).pred_score for bundle in pair}
     service = Service({"part": model}, ServeSettings(workers=1, poll_s=0.05))
     found, height_width = set(), {"name": "image", "datatype": "UINT8", "shape": [1, 64, 96, 3]}
@@ -135,7 +135,7 @@ def test_a_look_at_a_bundle_that_is_being_removed_sees_what_is_left(
 
 
 def test_without_room_for_a_copy_the_former_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model("part", place)
+    model = ServedModel("part", place)
     first = score(model)
     replace_threshold(place, Threshold(first / 2, "chosen"))
     assert not model.refresh()

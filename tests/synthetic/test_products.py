@@ -18,7 +18,15 @@ from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask
-from roinspect.synthetic.dataset import PLACES, ProductName, Sample, defects, plan, render, write_dataset
+from roinspect.synthetic.products import (
+    PLACES,
+    ProductName,
+    SyntheticSample,
+    defects,
+    plan,
+    render,
+    write_dataset,
+)
 from roinspect.synthetic.washers import radius_for
 
 PRODUCTS: tuple[ProductName, ...] = get_args(ProductName)
@@ -31,7 +39,7 @@ EVERY_DEFECT = [
 ]
 
 
-def draw(product: ProductName, seed: int, **kwargs: object) -> Sample:
+def draw(product: ProductName, seed: int, **kwargs: object) -> SyntheticSample:
     return render(product, np.random.default_rng(seed), **{"size_hw": SMALL, **kwargs})  # type: ignore[arg-type]
 
 
@@ -169,7 +177,7 @@ def test_a_run_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
     def full_disk(*_: object) -> None:
         raise UserError("cannot be written", where="disk")
 
-    monkeypatch.setattr("roinspect.synthetic.dataset.write_image", full_disk)
+    monkeypatch.setattr("roinspect.synthetic.products.write_image", full_disk)
     with pytest.raises(UserError, match="cannot be written"):
         write_dataset("zipper", tmp_path / "out", count=20, seed=0, size_hw=SMALL)
     assert not list(tmp_path.iterdir())

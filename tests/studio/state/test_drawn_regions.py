@@ -19,8 +19,8 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import read_mask, write_image
 from roinspect.studio.state import store
 from roinspect.studio.state.drawing import Drawing, Shape, render
+from roinspect.studio.state.drawn_regions import keep, mask_of, region, share, source_of
 from roinspect.studio.state.project import Project
-from roinspect.studio.state.regions import keep, mask_of, region, share, source_of
 from roinspect.studio.state.saving import Saved, write_labelme, write_masks
 
 SIZE = (24, 32)

@@ -32,9 +32,9 @@ from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.dice import dice_loss
 from roinspect.nn.iou import region_iou
 from roinspect.nn.perlin import perturb
-from roinspect.segmenter.bundle import SegmenterBundle, read_segmenter
 from roinspect.segmenter.decoder import RegionDecoder
 from roinspect.segmenter.finder import confidence
+from roinspect.segmenter.segmenter_bundle import SegmenterBundle, read_segmenter
 from roinspect.segmenter.settings import SegmenterSettings
 
 log = logging.getLogger(__name__)

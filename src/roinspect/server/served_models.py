@@ -22,7 +22,7 @@ Fingerprint: TypeAlias = frozenset[tuple[str, int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """What answers at the moment.
 
     Attributes:
@@ -34,7 +34,7 @@ class Loaded:
     version: str
 
 
-class Model:
+class ServedModel:
     """A bundle under a name.
 
     Args:
@@ -114,7 +114,7 @@ def fingerprint(path: Path) -> Fingerprint:
     return frozenset(states)
 
 
-def _load_copy(path: Path, load: Load) -> Loaded:
+def _load_copy(path: Path, load: Load) -> LoadedModel:
     # From a copy: its checksums refuse a mixture of two states, and a file that is written over in place,
     # which a runtime may have mapped into memory, cannot change the network that answers.
     try:
@@ -135,4 +135,4 @@ def _load_copy(path: Path, load: Load) -> Loaded:
     except Exception as error:
         # Engines raise what they like.
         raise UserError(f"does not run ({error})", where=path, remedy="export it again") from error
-    return Loaded(inspector, version)
+    return LoadedModel(inspector, version)

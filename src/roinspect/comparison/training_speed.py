@@ -20,7 +20,7 @@ SHARE = 0.9
 """Of the time for steps: the rest goes into held-out losses, checkpoints and the threshold."""
 
 
-class Pace(NamedTuple):
+class TrainingSpeed(NamedTuple):
     """The speed of a training."""
 
     start_seconds: float
@@ -33,7 +33,7 @@ class Pace(NamedTuple):
         """Whole epochs that fit, at least one.
 
         Example:
-            >>> Pace(start_seconds=10, step_seconds=0.5, steps=16).epochs(100)
+            >>> TrainingSpeed(start_seconds=10, step_seconds=0.5, steps=16).epochs(100)
             10
         """
         left = SHARE * seconds - self.start_seconds
@@ -45,7 +45,7 @@ def measure_pace(
     settings: Any,
     data: Data,
     training: TrainingSettings,
-) -> Pace:
+) -> TrainingSpeed:
     """Time a few training steps; their result is discarded.
 
     Args:
@@ -77,7 +77,9 @@ def measure_pace(
         )
         started = time.perf_counter()
         trainer.fit(ready.model, batches)
-    return Pace(clock.begun[0] - started, statistics.median(clock.taken[WARM_UP:]), ready.steps_per_epoch)
+    return TrainingSpeed(
+        clock.begun[0] - started, statistics.median(clock.taken[WARM_UP:]), ready.steps_per_epoch
+    )
 
 
 class _Clock(Callback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roinspect.server.pace import Pace
+from roinspect.server.waiting import WaitEstimator
 
 
 class Clock:
@@ -21,7 +21,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def work(pace: Pace, clock: Clock, *, requests: int, seconds_each: float) -> None:
+def work(pace: WaitEstimator, clock: Clock, *, requests: int, seconds_each: float) -> None:
     """A full queue, from which one request after the other leaves and makes room for the next."""
     for _ in range(requests):
         clock.now += seconds_each
@@ -31,7 +31,7 @@ def work(pace: Pace, clock: Clock, *, requests: int, seconds_each: float) -> Non
 
 @pytest.mark.parametrize(("seconds_each", "wait"), [(0.01, 1), (0.25, 5), (0.5, 10), (0.7, 14), (5, 30)])
 def test_the_wait_is_the_queue_over_the_rate(clock: Clock, seconds_each: float, wait: int) -> None:
-    pace = Pace(30, clock)
+    pace = WaitEstimator(30, clock)
     for _ in range(20):
         pace.enter()
     work(pace, clock, requests=40, seconds_each=seconds_each)
@@ -39,7 +39,7 @@ def test_the_wait_is_the_queue_over_the_rate(clock: Clock, seconds_each: float, 
 
 
 def test_without_a_rate_it_is_the_deadline(clock: Clock) -> None:
-    pace = Pace(7.5, clock)
+    pace = WaitEstimator(7.5, clock)
     pace.enter()
     assert pace.wait_s() == 8
     clock.now += 60
@@ -47,7 +47,7 @@ def test_without_a_rate_it_is_the_deadline(clock: Clock) -> None:
 
 
 def test_idle_hours_do_not_count(clock: Clock) -> None:
-    pace = Pace(30, clock)
+    pace = WaitEstimator(30, clock)
     for _ in range(2):
         pace.enter()
         clock.now += 0.1

@@ -26,14 +26,14 @@ from roinspect.inspection.bundle import read_bundle, read_weights  # noqa: E402
 from roinspect.inspection.inspector import Inspector  # noqa: E402
 from roinspect.methods.method import load_graph  # noqa: E402
 from roinspect.methods.registry import METHODS  # noqa: E402
-from roinspect.segmenter.bundle import read_segmenter  # noqa: E402
 from roinspect.segmenter.finder import confidence  # noqa: E402
-from roinspect.segmenter.method import (  # noqa: E402
+from roinspect.segmenter.segmenter import (  # noqa: E402
     Segmenter,
     load_segmenter,
     mutual_iou,
     probabilities,
 )
+from roinspect.segmenter.segmenter_bundle import read_segmenter  # noqa: E402
 from roinspect.segmenter.settings import SegmenterSettings  # noqa: E402
 from roinspect.training.segmenter import train_segmenter  # noqa: E402
 from roinspect.training.train import TrainingSettings  # noqa: E402

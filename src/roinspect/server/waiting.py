@@ -10,7 +10,7 @@ from collections.abc import Callable
 _WINDOW_S = 10.0
 
 
-class Pace:
+class WaitEstimator:
     """Counts requests in and out. Used from one thread.
 
     Args:

@@ -28,7 +28,7 @@ from roinspect.errors import UserError
 from roinspect.files import whole_folder, writing
 from roinspect.images.pixels import write_image
 from roinspect.inspection.threads import in_threads
-from roinspect.synthetic.lighting import Scene, draw_camera, illuminate
+from roinspect.synthetic.lighting import Surface, draw_camera, illuminate
 from roinspect.synthetic.marks import Mask, draw_mark, find_spine
 from roinspect.synthetic.textures import Field
 from roinspect.synthetic.vials import Vials
@@ -46,7 +46,7 @@ VISIBLE = 6.0
 """Grey levels by which a defect must change a pixel for its mask to count it."""
 
 
-class Sample(NamedTuple):
+class SyntheticSample(NamedTuple):
     """One picture: `image` uint8 (H, W, 3) RGB; `roi_mask` and `gt_mask` uint8 (H, W) in {0, 1}."""
 
     image: NDArray[np.uint8]
@@ -76,7 +76,7 @@ def render(
     place: Place = "inside",
     size_hw: tuple[int, int] = (256, 256),
     options: Mapping[str, Any] = _AS_EVER,
-) -> Sample:
+) -> SyntheticSample:
     """Draw one picture.
 
     The product, the camera and the defect have random streams of their own, so the same `rng` state gives the
@@ -105,7 +105,7 @@ def render(
     camera = draw_camera(streams[1], size_hw)
     good = camera.develop(illuminate(part.scene, part.light))
     if defect is None:
-        return Sample(camera.digitise(good), part.roi, np.zeros(size_hw, np.uint8))
+        return SyntheticSample(camera.digitise(good), part.roi, np.zeros(size_hw, np.uint8))
     for attempt in range(30):
         # What came out too faint to see is drawn again, a little bolder.
         scene = _with_defect(part, defect, place, streams[2], part.unit * BOLDNESS * (1 + 0.06 * attempt))
@@ -116,7 +116,7 @@ def render(
         if _is_fit(gt_mask, part.roi, place):
             rim = cv2.dilate(gt_mask, np.ones((3, 3), np.uint8)).astype(np.float32)
             blend = cv2.blur(rim, (3, 3)) * _allowed(part, place)
-            return Sample(camera.digitise(good + blend[..., None] * (bad - good)), part.roi, gt_mask)
+            return SyntheticSample(camera.digitise(good + blend[..., None] * (bad - good)), part.roi, gt_mask)
     raise UserError(
         f"no room for a {defect} {place} the ROI",
         where=f"size {size_hw}",
@@ -231,7 +231,9 @@ def _write_one(
         write_image(root / "ground_truth" / item.folder / f"{item.stem}_mask.png", 255 * sample.gt_mask)
 
 
-def _with_defect(part: Part, kind: str, place: Place, rng: np.random.Generator, unit: float) -> Scene | None:
+def _with_defect(
+    part: Part, kind: str, place: Place, rng: np.random.Generator, unit: float
+) -> Surface | None:
     """The part's scene with a defect of scale `unit`: two specks where one cannot lie on both sides."""
     if isinstance(part, Zipper) and kind in part.structural:
         return part.broken(kind, rng)
