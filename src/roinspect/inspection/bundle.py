@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 1
 SEGMENTER = "segmenter"
 """What a segmenter's manifest has for a method; it predicts regions of interest and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
