@@ -1,7 +1,9 @@
-# Everything runs in .venv; nothing but make and Python 3.11 to 3.13 needs to be there beforehand.
+# Everything runs in .venv; only make and Python 3.11 to 3.13 must be installed.
 # Another interpreter: make PYTHON=python3.12 test
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
+# The least percentage of lines of src/roinspect that the tests must run. Lines run in child processes are not counted.
+COVERAGE_FLOOR := 0
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,22 +14,23 @@ SOURCES := src tests examples docs/hooks $(wildcard benchmarks)
 
 help:
 	@echo "make demo    a synthetic product, from photographs to a verdict (half a minute on 2 cores, and the install)"
-	@echo "make test    all tests"
+	@echo "make test    all tests, with a floor for their coverage"
 	@echo "make test-extras  the tests of the extras peers (anomalib) and scale (Ray, Parquet), in .venv-extras"
 	@echo "make lint    ruff, mypy and the direction of imports"
 	@echo "make docs    the pages of docs/ as a site, in site/; a warning is an error"
-	@echo "make format  put the code in order"
+	@echo "make format  format the code"
 	@echo "make venv    only install, for development"
 	@echo "make clean   remove .venv, .venv-extras and caches"
 
 demo: $(VENV)/.stamp-run
 	$(BIN)/roinspect demo
 
-# One thread a worker: torch in two processes on two cores would otherwise fight over them.
+# One thread a worker: otherwise two processes with torch compete for two cores.
 test: $(VENV)/.stamp-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) \
+		--cov=roinspect --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_FLOOR)
 
-# anomalib and Ray are large and pin much, so they have an environment of their own.
+# anomalib and Ray are large and pin many versions, so they have their own environment.
 EXTRAS := .venv-extras
 EXTRAS_TESTS := tests/comparison/test_peers.py tests/comparison/test_compare.py tests/comparison/test_compare_terms.py \
 	tests/production/test_batch.py tests/production/test_batch_tables.py tests/evaluation/test_metrics.py
@@ -55,7 +58,7 @@ format: $(VENV)/.stamp-dev
 
 venv: $(VENV)/.stamp-dev
 
-# A stamp is touched only after an install that succeeded, so a second call installs nothing.
+# A stamp is touched only after a successful install, so a second call installs nothing.
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
 	@touch $(VENV)/.stamp-run $@
