@@ -1,7 +1,7 @@
 """Visual inspection that learns where to look; the trained model needs no mask.
 
-The names below are the public interface; see CONTRIBUTING.md for what is stable. Each is imported on first
-use: `import roinspect` alone loads neither torch nor NumPy.
+The names below are the public interface (see CONTRIBUTING.md). Each is imported on first use: `import
+roinspect` alone loads neither torch nor NumPy.
 """
 
 from __future__ import annotations

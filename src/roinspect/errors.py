@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A fault in what the user gave: what is wrong, where, and what to do about it.
+    """An error that the user can fix.
 
     Args:
-        what: the fault, in plain words.
-        where: the file, folder or setting at fault.
-        remedy: what the user can do.
+        what: what is wrong, in plain words.
+        where: the file, folder or setting that caused it.
+        remedy: what the user can do about it.
 
     Example:
         >>> str(UserError("no images found", where="parts/", remedy="point at a folder with photographs"))
@@ -29,6 +29,6 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Known names like `name`, in words, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
-    return f", did you mean {' or '.join(found)}?" if found else ""
+    """A suggestion of the known names closest to `name`, such as ", did you mean x?"; "" if none is close."""
+    matches = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f", did you mean {' or '.join(matches)}?" if matches else ""

@@ -1,7 +1,7 @@
-"""Files: read whole, written whole, locked by one process at a time, and told apart by digest.
+"""Read and write whole files, lock them, and compute digests.
 
-Only a regular file is read, and no more of it than it had when it was opened: a pipe named like a photograph
-would block for ever, and a device would be read without end.
+Only regular files are read, and only as many bytes as they had when opened: a pipe named like a photograph
+would block forever, and a device would never end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import IO
 from roinspect.errors import UserError
 
 MOST_BYTES = 4 << 30
-"""Largest file that is read; the pixels of the largest image that is decoded take about as much."""
+"""Largest file that is read, about the size of the largest decoded image."""
 
 _KEPT_OF_NAME = 40
 _NOT_REGULAR = "is not a regular file"
@@ -31,7 +31,7 @@ def read_file(path: Path | str) -> bytes:
     """The bytes of a regular file; links are followed.
 
     Raises:
-        UserError: as `read_regular`.
+        UserError: see `read_regular`.
     """
     try:
         return read_regular(path)
@@ -51,7 +51,7 @@ def read_regular(path: Path | str) -> bytes:
         OSError: it cannot be read, is a folder, a pipe, a socket or a device, or is larger than `MOST_BYTES`.
         ValueError: the path holds a zero byte.
     """
-    # Looked at before it is opened: to open a device may do something.
+    # Checked before opening, because opening a device can have side effects.
     _refuse_special(Path(path).stat(), path)
     flags = (
         os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -87,12 +87,12 @@ def writing(
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write a file, whole or not at all; text in UTF-8. Missing folders are made.
+    """Write a file, text as UTF-8, completely or not at all. Missing folders are created.
 
     Args:
         path: the file.
-        content: of the file.
-        durable: as for `whole_file`.
+        content: its new content.
+        durable: see `whole_file`.
 
     Raises:
         UserError: the file cannot be written.
@@ -103,16 +103,16 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> N
 
 @contextmanager
 def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A temporary path beside `path`, to be written; it replaces `path` unless the block fails.
+    """A temporary path next to `path` to write to; it replaces `path` unless the block fails.
 
-    Missing folders are made.
+    Missing folders are created.
 
     Args:
         path: the file.
-        durable: content and name are on the disk when this returns, whatever happens to the power.
+        durable: content and name survive a power failure once this returns.
 
     Raises:
-        OSError: the file cannot be written; what was there is unchanged.
+        OSError: the file cannot be written; an existing one is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path)
@@ -126,7 +126,7 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     if durable and os.name == "posix":
-        # The new name is a change of its folder; Windows has no such call and needs none.
+        # Renaming changes the folder, which must reach the disk too; Windows has no such call and needs none.
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -136,10 +136,10 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside `path`, to be filled; it replaces `path` unless the block fails.
+    """A new folder next to `path` to fill; it replaces `path` unless the block fails.
 
     Raises:
-        OSError: the folder cannot be written; what was there is unchanged.
+        OSError: the folder cannot be written; an existing one is unchanged.
     """
     partial = _beside(path)
     try:
@@ -151,14 +151,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Give a folder the name of another, which is removed.
+    """Replace the folder `target` by `new`.
 
     Raises:
         OSError: the disk refuses; both folders are unchanged.
     """
     former = _beside(target)
     try:
-        # A folder cannot replace a full one: the former steps aside, and back if that fails.
+        # A folder cannot replace a non-empty one: rename the former first, and back if this fails.
         if target.exists():
             os.replace(target, former)
         os.replace(new, target)
@@ -169,11 +169,11 @@ def replace_folder(new: Path, target: Path) -> None:
 
 
 def remove_unfinished(folder: Path, name: str = "") -> None:
-    """Remove temporary files that a killed process left; no other process may be writing them.
+    """Remove temporary files left by a killed process; no other process may be writing them.
 
     Args:
-        folder: where they are.
-        name: of the file that was to be written; all files by default.
+        folder: the folder to clean up.
+        name: only temporary versions of this file; of all files by default.
     """
     pattern = glob.escape(name[:_KEPT_OF_NAME]) if name else "*"
     for partial in folder.glob(f".{pattern}.????????.tmp"):
@@ -181,7 +181,8 @@ def remove_unfinished(folder: Path, name: str = "") -> None:
 
 
 def _beside(path: Path) -> Path:
-    # Random, so that two writers never share it; cut, as a name may be as long as the disk allows.
+    # Random, so that two writers never share it; shortened, as `path` may already have the longest possible
+    # name.
     return path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp")
 
 
@@ -189,11 +190,11 @@ def _beside(path: Path) -> Path:
 
 
 def lock(opened: IO[bytes]) -> bool:
-    """Lock a file for this process; closing the file or the end of the process, however it ends, unlocks it.
+    """Lock a file until this process closes it or ends.
 
     Returns:
-        False if another process holds the lock. Where locks are not supported, as on some network shares,
-        nobody is kept from working.
+        False if another process holds the lock. True without a lock where locks are not supported, as on some
+        network shares.
     """
     from filelock import lock_descriptor
 
@@ -216,7 +217,7 @@ def is_locked(path: Path) -> bool:
 
 
 def sha256(content: str | bytes | Iterable[bytes]) -> str:
-    """SHA-256 of a text in UTF-8, of bytes, or of several bytes in a row: 64 hexadecimal digits.
+    """SHA-256 of a text in UTF-8, of bytes, or of concatenated bytes: 64 hexadecimal digits.
 
     Example:
         >>> sha256("ab") == sha256([b"a", b"b"])
@@ -231,9 +232,9 @@ def sha256(content: str | bytes | Iterable[bytes]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as `sha256`.
+    """SHA-256 of a file, like `sha256`.
 
     Raises:
-        OSError: as `read_regular`.
+        OSError: see `read_regular`.
     """
     return sha256(read_regular(path))

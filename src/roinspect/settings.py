@@ -1,4 +1,4 @@
-"""Settings that check themselves: their annotations say what is allowed, one checker enforces it.
+"""Settings that check themselves against the limits in their annotations.
 
     @dataclass(frozen=True)
     class Lighting:
@@ -8,7 +8,7 @@
         def __post_init__(self) -> None:
             check(self, "lighting.")
 
-Rules between two fields stay in the class's `__post_init__`.
+Rules between two fields belong in the class's `__post_init__`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Positive = Annotated[float, Gt(0)]
 def check(settings: Any, prefix: str) -> None:
     """Check each field of a dataclass against its annotation: `Literal`, or `Annotated` with limits.
 
-    A text among the limits is the remedy that the message gives.
+    A string among the limits is the remedy in the error message.
 
     Args:
         settings: the dataclass.
-        prefix: of a setting's name in messages: "method.", or "--" for an option of the command line.
+        prefix: of a setting's name in messages: "method.", or "--" for a command-line option.
 
     Raises:
         UserError: a value is not allowed.
@@ -87,7 +87,7 @@ def _allows(hint: Any, value: Any) -> bool:
         return value in parts
     if origin is Annotated:
         try:
-            # NaN is on neither side of a limit.
+            # Any comparison with NaN is false, so NaN is never allowed.
             return all(_limit(limit)[1](value) for limit in parts[1:] if not isinstance(limit, str))
         except TypeError:
             return False
@@ -102,7 +102,7 @@ def _remedy(hint: Any) -> str:
 
 
 def _limit(limit: object) -> tuple[str, Callable[[Any], bool]]:
-    """In words, and as a test."""
+    """A limit in words, and as a predicate."""
     match limit:
         case Ge(ge=bound):
             return f"at least {bound}", lambda value: value >= bound
@@ -114,4 +114,4 @@ def _limit(limit: object) -> tuple[str, Callable[[Any], bool]]:
             return f"below {bound}", lambda value: value < bound
         case MultipleOf(multiple_of=bound):
             return f"a multiple of {bound}", lambda value: value % bound == 0
-    raise TypeError(f"no limit that settings know: {limit}")
+    raise TypeError(f"unsupported limit: {limit}")

@@ -104,7 +104,7 @@ def test_another_graph_is_refused_with_a_table_and_nothing_stays(
     other = export(make_bundle(seed=1), "torchscript", tell=silent)
     monkeypatch.setattr(TorchScript, "write", lambda self, source, file: shutil.copyfile(other, file))
     before, told = content(bundle), list[str]()
-    with pytest.raises(UserError, match="does not answer as the trained one"):
+    with pytest.raises(UserError, match="does not predict the same as the trained one"):
         export(bundle, "torchscript", tell=told.append)
     assert content(bundle) == before and sorted(path.name for path in bundle.iterdir()) == sorted(before)
     head, score, anomaly_map, scene, verdicts = told[0].splitlines()

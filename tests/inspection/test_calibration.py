@@ -74,7 +74,7 @@ def test_too_few_parts_for_the_rate_are_warned_of() -> None:
         "(95% sure)"
     )
     assert "22 held-out good parts cannot support a false-reject rate of 1.00%" in few.warning
-    assert "at least 99 are wanted" in few.warning and "expect 4.3%" in few.warning
+    assert "at least 99 are required" in few.warning and "expect 4.3%" in few.warning
 
 
 def test_no_number_of_parts_supports_a_rate_of_zero() -> None:

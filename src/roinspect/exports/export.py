@@ -1,4 +1,4 @@
-"""`roinspect export`: write the inspection graph for another runtime and verify its answers."""
+"""`roinspect export`: write the inspection graph for another runtime and verify its predictions."""
 
 from __future__ import annotations
 
@@ -32,28 +32,27 @@ def export(
     columns: Mapping[str, str] | None = None,
     tell: Callable[[str], object] = print,
 ) -> Path:
-    """Write a bundle's graph for another runtime, into the bundle, in place of an earlier export.
+    """Write a bundle's graph for another runtime into the bundle, replacing an earlier export.
 
-    The file is kept only where it answers as the trained graph does, see `Parity.is_equal`. In INT8 and in
-    bfloat16 scores and maps may differ, but no verdict on a held-out part may.
+    The export is kept only if its predictions match the trained graph's (see `Parity.is_equal`). In INT8 and
+    bfloat16 scores and maps may differ, but no verdict on a held-out part may change.
 
     Args:
         bundle: the trained bundle.
-        to: of `TARGETS`.
-        int8: data, as `read_records` takes it, that INT8's ranges and held-out parts come from.
-        bf16: data whose held-out parts OpenVINO is to judge in bfloat16, which it then does wherever the
-            processor has it. With neither, and elsewhere, it is float32.
-        images: photographs to compare answers on, beside synthetic ones.
-        columns: the manifest's column names, where `int8` or `bf16` names a manifest.
-        tell: is given the result of the comparison, in lines of text.
+        to: one of `TARGETS`.
+        int8: export in INT8, with ranges and held-out parts from these data (as in `read_records`).
+        bf16: export in bfloat16 for OpenVINO, checked on the held-out parts of these data; processors without
+            bfloat16 run the same file in float32.
+        images: photographs to compare predictions on, in addition to synthetic images.
+        columns: the manifest's column names if `int8` or `bf16` is a manifest.
+        tell: called with the result of the comparison, in lines of text.
 
     Returns:
         The file to open.
 
     Raises:
         UserError: the bundle or an image cannot be read, a package is missing, the disk refuses, the
-            processor has no bfloat16, or the answers differ. Then nothing is left behind, and an earlier
-            export stays.
+            processor has no bfloat16, or the predictions differ. An earlier export is then unchanged.
     """
     bundle = Path(bundle)
     precision: Precision = "float32" if int8 is bf16 is None else "int8" if bf16 is None else "bfloat16"
@@ -74,8 +73,8 @@ def export(
         source = TrainedGraph(graph, manifest.size_hw, Path(scratch), for_int8=int8 is not None)
         with quiet():
             target.write(source, file)
-        shown = chain(synthetic_images(manifest.size_hw), photographs(images, manifest))
-        _refuse_other_answers(compared(file, shown), bundle / to, tell)
+        samples = chain(synthetic_images(manifest.size_hw), photographs(images, manifest))
+        _require_equal(compared(file, samples), bundle / to, tell)
         if data := int8 or bf16:
             from roinspect.exports.quantize import calibration_split, quantize
 
@@ -86,10 +85,10 @@ def export(
                 quantize(source.onnx_file(), ranges, quantized)
                 source.quantized = quantized
                 target.write(source, file)
-            unseen = photographs((record.image_path for record in held_out), manifest)
+            held_out_images = photographs((record.image_path for record in held_out), manifest)
             defective = sum(record.label == 1 for record in held_out)
-            parity = compared(file, unseen, precision)
-            _refuse_other_verdicts(parity, precision, defective, bundle / to, tell)
+            parity = compared(file, held_out_images, precision)
+            _require_equal_verdicts(parity, precision, defective, bundle / to, tell)
         describe(bundle, folder, to, precision, threshold)
     return graph_file(bundle, to)
 
@@ -104,18 +103,18 @@ def _target(to: str, precision: Precision) -> Target:
         raise UserError(f"is for {' and '.join(able)}", where=option, remedy="export to one of these")
     if precision == "bfloat16" and not target.has_bfloat16():
         raise UserError(
-            "this processor has no bfloat16, so that nothing could be compared",
+            "this processor has no bfloat16, so verdicts cannot be compared",
             where=option,
             remedy="export on one that has it (AVX512-BF16 or AMX), or without --bf16",
         )
     return target
 
 
-def _refuse_other_answers(parity: Parity, where: Path, tell: Callable[[str], object]) -> None:
+def _require_equal(parity: Parity, where: Path, tell: Callable[[str], object]) -> None:
     if not parity.is_equal:
         tell(parity.table())
         raise UserError(
-            "the exported graph does not answer as the trained one, and is not kept",
+            "the exported graph does not predict the same as the trained one, and is not kept",
             where=where,
             remedy="export to another format, and report the table above",
         )
@@ -125,7 +124,7 @@ def _refuse_other_answers(parity: Parity, where: Path, tell: Callable[[str], obj
     )
 
 
-def _refuse_other_verdicts(
+def _require_equal_verdicts(
     parity: Parity, precision: Precision, defective: int, where: Path, tell: Callable[[str], object]
 ) -> None:
     name = NAMES[precision]
@@ -134,12 +133,12 @@ def _refuse_other_verdicts(
         f"{parity.mean_score:.1%} on average and {parity.score:.1%} at most, maps by up to {parity.map:.1%}; "
         f"verdicts changed: {parity.changed}.{_close(parity)}"
     )
-    # NaN is no answer, whatever the verdict made of it.
+    # NaN is never a valid score, even if no verdict changed.
     if parity.changed or not np.isfinite(parity.score):
         raise UserError(
             f"{name} changes verdicts, and is not kept",
             where=where,
-            remedy="export in float32, or calibrate a threshold with more room and try again",
+            remedy="export in float32, or calibrate a threshold with more margin and try again",
         )
 
 

@@ -1,8 +1,8 @@
-"""Write an inspection graph, with all pre- and post-processing, as a file that takes decoded images.
+"""Write an inspection graph with all pre- and post-processing to a file; its input is decoded images.
 
 Input `image`: (N, H, W, 3) uint8 RGB, any N, at the bundle's size. Outputs, all float32: `pred_score` (N,)
 and `anomaly_map` (N, 1, H, W), higher = more anomalous; `roi_map` (N, 1, h, w), the probability of the region
-of interest, and `novelty` (N,), which tell whether the picture can be inspected at all.
+of interest, and `novelty` (N,), which determine whether the image is inspectable.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from roinspect.methods.method import InspectionGraph
 from roinspect.nn.memory import NearestNeighbours
 
 OPSET = 18
-"""Known to every ONNX Runtime and OpenVINO that the project supports, and native to the exporter."""
+"""Supported by all required versions of ONNX Runtime and OpenVINO, and the exporter's own."""
 
 
 class FromPixels(nn.Module):
-    """The inspection graph behind decoded pixels, prepared as `roinspect.methods.method.predict` does.
+    """The inspection graph with decoded pixels as input, prepared as in `roinspect.methods.method.predict`.
 
     Args:
         inspection: the graph, in evaluation mode.
@@ -44,17 +44,17 @@ class FromPixels(nn.Module):
 
 
 class TrainedGraph:
-    """A trained graph in the forms that targets begin with, as `inspection.targets.target.Source`.
+    """A trained graph in the forms that targets export from, see `inspection.targets.target.Source`.
 
     Args:
         graph: in evaluation mode.
         size_hw: height and width of its images.
         scratch: folder for ONNX files.
-        for_int8: whether it is to be quantised: INT8 is for convolutions that look at the image, not for
-            distances, so that no memory becomes a convolution.
+        for_int8: whether it will be quantised. Then no memory becomes a convolution, as INT8 is for the
+            network's convolutions, not for distances.
 
     Attributes:
-        quantized: stands for the ONNX file from the time it is set.
+        quantized: if set, replaces the ONNX file.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class TrainedGraph:
 
     @property
     def module(self) -> nn.Module:
-        """As `Source.module`."""
+        """See `Source.module`."""
         return FromPixels(self._graph).eval()
 
     def onnx_file(self, *, as_convolution: bool = False) -> Path:
-        """As `Source.onnx_file`."""
+        """See `Source.onnx_file`."""
         if self.quantized is not None:
             return self.quantized
         as_convolution = as_convolution and not self._for_int8
@@ -89,7 +89,7 @@ def write_onnx(
         graph: in evaluation mode.
         size_hw: height and width of its images.
         file: what to write.
-        as_convolution: write a memory as `NearestNeighbours.as_convolution`.
+        as_convolution: write memories as convolutions, see `NearestNeighbours.as_convolution`.
 
     Raises:
         UserError: onnx or onnxscript is not installed, or a layer has no ONNX form.
@@ -101,7 +101,7 @@ def write_onnx(
         raise UserError(
             f"{error.name} is not installed", where="export", remedy='pip install "roinspect[train]"'
         ) from None
-    # Two images: torch takes a batch of one for a constant.
+    # Two images: torch would treat a batch of one as a constant.
     example = torch.zeros((2, *size_hw, 3), dtype=torch.uint8)
     try:
         with _memories(graph, as_convolution):
@@ -129,20 +129,20 @@ def write_onnx(
 
 @contextmanager
 def _memories(graph: InspectionGraph, as_convolution: bool) -> Iterator[None]:
-    """While a graph is written; as it was trained, it stays the reference."""
-    found = [module for module in graph.modules() if isinstance(module, NearestNeighbours)]
-    for memory in found:
+    """Set `as_convolution` while a graph is written; the trained graph itself stays the reference."""
+    memories = [module for module in graph.modules() if isinstance(module, NearestNeighbours)]
+    for memory in memories:
         memory.as_convolution = as_convolution
     try:
         yield
     finally:
-        for memory in found:
+        for memory in memories:
             memory.as_convolution = False
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporters' remarks on their own parts."""
+    """Silence the exporters' messages about their own internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Compare an exported graph's answers with those of the trained one."""
+"""Compare an exported graph's predictions with those of the trained graph."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Differences between two graphs' answers to the same images.
+    """Differences between two graphs' predictions on the same images.
 
     Attributes:
         images: how many were compared.
-        score: the largest relative difference of scores; NaN where one is no number.
+        score: the largest relative difference of scores; NaN if a score is NaN.
         mean_score: the mean relative difference of scores.
         map: the largest relative difference of maps.
-        scene: the largest difference of the predicted ROI at any cell, or the largest relative one of the
-            novelty, if that is more.
-        changed: images with another verdict, without the close ones.
-        close: images whose score lies within `SCORE_TOLERANCE` of the threshold: whatever runs the graph,
-            rounding decides on them.
+        scene: the largest difference of the predicted ROI at any cell, or relative difference of the novelty,
+            whichever is larger.
+        changed: images whose verdict changes, without the close ones.
+        close: images whose score is within `SCORE_TOLERANCE` of the threshold, where rounding decides.
     """
 
     images: int
@@ -65,35 +64,35 @@ def compare(
     threshold: float,
     limits: SceneLimits | None = None,
 ) -> Parity:
-    """Run two graphs on the same images and compare their answers.
+    """Run two graphs on the same images and compare their predictions.
 
-    The reference sees one image at a time, the candidate one alone and then batches: a graph that works for
-    one batch size alone, or mixes images of a batch up, is found out.
+    The reference gets one image at a time, the candidate a single image and then batches, to detect graphs
+    that work for only one batch size or mix up the images of a batch.
 
     Args:
         reference: the trained graph.
         candidate: the exported one.
         images: (H, W, 3) uint8 RGB at the graph's size, at least one.
-        threshold: the score from which on a part is rejected.
-        limits: beyond which a picture is not inspectable, which is a verdict too.
+        threshold: the score from which a part is rejected.
+        limits: beyond which an image is not inspectable, which is a verdict too.
     """
     least = max(LEAST * abs(threshold), float(np.finfo(np.float32).tiny))
     scores, maps, scenes, changed, close = list[float](), list[float](), list[float](), 0, 0
     for batch in _batches(images):
-        for image, found, found_map, found_roi, found_novelty in zip(batch, *candidate(batch), strict=True):
-            scored, (expected_map,), (roi_map,), (novelty,) = reference(image[None])
-            score, expected = float(found), float(scored[0])
+        for image, new_score, new_map, new_roi, new_novelty in zip(batch, *candidate(batch), strict=True):
+            (old_score,), (expected_map,), (roi_map,), (novelty,) = reference(image[None])
+            score, expected = float(new_score), float(old_score)
             scores.append(abs(score - expected) / max(abs(expected), least))
             highest = max(float(np.abs(expected_map).max()), least)
-            maps.append(float(np.abs(found_map - expected_map).max()) / highest)
-            scenes.append(float(np.abs(found_roi - roi_map).max()))
-            scenes.append(abs(float(found_novelty) - float(novelty)) / max(float(novelty), LEAST))
+            maps.append(float(np.abs(new_map - expected_map).max()) / highest)
+            scenes.append(float(np.abs(new_roi - roi_map).max()))
+            scenes.append(abs(float(new_novelty) - float(novelty)) / max(float(novelty), LEAST))
             is_close = abs(expected - threshold) <= SCORE_TOLERANCE * max(abs(expected), abs(threshold))
             close += is_close
-            sees, saw = _sees(found_roi, found_novelty, limits), _sees(roi_map, novelty, limits)
+            sees, saw = _sees(new_roi, new_novelty, limits), _sees(roi_map, novelty, limits)
             rejects, rejected = score >= threshold, expected >= threshold
             changed += not is_close and (rejects != rejected or (not rejected and sees != saw))
-    # The maximum of numpy, unlike Python's, keeps a NaN.
+    # NumPy's maximum, unlike Python's, keeps a NaN.
     return Parity(
         images=len(scores),
         score=float(np.max(scores)),

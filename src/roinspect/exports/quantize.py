@@ -17,7 +17,7 @@ from roinspect.data.splits import hold_out
 from roinspect.inspection.bundle import Bundle
 
 CALIBRATION_IMAGES = 48
-"""Ranges settle after a few dozen images; more only take time."""
+"""Ranges converge after a few dozen images; more only cost time."""
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -35,24 +35,25 @@ def quantize(source: Path, images: Iterable[NDArray[np.uint8]], file: Path) -> N
     Args:
         source: the graph in float32.
         images: (H, W, 3) uint8 RGB at the graph's size, of good parts.
-        file: what to write.
+        file: to write.
     """
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared.onnx"
-        # The exporter has inferred all shapes; what is needed is that norms are folded into convolutions.
+        # Folds norms into convolutions; the exporter has already inferred the shapes.
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             file,
             _Images(images),
             quant_format=QuantFormat.QDQ,
-            # With what cuts a convolution's answers off: a range taken before the cut is far too wide.
+            # Includes the activations that clip a convolution's output: the range before clipping is far too
+            # wide.
             op_types_to_quantize=["Conv", "Relu", "Clip"],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            # A processor without VNNI adds in 16 bits, where 8-bit weights overflow: verdicts that agree here
-            # would not agree there.
+            # Processors without VNNI accumulate in 16 bits, where 8-bit weights overflow, and verdicts would
+            # change.
             reduce_range=True,
         )
 
@@ -60,10 +61,10 @@ def quantize(source: Path, images: Iterable[NDArray[np.uint8]], file: Path) -> N
 def calibration_split(
     bundle: Bundle, data: Path, columns: Mapping[str, str] | None = None
 ) -> tuple[list[Record], list[Record]]:
-    """Good parts to take ranges from, and held-out parts to compare verdicts on; no test parts.
+    """Good parts for the ranges, and held-out parts for comparing verdicts; never test parts.
 
-    Held out is what training held out for the threshold, where the data are those of training; and as large a
-    share of labelled defective parts in the train split.
+    On the training data, the held-out good parts are those that training held out for the threshold; the same
+    share of labelled defective parts in the train split is added.
 
     Raises:
         UserError: the data cannot be read, or has too few good parts.

@@ -13,9 +13,9 @@ from roinspect.inspection.bundle import Bundle
 
 
 def synthetic_images(size_hw: tuple[int, int], count: int = 8) -> Iterator[NDArray[np.uint8]]:
-    """Different images (H, W, 3) uint8, always the same ones: plain grey, then slopes of light under noise.
+    """Reproducible images (H, W, 3) uint8: plain grey, then brightness gradients with noise.
 
-    The noise is as fine as the pixels in the first and coarser by half in each one after it.
+    The noise is one pixel fine in the first of these, and twice as coarse in each one after it.
     """
     rng = np.random.default_rng(0)
     y, x = (np.linspace(-0.5, 0.5, side) for side in size_hw)
@@ -29,9 +29,9 @@ def synthetic_images(size_hw: tuple[int, int], count: int = 8) -> Iterator[NDArr
 
 
 def photographs(paths: Iterable[Path], bundle: Bundle) -> Iterator[NDArray[np.uint8]]:
-    """Photographs as the graph of a bundle sees them, (H, W, 3) uint8 RGB at its size.
+    """Photographs as input of a bundle's graph, (H, W, 3) uint8 RGB at its size.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: a photograph cannot be read.
     """
     return (resize_image(read_image(path, bundle.bits), bundle.size_hw) for path in paths)

@@ -18,7 +18,7 @@ from roinspect.inspection.targets.target import NotInstalledError, Resources
 log = logging.getLogger(__name__)
 
 TARGET_OF: Mapping[str, str] = {target.runtime: name for name, target in TARGETS.items()}
-"""What each runtime runs; torch runs the weights themselves."""
+"""The export that each runtime runs; torch runs the weights themselves."""
 
 RUNTIMES = ("auto", *TARGET_OF, "torch")
 
@@ -32,22 +32,23 @@ def open_runtime(
     streams: int = 1,
     providers: Sequence[str] = (),
 ) -> tuple[str, Predict]:
-    """Make a bundle's graph ready to run.
+    """Load a bundle's graph.
 
     Args:
         path: the bundle.
         bundle: its manifest.
-        runtime: of `RUNTIMES`; "auto" takes the first of `TARGETS` that is there and installed, else torch.
-        threads: for one call; None leaves it to the runtime, which takes all cores, or an equal share of them
+        runtime: one of `RUNTIMES`; "auto" uses the first of `TARGETS` that is exported and installed, else
+            torch.
+        threads: for one call; None leaves it to the runtime, which uses all cores, or an equal share of them
             with several streams.
-        streams: as `Resources`.
-        providers: as `Resources`.
+        streams: see `Resources`.
+        providers: see `Resources`.
 
     Returns:
-        The runtime that was taken, and the function that runs the graph.
+        The selected runtime, and the function that runs the graph.
 
     Raises:
-        UserError: no such runtime or provider, it is not installed, or there is no usable export.
+        UserError: the runtime or provider is unknown or not installed, or there is no usable export.
     """
     if runtime not in RUNTIMES:
         choices = ", ".join(RUNTIMES)
@@ -79,7 +80,7 @@ def _automatic(path: Path, bundle: Bundle, resources: Resources) -> tuple[str, P
             continue
         _warn(faults, target.runtime)
         return target.runtime, predict
-    # Without torch, the exports' faults are reported; a fault of the weights themselves as it is.
+    # Without torch, report the exports' errors; an error in the weights themselves is raised as it is.
     with contextlib.suppress(NotInstalledError):
         predict = _open(path, bundle, "torch", resources)
         _warn(faults, "torch")
@@ -87,7 +88,7 @@ def _automatic(path: Path, bundle: Bundle, resources: Resources) -> tuple[str, P
     if faults:
         raise faults[0]
     raise UserError(
-        "holds no exported graph, and torch, which could run its weights, is not installed",
+        "has no exported graph, and torch, which could run its weights, is not installed",
         where=path,
         remedy=f"where it was trained, run: roinspect export {path} --to onnx",
     )
@@ -95,7 +96,7 @@ def _automatic(path: Path, bundle: Bundle, resources: Resources) -> tuple[str, P
 
 def _warn(faults: Sequence[UserError], runtime: str) -> None:
     for fault in faults:
-        log.warning(f"{fault}; {runtime} runs in its place")
+        log.warning(f"{fault}; using {runtime} instead")
 
 
 def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Predict:
@@ -105,9 +106,9 @@ def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Pre
     export = read_export(path, target)
     if export.precision != "float32" and export.threshold != bundle.threshold.value:
         log.warning(
-            f"{path / target}: {NAMES[export.precision]}'s verdicts were compared at the threshold "
-            f"{export.threshold:.4g}, which now is {bundle.threshold.value:.4g}; "
-            "export it again to be sure of them"
+            f"{path / target}: {NAMES[export.precision]}'s verdicts were checked at the threshold "
+            f"{export.threshold:.4g}, which is now {bundle.threshold.value:.4g}; "
+            "export again to check them"
         )
     return TARGETS[target].load(graph_file(path, target), resources, export.precision)
 

@@ -1,11 +1,11 @@
-"""The bundle, a trained model's folder: weights, settings, threshold, metrics, fingerprints. No pickle.
+"""The bundle, the folder of a trained model: weights, settings, threshold, metrics, fingerprints. No pickle.
 
     BUNDLE/
       bundle.json          everything but the weights, and the other files' checksums
       weights.safetensors  tensors of the inspection graph
-      trained_on.txt       a digest of each photograph that was trained on, one a line
+      trained_on.txt       a digest of each training photograph, one per line
 
-A bundle is written whole or not at all, and is refused when a byte of it has changed.
+A bundle is written completely or not at all, and rejected if a byte of it has changed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 SEGMENTER = "segmenter"
-"""What a segmenter's manifest has for a method; it predicts regions of interest and gives no verdicts."""
+"""The method in a segmenter's manifest; a segmenter predicts regions of interest and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The score from which on a part is rejected, and how it was chosen."""
+    """The score from which a part is rejected, and how it was chosen."""
 
     value: float
     origin: str
-    """In words, for people."""
+    """In words."""
     warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What a bundle's manifest says.
+    """The manifest of a bundle.
 
     Attributes:
         method: the method's name, as in `roinspect train NAME`.
@@ -54,14 +54,14 @@ class Bundle:
         threshold: the rejection threshold.
         training: settings of the training run.
         history: training curves: name to (epoch, value) pairs.
-        metrics: what was measured on held-out parts.
-        fingerprints: SHA-256 of the data and of the ROI masks that were trained on, and the like.
+        metrics: measured on held-out parts.
+        fingerprints: SHA-256 of the training data, the ROI masks and so on.
         roinspect_version: of the writer.
-        map_share: None where the score is the map's highest value, so that a region is found where the map
-            reaches the threshold; else the share of its own maximum from which the map of a rejected part
-            counts as found, in (0, 1], for methods that explain a score by a map of another scale.
-        scene: beyond which a picture is not inspectable; None: every picture is taken as it is.
-        bits: that the values of 16-bit photographs fill, as `read_image` takes them.
+        map_share: None if the score is the map's maximum, so that regions are found where the map reaches the
+            threshold. For methods whose maps have another scale: the share of the map's own maximum, in (0,
+            1], from which a pixel of a rejected part belongs to a region.
+        scene: limits beyond which an image is not inspectable; None accepts every image.
+        bits: significant bits of 16-bit photographs, as in `read_image`.
     """
 
     method: str
@@ -78,15 +78,14 @@ class Bundle:
     bits: int = 16
 
     def map_level(self, pred_score: float, anomaly_map: NDArray[Any]) -> float | None:
-        """The map value from which a pixel belongs to a found region of this part.
+        """The map value from which a pixel of a part belongs to a region.
 
         Args:
             pred_score: of the part.
             anomaly_map: (H, W), of the part.
 
         Returns:
-            None where nothing is found, whatever the map says: `map_share` is set and the part passes, or its
-            map is empty.
+            None if the part has no regions: `map_share` is set and the part passes, or its map is empty.
         """
         if self.map_share is None:
             return self.threshold.value
@@ -99,13 +98,13 @@ def photograph_digest(path: Path) -> str:
     """The first 64 bits of the file's SHA-256, as 16 hexadecimal digits.
 
     Raises:
-        OSError: the file cannot be read, or is no regular one.
+        OSError: the file cannot be read or is not a regular file.
     """
     return shortened(sha256_of(path))
 
 
 def shortened(digest: str) -> str:
-    """The `photograph_digest` of a photograph whose whole SHA-256 is known."""
+    """The `photograph_digest` of a photograph from its full SHA-256."""
     return digest[:16]
 
 
@@ -117,14 +116,14 @@ def save_bundle(
     trained_on: Iterable[str] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write a bundle: into a folder beside `path` first, which then takes its name.
+    """Write a bundle, completely or not at all.
 
     Args:
-        path: the folder to make.
+        path: the folder to create.
         bundle: the manifest, a `Bundle` or a segmenter's.
         tensors: the graph's state.
-        trained_on: the SHA-256 of each photograph; its first digits are kept, as of `photograph_digest`.
-        overwrite: replace a bundle that is there.
+        trained_on: the SHA-256 of each training photograph; shortened as in `photograph_digest`.
+        overwrite: replace an existing bundle.
 
     Raises:
         UserError: the folder exists, or cannot be written.
@@ -146,10 +145,10 @@ def save_bundle(
 
 
 def replace_threshold(path: Path, threshold: Threshold) -> None:
-    """Give a bundle another threshold, at once or not at all; its weights are not touched.
+    """Replace a bundle's threshold, completely or not at all.
 
     Raises:
-        UserError: as `read_bundle`, or the manifest cannot be written.
+        UserError: see `read_bundle`, or the manifest cannot be written.
     """
     content = _verdict_manifest(path)
     content["threshold"] = dataclasses.asdict(threshold)
@@ -163,7 +162,7 @@ def replace_threshold(path: Path, threshold: Threshold) -> None:
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise a UserError where `path` exists and may not, or is no bundle, be overwritten."""
+    """Raise a UserError if `path` exists and must not be overwritten, or is not a bundle."""
     if not path.exists():
         return
     if not overwrite:
@@ -176,14 +175,14 @@ def read_bundle(path: Path) -> Bundle:
     """Read and check a bundle's manifest; the weights stay on disk.
 
     Raises:
-        UserError: there is no bundle, it has another schema version, it was changed since it was written, or
-            it is a segmenter's, which gives no verdicts.
+        UserError: the bundle is missing, has another schema version, was changed since it was written, or is
+            a segmenter's, which gives no verdicts.
     """
     return _bundle(path, _verdict_manifest(path))
 
 
 def bundle_version(path: Path) -> str:
-    """12 hexadecimal digits that tell one state of a bundle from another, thresholds included."""
+    """12 hexadecimal digits that identify a state of the bundle, including its threshold."""
     return sha256_of(path / _MANIFEST)[:12]
 
 
@@ -191,7 +190,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read and check a bundle's tensors.
 
     Raises:
-        UserError: as `read_bundle`.
+        UserError: see `read_bundle`.
     """
     from safetensors.torch import load
 
@@ -199,10 +198,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_trained_on(path: Path) -> frozenset[str]:
-    """The `photograph_digest` of each photograph that was trained on; none where the bundle does not say.
+    """The `photograph_digest` of each training photograph; empty if the bundle does not have them.
 
     Raises:
-        UserError: as `read_bundle`.
+        UserError: see `read_bundle`.
     """
     expected = read_manifest(path).get("trained_on_sha256")
     if expected is None:
@@ -222,10 +221,10 @@ def _verdict_manifest(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The checked content of any bundle's manifest, a segmenter's too, as plain values.
+    """The checked manifest of any bundle, including a segmenter's, as plain values.
 
     Raises:
-        UserError: there is no bundle, it has another schema version, or it was changed since it was written.
+        UserError: the bundle is missing, has another schema version, or was changed since it was written.
     """
     file = path / _MANIFEST
     written = _read(file)
@@ -240,7 +239,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             where=file,
             remedy="use the roinspect that wrote it, or train again",
         )
-    # Compared as written: a changed space counts too.
+    # Compared byte for byte: even changed white space counts.
     is_as_written = written == _text(content)
     if content.pop("manifest_sha256", None) != _digest(content) or not is_as_written:
         raise _damaged(file)

@@ -18,14 +18,14 @@ CONFIDENCE = 0.95
 
 
 def highest_rate(found: int, parts: int, confidence: float = CONFIDENCE) -> float:
-    """The rate that independent parts do not exceed, with a given confidence (Clopper and Pearson, 1934).
+    """Upper confidence bound of a rate, from independent parts (Clopper and Pearson, 1934).
 
-    It is the rate at which `found` or fewer of `parts` come about with a chance of 1 - confidence. That also
-    bounds the share of all parts above the (found + 1)-th highest score, which has a Beta(found + 1,
-    parts - found) distribution: so it holds for a threshold that was put there.
+    At this rate, `found` or fewer of `parts` occur with probability 1 - confidence. It also bounds the share
+    of all parts above the (found + 1)-th highest score, which has a Beta(found + 1, parts - found)
+    distribution, and so holds for a threshold at that score.
 
     Args:
-        found: in [0, parts].
+        found: number of events, in [0, parts].
         parts: at least 1.
         confidence: in (0, 1).
 
@@ -53,27 +53,29 @@ def false_reject_threshold(
     *,
     kind: str = "held-out good parts",
 ) -> Threshold:
-    """The lowest threshold that a good part not seen yet reaches no more often than asked.
+    """The lowest threshold that rejects new good parts no more often than requested.
 
-    A part is rejected where ``score >= threshold``. A new part is as likely to take any place among N others
-    as any other, so above the (k + 1)-th highest of them it lies with a chance of (k + 1) / (N + 1) at most:
-    the split-conformal bound (Vovk et al., 2005). k is the greatest for which that is the asked rate or less,
-    and 0 where none is. The threshold has the room above that score that `tolerance.above` gives.
+    A part is rejected if ``score >= threshold``. A new part is equally likely to have any rank among N
+    others, so it lies above the (k + 1)-th highest of them with a probability of (k + 1) / (N + 1) at most:
+    the split-conformal bound (Vovk et al., 2005). k is the largest for which this does not exceed the
+    requested rate, or 0 if there is none. The threshold lies above that score by the margin of
+    `tolerance.above`.
 
-    Near-duplicates are as one: a group counts as its highest part does, and N and k are numbers of groups.
+    Near-duplicates count once: a group has the score of its highest part, and N and k count groups.
 
     Args:
         good_scores: (M,) scores of held-out good parts, M >= 1.
-        false_reject: share of all good parts to be rejected at most, in [0, 1).
-        groups: M names of what near-duplicates share, "" for none.
-        kind: what the parts are, in words.
+        false_reject: the largest share of all good parts to reject, in [0, 1).
+        groups: M group names of near-duplicates, "" for none.
+        kind: a description of the parts.
 
     Returns:
-        The threshold; its origin says what is known of the rate among all good parts, or groups of them. Its
-        warning says where they are too few for the rate asked.
+        The threshold; its origin gives the expected rate among all good parts, or groups of them, and its
+        bound. Its warning says if they are too few for the requested rate.
 
     Raises:
-        ValueError: no scores, scores that are not finite, a rate outside [0, 1), or another number of groups.
+        ValueError: no scores, scores that are not finite, a rate outside [0, 1), or the wrong number of
+            groups.
 
     Example:
         >>> found = false_reject_threshold([0.1, 0.2, 0.3, 0.4], 0.4, kind="good parts")
@@ -92,11 +94,12 @@ def false_reject_threshold(
     for name, score in zip(names, scores.tolist(), strict=True):
         highest[name] = max(score, highest.get(name, score))
     count = len(highest)
-    # Guarded against 0.07 * 100 = 7.000000000000001 and its like.
+    # The slack allows for rounding, as in 0.07 * 100 = 7.000000000000001.
     spared = max(0, math.floor(false_reject * (count + 1) + 1e-9) - 1)
     value = above(sorted(highest.values(), reverse=True)[min(spared, count - 1)])
     for score in np.sort(scores):
-        # A part that passes by less than the room would be rejected by some runtime: it gets the room too.
+        # A part that passes by less than the margin could be rejected by another runtime: add the margin to
+        # it too.
         value = max(value, above(float(score))) if score < value else value
 
     rejected, touched = int((scores >= value).sum()), sum(score >= value for score in highest.values())
@@ -114,7 +117,7 @@ def false_reject_threshold(
     if false_reject * (count + 1) < 1 - 1e-9:
         parts = f"{scores.size} {kind}" + (f" of {count} groups" if count < scores.size else "")
         least = math.ceil(1 / false_reject - 1e-9) - 1 if false_reject > 1e-9 else 0
-        enough = f"at least {least} are wanted" if least else "none can"
+        enough = f"at least {least} are required" if least else "none can"
         warning = (
             f"{parts} cannot support a false-reject rate of {false_reject:.2%} ({enough}): "
             f"expect {_percent(expected)}"
@@ -123,9 +126,9 @@ def false_reject_threshold(
 
 
 def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
-    """The threshold with the best F1 on held-out parts of both kinds; it promises no rate of false rejects.
+    """The threshold with the best F1 on held-out parts of both kinds; it guarantees no false-reject rate.
 
-    Scores that lie closer together than engines differ are not told apart.
+    It never separates scores that are closer together than runtimes differ.
 
     Args:
         scores: (N,) scores.
@@ -145,9 +148,9 @@ def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
     if values.shape != truth.shape or truth.all() or not truth.any() or not np.isfinite(values).all():
         raise ValueError("need as many labels as finite scores, and both classes")
     cuts = np.unique(values)
-    # The lowest cut rejects all parts, and needs no room.
+    # The lowest cut rejects all parts and needs no margin.
     has_room = np.array([True, *(above(float(low)) <= high for low, high in pairwise(cuts))])
-    # Rejected at each cut: all scores from it on, counted from the sorted scores.
+    # Each cut rejects all scores from it upwards, counted in the sorted scores.
     positives, negatives = np.sort(values[truth]), np.sort(values[~truth])
     hits = positives.size - np.searchsorted(positives, cuts)
     false_alarms = negatives.size - np.searchsorted(negatives, cuts)
@@ -168,11 +171,11 @@ def best_f1_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Scores (M,) of good parts that were trained on, each as if it and its group had not been.
+    """Scores of good training parts, each as if it and its group had not been trained on.
 
     Attributes:
         scores: (M,), finite.
-        groups: M names of what near-duplicates share, "" for none.
+        groups: M group names of near-duplicates, "" for none.
     """
 
     scores: NDArray[np.float32]
@@ -186,18 +189,18 @@ def choose_threshold(
     false_reject: float | None,
     left_out: LeftOut | None = None,
 ) -> Threshold:
-    """The threshold of the false-reject rate asked for; or of the best F1, where that is asked for.
+    """The threshold for a false-reject rate, or with the best F1.
 
     Args:
         scores: (N,) of held-out parts.
-        labels: (N,), in use: 0 good, 1 defective, -1 unknown.
-        groups: N names of what near-duplicates share, "" for none.
-        false_reject: share of all good parts to be rejected at most, in [0, 1); None takes the best F1, which
-            needs parts of both kinds.
+        labels: (N,) effective labels: 0 good, 1 defective, -1 unknown.
+        groups: N group names of near-duplicates, "" for none.
+        false_reject: the largest share of all good parts to reject, in [0, 1); None selects the best F1,
+            which needs parts of both kinds.
         left_out: more good parts, for the rate.
 
     Returns:
-        The threshold; what it does to held-out defective parts is told, and warned of where it rejects none.
+        The threshold; its origin says how many held-out defective parts it rejects, with a warning if none.
     """
     if false_reject is None:
         known = labels >= 0
@@ -208,18 +211,18 @@ def choose_threshold(
     if left_out is not None and len(left_out.scores):
         kind = f"good parts ({len(used)} held out, {len(left_out.scores)} left out in turn)"
         used, names = np.concatenate([used, left_out.scores]), [*names, *left_out.groups]
-    found = false_reject_threshold(used, false_reject, names, kind=kind)
+    threshold = false_reject_threshold(used, false_reject, names, kind=kind)
     defective = scores[labels == 1]
     if not defective.size:
-        return found
-    caught = int((defective >= found.value).sum())
-    told = f"{caught} of {defective.size} held-out defective ones"
-    warnings = [found.warning] if found.warning else []
+        return threshold
+    caught = int((defective >= threshold.value).sum())
+    share = f"{caught} of {defective.size} held-out defective ones"
+    warnings = [threshold.warning] if threshold.warning else []
     if not caught:
-        warnings.append(f"the threshold rejects {told}: the model does not tell them from good ones")
-    return Threshold(found.value, f"{found.origin}; rejects {told}", "; ".join(warnings))
+        warnings.append(f"the threshold rejects {share}: the model cannot distinguish them from good ones")
+    return Threshold(threshold.value, f"{threshold.origin}; rejects {share}", "; ".join(warnings))
 
 
 def _percent(rate: float) -> str:
-    """With two digits that count: 0.99%, 4.3%, 18%."""
+    """With two significant digits: 0.99%, 4.3%, 18%."""
     return f"{rate:.0%}" if rate >= 0.0995 else f"{rate:.1%}" if rate >= 0.00995 else f"{rate:.2%}"

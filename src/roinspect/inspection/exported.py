@@ -1,7 +1,7 @@
-"""Exported graphs in a bundle: where they are, and whether they still match its weights.
+"""Exported graphs in a bundle, and whether they still match its weights.
 
-BUNDLE/TARGET/ holds the files of a target, such as graph.onnx, and an export.json with their checksums and
-what they were made from. The threshold is the manifest's alone: choosing another one makes no export stale.
+BUNDLE/TARGET/ has the files of a target, such as graph.onnx, and an export.json with their checksums and
+their origin. The threshold is only in the manifest, so changing it does not invalidate an export.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision
 
 NAMES: Mapping[Precision, str] = {"float32": "float32", "bfloat16": "bfloat16", "int8": "INT8"}
-"""As people call them."""
+"""Names for messages."""
 
 _NOTE = "export.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export.json says.
+    """The content of an export.json.
 
     Attributes:
-        precision: that the graph's convolutions are computed in; bfloat16 where the processor has it, else
-            float32, from the same file.
+        precision: of the convolutions; bfloat16 only on processors that have it, else float32 from the same
+            file.
         threshold: at which its verdicts were compared with those of the trained graph.
-        made_from: the method, its settings, the size, the bits and the weights' SHA-256.
+        made_from: method, settings, size, bits and the SHA-256 of the weights.
         files: name to SHA-256.
         roinspect_version: of the writer.
     """
@@ -51,7 +51,7 @@ def graph_file(bundle: Path, target: str) -> Path:
 
 
 def has_export(bundle: Path, target: str) -> bool:
-    """Whether there is an export, be it usable or not."""
+    """Whether there is an export, usable or not."""
     return (bundle / target / _NOTE).is_file()
 
 
@@ -59,7 +59,7 @@ def read_export(bundle: Path, target: str) -> Export:
     """Read and check an export of a bundle.
 
     Raises:
-        UserError: there is none, it was made from other weights or settings, or a byte of it has changed.
+        UserError: it is missing, was made from other weights or settings, or a byte of it has changed.
     """
     again = f"run: roinspect export {bundle} --to {target}"
     folder = bundle / target
@@ -78,14 +78,14 @@ def read_export(bundle: Path, target: str) -> Export:
 
 
 def made_from(bundle: Path) -> dict[str, Any]:
-    """What fixes a bundle's answers but for the threshold; of a manifest that `read_bundle` accepts."""
+    """The values of a valid manifest that determine a bundle's predictions, apart from the threshold."""
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     fixed = ("method", "method_settings", "size_hw", "bits", "weights_sha256")
     return {name: manifest[name] for name in fixed}
 
 
 def describe(bundle: Path, folder: Path, target: str, precision: Precision, threshold: float) -> None:
-    """Write the export.json of a folder that holds an export's files."""
+    """Write the export.json of a folder with an export's files."""
     from roinspect.version import __version__
 
     files = {name: sha256_of(folder / name) for name in TARGETS[target].files}
@@ -95,7 +95,7 @@ def describe(bundle: Path, folder: Path, target: str, precision: Precision, thre
 
 @contextmanager
 def replacing(bundle: Path, target: str) -> Iterator[Path]:
-    """A folder to fill, which becomes the bundle's export when all went well; else nothing is left.
+    """A folder to fill, which becomes the bundle's export unless the block fails.
 
     Raises:
         UserError: the disk refuses.

@@ -1,4 +1,4 @@
-"""From a bare image to a verdict: no mask, no training code, and no torch where the graph was exported."""
+"""From a bare image to a verdict, without mask or training code, and without torch if there is an export."""
 
 from __future__ import annotations
 
@@ -25,32 +25,31 @@ from roinspect.inspection.scene import Outcome, Scene, fault_of, measure, outcom
 from roinspect.inspection.threads import in_threads
 
 Source: TypeAlias = Path | str | bytes | NDArray[np.uint8]
-"""A file, a whole encoded file as bytes, or pixels (H, W, 3) uint8 RGB."""
+"""A path, the bytes of an image file, or pixels (H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result for one image. Where `error` is set there is no verdict: neither good nor defective.
+    """The result for one image. If `error` is set, there is no verdict.
 
     Attributes:
-        image_path: the file as it was given, "" for pixels or bytes.
+        image_path: the path as passed in, "" for pixels or bytes.
         pred_score: higher = more anomalous; NaN with an error.
-        verdict: "good", "defective" or "not inspectable", as `outcome`; None with an error.
-        is_defect: whether the verdict is "defective"; None with an error, and where it is "not inspectable":
-            what was not seen is not good.
-        is_inspectable: whether the picture shows what good parts of the training showed; None with an error,
-            and of a bundle without limits.
+        verdict: "good", "defective" or "not inspectable", see `outcome`; None with an error.
+        is_defect: whether the verdict is "defective"; None with an error or if it is "not inspectable".
+        is_inspectable: whether the image resembles the good training parts; None with an error, or if the
+            bundle has no limits.
         reason: why it is not inspectable, else None.
-        scene: what the picture shows; None with an error.
+        scene: what the image shows; None with an error.
         threshold: of the bundle.
-        image: (H, W, 3) uint8 RGB, what was inspected, as it was decoded; None with an error.
+        image: (H, W, 3) uint8 RGB, the decoded image; None with an error.
         anomaly_map: (H, W) float32 at the image's own size, higher = more anomalous; None with an error.
-        map_level: the map value from which a region counts as found, as `Bundle.map_level`.
-        regions: what was found, in the image's own pixels, highest score first. They come from the map as the
-            model gives it: one enlarged or reduced to the image's size may miss its peak.
-        latency_ms: decoding, resizing, network and regions together, in milliseconds. Of a batch's time in
-            the network each image has an equal share.
-        error: one line on why there is no verdict, else None.
+        map_level: the map value from which a pixel belongs to a region, see `Bundle.map_level`.
+        regions: the findings, in pixels of the image, highest score first. They are computed on the model's
+            own map, because resizing can flatten its peaks.
+        latency_ms: decoding, resizing, network and regions, in milliseconds; the network's time for a batch
+            is divided equally among its images.
+        error: why there is no verdict, in one line, else None.
     """
 
     image_path: str
@@ -81,7 +80,7 @@ class _Image(NamedTuple):
     latency_ms: float
 
 
-class _Answer(NamedTuple):
+class _Scored(NamedTuple):
     image: _Image
     score: float
     anomaly_map: NDArray[np.float32] | None
@@ -90,13 +89,13 @@ class _Answer(NamedTuple):
 
 
 class Inspector:
-    """A trained model, ready for images; may be used from several threads.
+    """A trained model, ready to inspect images; thread-safe.
 
     Args:
-        bundle: the manifest; its size, bits and threshold are used.
+        bundle: the manifest, for size, bits and threshold.
         predict: runs the inspection graph on images of the bundle's size.
-        runtime: what runs it, where it is one of them.
-        streams: calls of it that run side by side.
+        runtime: the name of the runtime behind `predict`, if any.
+        streams: concurrent calls of `predict`.
 
     Example::
 
@@ -127,12 +126,12 @@ class Inspector:
         Args:
             bundle: the folder that training wrote.
             runtime: "openvino", "onnxruntime" and "torchscript" run an exported graph, "torch" the weights;
-                "auto" takes OpenVINO, or else ONNX Runtime, where it has a usable export, and else torch.
-            threads: of the network for one image or batch; None leaves it to the runtime, which takes all
-                cores, or an equal share of them with several streams.
-            streams: images or batches that the network is busy with side by side in `inspect_many`. As many
-                as there are cores gives the most images a second; 1 the shortest wait for a single one.
-            providers: ONNX Runtime's execution providers by name, the preferred one first, such as
+                "auto" uses OpenVINO or else ONNX Runtime if it has a usable export, and otherwise torch.
+            threads: for one image or batch; None leaves it to the runtime, which uses all cores, or an equal
+                share of them with several streams.
+            streams: images or batches that run concurrently in `inspect_many`. As many as there are cores
+                gives the highest throughput; 1 the lowest latency.
+            providers: names of ONNX Runtime's execution providers in order of preference, such as
                 "TensorrtExecutionProvider", "CUDAExecutionProvider".
 
         Raises:
@@ -141,37 +140,37 @@ class Inspector:
         """
         path = Path(bundle)
         manifest = read_bundle(path)
-        taken, predict = open_runtime(
+        selected, predict = open_runtime(
             path, manifest, runtime, threads=threads, streams=streams, providers=providers
         )
-        return cls(manifest, predict, taken, streams)
+        return cls(manifest, predict, selected, streams)
 
     @property
     def threshold(self) -> float:
-        """The score from which on a part is rejected."""
+        """The score from which a part is rejected."""
         return self.bundle.threshold.value
 
     def inspect(self, image: Source) -> Verdict:
         """Inspect one image.
 
         Raises:
-            UserError: the image cannot be read, or the model's answer is not a number.
+            UserError: the image cannot be read, or the score is not a finite number.
         """
-        (answer,) = self._answer([self._prepare(image)])
-        return self._verdict(answer)
+        (scored,) = self._score([self._prepare(image)])
+        return self._verdict(scored)
 
     def inspect_many(
         self, images: Iterable[Source], *, batch_size: int = 1, workers: int | None = None
     ) -> Iterator[Verdict]:
         """Inspect images, in order; one that cannot be inspected yields a verdict with `error` set.
 
-        Decoding, the network and the search for regions run in threads of their own while the caller uses
-        an earlier verdict. They are a few batches ahead of the caller, however many images there are.
+        Decoding, network and region search run in their own threads, at most a few batches ahead of the
+        caller.
 
         Args:
-            images: any number of them, asked for in the caller's thread.
-            batch_size: images that the network sees at once; more than one is for GPUs.
-            workers: threads that decode; None is half of the cores, but no fewer than there are streams.
+            images: any number of images; iterated in the caller's thread.
+            batch_size: images per call of the network; more than one is useful on GPUs.
+            workers: threads that decode; None is half of the cores, but at least as many as streams.
 
         Raises:
             UserError: a number is below 1.
@@ -184,13 +183,13 @@ class Inspector:
         ahead = workers + (streams + 1) * batch_size
         prepared = in_threads(self._prepare, images, workers=workers, ahead=ahead)
         batches = _batches(prepared, batch_size)
-        answered = in_threads(self._answer, batches, workers=streams, ahead=streams + 1)
-        return in_threads(self._row, chain.from_iterable(answered), workers=1, ahead=2)
+        scored = in_threads(self._score, batches, workers=streams, ahead=streams + 1)
+        return in_threads(self._verdict_or_error, chain.from_iterable(scored), workers=1, ahead=2)
 
     # -- the stages ------------------------------------------------------------------------------------------
 
     def _prepare(self, image: Source) -> _Image:
-        """Decode and resize, or say why not."""
+        """Decode and resize, or record the error."""
         start = time.perf_counter()
         path = str(image) if isinstance(image, Path | str) else ""
         try:
@@ -202,29 +201,29 @@ class Inspector:
             return _Image(path, None, None, _too_large(path), _since(start))
         return _Image(path, pixels, resized, None, _since(start))
 
-    def _answer(self, batch: Sequence[_Image]) -> list[_Answer]:
-        """Run the network on all that could be read."""
+    def _score(self, batch: Sequence[_Image]) -> list[_Scored]:
+        """Run the network on all readable images."""
         start = time.perf_counter()
-        read = [image.resized for image in batch if image.resized is not None]
-        answers = iter(zip(*self._predict(np.stack(read)), strict=True) if read else ())
-        share = _since(start) / max(1, len(read))
-        told = []
+        readable = [image.resized for image in batch if image.resized is not None]
+        predictions = iter(zip(*self._predict(np.stack(readable)), strict=True) if readable else ())
+        share = _since(start) / max(1, len(readable))
+        scored = []
         for image in batch:
             if image.resized is None:
-                told.append(_Answer(image, math.nan, None, None, image.latency_ms))
+                scored.append(_Scored(image, math.nan, None, None, image.latency_ms))
                 continue
-            score, anomaly_map, roi_map, novelty = next(answers)
+            score, anomaly_map, roi_map, novelty = next(predictions)
             scene = measure(roi_map, float(novelty))
-            told.append(_Answer(image, float(score), anomaly_map, scene, image.latency_ms + share))
-        return told
+            scored.append(_Scored(image, float(score), anomaly_map, scene, image.latency_ms + share))
+        return scored
 
-    def _verdict(self, answer: _Answer) -> Verdict:
+    def _verdict(self, scored: _Scored) -> Verdict:
         start = time.perf_counter()
-        image, score, anomaly_map, scene, latency_ms = answer
+        image, score, anomaly_map, scene, latency_ms = scored
         if image.error is not None:
             raise image.error
         assert image.pixels is not None and anomaly_map is not None and scene is not None
-        # A comparison with NaN is false: without this check it would pass for a good part.
+        # Any comparison with NaN is false: without this check the part would pass.
         if not math.isfinite(score):
             raise UserError(
                 "the model answered NaN or infinity",
@@ -233,7 +232,7 @@ class Inspector:
             )
         height, width = image.pixels.shape[:2]
         level = self.bundle.map_level(score, anomaly_map)
-        found = [] if level is None else find_regions(anomaly_map, level)
+        regions = [] if level is None else find_regions(anomaly_map, level)
         limits = self.bundle.scene
         reason = None if limits is None else fault_of(scene, limits)
         factors = width / anomaly_map.shape[1], height / anomaly_map.shape[0]
@@ -245,22 +244,21 @@ class Inspector:
             image=image.pixels,
             anomaly_map=resize_image(anomaly_map, (height, width)),
             map_level=level,
-            regions=tuple(region.scaled(*factors) for region in found),
+            regions=tuple(region.scaled(*factors) for region in regions),
             latency_ms=latency_ms + _since(start),
             is_inspectable=None if limits is None else reason is None,
             reason=reason,
             scene=scene,
         )
 
-    def _row(self, answer: _Answer) -> Verdict:
-        """The verdict, or the row that says why there is none."""
+    def _verdict_or_error(self, scored: _Scored) -> Verdict:
         try:
-            return self._verdict(answer)
-        except UserError as error:
-            told = error
+            return self._verdict(scored)
+        except UserError as user_error:
+            error = user_error
         except (MemoryError, cv2.error):
-            told = _too_large(answer.image.path)
-        return Verdict(answer.image.path, math.nan, None, self.threshold, answer.latency_ms, error=str(told))
+            error = _too_large(scored.image.path)
+        return Verdict(scored.image.path, math.nan, None, self.threshold, scored.latency_ms, error=str(error))
 
 
 def _too_large(path: str) -> UserError:
@@ -281,20 +279,20 @@ def _since(start: float) -> float:
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UserError(
-            f"an array of {pixels.dtype} {pixels.shape} is no image",
+            f"an array of {pixels.dtype} {pixels.shape} is not an image",
             where="image",
-            remedy="give uint8 RGB pixels of shape (height, width, 3)",
+            remedy="pass uint8 RGB pixels of shape (height, width, 3)",
         )
     return pixels
 
 
 def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as values for JSON.
+    """A verdict as plain values for JSON.
 
     Returns:
-        `image_path`, `verdict`, `pred_score`, `is_defect` (null where the verdict is "not inspectable"),
-        `threshold`, `regions` as `Region.to_dict`, and `reason` where the picture shows something else than
-        good parts did; for an image that cannot be read `image_path` and `error`, one line.
+        `image_path`, `verdict`, `pred_score`, `is_defect` (null if the verdict is "not inspectable"),
+        `threshold`, `regions` as in `Region.to_dict`, and `reason` if the image is not inspectable; for an
+        image that cannot be read only `image_path` and `error`, one line.
     """
     if verdict.error is not None:
         return {"image_path": verdict.image_path, "error": verdict.error}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OUTPUTS = ("pred_score", "anomaly_map", "roi_map", "novelty")
-"""Of every graph and export, in this order."""
+"""The outputs of every graph and export, in this order."""
 
 
 class Prediction(NamedTuple):
@@ -20,9 +20,9 @@ class Prediction(NamedTuple):
     anomaly_map: NDArray[np.float32]
     """(N, H, W), higher = more anomalous."""
     roi_map: NDArray[np.float32]
-    """(N, h, w), probability of the region of interest, on a grid of its own; ones where all is inspected."""
+    """(N, h, w), probability of the region of interest, on its own grid; ones if everything is inspected."""
     novelty: NDArray[np.float32]
-    """(N,), distance of the whole picture to those of the training, at least 0."""
+    """(N,), distance of the whole image to the training images, at least 0."""
 
 
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], Prediction]
@@ -30,6 +30,6 @@ Predict: TypeAlias = Callable[[NDArray[np.uint8]], Prediction]
 
 
 def exported_prediction(outputs: Sequence[NDArray[np.float32]]) -> Prediction:
-    """The answers of an exported graph, in the order of `OUTPUTS`, whose maps have a channel each."""
+    """The outputs of an exported graph, in the order of `OUTPUTS`; its maps have one channel."""
     pred_score, anomaly_map, roi_map, novelty = outputs
     return Prediction(pred_score, anomaly_map[:, 0], roi_map[:, 0], novelty)

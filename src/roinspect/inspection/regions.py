@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHARE = 0.5
-"""Share of its maximum from which a heatmap's pixels are its hottest."""
+"""Share of a heatmap's maximum from which its pixels count as its hottest."""
 
 DENT = 1.0
-"""Dents of the outline that are at most this deep, in pixels of the map, are filled."""
+"""Dents in the outline up to this depth, in pixels of the map, are filled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One connected region of a map, in pixels of an image whose left upper *corner* is (0, 0).
+    """A connected region of a map, in pixels of an image whose upper left *corner* is (0, 0).
 
-    A pixel at column x and row y is the square from (x, y) to (x + 1, y + 1); a region of that pixel alone
-    has its four corners as polygon, and the area 1.
+    The pixel in column x and row y is the square from (x, y) to (x + 1, y + 1); a region of this single pixel
+    has its four corners as polygon and the area 1.
 
     Attributes:
-        polygon_xy: corners of the outer outline, at least 3. It holds every pixel of the region; holes and
-            small dents are filled. All corners lie on the box or inside.
+        polygon_xy: corners of the outer outline, at least 3. It contains every pixel of the region; holes and
+            small dents are filled. All corners lie inside the box or on its edge.
         box_xyxy: left, top, right and bottom of the region's pixels.
-        area: of the region's own pixels.
+        area: number of the region's pixels, without filled holes.
         score: the map's highest value inside.
     """
 
@@ -37,7 +37,7 @@ class Region:
     score: float
 
     def scaled(self, x_factor: float, y_factor: float) -> Region:
-        """The same region in an image that is so many times as wide and as high."""
+        """The same region in an image scaled by these factors."""
         left, top, right, bottom = self.box_xyxy
         return Region(
             tuple((x * x_factor, y * y_factor) for x, y in self.polygon_xy),
@@ -47,7 +47,7 @@ class Region:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; places are rounded to a hundredth of a pixel."""
+        """Plain values for JSON; coordinates are rounded to a hundredth of a pixel."""
         return {
             "polygon_xy": [[round(x, 2), round(y, 2)] for x, y in self.polygon_xy],
             "box_xyxy": [round(value, 2) for value in self.box_xyxy],
@@ -57,15 +57,15 @@ class Region:
 
 
 def find_regions(anomaly_map: NDArray[Any], level: float, *, min_area: int = 1) -> list[Region]:
-    """Regions where a map reaches a level; pixels that touch by an edge or a corner belong together.
+    """Regions where a map reaches a level, 8-connected.
 
     Args:
         anomaly_map: (H, W), higher = more anomalous; NaN reaches no level.
         level: map value from which a pixel belongs to a region.
-        min_area: smaller regions are left out, in pixels.
+        min_area: smallest area of a region, in pixels.
 
     Returns:
-        The regions, highest score first, the larger first where scores are equal.
+        The regions by falling score, and by falling area for equal scores.
 
     Example:
         >>> spot = np.zeros((4, 6))
@@ -73,7 +73,7 @@ def find_regions(anomaly_map: NDArray[Any], level: float, *, min_area: int = 1) 
         >>> find_regions(spot, 0.5)[0].box_xyxy
         (2.0, 1.0, 5.0, 3.0)
     """
-    # As doubles: a single-precision map would round the level, perhaps down to a value just below it.
+    # In float64: comparing in float32 would round the level, possibly down.
     values = np.asarray(anomaly_map, np.float64)
     count, labels, stats, _ = cv2.connectedComponentsWithStats((values >= level).astype(np.uint8))
     regions = []
@@ -81,15 +81,15 @@ def find_regions(anomaly_map: NDArray[Any], level: float, *, min_area: int = 1) 
         x, y, width, height, area = stats[index].tolist()
         if area < min_area:
             continue
-        place = np.s_[y : y + height, x : x + width]
-        pixels = labels[place] == index
+        box = np.s_[y : y + height, x : x + width]
+        pixels = labels[box] == index
         polygon = _without_dents(_outline(pixels)) + np.array((x, y))
         regions.append(
             Region(
                 tuple((float(px), float(py)) for px, py in polygon.tolist()),
                 (float(x), float(y), float(x + width), float(y + height)),
                 float(area),
-                float(values[place][pixels].max()),
+                float(values[box][pixels].max()),
             )
         )
     return sorted(regions, key=lambda region: (-region.score, -region.area))
@@ -103,7 +103,7 @@ def hottest_regions(heatmap: NDArray[Any], share: float = SHARE) -> list[Region]
         share: the share of its own maximum that a pixel must reach, in (0, 1].
 
     Returns:
-        As `find_regions`; none for a heatmap without a positive value.
+        See `find_regions`; none for a heatmap without a positive value.
 
     Raises:
         ValueError: the share is out of range.
@@ -119,7 +119,7 @@ def hottest_regions(heatmap: NDArray[Any], share: float = SHARE) -> list[Region]
 
 
 def hottest_level(heatmap: NDArray[Any], share: float = SHARE) -> float | None:
-    """The value from which a heatmap's pixels are its hottest; None where no value is positive.
+    """The value from which a heatmap's pixels count as its hottest; None if no value is positive.
 
     Raises:
         ValueError: the share is out of range.
@@ -135,7 +135,7 @@ def hottest_level(heatmap: NDArray[Any], share: float = SHARE) -> float | None:
 
 
 def _outline(pixels: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The polygon (V, 2) around one connected region, through its pixels' corners, not their centres."""
+    """The polygon (V, 2) around a connected region, through the corners of its pixels, not their centres."""
     padded = np.pad(pixels, 1)
     corners = padded[:-1, :-1] | padded[1:, :-1] | padded[:-1, 1:] | padded[1:, 1:]
     outlines, _ = cv2.findContours(corners.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -143,7 +143,7 @@ def _outline(pixels: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def _without_dents(polygon: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Drop the corners that point inwards by little: the polygon gets simpler and can only grow."""
+    """Remove corners that point inwards by at most `DENT`: the polygon gets simpler and can only grow."""
     turn = -1 if cv2.contourArea(polygon, oriented=True) < 0 else 1
     parity = 0
     while True:
@@ -153,7 +153,7 @@ def _without_dents(polygon: NDArray[np.int32]) -> NDArray[np.int32]:
         dents = (depth >= 0) & (depth <= DENT)
         if not dents.any():
             return polygon
-        # Neighbours never go together: each is measured against the other.
+        # Neighbours are never removed together, as the depth of each is measured from the other.
         dents[parity::2] = False
         dents[-1] &= not dents[0]
         polygon, parity = polygon[~dents], 1 - parity

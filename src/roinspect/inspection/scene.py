@@ -1,9 +1,9 @@
 """Check whether an image shows what the model was trained to inspect, by comparison with good parts.
 
-A score says how strange a part looks where it matters. Where the part is not there, nothing looks strange:
-the predicted region is empty and the score is low. So every picture is also held against the good parts of
-the training: how large the predicted region is, of how many pieces, how certain, where it lies, and how far
-the whole picture is from theirs. A picture beyond these limits is not inspectable, and never good.
+If the part is missing from the image, the predicted region is empty and the score is low. So every image is
+also compared with the good training parts: how large the predicted region is, how many pieces it has, how
+certain it is, where it lies, and how far the whole image is from theirs. An image beyond these limits is not
+inspectable, and never good.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROOM = 0.15
-"""Share by which a picture may lie beyond the range of the good parts, in area and certainty."""
+"""Relative margin around the good parts' range, for area and certainty."""
 PLACE_ROOM = 0.1
-"""Share of a side by which the region's middle may lie beyond their range."""
+"""Margin around the range of the region's centre, as a share of the image's side."""
 NOVELTY_ROOM = 0.25
-"""Share by which a picture may look stranger than the strangest of them."""
+"""Relative margin above the highest novelty of the good parts."""
 
 _INSIDE = 0.5
 _LEAST_AREA = 1e-6
-"""The lowest limit of the region's area: an empty region is never within, whatever the good parts showed."""
+"""Lower bound of the area's limit, so that an empty region is always outside."""
 _LEAST_PIECE = 0.1
-"""Share of the largest piece from which a piece counts."""
+"""Smaller pieces, relative to the largest, do not count."""
 
 
 Outcome: TypeAlias = Literal["good", "defective", "not inspectable"]
 
 
 def outcome(pred_score: float, threshold: float, reason: str | None) -> Outcome:
-    """The one rule from a score and a scene to an answer.
+    """The verdict for a score and a scene.
 
-    A score that reaches the threshold is "defective", whatever the picture shows: either answer keeps the
-    part from passing. What scores lower is good only where the picture is inspectable.
+    A score that reaches the threshold is "defective" whether or not the image is inspectable, as neither
+    passes the part. A lower score is good only if the image is inspectable.
 
     Args:
         pred_score: finite.
-        threshold: the score from which on a part is rejected.
-        reason: why the picture is not inspectable; None or "" where it is.
+        threshold: the score from which a part is rejected.
+        reason: why the image is not inspectable; None or "" if it is.
 
     Example:
         >>> outcome(0.1, 0.5, "no region of interest was found")
@@ -59,12 +59,12 @@ class Scene:
     """What an image shows, as far as the model can tell.
 
     Attributes:
-        roi_area: share of the picture that the predicted region covers, in [0, 1].
-        pieces: of the region; those of less than a tenth of the largest do not count.
-        certainty: mean probability of the region's cells, in [0.5, 1]; 0 where there is none.
-        place_xy: the region's middle, each in [0, 1] from the left and from the top; the picture's middle
-            where there is none.
-        novelty: distance of the whole picture to the nearest of the training's, at least 0.
+        roi_area: share of the image that the predicted region covers, in [0, 1].
+        pieces: of the region, without those smaller than a tenth of the largest.
+        certainty: mean probability of the region's cells, in [0.5, 1]; 0 without a region.
+        place_xy: the region's centre, in [0, 1] from the left and from the top; the image's centre without a
+            region.
+        novelty: distance of the whole image to the nearest training image, at least 0.
     """
 
     roi_area: float
@@ -76,15 +76,15 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class SceneLimits:
-    """The range that good parts of the training span, with some room; a value on a limit is within.
+    """The range of the good training parts, with a margin; limits are inclusive.
 
     Attributes:
         roi_area: lowest and highest.
         pieces: fewest and most.
         certainty: lowest.
-        place_xyxy: lowest x and y, highest x and y of the region's middle.
+        place_xyxy: lowest x and y, highest x and y of the region's centre.
         novelty: highest.
-        origin: in words, for people.
+        origin: how they were set, in words.
     """
 
     roi_area: tuple[float, float]
@@ -96,7 +96,7 @@ class SceneLimits:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> SceneLimits:
-        """From the plain values that JSON kept."""
+        """From the plain values in JSON."""
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
@@ -107,8 +107,8 @@ def measure(roi_map: NDArray[np.floating[Any]], novelty: float) -> Scene:
     """Measure a scene.
 
     Args:
-        roi_map: (h, w) probability of the region of interest; all ones where the whole picture is inspected.
-        novelty: of the picture, as the graph gives it.
+        roi_map: (h, w) probability of the region of interest; all ones if the whole image is inspected.
+        novelty: of the image, from the graph.
 
     Example:
         >>> roi_map = np.zeros((4, 8))
@@ -134,16 +134,16 @@ def measure(roi_map: NDArray[np.floating[Any]], novelty: float) -> Scene:
 
 
 def limits_of(scenes: Sequence[Scene]) -> SceneLimits:
-    """The limits that good parts set.
+    """The limits from good parts.
 
-    Parts on which no region was found set none for it: not to find the region is a fault of the model, no
-    property of the product.
+    Parts without a predicted region do not affect the limits of the region, as a missed region is an error of
+    the model, not a property of the product.
 
     Args:
-        scenes: of good parts; the novelty of one that is remembered must be that among the others.
+        scenes: of good parts; for a part in the memory, the novelty with respect to the other parts.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no scenes.
 
     Example:
         >>> limits = limits_of([Scene(0.2, 1, 0.9, (0.5, 0.5), 1.0), Scene(0.3, 1, 0.8, (0.4, 0.5), 2.0)])

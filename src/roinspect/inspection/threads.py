@@ -12,7 +12,7 @@ Out = TypeVar("Out")
 
 
 def in_threads(work: Callable[[In], Out], items: Iterable[In], *, workers: int, ahead: int) -> Iterator[Out]:
-    """`map` in threads, in order, at most `ahead` results waiting; the rest is dropped with the iterator.
+    """`map` in threads, in order, with at most `ahead` results waiting; closing the iterator drops the rest.
 
     Example:
         >>> list(in_threads(str.upper, "abc", workers=2, ahead=4))

@@ -1,4 +1,4 @@
-"""Export targets: a file each, and a line in `TARGETS`."""
+"""Export targets: one file each, listed in `TARGETS`."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from roinspect.inspection.targets.target import Target
 from roinspect.inspection.targets.torchscript import TorchScript
 
 TARGETS: dict[str, Target] = {"openvino": OpenVino(), "onnx": Onnx(), "torchscript": TorchScript()}
-"""By name, as `roinspect export --to NAME` writes them; the runtime "auto" prefers an earlier one."""
+"""By name, as in `roinspect export --to NAME`, in the order in which the runtime "auto" prefers them."""

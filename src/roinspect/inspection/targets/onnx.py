@@ -21,11 +21,11 @@ class Onnx(Target):
     has_providers = True
 
     def write(self, source: Source, file: Path) -> None:
-        """As `Target.write`."""
+        """See `Target.write`."""
         shutil.copyfile(source.onnx_file(), file)
 
     def load(self, file: Path, resources: Resources, precision: Precision = "float32") -> Predict:
-        """As `Target.load`."""
+        """See `Target.load`."""
         import onnxruntime
 
         providers, available = resources.providers, onnxruntime.get_available_providers()
@@ -34,23 +34,23 @@ class Onnx(Target):
             raise UserError(
                 f"this ONNX Runtime has no {', '.join(missing)}, only {', '.join(available)}",
                 where="providers",
-                remedy="install the build that has it, such as onnxruntime-gpu, in place of onnxruntime",
+                remedy="install a build that has it, such as onnxruntime-gpu, instead of onnxruntime",
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = resources.threads or 0
-        # Threads that spin while they wait would keep the cores from those that decode.
+        # Spinning threads would take cores from the threads that decode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Errors are raised; anything less it would write to stderr, about what a user cannot change.
+        # Errors are raised; other messages on stderr are about things that a user cannot change.
         options.log_severity_level = 4
         preferred = list(dict.fromkeys((*providers, "CPUExecutionProvider")))
         session = onnxruntime.InferenceSession(file, options, providers=preferred)
-        # A provider whose libraries are missing is left out without an error.
+        # ONNX Runtime silently skips a provider whose libraries are missing.
         silent = [name for name in providers if name not in session.get_providers()]
         if silent:
             raise UserError(
                 f"{', '.join(silent)} could not be started",
                 where="providers",
-                remedy="install its driver and libraries in the versions that ONNX Runtime asks for",
+                remedy="install its driver and libraries in the versions that ONNX Runtime requires",
             )
 
         def predict(images: NDArray[np.uint8]) -> Prediction:

@@ -1,4 +1,4 @@
-"""OpenVINO's XML with its weights beside it, for Intel's processors."""
+"""OpenVINO, with its graph as XML and its weights in a second file, for Intel processors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OpenVino(Target):
     precisions = frozenset({"float32", "bfloat16", "int8"})
 
     def write(self, source: Source, file: Path) -> None:
-        """As `Target.write`."""
+        """See `Target.write`."""
         onnx_file = source.onnx_file(as_convolution=True)
         try:
             import openvino
@@ -43,18 +43,18 @@ class OpenVino(Target):
             raise OSError(f"OpenVINO: {error}") from error
 
     def load(self, file: Path, resources: Resources, precision: Precision = "float32") -> Predict:
-        """As `Target.load`."""
+        """See `Target.load`."""
         is_rounded = precision == "bfloat16" and self.has_bfloat16()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            # Left alone, OpenVINO would round wherever the processor can.
+            # By default OpenVINO uses bfloat16 wherever the processor has it.
             "INFERENCE_PRECISION_HINT": "bf16" if is_rounded else "f32",
             "NUM_STREAMS": resources.streams,
         }
         if resources.threads:
             settings["INFERENCE_NUM_THREADS"] = resources.threads * resources.streams
         model = _core().compile_model(file, "CPU", settings)
-        # One request holds one call's answers at a time.
+        # A request holds the outputs of one call at a time.
         free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(resources.streams):
             free.put(model.create_infer_request())
@@ -62,37 +62,37 @@ class OpenVino(Target):
         def predict(images: NDArray[np.uint8]) -> Prediction:
             request = free.get()
             try:
-                answers = request.infer({"image": images}, share_inputs=True)
-                return exported_prediction([np.array(answers[name]) for name in OUTPUTS])
+                outputs = request.infer({"image": images}, share_inputs=True)
+                return exported_prediction([np.array(outputs[name]) for name in OUTPUTS])
             finally:
                 free.put(request)
 
         return predict
 
     def has_bfloat16(self) -> bool:
-        """As `Target.has_bfloat16`."""
+        """See `Target.has_bfloat16`."""
         return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _core() -> Any:
-    """OpenVINO's one core of this process.
+    """The process's only OpenVINO core.
 
-    Its plugin gives the thread that compiles first a stack for signals. Were each model to have a core of its
-    own, the stack would go with the first model, and the next signal to that thread would kill the process.
+    The plugin gives the thread that compiles first a stack for signal handlers. With one core per model, this
+    stack would be freed with the first model, and the next signal to that thread would kill the process.
     """
     try:
         import openvino
     except ImportError:
         raise NotInstalledError("openvino", "openvino") from None
     with _ONE_CORE:
-        return _made_once(openvino)
+        return _create_core(openvino)
 
 
 @cache
-def _made_once(openvino: Any) -> Any:
+def _create_core(openvino: Any) -> Any:
     core, ops = openvino.Core(), openvino.opset13
-    # Two first inferences of a process at the same time may wait for each other for ever (2026.4: one holds
-    # Python's lock and waits for the other's to set up). So the first is this, of next to nothing.
+    # Two concurrent first inferences of a process can deadlock (2026.4: one holds Python's lock while it
+    # waits for the other's setup). So run a trivial one first.
     image = ops.parameter([-1], openvino.Type.u8, name="image")
     nothing = ops.convert(image, "f32")
     nothing.output(0).tensor.names = {"nothing"}
@@ -103,10 +103,10 @@ def _made_once(openvino: Any) -> Any:
 
 
 def _keep_axes(model: Any) -> None:
-    """Let reductions keep their axes and drop these afterwards.
+    """Make reductions keep their axes, and squeeze these afterwards.
 
-    OpenVINO's CPU plugin (2026.4) fuses a norm into the reduction before it, and where that drops an axis
-    takes the wrong channels for every batch of more than one.
+    OpenVINO's CPU plugin (2026.4) fuses a norm into the reduction before it; if this drops an axis, the fused
+    norm uses the wrong channels for batches of more than one.
     """
     from openvino import opset13 as ops
 

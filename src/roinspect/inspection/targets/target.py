@@ -1,4 +1,4 @@
-"""The contract of an export target: how a trained graph becomes its files, and what runs these."""
+"""The interface of an export target: writes a trained graph to files, and runs them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Resources:
     """What a runtime may use.
 
     Attributes:
-        threads: for one call; None leaves it to the runtime, which takes all cores.
-        streams: calls that run side by side when they come from several threads.
-        providers: ONNX Runtime's execution providers by name, the preferred one first, such as
-            "TensorrtExecutionProvider", "CUDAExecutionProvider"; what they cannot run runs on the CPU.
+        threads: for one call; None leaves it to the runtime, which uses all cores.
+        streams: concurrent calls from several threads.
+        providers: names of ONNX Runtime's execution providers in order of preference, such as
+            "TensorrtExecutionProvider", "CUDAExecutionProvider"; the CPU runs what they cannot.
     """
 
     threads: int | None = None
@@ -33,16 +33,16 @@ class Resources:
 
 
 class Source(Protocol):
-    """A trained graph, in the forms that a target may begin with. Input and outputs as in `export.graph`."""
+    """A trained graph in the forms that targets export from. Inputs and outputs as in `exports.graph`."""
 
     size_hw: tuple[int, int]
 
     @property
     def module(self) -> nn.Module:
-        """In evaluation mode."""
+        """The graph as a module in evaluation mode."""
 
     def onnx_file(self, *, as_convolution: bool = False) -> Path:
-        """A checked ONNX file, whole; with `as_convolution`, memories as `NearestNeighbours.as_convolution`.
+        """A complete and checked ONNX file; for `as_convolution` see `NearestNeighbours.as_convolution`.
 
         Raises:
             UserError: onnx or onnxscript is not installed, or a layer has no ONNX form.
@@ -53,12 +53,12 @@ class Target(ABC):
     """A kind of exported graph.
 
     Attributes:
-        runtime: the name of what runs it.
-        files: their names; the first is the one to open.
-        extra: of roinspect, which installs the runtime; "" where the base install has it.
+        runtime: the name of the runtime.
+        files: file names; the first is the one to open.
+        extra: the extra of roinspect that installs the runtime; "" if the base install has it.
         is_automatic: whether the runtime "auto" considers it.
-        has_providers: whether its runtime knows `Resources.providers`.
-        precisions: those that it can be exported in.
+        has_providers: whether its runtime uses `Resources.providers`.
+        precisions: the available precisions.
     """
 
     runtime: ClassVar[str]
@@ -74,7 +74,7 @@ class Target(ABC):
 
         Args:
             source: the graph.
-            file: the first of `files`, in a folder of its own.
+            file: the path of the first of `files`, in a new folder.
 
         Raises:
             UserError: a package is not installed, or the graph cannot be written in this form.
@@ -83,10 +83,10 @@ class Target(ABC):
 
     @abstractmethod
     def load(self, file: Path, resources: Resources, precision: Precision = "float32") -> Predict:
-        """Make an exported file ready to run, wherever it lies.
+        """Load an exported file.
 
         Raises:
-            UserError: the runtime is not installed, or does not know a provider.
+            UserError: the runtime is not installed, or a provider is not available.
         """
 
     def has_bfloat16(self) -> bool:

@@ -23,19 +23,19 @@ class TorchScript(Target):
     precisions = frozenset({"float32"})
 
     def write(self, source: Source, file: Path) -> None:
-        """As `Target.write`."""
+        """See `Target.write`."""
         import torch
 
         example = torch.zeros((2, *source.size_hw, 3), dtype=torch.uint8)
         with torch.no_grad():
             traced = torch.jit.trace(source.module, (example,), check_trace=False)
-            # Written by torch, a full disk would end the process.
+            # If torch wrote the file itself, a full disk would kill the process.
             buffer = io.BytesIO()
             torch.jit.save(torch.jit.freeze(traced), buffer)
             file.write_bytes(buffer.getbuffer())
 
     def load(self, file: Path, resources: Resources, precision: Precision = "float32") -> Predict:
-        """As `Target.load`."""
+        """See `Target.load`."""
         try:
             import torch
         except ImportError:
@@ -43,7 +43,7 @@ class TorchScript(Target):
         if resources.threads:
             torch.set_num_threads(resources.threads)
         with warnings.catch_warnings():
-            # TorchScript is deprecated, and every call warns of it.
+            # TorchScript is deprecated; every call warns.
             warnings.simplefilter("ignore")
             graph = torch.jit.load(file, map_location="cpu")
 
