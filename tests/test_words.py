@@ -15,7 +15,7 @@ INSTEAD = {
     r"\b(is|are) wanted\b": "required, or requested",
     r"\bto be had\b": "available",
     r"\banew\b": "again",
-    r"\bmade[- ]up\b": "synthetic",
+    r"\bmade-up\b": "synthetic",
     r"\bwhat (became|becomes|become) of\b": "result, prediction, or how it is used",
     r"\bnobody waits\b": "no longer needed",
     r"\bcan not\b": "cannot",

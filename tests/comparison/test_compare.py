@@ -28,7 +28,7 @@ def test_a_killed_comparison_goes_on_where_it_stopped(
     zipper: Path, made_up: Callable[[], Any], tmp_path: Path
 ) -> None:
     made_up().stop_after = 1
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on there"):
+    with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         compare(zipper, tmp_path, FAST)
     assert [file.name for file in (tmp_path / "jobs").iterdir()] == ["grdnet-seed0.json"]
     run = made_up()
@@ -90,13 +90,13 @@ def test_what_failed_is_a_row_and_the_rest_goes_on(
     page = (tmp_path / "compare.md").read_text()
     assert "**ceod**: broke down" in page and "made up" in page
     # A failure stands until its file is removed, as is said.
-    assert told[-1].startswith("Failed: ceod-seed0. Without their files in ")
+    assert told[-1].startswith("Failed: ceod-seed0. To try them again, remove their files in ")
     assert not made_up().asked and compare(zipper, tmp_path, both)
     (tmp_path / "jobs" / "ceod-seed0.json").unlink()
     again = made_up()
     compare(zipper, tmp_path, both)
     assert again.asked == ["ceod-seed0"]
-    with pytest.raises(UserError, match=r"none of 1 trainings came to an end \(first: ceod: broke down"):
+    with pytest.raises(UserError, match=r"no training succeeded \(first: ceod: broke down"):
         compare(zipper, tmp_path / "other", CompareSettings(methods=("ceod",), seeds=1, size="64"))
 
 
@@ -106,7 +106,7 @@ def test_what_failed_is_a_row_and_the_rest_goes_on(
         ({"methods": ("grdnett",)}, "grdnett"),
         ({"arms": ("roi",)}, "--arms roi: no such arm; use plain, roi-at-test, roi-predicted"),
         ({"seeds": 0}, "--seeds: must be at least 1"),
-        ({"budget_seconds": 60, "limit_seconds": 59}, "--limit: 59 s would not leave a training its 60 s"),
+        ({"budget_seconds": 60, "limit_seconds": 59}, "--limit: 59 s is less than the budget of 60 s"),
     ],
 )
 def test_bad_settings(options: dict[str, Any], words: str) -> None:
@@ -117,8 +117,8 @@ def test_bad_settings(options: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--budget", "soon"], "--budget: 'soon' is no time"),
-        (["--limit", "soon"], "--limit: 'soon' is no time"),
+        (["--budget", "soon"], "--budget: 'soon' is not a time"),
+        (["--limit", "soon"], "--limit: 'soon' is not a time"),
         (["--methods", "grdnett"], "grdnett: "),
         (["--size", "huge", "--methods", "grdnet"], "--size"),
         (

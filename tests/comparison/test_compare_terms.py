@@ -185,7 +185,7 @@ if __name__ == "__main__":
 
 def test_a_training_that_does_not_heed_the_budget_is_ended_at_the_limit(tmp_path: Path) -> None:
     (tmp_path / "deaf.py").write_text(DEAF)
-    with pytest.raises(UserError, match="deaf: training took longer than 1 s and was ended"):
+    with pytest.raises(UserError, match="deaf: training took longer than 1 s and was stopped"):
         run_contender(
             "deaf",
             {},

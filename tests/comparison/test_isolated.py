@@ -80,7 +80,7 @@ def test_an_answer_comes_back_and_chatter_goes_to_the_log(isolated: Any, tmp_pat
     [
         ("fault", "--size: is too small; use 64"),
         ("crash", "made-up: ValueError: first line; see .*log"),
-        ("killed", "made-up: was killed; see whether memory ran out"),
+        ("killed", "made-up: was killed; check whether memory ran out"),
     ],
 )
 def test_a_failure_is_one_line(isolated: Any, how: str, line: str) -> None:
@@ -89,7 +89,7 @@ def test_a_failure_is_one_line(isolated: Any, how: str, line: str) -> None:
 
 
 def test_one_that_ignores_sigterm_is_gone_when_its_time_is_up(isolated: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="working took longer than 1 s and was ended"):
+    with pytest.raises(UserError, match="working took longer than 1 s and was stopped"):
         isolated("deaf", seconds=1)
     assert not is_alive(int((tmp_path / "pid").read_text()))
 

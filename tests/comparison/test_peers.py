@@ -88,7 +88,7 @@ def test_without_anomalib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_empty_folder_of_textures_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("anomalib", reason='the extra "peers" is not installed')
-    with pytest.raises(UserError, match="no pictures there"):
+    with pytest.raises(UserError, match="has no images"):
         run_peer("draem", [], [], HW, textures=tmp_path, log=tmp_path / "log")
 
 

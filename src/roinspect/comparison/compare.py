@@ -1,10 +1,10 @@
 """Compare methods on equal terms: the same images, training time and metrics.
 
-    OUT/jobs/                    what is kept of each job, see `job_files`
-    OUT/logs/METHOD-seedN.log    all that it printed
+    OUT/jobs/                    the results of each job, see `job_files`
+    OUT/logs/METHOD-seedN.log    everything that it printed
     OUT/compare.csv, compare.md, compare.svg
 
-A job whose file is there is not run again, so a killed comparison goes on where it stopped.
+Finished jobs are not run again, so a killed comparison continues where it stopped.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ class CompareSettings:
 
     Attributes:
         methods: ours, or anomalib's by name.
-        arms: of `arms.ARMS`; with `roi-predicted`, `arms.ROI_PROVIDER` takes part whether named or not.
-        seeds: how many trainings of each method, with seeds 0, 1, ...
+        arms: of `arms.ARMS`; `roi-predicted` adds `arms.ROI_PROVIDER` to the methods.
+        seeds: number of trainings of each method, with seeds 0, 1, ...
         budget_seconds: for each training.
-        limit_seconds: methods that cannot stop when it is spent, as PatchCore cannot, are ended after this;
-            None: half as long again as the budget, and a minute.
+        limit_seconds: after which methods that cannot stop at the budget, such as PatchCore, are killed;
+            None: 1.5 times the budget plus a minute.
         size: height x width that images are resized to.
-        bits: as `read_image`, for all methods.
+        bits: see `read_image`, for all methods.
         batch_size: images per training step.
-        textures: as `run_peer`.
-        settings: of methods by name, other than their `compact` presets or anomalib's defaults.
-        jobs: how many at a time; they share the machine's threads.
-        on: as `run_all`.
+        textures: see `run_peer`.
+        settings: by method, where they differ from its `compact` preset or anomalib's defaults.
+        jobs: how many run at a time; they share the machine's threads.
+        on: see `run_all`.
     """
 
     methods: tuple[str, ...] = ALL
@@ -87,9 +87,9 @@ class CompareSettings:
         check(self, "--")
         if self.limit_seconds is not None and self.limit_seconds < self.budget_seconds:
             raise UserError(
-                f"{self.limit_seconds:g} s would not leave a training its {self.budget_seconds:g} s",
+                f"{self.limit_seconds:g} s is less than the budget of {self.budget_seconds:g} s",
                 where="--limit",
-                remedy="give at least the --budget",
+                remedy="make it at least as long as the --budget",
             )
         refuse_unknown_bits(self.bits)
         refuse_unknown_arms(self.arms)
@@ -117,27 +117,27 @@ def compare(
 ) -> list[Outcome]:
     """Train and test every method with every seed, and write the tables.
 
-    All but the test split trains them, less the share that is held out for thresholds; methods for good parts
-    see its good parts only. The test split measures them. Scores and maps are taken as they come: no
-    threshold plays a part.
+    They are trained on all splits but test, without the share that is held out for thresholds; methods for
+    good parts see only good parts. They are measured on the test split, from raw scores and maps: thresholds
+    do not matter.
 
     Args:
-        data: a folder or a manifest, as `read_records` takes it.
-        out: the folder to write to; jobs that are done there are not run again, but for those whose maps the
-            arm `roi-predicted` needs and has not seen.
+        data: a folder or a manifest, as in `read_records`.
+        out: the folder to write to; jobs that are done there are not run again, except those whose maps are
+            needed for a new arm `roi-predicted`.
         settings: what to compare.
-        roi: where the ROI masks are, as `with_roi` takes it: our methods learn from those of the training
-            images, the measures and the arm `roi-at-test` use those of the test images.
+        roi: where the ROI masks are, as in `with_roi`: our methods learn from those of the training images;
+            the measures and the arm `roi-at-test` use those of the test images.
         columns: the manifest's column names.
-        good: names of good parts' folders or labels, as `read_records` takes them.
-        tell: is given a line as each job ends.
+        good: names of good parts' folders or labels, as in `read_records`.
+        tell: called with a line of text when a job ends.
 
     Returns:
         The result of every job.
 
     Raises:
-        UserError: the data or a setting cannot be used, `out` holds jobs of another comparison, or no job
-            came to an end.
+        UserError: the data or a setting cannot be used, `out` has jobs of another comparison, or all jobs
+            failed.
     """
     columns = dict(columns or {})
     with_predicted_roi = ROI_PREDICTED in settings.arms
@@ -164,7 +164,7 @@ def compare(
         "budget_seconds": settings.budget_seconds,
         "threads": threads,
         "textures": str(settings.textures or "made up"),
-        # As jobs that know no such terms have them.
+        # Empty by default, as in results that lack these terms.
         "good": list(good) if good else {},
         "bits": settings.bits if settings.bits < 16 else {},
     }
@@ -192,7 +192,7 @@ def compare(
     ]
     own_terms = {}
     if any(job.is_ours for job in jobs):
-        # Ours learn from the masks of the training images; others' need none of them.
+        # Only our methods learn from the masks of the training images.
         own_terms = {"training_roi_sha256": fingerprint(record.roi_path for record in with_roi(source))}
     files = JobFiles(out, terms, own_terms, with_predicted_roi)
     outcomes = {job: files.outcome(job) for job in jobs}
@@ -202,27 +202,27 @@ def compare(
             with DecodedCache(records, size_hw, bits=settings.bits) as test:
                 _run(outcomes, files, test, settings, tell)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{out}: interrupted; the same command goes on there") from None
-    found = [outcome for outcome in outcomes.values() if outcome is not None]
-    failed = [outcome for outcome in found if outcome.error]
-    if len(failed) == len(found):
+            raise KeyboardInterrupt(f"{out}: interrupted; the same command continues") from None
+    finished = [outcome for outcome in outcomes.values() if outcome is not None]
+    failed = [outcome for outcome in finished if outcome.error]
+    if len(failed) == len(finished):
         raise UserError(
-            f"none of {len(found)} trainings came to an end (first: {found[0].error})",
+            f"no training succeeded (first: {finished[0].error})",
             where=out,
-            remedy=f"mend the cause, remove {out / 'jobs'} and try again",
+            remedy=f"fix the cause, remove {out / 'jobs'} and try again",
         )
     if failed:
         names = ", ".join(f"{outcome.method}-seed{outcome.seed}" for outcome in failed)
-        tell(f"Failed: {names}. Without their files in {out / 'jobs'} they are tried again.")
-    write_tables(out, found, settings.arms, {"data": str(data), "roi": roi, **terms})
-    return found
+        tell(f"Failed: {names}. To try them again, remove their files in {out / 'jobs'}.")
+    write_tables(out, finished, settings.arms, {"data": str(data), "roi": roi, **terms})
+    return finished
 
 
 def parse_budget(text: str, where: str = "--budget") -> float:
-    """Seconds from "90s", "10m", "1.5h" or a bare number of seconds; `where` is what an error is about.
+    """Seconds from "90s", "10m", "1.5h" or a bare number of seconds; `where` names the option in errors.
 
     Raises:
-        UserError: the text is none of these, or not above zero.
+        UserError: the text is not a positive time.
 
     Example:
         >>> parse_budget("10m"), parse_budget("1.5h"), parse_budget("45")
@@ -231,7 +231,7 @@ def parse_budget(text: str, where: str = "--budget") -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:
-        raise UserError(f"{text!r} is no time", where=where, remedy="write 90s, 10m or 1.5h")
+        raise UserError(f"{text!r} is not a time", where=where, remedy="write 90s, 10m or 1.5h")
     return seconds
 
 
@@ -242,7 +242,7 @@ def _missing(outcomes: Mapping[ComparisonJob, Outcome | None], files: JobFiles) 
     def is_missing(job: ComparisonJob, outcome: Outcome | None) -> bool:
         if outcome is None:
             return True
-        # A method without maps has neither arm.
+        # A method without maps has no such arm.
         if not files.with_predicted_roi or outcome.error or ROI_AT_TEST not in outcome.arms:
             return False
         if _provides(job):
@@ -259,14 +259,14 @@ def _run(
     settings: CompareSettings,
     tell: Callable[[str], None],
 ) -> None:
-    """Run the missing jobs. Those that predict the ROI run first, so that no maps wait for it in memory."""
+    """Run the missing jobs, those that predict the ROI first, so that no maps wait for it in memory."""
     has_provider = any(_provides(job) for job in outcomes)
     for is_turn_of_providers in (True, False):
         jobs = [job for job in _missing(outcomes, files) if _provides(job) == is_turn_of_providers]
         if not jobs:
             continue
         running = run_all(jobs, at_once=settings.jobs, on=settings.on)
-        # Closed, so that what still runs is ended before an error or a Ctrl-C is told.
+        # Closing kills jobs that still run before an error or Ctrl-C is reported.
         with closing(running):
             for job, scored in running:
                 if is_turn_of_providers:

@@ -20,7 +20,7 @@ from roinspect.files import write_whole
 MARKDOWN, TABLE, PLOT = "compare.md", "compare.csv", "compare.svg"
 
 LEARNS_FROM = "learns from"
-"""The note that has a column of its own."""
+"""The note with its own column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Outcome:
     Attributes:
         method: its name.
         seed: of its training.
-        arms: arm to measures as `MetricValues.to_dict`; None where a measure is undefined.
-        cost: as `Cost`.
-        notes: as `Scored`.
-        error: one line why there is nothing; "" otherwise.
-        machine: that the comparison ran on, as `machine`.
+        arms: arm to measures, see `MetricValues.to_dict`; None for an undefined measure.
+        cost: see `Cost`.
+        notes: see `Scored`.
+        error: why there is no result, in one line, or "".
+        machine: on which the comparison ran, see `machine`.
     """
 
     method: str
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Column(NamedTuple):
-    """One column: its values, their format, and which are better: +1 higher, -1 lower."""
+    """A column: its values, their format, and which are better: +1 higher, -1 lower."""
 
     head: str
     name: str
@@ -55,7 +55,7 @@ class Column(NamedTuple):
     better: int = 0
     scale: float = 1.0
     error: str = ""
-    """Where the bound on what the pixel histogram may err by is, if it has one."""
+    """Name of the measure's error bound, if it has one."""
 
 
 MEASURES = (
@@ -75,7 +75,7 @@ COSTS = (
 
 
 class Spread(NamedTuple):
-    """Mean and sample deviation over seeds; NaN where there are no values, or one, respectively."""
+    """Mean and sample deviation over seeds; NaN without values, or with a single one, respectively."""
 
     mean: float
     deviation: float
@@ -88,11 +88,11 @@ class ComparisonRow:
     Attributes:
         method: its name.
         arm: of `arms.ARMS`.
-        seeds: how many came to an end.
+        seeds: number of seeds with a result.
         spreads: of every column, by name.
-        learns_from: the parts it is trained on, "good" or "good and defective"; "" where all seeds failed.
-        error: why a seed has nothing; "" where all have.
-        bounds: of every column that has one, by name: the most that a seed's value may err by.
+        learns_from: the parts it is trained on, "good" or "good and defective"; "" if all seeds failed.
+        error: why a seed failed, or "".
+        bounds: error bounds by column, the largest over all seeds.
     """
 
     method: str
@@ -105,8 +105,8 @@ class ComparisonRow:
 
 
 def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[ComparisonRow]:
-    """The table's rows: every method in every arm that it has, in order."""
-    found = []
+    """The table's rows: every method in each of its arms."""
+    table = []
     for arm in arms:
         for method in dict.fromkeys(outcome.method for outcome in outcomes):
             own = [outcome for outcome in outcomes if outcome.method == method]
@@ -123,8 +123,8 @@ def rows(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[ComparisonRow
                 for column in MEASURES
                 if column.error
             }
-            found.append(ComparisonRow(method, arm, len(done), spreads, learns_from, error, bounds))
-    return found
+            table.append(ComparisonRow(method, arm, len(done), spreads, learns_from, error, bounds))
+    return table
 
 
 def write_tables(
@@ -136,7 +136,7 @@ def write_tables(
         out: the folder.
         outcomes: of all jobs.
         arms: those to show.
-        terms: what all jobs had in common, for the reader.
+        terms: common to all jobs.
 
     Raises:
         UserError: a file cannot be written.
@@ -148,7 +148,7 @@ def write_tables(
 
 
 def as_csv(shown: Sequence[ComparisonRow]) -> str:
-    """One line per row; means and deviations in separate columns, empty where there is no value."""
+    """One line per row; means and deviations in separate columns, empty without a value."""
     columns = (*MEASURES, *COSTS)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -162,7 +162,7 @@ def as_csv(shown: Sequence[ComparisonRow]) -> str:
 
 
 def as_markdown(shown: Sequence[ComparisonRow], outcomes: Sequence[Outcome], terms: Mapping[str, Any]) -> str:
-    """The table with its best values in bold, and its notes below."""
+    """The table with the best values in bold, and notes."""
     columns = (*MEASURES, *COSTS)
     seeds = max((row.seeds for row in shown), default=0)
     lines = [["method", LEARNS_FROM, "arm", *(column.head for column in columns)]]
@@ -184,20 +184,19 @@ def as_markdown(shown: Sequence[ComparisonRow], outcomes: Sequence[Outcome], ter
         "",
         table,
         "",
-        "Mean ± deviation over seeds; bold: best of its arm; (to x): known to within x. Measured on "
+        "Mean ± deviation over seeds; bold: best of its arm; (to x): accurate to within x. Measured on "
         f"{machines}.",
         "",
         *(f"- {name}: {value}" for name, value in terms.items()),
         "",
-        f"Arms: {arms}. Measures count what lies inside the region, whatever the arm. No threshold plays a "
-        "part.",
+        f"Arms: {arms}. In every arm, measures count only what lies inside the region. No threshold is used.",
         "",
         "Time: methods that learn step by step stop when the budget is spent. Ours choose their number of "
-        "steps from the time of a few; others are stopped by the clock. Methods whose training has an end of "
-        "its own, such as roibank, PaDiM and PatchCore, take what that takes. Milliseconds are those of the "
+        "steps after timing a few; others are stopped by the clock. Methods whose training ends by itself, "
+        "such as roibank, PaDiM and PatchCore, take the time that they need. Milliseconds are those of the "
         "network, for one decoded image at a time.",
         "",
-        "What the numbers rest on:",
+        "Notes on the methods:",
         "",
         *_notes(outcomes),
     ]
@@ -205,7 +204,7 @@ def as_markdown(shown: Sequence[ComparisonRow], outcomes: Sequence[Outcome], ter
 
 
 def plot(shown: Sequence[ComparisonRow]) -> str:
-    """Image AUROC against milliseconds for an image, as SVG: a colour a method, a shape an arm."""
+    """Image AUROC against milliseconds per image, as SVG; colours are methods, shapes are arms."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -239,13 +238,13 @@ def plot(shown: Sequence[ComparisonRow]) -> str:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("milliseconds for an image")
+    axes.set_xlabel("milliseconds per image")
     axes.set_ylabel("image AUROC inside the region")
     axes.grid(alpha=0.3)
     if key:
         figure.legend(handles=key, loc="outside right upper", fontsize="small", frameon=False)
     text = io.StringIO()
-    # Names of elements are random otherwise: the same numbers give the same file.
+    # Otherwise element names are random, and the same numbers give different files.
     with matplotlib.rc_context({"svg.hashsalt": "roinspect"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
@@ -256,7 +255,7 @@ def _fill(arm: str) -> Literal["full", "none"]:
 
 
 def machine() -> str:
-    """One line: processor, cores, torch, Python."""
+    """Processor, cores, torch and Python in one line."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     processor = names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
@@ -273,7 +272,7 @@ def _spread(values: Sequence[float | None]) -> Spread:
 
 
 def _is_best(row: ComparisonRow, rivals: Sequence[ComparisonRow], column: Column) -> bool:
-    """Whether none is better; where all are alike, none is best."""
+    """Whether no other is better; if all are equal, none is best."""
     values = [column.better * rival.spreads[column.name].mean for rival in rivals]
     known = [value for value in values if not math.isnan(value)]
     own = column.better * row.spreads[column.name].mean
@@ -286,25 +285,25 @@ def _cell(spread: Spread, column: Column, bound: float = 0.0) -> str:
         return "–"
     text = f"{mean:.{column.digits}f}"
     text += "" if math.isnan(deviation) else f" ± {deviation:.{column.digits}f}"
-    # Shown only where it would change a digit that is shown.
+    # Shown only if it would change a printed digit.
     shown = f"{bound:.{column.digits}f}"
     return f"{text} (to {shown})" if float(shown) else text
 
 
 def _notes(outcomes: Sequence[Outcome]) -> list[str]:
-    """One line per method, or one per seed where the seeds differ."""
+    """One line per method, or one per seed if the seeds differ."""
     lines = []
     for method in dict.fromkeys(outcome.method for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.method == method]
-        told = {outcome.seed: _told(outcome) for outcome in own}
-        if len(set(told.values())) == 1:
-            lines.append(f"- **{method}**: {told[own[0].seed]}")
+        notes = {outcome.seed: _note(outcome) for outcome in own}
+        if len(set(notes.values())) == 1:
+            lines.append(f"- **{method}**: {notes[own[0].seed]}")
         else:
-            lines += [f"- **{method}**, seed {seed}: {text}" for seed, text in told.items()]
+            lines += [f"- **{method}**, seed {seed}: {text}" for seed, text in notes.items()]
     return lines
 
 
-def _told(outcome: Outcome) -> str:
+def _note(outcome: Outcome) -> str:
     if outcome.error:
         return outcome.error.removeprefix(f"{outcome.method}: ")
     return "; ".join(f"{name}: {text}" for name, text in outcome.notes.items() if name != LEARNS_FROM)

@@ -23,13 +23,13 @@ TRAINING, SCORING = "training", "scoring"
 """The stages after loading."""
 
 SLACK = 1.5
-"""Without a limit a training is ended after this many times the budget, and a minute."""
+"""Without a limit, a training is killed after this many times the budget, plus a minute."""
 
 Predict = Callable[[NDArray[np.uint8]], tuple[float, NDArray[np.float32] | None]]
-"""(H, W, 3) uint8 RGB to a score and a map (H, W), or None from methods that give no map."""
+"""(H, W, 3) uint8 RGB to a score and a map (H, W), or None for methods without maps."""
 
 PredictRoi = Callable[[NDArray[np.uint8]], NDArray[np.float32] | None]
-"""(H, W, 3) uint8 RGB to the probability (H, W) of the ROI, or None from methods that predict none."""
+"""(H, W, 3) uint8 RGB to the probability (H, W) of the ROI, or None for methods that predict none."""
 
 _SCORES, _MAPS, _ROI = "scores.npy", "maps.npy", "roi.npy"
 
@@ -43,8 +43,7 @@ class Cost:
         steps: training steps.
         inference_ms: median milliseconds for one decoded image by itself.
         model_bytes: of all tensors that the trained model needs.
-        peak_bytes: most memory that the process held, from beginning to end; None where the system
-            does not tell.
+        peak_bytes: peak memory of the process; None if the system does not report it.
     """
 
     train_seconds: float
@@ -60,10 +59,10 @@ class Scored:
 
     Attributes:
         pred_score: (N,).
-        anomaly_map: (N, H, W) at the size asked for; None from methods that give scores only.
-        cost: what it took.
-        notes: what a reader of the numbers must know, such as where the weights come from.
-        roi_probability: (N, H, W) in [0, 1], the ROI predicted from the bare images; None from methods that
+        anomaly_map: (N, H, W) at the requested size; None for methods without maps.
+        cost: of training and inference.
+        notes: for readers of the results, such as the origin of the weights.
+        roi_probability: (N, H, W) in [0, 1], the ROI predicted from the bare images; None for methods that
             predict none.
     """
 
@@ -90,50 +89,50 @@ def run_contender(
     """Train and score in a subprocess.
 
     Args:
-        module: its main answers with what `tested` returns, and says when training and scoring begin.
-        request: values for the module, `bits` among them; `test`, `size_hw`, `budget_seconds` and `folder`
-            are added.
+        module: its main returns the result of `tested`, and reports when training and scoring begin.
+        request: values for the module, including `bits`; `test`, `size_hw`, `budget_seconds` and `folder` are
+            added.
         test: images to score, in order.
-        size_hw: height and width of what the method is given, and of its maps.
-        name: what errors are about.
+        size_hw: height and width of the images and the maps.
+        name: used in errors.
         budget_seconds: for training.
-        limit_seconds: after which a training that does not heed the budget is ended; None: see `SLACK`.
-        log: file for all that the process prints.
+        limit_seconds: after which a training that exceeds its budget is killed; None: see `SLACK`.
+        log: file for the process's output.
         environment: variables set for the process.
-        stop: as `run_isolated`.
+        stop: see `run_isolated`.
 
     Raises:
-        UserError: as `run_isolated`.
+        UserError: see `run_isolated`.
     """
     limits = {
         FIRST_STAGE: 300 + budget_seconds,
         TRAINING: SLACK * budget_seconds + 60 if limit_seconds is None else limit_seconds,
         SCORING: 60 + 10.0 * len(test),
     }
-    with tempfile.TemporaryDirectory(prefix="roinspect-contender-") as place:
-        whole = {
+    with tempfile.TemporaryDirectory(prefix="roinspect-contender-") as folder:
+        full_request = {
             **request,
             "test": [str(path.resolve()) for path in test],
             "size_hw": size_hw,
             "budget_seconds": budget_seconds,
-            "folder": place,
+            "folder": folder,
         }
-        answered = run_isolated(
+        answer = run_isolated(
             module,
-            whole,
+            full_request,
             limits,
             name=name,
-            folder=Path(place),
+            folder=Path(folder),
             log=log,
             environment=environment,
             stop=stop,
         )
-        maps, roi = Path(place, _MAPS), Path(place, _ROI)
+        maps, roi = Path(folder, _MAPS), Path(folder, _ROI)
         return Scored(
-            pred_score=np.load(Path(place, _SCORES)),
+            pred_score=np.load(Path(folder, _SCORES)),
             anomaly_map=np.load(maps) if maps.exists() else None,
-            cost=Cost(**answered["cost"]),
-            notes=answered["notes"],
+            cost=Cost(**answer["cost"]),
+            notes=answer["notes"],
             roi_probability=np.load(roi) if roi.exists() else None,
         )
 
@@ -152,17 +151,17 @@ def tested(
     notes: Mapping[str, str],
     predict_roi: PredictRoi | None = None,
 ) -> dict[str, Any]:
-    """Score the request's test images one at a time, leave the arrays in its folder, and return the answer.
+    """Score the request's test images one by one, save the arrays in its folder, and return cost and notes.
 
     Args:
         predict: the trained model.
-        request: as `run_contender` makes it.
-        own_hw: height and width that the model wants.
-        train_seconds: as `Cost`, like the next two.
+        request: from `run_contender`.
+        own_hw: height and width of the model's input.
+        train_seconds: see `Cost`, also for the next two.
         steps: training steps.
         model_bytes: size of the model.
-        notes: as `Scored`.
-        predict_roi: the ROI as the trained model sees it; its time is not counted.
+        notes: see `Scored`.
+        predict_roi: the ROI predicted by the trained model; its time is not counted.
     """
     folder, count = Path(request["folder"]), len(request["test"])
     height, width = request["size_hw"]
@@ -174,16 +173,16 @@ def tested(
         scores[row], anomaly_map = predict(image)
         seconds.append(time.perf_counter() - start)
         roi = None if predict_roi is None else predict_roi(image)
-        for name, found in ((_MAPS, anomaly_map), (_ROI, roi)):
-            if found is not None:
-                _append(folder / name, resize_image(found, (height, width)), count)
+        for name, values in ((_MAPS, anomaly_map), (_ROI, roi)):
+            if values is not None:
+                _append(folder / name, resize_image(values, (height, width)), count)
     np.save(folder / _SCORES, scores)
     cost = Cost(train_seconds, steps, 1000 * statistics.median(seconds), model_bytes, _peak_bytes())
     return {"cost": dataclasses.asdict(cost), "notes": dict(notes)}
 
 
 def _append(path: Path, row: NDArray[np.float32], count: int) -> None:
-    """Add one of `count` arrays to a .npy file; mapped, its pages would count as the method's memory."""
+    """Append one of `count` arrays to a .npy file; a memory map would count as the method's memory."""
     with path.open("ab") as file:
         if not file.tell():
             header = {"descr": "<f4", "fortran_order": False, "shape": (count, *row.shape)}
@@ -194,7 +193,7 @@ def _append(path: Path, row: NDArray[np.float32], count: int) -> None:
 def _peak_bytes() -> int | None:
     status = Path("/proc/self/status")
     if status.exists():
-        # The resource module would count what the caller held before this process took its place.
+        # The resource module would include the caller's memory from before this process was forked.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return 1024 * int(line.split()[1])
     if sys.platform == "darwin":

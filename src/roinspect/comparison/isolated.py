@@ -1,7 +1,7 @@
 """Run work in a subprocess that reports its stage and is killed when a stage takes too long.
 
-Request and answer are JSON, one line each on the process's standard input and output; all else that it prints
-goes to a log.
+Request and answer are JSON, one line each on the process's standard input and output; its other output goes
+to a log.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any
 from roinspect.errors import UserError
 
 FIRST_STAGE = "loading"
-"""What a process does until it names another stage."""
+"""The stage until the process reports another one."""
 
 Work = Callable[[dict[str, Any], Callable[[str], None]], dict[str, Any]]
-"""Takes the request and a function that names the stage that begins; returns the answer."""
+"""Takes the request and a function that reports a new stage; returns the answer."""
 
 _LOOK = 0.5
 
@@ -46,26 +46,25 @@ def run_isolated(
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Run ``python -m MODULE``, whose main calls `answer`, until it has answered.
+    """Run ``python -m MODULE``, whose main calls `answer`, and return its answer.
 
-    The process is killed, not asked to end, in whatever way this call ends; it also ends by itself where the
-    caller is killed.
+    The process is always killed when this call ends, and exits by itself if the caller is killed.
 
     Args:
-        module: what to run.
+        module: to run.
         request: values for JSON.
-        limits: seconds that each stage may take, `FIRST_STAGE` among them.
-        name: what errors are about.
-        folder: the process's working folder, so that what others leave behind lies there.
-        log: file for all that the process prints.
+        limits: seconds allowed for each stage, including `FIRST_STAGE`.
+        name: used in errors.
+        folder: the process's working folder, for files that other libraries leave behind.
+        log: file for the process's output.
         environment: variables set for it.
-        stop: set from another thread to end it.
+        stop: set from another thread to kill it.
 
     Returns:
         The answer.
 
     Raises:
-        UserError: what the process raised, a stage took too long, or it crashed or was killed.
+        UserError: raised in the process, a stage took too long, or the process crashed or was killed.
         CancelledError: `stop` was set.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +76,7 @@ def run_isolated(
             stderr=printed,
             cwd=folder,
             env={**os.environ, **(environment or {})},
-            # A Ctrl-C is for the caller, who then ends the process.
+            # Ctrl-C goes to the caller, which then kills the process.
             start_new_session=True,
             text=True,
             encoding="utf-8",
@@ -86,7 +85,7 @@ def run_isolated(
     lines: Queue[str] = Queue()
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
     try:
-        # It stays open: its end tells the process that nobody waits for the answer any more.
+        # Stays open: end of file tells the process that the caller is gone.
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         return _await(process, lines, limits, name, log, stop)
@@ -100,7 +99,7 @@ def run_isolated(
 
 
 def answer(work: Work) -> None:
-    """In the subprocess: do the work requested on standard input, and answer."""
+    """In the subprocess: do the work requested on standard input, and send the answer."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -114,7 +113,7 @@ def answer(work: Work) -> None:
         say(answer=work(request, lambda stage: say(stage=stage)))
     except UserError as error:
         say(error={"what": error.what, "where": error.where, "remedy": error.remedy})
-    except Exception as error:  # whatever others' code raises becomes one line; the rest is in the log
+    except Exception as error:  # one line for any exception of other libraries; the rest is in the log
         traceback.print_exc()
         first = (str(error).strip() or "no message").splitlines()[0]
         say(crash=f"{type(error).__name__}: {first[:200]}")
@@ -135,7 +134,7 @@ def _await(
         left = started + limits[stage] - time.monotonic()
         if left <= 0:
             raise UserError(
-                f"{stage} took longer than {limits[stage]:.0f} s and was ended",
+                f"{stage} took longer than {limits[stage]:.0f} s and was stopped",
                 where=name,
                 remedy="give a larger --budget or a smaller --size",
             )
@@ -165,7 +164,7 @@ def _read(stream: Any, lines: Queue[str]) -> None:
 
 
 def _leave_with_caller() -> None:
-    # Not through sys.stdin, whose lock a thread that waits would keep at the interpreter's end.
+    # Not sys.stdin: a waiting thread would hold its lock when the interpreter exits.
     while os.read(0, 1):
         pass
     os._exit(1)
@@ -174,6 +173,6 @@ def _leave_with_caller() -> None:
 def _death(process: subprocess.Popen[str], name: str, log: Path) -> UserError:
     code = process.wait()
     if code == -9:
-        return UserError("was killed", where=name, remedy="see whether memory ran out")
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
+        return UserError("was killed", where=name, remedy="check whether memory ran out")
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
     return UserError(f"its process {how} and gave no answer", where=name, remedy=f"see {log}")

@@ -18,29 +18,29 @@ from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import absolute_roi, with_roi
 
 HELD_OUT = 0.15
-"""Share of the good training images that no method trains on: ours set their thresholds with them."""
+"""Share of the good training images that no method trains on; ours set their thresholds with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonJob:
-    """What to run.
+    """A training and test to run.
 
     Attributes:
-        method: one of ours, or of anomalib's.
-        seed: of weights, order and noise, and of which images are held out.
-        data: a folder or a manifest, as `read_records` takes it.
+        method: one of ours or of anomalib's.
+        seed: for weights, order, noise and the choice of held-out images.
+        data: a folder or a manifest, as in `read_records`.
         size_hw: height and width that images are resized to.
         batch_size: images per training step.
         budget_seconds: time for training.
         threads: CPU threads.
-        log: file for all that is printed.
-        roi: where the ROI masks are, as `with_roi` takes it.
+        log: file for its output.
+        roi: where the ROI masks are, as in `with_roi`.
         columns: the manifest's column names.
         good: names of good parts' folders or labels.
-        textures: as `run_peer`, like the next one.
-        limit_seconds: after which a training that does not heed the budget is ended.
-        settings: of the method, other than its `compact` preset or anomalib's defaults.
-        bits: as `read_image`.
+        textures: see `run_peer`.
+        limit_seconds: after which a training that exceeds its budget is killed.
+        settings: of the method, where they differ from its `compact` preset or anomalib's defaults.
+        bits: see `read_image`.
     """
 
     method: str
@@ -61,7 +61,7 @@ class ComparisonJob:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """For its files."""
         return f"{self.method}-seed{self.seed}"
 
     @property
@@ -74,7 +74,7 @@ def records_to_test(data: Data) -> list[Record]:
     """The test records of every method, with their ROI masks.
 
     Raises:
-        UserError: there is none in the test split.
+        UserError: the test split is empty.
     """
     records = data.split("test")
     if not records:
@@ -85,7 +85,7 @@ def records_to_test(data: Data) -> list[Record]:
 
 
 def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
-    """Train and score in a subprocess that is killed when it takes too long.
+    """Train and score in a subprocess that is killed if it takes too long.
 
     Raises:
         UserError: the method cannot be trained on these data, failed, or took too long.
@@ -115,7 +115,7 @@ def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
     request = {
         "method": job.method,
         "data": str(job.data.resolve()),
-        # What is meant from here; the process stands elsewhere.
+        # Relative to here; the process has another working folder.
         "roi": absolute_roi(job.roi),
         "columns": dict(job.columns),
         "good": job.good,
@@ -140,7 +140,7 @@ def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
 
 
 def attempt(job: ComparisonJob, stop: threading.Event | None = None) -> Scored | str:
-    """A job's result: the value of `run`, or one line on why there is none."""
+    """The result of `run`, or the error as one line."""
     try:
         return run(job, stop)
     except UserError as error:

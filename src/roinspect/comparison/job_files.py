@@ -1,9 +1,9 @@
 """Stored results of a comparison's jobs, so that no job runs twice.
 
-    OUT/jobs/METHOD-seedN.json      what one method reached with one seed, or why it reached nothing
-    OUT/jobs/METHOD-seedN.roi.npz   the ROI predicted for the test images by the method that serves others
+    OUT/jobs/METHOD-seedN.json      the result of a method with a seed, or its error
+    OUT/jobs/METHOD-seedN.roi.npz   the predicted ROI of the test images, for the arm `roi-predicted`
 
-Each is written whole or not at all.
+Each is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from roinspect.files import write_whole, writing
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The files of a comparison; results measured under other settings are refused.
+    """The files of a comparison; results from other settings are rejected.
 
     Attributes:
         out: the comparison's folder.
-        terms: what all results must have in common.
-        own_terms: what those of our methods must have in common beyond it: the ROI that they learn from.
-        with_predicted_roi: the arm `roi-predicted` is wanted. In it, others' results rest on `own_terms` too.
+        terms: settings that all results must share.
+        own_terms: settings that the results of our methods must share as well: the ROI that they learn from.
+        with_predicted_roi: whether to measure the arm `roi-predicted`, which depends on `own_terms` for all
+            methods.
     """
 
     out: Path
@@ -44,10 +45,10 @@ class JobFiles:
     with_predicted_roi: bool
 
     def outcome(self, job: ComparisonJob) -> Outcome | None:
-        """The result of a job from an earlier run; None where there is none.
+        """The result of a job from an earlier run, if any.
 
         Raises:
-            UserError: the file is damaged, or the terms were others.
+            UserError: the file is damaged, or from other terms.
         """
         file = self._file(job.name)
         if not file.exists():
@@ -79,11 +80,11 @@ class JobFiles:
         write_whole(self._file(job.name), json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def has_roi(self, seed: int) -> bool:
-        """Whether a predicted ROI is kept for that seed."""
+        """Whether there is a predicted ROI for that seed."""
         return self._roi_file(seed).exists()
 
     def roi(self, seed: int) -> NDArray[np.float32] | None:
-        """The predicted ROI (N, H, W) in [0, 1]; None where none is kept.
+        """The predicted ROI (N, H, W) in [0, 1], if any.
 
         Raises:
             UserError: the file is damaged.
@@ -92,14 +93,14 @@ class JobFiles:
         if not file.exists():
             return None
         try:
-            with np.load(file) as kept:
-                steps = kept["roi"]
+            with np.load(file) as arrays:
+                steps = arrays["roi"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             raise _damaged(file) from None
         return np.asarray(steps, np.float32) / np.float32(255)
 
     def keep_roi(self, seed: int, probability: NDArray[np.float32] | None) -> None:
-        """Write a predicted ROI (N, H, W) in [0, 1], in steps of 1/255; None removes what is there.
+        """Write a predicted ROI (N, H, W) in [0, 1], in steps of 1/255; None removes it.
 
         Raises:
             UserError: the file cannot be written.
@@ -125,4 +126,4 @@ class JobFiles:
 
 
 def _damaged(file: Path) -> UserError:
-    return UserError("is damaged", where=file, remedy="remove it; its training will be repeated")
+    return UserError("is damaged", where=file, remedy="remove it to repeat its training")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from roinspect.comparison.contender import SCORING, TRAINING, tested
 from roinspect.comparison.isolated import answer
-from roinspect.comparison.training_speed import measure_pace
+from roinspect.comparison.training_speed import measure_speed
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError
 from roinspect.methods.method import InspectionGraph, from_plain, load_graph, method_class, predict
@@ -23,7 +23,7 @@ from roinspect.training.train import TrainingSettings, train
 
 
 def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any]:
-    """Train and score, as `run_contender` asks for."""
+    """Train and score a request of `run_contender`."""
     cls = method_class(request["method"])
     settings_class: Any = cls.settings_class
     preset = dataclasses.asdict(settings_class.preset("compact"))
@@ -42,15 +42,15 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     )
     data, bundle_path = Path(request["data"]), Path(request["folder"], "bundle")
     where = {"roi": request["roi"], "columns": request["columns"], "good": request.get("good")}
-    told = f"{cls.default_steps}, its default, in whole epochs"
+    steps = f"{cls.default_steps}, its default, in whole epochs"
     if cls.most_steps:
-        told = f"{cls.default_steps} to {cls.most_steps}, its default, until held-out parts get no better"
+        steps = f"{cls.default_steps} to {cls.most_steps}, its default, until held-out parts stop improving"
     if cls.fills_budget:
-        pace = measure_pace(request["method"], settings, read_data(data, **where), training)
-        training = dataclasses.replace(training, epochs=pace.epochs(request["budget_seconds"]))
-        told = (
-            f"{training.epochs} epochs, chosen from {pace.step_seconds:.3g} s a step "
-            f"and {pace.start_seconds:.3g} s beforehand"
+        speed = measure_speed(request["method"], settings, read_data(data, **where), training)
+        training = dataclasses.replace(training, epochs=speed.epochs(request["budget_seconds"]))
+        steps = (
+            f"{training.epochs} epochs, from {speed.step_seconds:.3g} s per step "
+            f"after {speed.start_seconds:.3g} s of preparation"
         )
 
     begin(TRAINING)
@@ -61,12 +61,12 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     begin(SCORING)
     bundle, graph = load_graph(bundle_path)
 
-    def one(image: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
-        found = predict(graph, image[None])
-        return float(found.pred_score[0]), found.anomaly_map[0]
+    def predict_one(image: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
+        prediction = predict(graph, image[None])
+        return float(prediction.pred_score[0]), prediction.anomaly_map[0]
 
     notes = {
-        "steps": told,
+        "steps": steps,
         "preset": ", ".join(
             ["compact", *(f"{name}={value}" for name, value in sorted(request["settings"].items()))]
         ),
@@ -76,7 +76,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
         notes["weights"] = f"{bundle.method_settings['backbone']}, pretrained"
     images = bundle.training["images"]
     return tested(
-        one,
+        predict_one,
         request,
         own_hw=bundle.size_hw,
         train_seconds=train_seconds,
@@ -88,11 +88,11 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
 
 
 def predicted_roi(graph: InspectionGraph, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-    """The ROI's probability (H, W) in a decoded image (H, W, 3); None from a graph that predicts none."""
+    """The ROI's probability (H, W) in a decoded image (H, W, 3); None for a graph that predicts none."""
     device = next(graph.parameters()).device
     with torch.inference_mode():
-        found = graph.predict_roi(torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255)
-    return None if found is None else found[0, 0].float().cpu().numpy()
+        roi = graph.predict_roi(torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255)
+    return None if roi is None else roi[0, 0].float().cpu().numpy()
 
 
 if __name__ == "__main__":

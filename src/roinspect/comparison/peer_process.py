@@ -1,7 +1,7 @@
 """The subprocess that trains an anomalib model and scores images; started by `peers`.
 
-Pretrained weights come from the model hub's local cache where they lie there. Else PaDiM and PatchCore take
-`tf_efficientnet_lite0` of the `weights` extra as their backbone, and other models are refused.
+Pretrained weights come from the model hub's local cache. If they are missing, PaDiM and PatchCore use
+`tf_efficientnet_lite0` of the `weights` extra as their backbone, and other models are rejected.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from roinspect.data.records import Record
 from roinspect.errors import UserError
 from roinspect.nn.backbone import PACKAGED, Backbone, load_pretrained
 
-# The levels at the strides of the layers that each takes of a ResNet. PaDiM keeps 100 channels, as it does of
-# its default ResNet-18.
+# The levels with the same strides as the layers that each uses of a ResNet. PaDiM keeps 100 channels, as it
+# does for its default ResNet-18.
 LITE0: dict[str, dict[str, Any]] = {
     "Padim": {"layers": ["blocks.1", "blocks.2", "blocks.4"], "n_features": 100},
     "Patchcore": {"layers": ["blocks.2", "blocks.4"]},
 }
 
 SQUARE = ("Ganomaly",)
-"""Models whose images must be squares with a power of two as their side."""
+"""Models whose images must be squares with a side that is a power of two."""
 
 
 def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any]:
-    """Train and score, as `run_contender` asks for."""
+    """Train and score a request of `run_contender`."""
     refuse_network()
     warnings.filterwarnings("ignore")
     import lightning
@@ -62,7 +62,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
         notes["settings"] = ", ".join(
             f"{name}={value}" for name, value in sorted(request["settings"].items())
         )
-    model, notes["weights"] = built(cls, size_hw, build, request["seed"])
+    model, notes["weights"] = build_model(cls, size_hw, build, request["seed"])
 
     begin(TRAINING)
     start = time.perf_counter()
@@ -71,9 +71,9 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     with DecodedCache(records, size_hw, bits=request["bits"]) as cache:
         engine = Engine(
             max_time=timedelta(seconds=request["budget_seconds"]),
-            # Lightning's own default, which a time limit would replace by infinity; some models ask for it.
+            # Lightning's own default, which a time limit would replace by infinity; some models read it.
             max_epochs=1000,
-            # anomalib would write a checkpoint after every epoch, in the time that is measured.
+            # anomalib would write a checkpoint after every epoch, within the measured time.
             callbacks=[ModelCheckpoint(dirpath=request["folder"], save_top_k=0), counted.callback()],
             default_root_dir=request["folder"],
             enable_progress_bar=False,
@@ -98,47 +98,49 @@ def refuse_network() -> None:
     """Make every connection to another machine fail at once, for the rest of this process."""
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        # A connection within this machine goes to a path, not to a host and port.
+        # Connections within this machine go to a path, not to a host and port.
         outward = event == "socket.connect" and isinstance(arguments[1], tuple)
         if outward or event == "socket.getaddrinfo":
-            raise OSError("others' methods run without a network")
+            raise OSError("rival methods run without a network")
 
     sys.addaudithook(refuse)
 
 
 def model_class(name: str) -> Any:
-    """The class of that name, in any spelling.
+    """The model class of that name, in any spelling.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such model.
     """
     import anomalib.models as known
 
-    classes = {plain_name(one): one for one in known.__all__}
+    classes = {plain_name(model): model for model in known.__all__}
     if plain_name(name) not in classes:
         raise UserError("anomalib has no such model", where=name, remedy=f"it has {', '.join(known.__all__)}")
     return getattr(known, classes[plain_name(name)])
 
 
 def own_size(name: str, size_hw: tuple[int, int]) -> tuple[int, int]:
-    """The size that a model takes: the one asked for, or the square of about as many pixels."""
+    """The input size of a model: the requested one, or the square of about as many pixels."""
     if name not in SQUARE:
         return size_hw
     side = 2 ** round(math.log2(math.sqrt(size_hw[0] * size_hw[1])))
     return side, side
 
 
-def textures(request: Mapping[str, Any], place: Path) -> tuple[str, str]:
-    """The folder of textures, and what is in it; never an empty one, which would silently become noise."""
-    given = request["textures"]
-    if given is not None:
-        return given, f"pictures in {given}"
-    count = write_textures(place)
-    return str(place), f"{count} made-up ones of roinspect, not DTD"
+def textures(request: Mapping[str, Any], folder: Path) -> tuple[str, str]:
+    """The folder of textures and its description; an empty folder would silently become noise."""
+    chosen = request["textures"]
+    if chosen is not None:
+        return chosen, f"images in {chosen}"
+    count = write_textures(folder)
+    return str(folder), f"{count} synthetic textures of roinspect, not DTD"
 
 
-def built(cls: Any, size_hw: tuple[int, int], settings: Mapping[str, Any], seed: int) -> tuple[Any, str]:
-    """A model with the parts that only measure or scale left out, and where its weights come from.
+def build_model(
+    cls: Any, size_hw: tuple[int, int], settings: Mapping[str, Any], seed: int
+) -> tuple[Any, str]:
+    """A model without the parts that only measure or scale, and the origin of its weights.
 
     Raises:
         UserError: its weights are not on this machine.
@@ -154,7 +156,7 @@ def built(cls: Any, size_hw: tuple[int, int], settings: Mapping[str, Any], seed:
             raise UserError(
                 f"its pretrained weights are not on this machine ({str(error).splitlines()[0][:120]})",
                 where=cls.__name__,
-                remedy="load them once where there is a network; the model hub keeps them in its cache",
+                remedy="load them once on a machine with a network; the model hub caches them",
             ) from None
     else:
         if "pre_trained" not in known:
@@ -163,7 +165,7 @@ def built(cls: Any, size_hw: tuple[int, int], settings: Mapping[str, Any], seed:
         name = settings.get("backbone", known["backbone"].default if "backbone" in known else "backbone")
         return model, f"{name}, {'pretrained, from the local cache' if is_pretrained else 'random'}"
 
-    # The failed attempt has drawn random numbers.
+    # The failed attempt has used random numbers.
     lightning.seed_everything(seed, verbose=False)
     theirs = {"backbone": PACKAGED, "pre_trained": False, **LITE0[cls.__name__], **settings}
     model = cls(pre_processor=_normalisation(size_hw), **parts, **theirs)
@@ -228,11 +230,11 @@ def predictor(model: Any) -> Predict:
     def predict(image: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32] | None]:
         batch = torch.from_numpy(image).to(model.device).permute(2, 0, 1)[None].float().div_(255)
         with torch.inference_mode():
-            found = model(batch)
-        anomaly_map = found.anomaly_map
-        if found.pred_score is None and anomaly_map is None:
+            prediction = model(batch)
+        anomaly_map = prediction.anomaly_map
+        if prediction.pred_score is None and anomaly_map is None:
             raise UserError("gives neither score nor map", where=model.name, remedy="use another method")
-        score = anomaly_map.amax() if found.pred_score is None else found.pred_score
+        score = anomaly_map.amax() if prediction.pred_score is None else prediction.pred_score
         if score.numel() != 1:
             raise UserError(
                 f"gives {score.numel()} scores for one image", where=model.name, remedy="use another --size"
@@ -245,7 +247,7 @@ def predictor(model: Any) -> Predict:
 
 
 class _Counted:
-    """Counts training steps: Lightning's own counter counts a step of every optimiser."""
+    """Counts training steps; Lightning's own counter counts each optimiser's steps."""
 
     def __init__(self) -> None:
         self.steps = 0

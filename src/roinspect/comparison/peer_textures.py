@@ -1,4 +1,4 @@
-"""Synthetic texture images for methods that paste foreign textures onto good parts."""
+"""Synthetic textures for methods that paste foreign textures onto good parts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def write_textures(folder: Path) -> int:
 
 
 def texture(rng: np.random.Generator, kind: int) -> NDArray[np.uint8]:
-    """One picture (256, 256, 3), uint8 RGB, in two colours: cloth (kind 0), marble (1) or speckles (2)."""
+    """An image (256, 256, 3), uint8 RGB, in two colours: cloth (kind 0), marble (1) or speckles (2)."""
     hw = (SIDE, SIDE)
     dark, light = np.sort(rng.uniform(0, 255, (2, 3)), axis=0)
     field = (_cloth, _marble, _speckles)[kind](rng, hw)
     grain = rng.normal(0, rng.uniform(1, 8), hw)[..., None]
-    picture = dark + np.clip(field, 0, 1)[..., None] * (light - dark) + grain
-    return np.asarray(np.clip(picture, 0, 255), np.uint8)
+    image = dark + np.clip(field, 0, 1)[..., None] * (light - dark) + grain
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
 def _cloth(rng: np.random.Generator, hw: tuple[int, int]) -> Field:

@@ -1,13 +1,14 @@
 """Rival methods through anomalib (extra `peers`): records in, scores and maps out.
 
-Any of anomalib's image models will do, by its name; DRAEM, GANomaly, PaDiM and PatchCore are the papers'
-rivals. They keep anomalib's defaults but for what would make a comparison unequal:
+Any of anomalib's image models can be used by name; DRAEM, GANomaly, PaDiM and PatchCore are the papers'
+rivals. They keep anomalib's defaults, except where these would make a comparison unequal:
 
 - images are read and resized by `roinspect.images.pixels`, and all are trained at one batch size;
-- scores and maps are raw: anomalib's threshold and scaling, fitted on half of the test set, are left out;
-- nothing is fetched: pretrained weights come from this machine (see `peer_process`), textures from a folder.
+- scores and maps are raw: anomalib's threshold and scaling, fitted on half of the test set, are not used;
+- nothing is downloaded: pretrained weights come from this machine (see `peer_process`), textures from a
+  folder.
 
-Each runs in a process of its own, which is killed where it takes too long.
+Each runs in its own process, which is killed if it takes too long.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from roinspect.data.records import Record, find_images
 from roinspect.errors import UserError, nearest
 
 RIVALS = ("draem", "ganomaly", "padim", "patchcore")
-"""Those that the papers compare with."""
+"""The methods that the papers compare with."""
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def peer_names() -> list[str]:
-    """Names of anomalib's image models, such as "efficient_ad"; empty where anomalib is not installed."""
-    # Its folders tell them at once; importing all of anomalib takes seconds.
+    """Names of anomalib's image models, such as "efficient_ad"; empty if anomalib is not installed."""
+    # From the folders, as importing all of anomalib takes seconds.
     spec = importlib.util.find_spec("anomalib")
     if spec is None or spec.origin is None:
         return []
@@ -56,7 +57,7 @@ def refuse_unknown_peer(name: str) -> None:
 
 
 def plain_name(name: str) -> str:
-    """A model's name as it is compared: "EfficientAd" and "efficient_ad" are the same."""
+    """A model's name for comparison: "EfficientAd" and "efficient_ad" are the same."""
     return name.lower().replace("_", "")
 
 
@@ -82,23 +83,23 @@ def run_peer(
     Args:
         name: of the model: "padim", "EfficientAd", "efficient_ad".
         train: good parts to train on.
-        test: what to score, in order.
-        size_hw: height and width of the images and the maps. A method that takes other sizes only, as
-            GANomaly does, is given the nearest of those; its notes say so.
-        log: file for all that anomalib prints.
+        test: to score, in order.
+        size_hw: height and width of the images and the maps. A method that accepts only other sizes, such as
+            GANomaly, gets the nearest of these; its notes say so.
+        log: file for anomalib's output.
         budget_seconds: models that are trained step by step stop after this time.
-        limit_seconds: others, such as PatchCore, are ended after this one; None: see `contender.SLACK`.
-        seed: of weights, order and noise.
+        limit_seconds: others, such as PatchCore, are killed after this one; None: see `contender.SLACK`.
+        seed: for weights, order and noise.
         batch_size: images per training step.
-        settings: arguments of the model's class other than its defaults.
-        textures: pictures for DRAEM's synthetic defects, such as the DTD data set that its authors use; None
-            takes made-up ones.
-        bits: as `read_image`.
+        settings: arguments of the model's class that differ from its defaults.
+        textures: images for DRAEM's synthetic defects, such as the DTD data set of its authors; None uses
+            synthetic textures.
+        bits: see `read_image`.
         environment: variables set for its process.
-        stop: set from another thread to end it.
+        stop: set from another thread to kill it.
 
     Returns:
-        Scores and maps as the model gives them, without anomalib's scaling.
+        The model's raw scores and maps, without anomalib's scaling.
 
     Raises:
         UserError: anomalib is not installed or has no such model, its weights are not on this machine, or it
@@ -106,7 +107,7 @@ def run_peer(
     """
     refuse_unknown_peer(name)
     if textures is not None and not find_images(textures):
-        raise UserError("no pictures there", where=textures, remedy="name a folder of textures")
+        raise UserError("has no images", where=textures, remedy="name a folder of textures")
     request = {
         "method": name,
         "train": [str(record.image_path.resolve()) for record in train],

@@ -22,13 +22,13 @@ def run_all(
     """Run jobs; jobs still running when the iterator is closed are killed.
 
     Args:
-        jobs: in the order in which they begin.
-        at_once: how many at a time on this machine; on Ray, as many as have the threads they ask for.
-        on: "local", or "ray": the cluster that RAY_ADDRESS names, or one of this machine alone. Every
-            machine of a cluster must see the data under the same path.
+        jobs: in the order in which they start.
+        at_once: how many run at a time on this machine; Ray runs as many as have their threads.
+        on: "local", or "ray" for the cluster at RAY_ADDRESS, or else a new one on this machine. All machines
+            of a cluster must see the data under the same path.
 
     Yields:
-        Each job as it ends, with what `attempt` made of it.
+        Each job as it ends, with the result of `attempt`.
 
     Raises:
         UserError: Ray is not installed.
@@ -45,7 +45,7 @@ def _here(
     try:
         futures = {pool.submit(attempt, job, stop): job for job in jobs}
         for future in as_completed(list(futures)):
-            # Not kept: a result holds the maps of all test images.
+            # Not stored, as a result has the maps of all test images.
             yield futures.pop(future), future.result()
             del future
     finally:
@@ -60,7 +60,7 @@ def _on_ray(jobs: Sequence[ComparisonJob]) -> Generator[tuple[ComparisonJob, Sco
         raise UserError(
             "Ray is not installed", where="--on ray", remedy='run: pip install "roinspect[scale]"'
         ) from None
-    # Ray reports its use to its makers where nobody says no.
+    # Otherwise Ray sends usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:

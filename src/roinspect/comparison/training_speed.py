@@ -1,4 +1,4 @@
-"""Measure a method's training speed here and convert a time budget into epochs."""
+"""Measure a method's training speed on this machine and convert a time budget into epochs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from roinspect.data.reading import Data
 from roinspect.training.train import TrainingSettings, prepare
 
 WARM_UP, TIMED = 2, 6
-"""Steps before the clock counts, and steps that are timed."""
+"""Steps before timing, and steps that are timed."""
 
 SHARE = 0.9
-"""Of the time for steps: the rest goes into held-out losses, checkpoints and the threshold."""
+"""Share of the time for steps; the rest is for held-out losses, checkpoints and the threshold."""
 
 
 class TrainingSpeed(NamedTuple):
     """The speed of a training."""
 
     start_seconds: float
-    """Once, before the first step: a frozen backbone's features, for instance."""
+    """Before the first step, for instance for a frozen backbone's features."""
     step_seconds: float
     steps: int
-    """In an epoch."""
+    """Per epoch."""
 
     def epochs(self, seconds: float) -> int:
         """Whole epochs that fit, at least one.
@@ -40,22 +40,17 @@ class TrainingSpeed(NamedTuple):
         return max(1, int(left / (self.step_seconds * self.steps)))
 
 
-def measure_pace(
-    method: str,
-    settings: Any,
-    data: Data,
-    training: TrainingSettings,
-) -> TrainingSpeed:
+def measure_speed(method: str, settings: Any, data: Data, training: TrainingSettings) -> TrainingSpeed:
     """Time a few training steps; their result is discarded.
 
     Args:
         method: the method's name.
         settings: of the method's settings class.
-        data: what to learn from.
+        data: to learn from.
         training: how to train.
 
     Raises:
-        UserError: as `train`.
+        UserError: see `train`.
     """
     ready = prepare(method, data, settings, training)
     with ready.decode(ready.fitted) as cache:
@@ -66,7 +61,7 @@ def measure_pace(
             max_epochs=math.ceil((WARM_UP + TIMED) / ready.steps_per_epoch),
             limit_train_batches=min(WARM_UP + TIMED, ready.steps_per_epoch),
             accelerator=training.accelerator,
-            # As `compare` trains; with the default each process would run the whole command again.
+            # As in `compare`; with the default, each process would run the whole command again.
             devices=1,
             precision=training.precision,  # type: ignore[arg-type]  # as `training.make_trainer`
             callbacks=[clock],

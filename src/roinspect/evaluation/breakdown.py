@@ -1,4 +1,4 @@
-"""Measures by category (such as kind of defect) and by group (such as position)."""
+"""Measures by category (such as the kind of defect) and by group (such as the position)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from roinspect.evaluation.values import Breakdown
 def breakdown(
     names: Sequence[str], scores: NDArray[np.float64], label: NDArray[np.bool_], threshold: float | None
 ) -> tuple[Breakdown, ...]:
-    """Results for the parts of each name.
+    """Results by category or group.
 
     Args:
-        names: N names, of a category or a group.
+        names: N names of categories or groups.
         scores: (N,), higher means more anomalous, finite.
         label: (N,) true where a defect lies inside the ROI.
-        threshold: a score at or above it is an alarm; None leaves out the counts.
+        threshold: a score at or above it is an alarm; None omits the counts.
 
     Returns:
-        One row a name, sorted by name.
+        One row per name, sorted by name.
 
     Example:
         >>> rows = breakdown(
@@ -39,7 +39,7 @@ def breakdown(
         return np.asarray(np.bincount(rows, weights, count), np.float64)
 
     others = np.sort(scores[~label])
-    # Of the parts that are not defective: how many score lower, and half of those that score the same.
+    # The number of non-defective parts that score lower, plus half of those with the same score.
     below = (np.searchsorted(others, scores) + np.searchsorted(others, scores, "right")) / 2
     parts, defective, score, wins = (
         total(np.ones(len(rows))),

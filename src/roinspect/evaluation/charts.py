@@ -24,7 +24,7 @@ BAND = 92
 BINS = 48
 
 PLOTTED = 300
-"""Steps of a curve's axis that can be told apart."""
+"""Resolution of a curve's axes, in steps."""
 
 SERIES = ("first", "second")
 
@@ -32,7 +32,7 @@ Curve = Sequence[tuple[float, float]]
 
 
 class Series(NamedTuple):
-    """One line of a plot, and the point that is marked on it."""
+    """A line of a plot, and the point marked on it."""
 
     css: str
     curve: Curve
@@ -40,14 +40,14 @@ class Series(NamedTuple):
 
 
 def score_range(scores: NDArray[Any], threshold: float) -> tuple[float, float]:
-    """Returns the scores shown on an axis: all of them and the threshold, with a small margin."""
+    """Returns the range of an axis that shows all scores and the threshold, with a small margin."""
     low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
     margin = (high - low) * 0.03 or max(abs(high), 1.0) * 0.05
     return low - margin, high + margin
 
 
 def ticks(low: float, high: float, *, count: int = 5, least: float = 0.0) -> list[float]:
-    """Returns about `count` round numbers between two others, at least `least` apart.
+    """Returns about `count` round numbers in a range, at least `least` apart.
 
     Example:
         >>> ticks(0.03, 1.02)
@@ -64,13 +64,13 @@ def ticks(low: float, high: float, *, count: int = 5, least: float = 0.0) -> lis
 def histogram_svg(
     groups: Sequence[tuple[str, str, NDArray[Any]]], low: float, high: float, threshold: float
 ) -> str:
-    """Draws one band of bars for each group of scores over a common axis, with the threshold across.
+    """Draws a histogram for each group of scores above a common axis, and the threshold as a line.
 
     Args:
         groups: (CSS class, caption, scores) from top to bottom.
         low: score at the left edge.
         high: score at the right edge.
-        threshold: where the line stands.
+        threshold: position of the line.
 
     Returns:
         SVG text; the threshold line has the class `threshold`.
@@ -104,18 +104,18 @@ def histogram_svg(
 
 
 def roc_svg(models: Sequence[tuple[NDArray[Any], float]], labels: NDArray[Any]) -> str:
-    """Draws caught defective parts against rejected others, and the points of the thresholds.
+    """Draws the share of caught defective parts against that of rejected others, and marks the thresholds.
 
     Args:
-        models: (scores (N,), threshold) of each; a part at or above the threshold raises an alarm.
+        models: (scores (N,), threshold) of each; a part at or above the threshold is rejected.
         labels: (N,) in {0, 1}, both present, the same for all models.
     """
     is_defective = np.asarray(labels) == 1
     series = []
     for css, (scores, threshold) in zip(SERIES, models, strict=False):
-        found = curves.tally(scores, labels)
-        x = np.concatenate([[0.0], np.cumsum(found.negative) / found.negative.sum()])
-        y = np.concatenate([[0.0], np.cumsum(found.positive) / found.positive.sum()])
+        _, positive, negative = curves.tally(scores, labels)
+        x = np.concatenate([[0.0], np.cumsum(negative) / negative.sum()])
+        y = np.concatenate([[0.0], np.cumsum(positive) / positive.sum()])
         alarm = np.asarray(scores) >= threshold
         point = (float(alarm[~is_defective].mean()), float(alarm[is_defective].mean()))
         series.append(Series(css, thinned(x, y, 1.0), point))
@@ -131,15 +131,15 @@ def roc_svg(models: Sequence[tuple[NDArray[Any], float]], labels: NDArray[Any]) 
 
 
 def pro_svg(models: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: float, mark: float) -> str:
-    """Draws the covered share of each defect against false pixels (PRO curve), up to a false-positive rate.
+    """Draws the covered share of each defect against false-positive pixels (PRO curve).
 
     Args:
-        models: (false-positive rates, covered shares) of each, from (0, 0) to (1, 1); empty where undefined.
-        limit: highest rate shown.
-        mark: a rate at which a line stands.
+        models: (false-positive rates, covered shares) of each, from (0, 0) to (1, 1); empty if undefined.
+        limit: highest false-positive rate shown.
+        mark: false-positive rate marked by a vertical line.
 
     Returns:
-        SVG text; empty where no model has a curve.
+        SVG text; empty if no model has a curve.
     """
     series = [
         Series(css, thinned(x, y, limit)) for css, (x, y) in zip(SERIES, models, strict=False) if len(x)
@@ -158,12 +158,12 @@ def pro_svg(models: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: float, m
 
 
 def thinned(x: NDArray[Any], y: NDArray[Any], limit: float) -> Curve:
-    """The points of a rising curve up to ``x = limit`` that a plot can tell apart.
+    """The points of a rising curve up to ``x = limit`` that differ in a plot.
 
     Args:
         x: (P,) rising, from 0.
         y: (P,) rising, in [0, 1].
-        limit: where the curve ends; its value there is interpolated.
+        limit: end of the curve; the value there is interpolated.
 
     Example:
         >>> thinned(np.linspace(0, 1, 100_001), np.linspace(0, 1, 100_001), 0.5)[-1]
@@ -172,22 +172,22 @@ def thinned(x: NDArray[Any], y: NDArray[Any], limit: float) -> Curve:
     inside = int(np.searchsorted(x, limit, "right"))
     cells = np.stack([x[:inside] / limit, y[:inside]]) * PLOTTED
     moved = np.diff(np.floor(cells), axis=1, prepend=-1).any(0)
-    # The point before a jump belongs to the plot as well: without it a step would turn into a slope.
+    # Also keep the point before each jump; otherwise a step would become a slope.
     kept = moved | np.append(moved[1:], True)
     end = (limit, float(np.interp(limit, x, y)))
     return [*zip(x[:inside][kept].tolist(), y[:inside][kept].tolist(), strict=True), end]
 
 
 def training_svg(name: str, stages: Sequence[Curve]) -> str:
-    """Draws one measure over the epochs; the last value of each curve is marked.
+    """Draws a measure over the epochs and marks the last value of each curve.
 
     Args:
         name: of the measure.
-        stages: (epoch, value) pairs, for instance on the training data and on held-out data; values that are
-            not finite are left out.
+        stages: (epoch, value) pairs, for instance on training and on held-out data; values that are not
+            finite are skipped.
 
     Returns:
-        SVG text; empty where no value is finite.
+        SVG text; empty if no value is finite.
     """
     kept = [[(x, y) for x, y in curve if math.isfinite(y)] for curve in stages]
     series = [Series(css, curve, curve[-1]) for css, curve in zip(SERIES, kept, strict=False) if curve]

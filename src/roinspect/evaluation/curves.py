@@ -1,9 +1,9 @@
 """Ranking metrics from counts of positives and negatives per score, exact or from a histogram.
 
 Every function takes `positive` and `negative`, (B,) counts per score, **highest score first**. With one entry
-for each distinct score the values are exact, ties counted half. With one entry for a bin of scores nothing is
-known about the order inside the bin; `Estimate.error` then bounds the distance to the exact value. `tied`,
-(B,), marks bins whose scores are known to be equal: they add nothing to the error.
+per distinct score the values are exact; ties count half. With one entry per bin, the order inside a bin is
+unknown and `Estimate.error` bounds the distance to the exact value. `tied`, (B,), marks bins whose scores are
+all equal, which add nothing to the error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Flags = NDArray[np.bool_]
 
 
 class Estimate(NamedTuple):
-    """A metric, and the bound of its error when each count stands for a bin of scores."""
+    """A metric, and the bound of its error if each count is that of a bin of scores."""
 
     value: float
     error: float
@@ -55,7 +55,7 @@ def tally(scores: ArrayLike, labels: ArrayLike) -> ScoreCounts:
 
 
 def auroc(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
-    """Chance that a positive scores higher than a negative, in [0, 1]; NaN when one of the two is missing.
+    """Probability that a positive scores higher than a negative, in [0, 1]; NaN if either is missing.
 
     Example:
         >>> auroc(*tally([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])[1:]).value
@@ -72,7 +72,7 @@ def auroc(positive: Counts, negative: Counts, tied: Flags | None = None) -> Esti
 
 
 def average_precision(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
-    """Mean precision over the positives, in [0, 1]; NaN when positives or negatives are missing.
+    """Mean precision over the positives, in [0, 1]; NaN if positives or negatives are missing.
 
     Example:
         >>> average_precision(np.array([1, 1, 0]), np.array([0, 0, 2])).value  # counts by falling score
@@ -86,7 +86,7 @@ def average_precision(positive: Counts, negative: Counts, tied: Flags | None = N
     share, hits, false = share[held], hits[held], false[held]
     binned = _binned(None if tied is None else tied[held])
     precision = hits / (hits + false)
-    # Inside a bin the precision is highest with all its positives first, lowest with all its negatives first.
+    # Inside a bin, precision is highest with all positives first and lowest with all negatives first.
     first = hits - positive[held] + 1
     above = hits / (hits + false - negative[held]) - precision
     below = precision - first / (first + false)
@@ -95,7 +95,7 @@ def average_precision(positive: Counts, negative: Counts, tied: Flags | None = N
 
 
 def f1_max(positive: Counts, negative: Counts, tied: Flags | None = None) -> Estimate:
-    """Best F1 over all thresholds, in [0, 1]; NaN when positives or negatives are missing.
+    """Best F1 over all thresholds, in [0, 1]; NaN if positives or negatives are missing.
 
     Example:
         >>> round(f1_max(np.array([1, 1, 0]), np.array([0, 1, 1])).value, 3)  # counts by falling score
@@ -113,13 +113,13 @@ def f1_max(positive: Counts, negative: Counts, tied: Flags | None = None) -> Est
 def pro_curve(overlap: Counts, negative: Counts) -> tuple[Floats, Floats]:
     """The per-region overlap (PRO) curve from the highest threshold to the lowest.
 
-    Bergmann et al., "Uninformed Students", CVPR 2020: the mean covered share of each connected truth region
-    against the false-positive rate of pixels. A pixel of a region with A pixels adds 1 / A to the mean, so
-    the sum over all regions needs one histogram, whatever their number.
+    Bergmann et al., "Uninformed Students", CVPR 2020: the mean covered share of the connected truth regions
+    against the false-positive rate of pixels. A pixel of a region with A pixels adds 1 / A, so one histogram
+    is enough for any number of regions.
 
     Args:
         overlap: (B,) sum over all regions of the share of the region's pixels at each score; not all zero.
-        negative: (B,) pixels in no region at each score; not all zero.
+        negative: (B,) pixels outside all regions at each score; not all zero.
 
     Returns:
         False-positive rates and covered shares, (B + 1,) each, from (0, 0) to (1, 1).
@@ -132,8 +132,8 @@ def area_under_pro(overlap: Counts, negative: Counts, limit: float, tied: Flags 
     """Area under the PRO curve up to a false-positive rate, divided by that rate.
 
     Args:
-        overlap: (B,) as `pro_curve`.
-        negative: (B,) as `pro_curve`.
+        overlap: (B,) as in `pro_curve`.
+        negative: (B,) as in `pro_curve`.
         limit: highest false-positive rate counted, in (0, 1].
         tied: (B,) bins whose scores are all equal: there the curve is a straight line.
 
@@ -156,16 +156,14 @@ def area_under_pro(overlap: Counts, negative: Counts, limit: float, tied: Flags 
 
 
 def threshold_at_recall(scores: ArrayLike, recall: float) -> float:
-    """Highest threshold at which at least the share `recall` of the scores raises an alarm.
-
-    A score raises an alarm when it is greater than or equal to the threshold.
+    """Highest threshold that at least the share `recall` of the scores reaches.
 
     Args:
         scores: (P,) scores of defective parts.
         recall: in (0, 1].
 
     Returns:
-        One of the scores; NaN when there are none.
+        One of the scores; NaN if there are none.
 
     Example:
         >>> threshold_at_recall([0.2, 0.5, 0.7, 0.9], 0.75)
@@ -174,11 +172,11 @@ def threshold_at_recall(scores: ArrayLike, recall: float) -> float:
     falling = np.sort(np.asarray(scores, np.float64))[::-1]
     if not len(falling):
         return float("nan")
-    # 0.95 * 20 is 19.000000000000004 for some rates: the slack keeps a whole number whole.
+    # The slack allows for rounding, as in 0.07 * 100 = 7.000000000000001.
     needed = int(np.ceil(recall * len(falling) - 1e-9))
     return float(falling[max(needed, 1) - 1])
 
 
 def _binned(tied: Flags | None) -> Flags:
-    """Where the order inside a bin is unknown."""
+    """Bins whose inner order is unknown."""
     return np.ones(1, bool) if tied is None else ~tied

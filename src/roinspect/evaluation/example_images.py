@@ -1,4 +1,4 @@
-"""Example images of a report: one part next to the heatmaps of one or more models."""
+"""Example images of a report: a part next to the heatmaps of one or more models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from roinspect.images.overlay import overlay
 
 SHOWN_SIDES = (384, 640)
-"""Pictures are scaled so that their longer side lies between these, in pixels."""
+"""Images are scaled until their longer side lies in this range, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Found:
     anomaly_map: NDArray[Any]
     """(h, w), 0 for normal to 1 for most anomalous."""
     level: float | None
-    """Map value from which a region is outlined as found; None where nothing was."""
+    """Map value from which regions are outlined; None if there are none."""
     pred_score: float
     verdict: str
     """A few words, such as "escape" or "rightly rejected"."""
     reconstruction: NDArray[np.uint8] | None = None
-    """(h, w, 3), RGB; None for methods that repair nothing."""
+    """(h, w, 3), RGB; None for methods without a reconstruction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class Example:
     image: NDArray[np.uint8]
     """(H, W, 3), RGB."""
     roi_mask: NDArray[Any] | None
-    """(h, w), non-zero where it was looked at; None for everywhere."""
+    """(h, w), non-zero where the part was inspected; None for everywhere."""
     gt_mask: NDArray[Any] | None
     """(h, w), non-zero on the defects; None where unknown."""
     found: Sequence[Found]
-    """One a model, in the order of the report's models."""
+    """One per model, in the report's order."""
 
     @property
     def is_wide(self) -> bool:
-        """Whether four pictures in a row would be too low to see much."""
+        """Whether four images in a row would be too small."""
         return bool(self.image.shape[1] > 1.6 * self.image.shape[0])
 
 
@@ -57,7 +57,7 @@ def pictures(example: Example, names: Sequence[str]) -> Iterator[tuple[str, str]
 
     Args:
         example: the part.
-        names: of the models; a single one is not named in the captions.
+        names: of the models; with a single model, captions have no name.
     """
     image = _enlarged(example.image)
     outlines = "region and truth" if example.gt_mask is not None else "region"
@@ -66,9 +66,9 @@ def pictures(example: Example, names: Sequence[str]) -> Iterator[tuple[str, str]
     by_models = [f" by {name}" for name in names] if len(names) > 1 else [""]
     for by, found in zip(by_models, example.found, strict=True):
         inside = heat_inside(found.anomaly_map, example.roi_mask)
-        told = "no heat" if np.isnan(inside) else f"{100 * inside:.0f} % of the heat inside"
+        share = "no heat" if np.isnan(inside) else f"{100 * inside:.0f} % of the heat inside"
         heat = overlay(image, found.anomaly_map, example.roi_mask, level=found.level)
-        yield f"found{by}, {told}" if by else "found", _data_uri(heat)
+        yield f"found{by}, {share}" if by else "found", _data_uri(heat)
     for by, found in zip(by_models, example.found, strict=True):
         if found.reconstruction is not None:
             repaired = cv2.resize(found.reconstruction, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
@@ -76,7 +76,7 @@ def pictures(example: Example, names: Sequence[str]) -> Iterator[tuple[str, str]
 
 
 def heat_inside(anomaly_map: NDArray[Any], roi_mask: NDArray[Any] | None) -> float:
-    """Share of a map's total that lies inside the ROI, in [0, 1]; NaN where the map is empty.
+    """Share of a map's total that lies inside the ROI, in [0, 1]; NaN if the map is empty.
 
     Args:
         anomaly_map: (h, w); negative values count as zero.
@@ -101,8 +101,8 @@ def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     side = max(image.shape[:2])
     factor = min(max(side, SHOWN_SIDES[0]), SHOWN_SIDES[1]) / side
     size = (max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
 
 
 def _data_uri(image: NDArray[np.uint8]) -> str:

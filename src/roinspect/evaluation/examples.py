@@ -1,4 +1,4 @@
-"""Select the parts worth showing in a report, and load their images."""
+"""Select example parts for a report, and load their images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from roinspect.inspection.bundle import Bundle
 from roinspect.methods.method import InspectionGraph, predict
 
 EXAMPLES = 8
-"""Parts that the report shows as pictures, of all kinds in turn."""
+"""Parts shown as images, taken from all outcomes in turn."""
 
 WORST = 4
-"""Mistakes of each kind that it shows in any case."""
+"""Mistakes of each kind that are always shown."""
 
 VERDICTS = (
     "escape",
@@ -32,10 +32,10 @@ VERDICTS = (
     "outside damage rightly passed",
     "rightly passed",
 )
-"""What can become of a part, in the order in which the report shows it."""
+"""The outcomes for a part, in the report's order."""
 
 MISTAKES = 3
-"""How many of them, from the first, are mistakes."""
+"""How many of `VERDICTS`, from the first, are mistakes."""
 
 
 def verdict(part: Part, pred_score: float, threshold: float, reason: str) -> str:
@@ -51,15 +51,14 @@ def verdict(part: Part, pred_score: float, threshold: float, reason: str) -> str
 
 
 def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
-    """The parts worth showing: the worst few of each kind, by the first model's result.
+    """Select the parts to show, by the first model's outcome.
 
-    Those are the worst `EXAMPLES` of all kinds in turn, and the worst `WORST` of each kind of mistake.
-
-    Where there are two models, those on which they disagree come first.
+    These are `EXAMPLES` parts, the worst of each outcome in turn, and the `WORST` worst of each kind of
+    mistake. With two models, parts on which they disagree come first.
 
     Args:
         parts: labelled and scored.
-        thresholds: one a model.
+        thresholds: one per model.
     """
     groups: dict[str, list[Part]] = {name: [] for name in VERDICTS}
     for part in parts:
@@ -67,7 +66,7 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
 
     def rank(part: Part) -> tuple[bool, float]:
         rejected = {score >= at for score, at in zip(part.pred_scores, thresholds, strict=True)}
-        # The worst escape has the lowest score; of all others the highest tells most.
+        # The worst escape has the lowest score; for all other outcomes the highest is the worst.
         is_escape = verdict(part, part.pred_scores[0], thresholds[0], part.reasons[0]) == "escape"
         return len(rejected) == 1, part.pred_scores[0] if is_escape else -part.pred_scores[0]
 
@@ -89,12 +88,12 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
 def load_examples(
     parts: Sequence[Part], models: Sequence[tuple[Bundle, InspectionGraph]], *, min_pixels: int
 ) -> Iterator[Example]:
-    """Load parts again, at their own size, with each model's prediction.
+    """Load parts again, at full size, with each model's prediction.
 
     Args:
-        parts: labelled, with one score a model.
+        parts: labelled, with one score per model.
         models: bundles and their graphs.
-        min_pixels: as `load_sample`.
+        min_pixels: as in `load_sample`.
     """
     for part in parts:
         samples = {

@@ -1,13 +1,13 @@
-"""Pixel scores inside the region of interest, counted in bounded memory.
+"""Histogram of pixel scores inside the region of interest, in bounded memory.
 
-The bins are the top 20 bits of the float32 score: sign, exponent and 11 bits of mantissa, so only scores
-closer than 0.05 % share a bin, and all from 0 to 5e-42 that of zero. That is 24 MB whatever the number of
-images.
+The bins are the top 20 bits of the float32 score (sign, exponent and 11 bits of mantissa), so only scores
+that differ by less than 0.05 % share a bin; all from 0 to 5e-42 share that of zero. This takes 24 MB for any
+number of images.
 
-Where scores crowd, that is too coarse: a bin that holds more than 0.5 % of the pixels, or of the truth's, is
-split by the other 12 bits, into bins of one score each, before the image that crowds it is counted. So bins
-that were not split in time hold so little that pixel AUROC errs by 0.005 at most. No more than 400 bins can
-be so full at once; older ones that are not so any more are put together again: 40 MB at most.
+This is too coarse where many scores are nearly equal. A bin with more than 0.5 % of all pixels, or of the
+truth pixels, is therefore split by the other 12 bits into bins of one score each, before the image that fills
+it is counted. Unsplit bins hold so little that the error of pixel AUROC is at most 0.005. At most 400 bins
+can be that full; split bins that no longer are get merged again: 40 MB at most.
 """
 
 from __future__ import annotations
@@ -22,42 +22,40 @@ from numpy.typing import NDArray
 from roinspect.evaluation import curves
 
 KEY_BITS = 20
-"""How many of a float32's leading bits tell two pixel scores apart."""
+"""Leading bits of a float32 score that select its bin."""
 
 ZERO = 2 ** (KEY_BITS - 1)
 """The key of zero."""
 
-
 FINE_BITS = 32 - KEY_BITS
 
 CROWDED = 0.005
-"""Share of all pixels of either kind in one bin from which the bin is split."""
+"""Share of all pixels, or of all truth pixels, from which a bin is split."""
 
 _MOST_SPLIT = 400
 
 _PLACE_BITS, _MIDDLE = FINE_BITS + 2, 2**FINE_BITS + 1
 _LAST = 2 * 2**FINE_BITS + 2
-"""Places within a bin: even ones are its scores', 0 lies below and the last one above them."""
+"""Positions within a bin: even ones are its scores; 0 lies below and the last one above them."""
 
 Unplaced: TypeAlias = Literal["between", "best", "worst"]
 
 
 class PixelCounts(NamedTuple):
-    """What lies in each bin that holds a pixel, highest score first; all (B,)."""
+    """The content of each non-empty bin, highest score first; all (B,)."""
 
     positive: NDArray[np.int64]
-    """Pixels of truth and ROI."""
+    """Truth pixels inside the ROI."""
     negative: NDArray[np.int64]
     """Other pixels of the ROI."""
     overlap: NDArray[np.float64]
     """Sum over all truth regions of the share of the region's pixels in this bin."""
     tied: NDArray[np.bool_]
-    """Whether the bin's scores are all equal: it was split, or is that of zero, the value of much of many
-    maps."""
+    """Whether the bin's scores are all equal: it comes from a split bin, or is that of zero."""
 
 
 def order_keys(values: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Maps float32 to integers in [0, 2**20) that never reverse an order: a <= b gives key(a) <= key(b).
+    """Maps float32 to integers in [0, 2**20), monotonically: a <= b gives key(a) <= key(b).
 
     Example:
         >>> keys = order_keys(np.array([-2.0, -1.0, -0.0, 0.0, 1e-9, 1.0], np.float32))
@@ -68,16 +66,17 @@ def order_keys(values: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def _order_bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """All 32 bits, as integers in the order of the values."""
+    """The 32 bits as integers in the order of the values."""
     # Adding zero turns -0.0, which equals 0.0 but has other bits, into 0.0.
     bits = (values + np.float32(0)).view(np.int32)
-    # Negative floats rank backwards as integers: flip all their bits, and of the others the sign alone.
+    # As integers, negative floats have the reverse order: flip all their bits, and only the sign of the
+    # others.
     bits ^= (bits >> 31) | np.int32(-(2**31))
     return bits.view(np.uint32)
 
 
 def region_shares(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Weighs each pixel of a truth mask by one over the size of its 8-connected region.
+    """Weights each pixel of a truth mask by one over the size of its 8-connected region.
 
     Args:
         truth: (H, W).
@@ -96,14 +95,14 @@ def region_shares(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 class PixelHistogram:
-    """Histograms of pixel scores inside the ROI, and how much of the maps' total lies there."""
+    """Histograms of pixel scores inside the ROI, and the share of the maps' total inside it."""
 
     def __init__(self) -> None:
         self._pixels = np.zeros(2**KEY_BITS, np.int64)
         self._truth_pixels = np.zeros(2**KEY_BITS, np.int64)
         self._overlap = np.zeros(2**KEY_BITS, np.float64)
         self._split: dict[int, _Split] = {}
-        """What was counted of a crowded bin since it was split; the arrays above hold what was before."""
+        """Counts of each split bin since it was split; the arrays above have the counts from before."""
         self._total = self._truth_total = 0
         self._mass = 0.0
         self._mass_inside = 0.0
@@ -115,7 +114,7 @@ class PixelHistogram:
 
         Args:
             anomaly_map: (H, W), finite.
-            truth: (H, W), or None where it is unknown: then only the share of the mass is counted.
+            truth: (H, W), or None if unknown; then only the share of the total is counted.
             roi: (H, W).
         """
         inside = anomaly_map[roi]
@@ -141,7 +140,7 @@ class PixelHistogram:
             keys, shares, is_truth = keys[~apart], weights[is_truth & ~apart], is_truth[~apart]
             if not len(keys):
                 return
-        # Counting over the keys in use, not over all 2**20, keeps a small image as cheap as its pixels.
+        # Counting only the range of keys in use, not all 2**20, keeps small images cheap.
         low, high = int(keys.min()), int(keys.max()) + 1
         keys -= low
         self._pixels[low:high] += np.bincount(keys)
@@ -151,20 +150,20 @@ class PixelHistogram:
             self._overlap[low:high] += np.bincount(truth_keys, shares, minlength=high - low)
 
     def _split_crowded(self, keys: NDArray[np.intp], is_truth: NDArray[np.bool_]) -> None:
-        """Split the bins that this image makes too full."""
+        """Split the bins that this image fills too much."""
         for own, counted, total in (
             (keys, self._pixels, self._total),
             (keys[is_truth], self._truth_pixels, self._truth_total),
         ):
-            found, times = np.unique(own, return_counts=True)
-            for key in found[counted[found] + times > CROWDED * total].tolist():
+            unique, times = np.unique(own, return_counts=True)
+            for key in unique[counted[unique] + times > CROWDED * total].tolist():
                 if key != ZERO and key not in self._split:
                     self._split[key] = _Split()
         if len(self._split) > _MOST_SPLIT:
-            self._put_together()
+            self._merge()
 
-    def _put_together(self) -> None:
-        """Give the bins that are no longer full back to the histogram."""
+    def _merge(self) -> None:
+        """Merge split bins that are no longer full."""
         for key, split in list(self._split.items()):
             pixels, truth = int(split.pixels.sum()), int(split.truth_pixels.sum())
             if pixels > CROWDED / 2 * self._total or truth > CROWDED / 2 * max(self._truth_total, 1):
@@ -178,9 +177,9 @@ class PixelHistogram:
         """Returns the counts of the bins in use.
 
         Args:
-            unplaced: where, among the scores of a split bin, lie the pixels that were counted before it was
-                split: "between" puts them all in the middle, "best" the truth's first and the others last,
-                "worst" the other way round. The exact measure lies between those of the last two.
+            unplaced: where to put the pixels of a split bin that were counted before it was split: "between"
+                puts all in the middle, "best" the truth pixels first and the others last, "worst" the
+                reverse. The exact measure lies between the last two.
         """
         used: NDArray[Any] = np.flatnonzero(self._pixels)
         pixels, truth, overlap = self._pixels[used], self._truth_pixels[used], self._overlap[used]
@@ -211,7 +210,7 @@ class PixelHistogram:
         return PixelCounts(positive, pixels[falling] - positive, overlap[falling], tied[falling])
 
     def estimate(self, measure: Callable[[PixelCounts], curves.Estimate]) -> curves.Estimate:
-        """A measure of the counts, and how far the exact one may lie from it."""
+        """A measure of the counts, and the bound of its error."""
         value, error = measure(self.counts())
         if not any(self._pixels[key] for key in self._split):
             return curves.Estimate(value, error)
@@ -220,12 +219,12 @@ class PixelHistogram:
         return curves.Estimate(value, max(high - value, value - low))
 
     def mass_inside(self) -> float:
-        """Returns the share of all maps' total that lies inside the ROI; negatives are zero, 0 / 0 is NaN."""
+        """Returns the share of all maps' total inside the ROI; negatives count as zero, 0 / 0 is NaN."""
         return self._mass_inside / self._mass if self._mass else float("nan")
 
 
 class _Split:
-    """The counts of one bin by the score's last bits."""
+    """The counts of a split bin by the score's last bits."""
 
     def __init__(self) -> None:
         self.pixels = np.zeros(2**FINE_BITS, np.int64)
@@ -235,7 +234,7 @@ class _Split:
     def add(
         self, bits: NDArray[np.uint32], is_truth: NDArray[np.bool_], weights: NDArray[np.float64]
     ) -> None:
-        """Count pixels (P,) of this bin by their order bits."""
+        """Count pixels (P,) of this bin, given by their order bits."""
         fine = (bits & np.uint32(2**FINE_BITS - 1)).astype(np.intp)
         self.pixels += np.bincount(fine, minlength=2**FINE_BITS)
         self.truth_pixels += np.bincount(fine[is_truth], minlength=2**FINE_BITS)

@@ -1,22 +1,22 @@
 """95 % confidence intervals of the metrics.
 
-Each is found by asking which true values the parts at hand are compatible with, which holds for few parts and
-for rates of 0 and 1 too, where resampling (the bootstrap) draws intervals that are far too narrow:
+Each contains the true values that are compatible with the parts. Unlike the bootstrap, whose intervals are
+far too narrow there, this also works for few parts and for rates of 0 and 1:
 
 - Rates: Wilson's score interval (1927).
 - AUROC: the same idea with the variance of Hanley and McNeil, Newcombe's method 5 (2006).
 - Average precision: as a rate among the defective parts (Boyd, Eng and Page, 2013).
-- Alarm rates at 95 % recall: thresholds whose recall may well be 95 %, and Wilson's interval of the rate at
-  the ends of these; each at half the risk.
+- Alarm rates at 95 % recall: the thresholds compatible with a recall of 95 %, and Wilson's interval of the
+  rate at the lowest and highest of these; each at half the risk.
 
-Photographs of one group (`Record.group`: a position, a part) show nearly the same. The variance between
-groups (for AUROC that of DeLong's components by group, Obuchowski, 1997), over what it would be without
-groups, is the design effect: so many times fewer parts count, and Student's t with the number of groups
-stands for the normal distribution (Korn and Graubard, 1998). Where almost all parts agree, a group counts as
-one part.
+Photographs of one group (`Record.group`: a position, a part) are nearly identical. The design effect is the
+variance between groups (for AUROC that of DeLong's components by group, Obuchowski, 1997) divided by the
+variance without groups. The number of parts is divided by it, and Student's t with the number of groups
+replaces the normal distribution (Korn and Graubard, 1998). If almost all parts agree, a group counts as one
+part.
 
-A measure has an interval only where each kind of parts it needs comes from at least `LEAST` groups (or single
-parts); else it is NaN.
+A measure has an interval only if each kind of parts that it needs comes from at least `LEAST` groups (or
+ungrouped parts); else it is NaN.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from roinspect.evaluation import curves
 
 LEVEL = 0.95
 LEAST = 5
-"""Groups, or single parts, of each kind below which nothing can be said."""
+"""Fewest groups, or ungrouped parts, of each kind for an interval."""
 
 RECALL = 0.95
-"""Share of the defective parts that must be caught where alarm rates are compared."""
+"""Recall at which alarm rates are compared."""
 
 NEEDED = {
     "image_auroc": ("defective", "other"),
@@ -50,18 +50,18 @@ NEEDED = {
     "outside_alarm_rate": ("outside",),
     "good_reject_rate": ("good",),
 }
-"""The measures that have an interval, and the kinds of parts that each of them needs."""
+"""The measures with an interval, and the kinds of parts that each needs."""
 
 NAMES = {"defective": "defective", "outside": "outside-only", "good": "good"}
 
 AT_THRESHOLD = {"recall": "defective", "outside_alarm_rate": "outside", "good_reject_rate": "good"}
-"""The rates at the threshold, and the kind of parts that each is of."""
+"""The rates at the threshold, and the kind of parts that each refers to."""
 
 _HALVINGS = 60
 
 
 class Interval(NamedTuple):
-    """A 95 % confidence interval; NaN where there are too few parts."""
+    """A 95 % confidence interval; NaN if there are too few parts."""
 
     low: float
     high: float
@@ -72,7 +72,7 @@ UNKNOWN = Interval(math.nan, math.nan)
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """Intervals by metric, and the method behind them."""
+    """Intervals by metric, and the units that they are based on."""
 
     bounds: Mapping[str, Interval]
     unit: str
@@ -94,12 +94,12 @@ def find_intervals(
         scores: (N,), higher means more anomalous, finite.
         label: (N,) true where a defect lies inside the ROI.
         outside_only: (N,) true where a defect lies outside the ROI only; never where `label` is.
-        groups: N names of what near-duplicates share, "" for a part that has none.
-        threshold: a score at or above it is an alarm; None leaves out the rates at the threshold.
+        groups: N group names of near-duplicates, "" for none.
+        threshold: a score at or above it is an alarm; None omits the rates at the threshold.
 
     Returns:
-        An interval for every name in `NEEDED`, without those in `AT_THRESHOLD` where there is none; NaN, with
-        a warning, where the parts are too few.
+        An interval for every name in `NEEDED`, without those in `AT_THRESHOLD` if there is no threshold; NaN,
+        with a warning, if there are too few parts.
     """
     units = _units(groups)
     kinds = {"defective": label, "outside": outside_only & ~label, "good": ~label & ~outside_only}
@@ -107,7 +107,9 @@ def find_intervals(
     few = [f"{held[kind]} {name}" for kind, name in NAMES.items() if 0 < held[kind] < LEAST]
     unit = "group" if any(groups) else "part"
     if few:
-        message = f"too few {unit}s for some confidence intervals: {', '.join(few)} (at least {LEAST} wanted)"
+        message = (
+            f"too few {unit}s for some confidence intervals: {', '.join(few)} (at least {LEAST} required)"
+        )
         warnings.warn(message, RuntimeWarning, stacklevel=3)
     kinds["other"] = ~label
     held["other"] = len(np.unique(units[~label]))
@@ -130,8 +132,8 @@ def rate_interval(
     """Wilson's interval of a rate.
 
     Args:
-        hit: (N,), N >= 1, whether each part counts.
-        units: (N,) number of the group of each; None lets every part stand for itself.
+        hit: (N,), N >= 1, whether each part is a hit.
+        units: (N,) group number of each part; None treats all parts as independent.
         level: of confidence.
 
     Example:
@@ -145,7 +147,7 @@ def rate_interval(
     numbers = np.unique(units, return_inverse=True)[1]
     touched = int((np.bincount(numbers, hit) > 0).sum())
     effect = count / groups
-    # From fewer groups with a hit, or without one, no variance can be told.
+    # With fewer groups that contain a hit, or a miss, the variance cannot be estimated.
     if min(touched, groups - int((np.bincount(numbers, ~hit) == 0).sum())) >= LEAST:
         of_groups = np.bincount(numbers, hit - rate)
         variance = groups / max(groups - 1, 1) * float(np.square(of_groups).sum()) / count**2
@@ -154,7 +156,7 @@ def rate_interval(
 
 
 def student(level: float, freedom: int) -> float:
-    """The two-sided quantile of Student's t distribution, to 1 % from four degrees of freedom on.
+    """The two-sided quantile of Student's t distribution, accurate to 1 % from four degrees of freedom.
 
     Abramowitz and Stegun, 26.7.5.
 
@@ -171,7 +173,7 @@ def student(level: float, freedom: int) -> float:
 def auroc_interval(
     value: float, defective: float, others: float, quantile: float = NormalDist().inv_cdf((1 + LEVEL) / 2)
 ) -> Interval:
-    """The interval of an AUROC in [0, 1], from so many parts of either kind (Newcombe, 2006, method 5).
+    """The interval of an AUROC in [0, 1], from the numbers of parts of both kinds (Newcombe, 2006, method 5).
 
     Example:
         >>> [round(bound, 2) for bound in auroc_interval(1.0, 10, 10)]
@@ -188,7 +190,7 @@ def auroc_interval(
 
 
 def _end(is_compatible: Callable[[float], bool], start: float, stop: float) -> float:
-    """The farthest compatible value between a compatible one and an end."""
+    """The compatible value farthest from `start`, towards `stop`, by bisection."""
     if start == stop:
         return stop
     for _ in range(_HALVINGS):
@@ -205,12 +207,12 @@ def _wilson(rate: float, count: float, quantile: float) -> Interval:
     shift = quantile**2 / count
     middle = (rate + shift / 2) / (1 + shift)
     reach = quantile / (1 + shift) * math.sqrt(rate * (1 - rate) / count + shift / (4 * count))
-    # Rounding must not leave 0 and 1 out.
+    # Rounding must not exclude 0 and 1.
     return Interval(0.0 if rate == 0 else middle - reach, 1.0 if rate == 1 else middle + reach)
 
 
 def _units(groups: Sequence[str]) -> NDArray[np.intp]:
-    """Numbers the groups; a part without one is its own."""
+    """Group numbers; a part without a group is its own group."""
     names: dict[str | int, int] = {}
     keys = (group or row for row, group in enumerate(groups))
     return np.array([names.setdefault(key, len(names)) for key in keys], np.intp)
@@ -235,8 +237,8 @@ def _ranked(
 def _design_effect(
     scores: NDArray[np.float64], label: NDArray[np.bool_], units: NDArray[np.intp], auroc: float
 ) -> float:
-    """How many times greater groups make the variance of the AUROC; at least 1."""
-    # DeLong's components: the share of the other kind that each part is in order with.
+    """The factor by which groups increase the variance of the AUROC; at least 1."""
+    # DeLong's components: the share of the other kind that each part is ranked correctly against.
     share = np.empty(len(scores))
     for which, sign in ((label, 1), (~label, -1)):
         rivals, own = np.sort(sign * scores[~which]), sign * scores[which]
@@ -246,7 +248,7 @@ def _design_effect(
     alone = float(np.square(weighted).sum())
     numbers = np.unique(units, return_inverse=True)[1]
     if not alone:
-        # All in order: each group counts as one part.
+        # All ranked correctly: each group counts as one part.
         return len(scores) / (int(numbers.max()) + 1)
     groups = int(numbers.max()) + 1
     together = groups / (groups - 1) * float(np.square(np.bincount(numbers, weighted)).sum())
@@ -256,10 +258,10 @@ def _design_effect(
 def _at_recall(
     scores: NDArray[np.float64], label: NDArray[np.bool_], which: NDArray[np.bool_], units: NDArray[np.intp]
 ) -> Interval:
-    """The interval of a kind's alarm rate where 95 % of the defective parts are caught.
+    """The interval of a kind's alarm rate at 95 % recall.
 
-    From few defective parts (below about a hundred) it reaches up to 1: the weakest of them may be among the
-    5 % that are not to count.
+    With few defective parts (below about a hundred) it extends to 1, because even the lowest-scoring of them
+    may have to be caught.
     """
     level = (1 + LEVEL) / 2
     own, of_defective = units[which], units[label]
@@ -268,7 +270,7 @@ def _at_recall(
         return rate_interval(scores[label] >= cut, of_defective, level)
 
     cuts = np.unique(scores[label]).tolist()
-    # The recall falls from cut to cut.
+    # The recall falls from each cut to the next.
     first = bisect_left(cuts, True, key=lambda cut: recall(cut).low <= RECALL)
     last = bisect_left(cuts, True, key=lambda cut: recall(cut).high < RECALL) - 1
     lowest, highest = cuts[min(first, len(cuts) - 1)], cuts[max(last, 0)]

@@ -1,8 +1,8 @@
-"""Metrics that count only what lies inside the region of interest, accumulated batch by batch.
+"""Metrics inside the region of interest, accumulated batch by batch.
 
 Image-level measures are exact. Pixel-level measures come from histograms of bounded size (64 MB), each with a
-bound on its distance to the exact value. What grows with the number of images is a score, a label and two
-names each, some 100 bytes, so that 230,000 maps of any size take some tens of megabytes.
+bound on its error. Only a score, a label and two names are kept per image, about 100 bytes, so 230,000 maps
+of any size take a few tens of megabytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PRO_LIMITS = (0.3, 0.05)
 
 
 class RoiMetrics:
-    """Gathers predictions batch by batch and measures them inside the ROI.
+    """Collects predictions batch by batch and measures them inside the ROI.
 
     Example:
         >>> metrics = RoiMetrics()
@@ -78,14 +78,14 @@ class RoiMetrics:
             gt_mask: (N, H, W) in {0, 1}.
             roi_mask: (N, H, W) in {0, 1}.
             category: N names, for the breakdown.
-            group: N names of what near-duplicates share, "" for none: they count together in the confidence
-                intervals, and are broken down as categories are. Without it every part stands alone.
-            has_gt_mask: (N,) false where the truth is unknown: such an image counts at image level and not at
-                pixel level. Known everywhere by default.
+            group: N group names of near-duplicates, "" for none, for the confidence intervals and the
+                breakdown. None treats all parts as independent.
+            has_gt_mask: (N,) false where the truth is unknown; such an image counts at image level, but not
+                at pixel level. True by default.
 
         Raises:
             UserError: a score or a map holds NaN or infinity.
-            ValueError: shapes do not fit together.
+            ValueError: shapes do not match.
         """
         count = len(pred_score)
         maps = np.ascontiguousarray(anomaly_map, np.float32)
@@ -97,7 +97,7 @@ class RoiMetrics:
         if {len(maps), len(label), len(outside_only), len(category), len(group)} != {count}:
             raise ValueError(f"scores, maps, labels and names of a batch of {count} differ in number")
         scores = np.asarray(pred_score, np.float64)
-        # min and max carry a NaN through, and cost no array of their own.
+        # min and max propagate NaN without a temporary array.
         if count and not np.isfinite([scores.min(), scores.max(), maps.min(), maps.max()]).all():
             raise UserError(
                 "the model answered NaN or infinity",
@@ -175,7 +175,7 @@ class RoiMetrics:
         )
 
     def pro_curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The per-region overlap curve inside the ROI, as `curves.pro_curve`; empty where it is undefined."""
+        """The per-region overlap curve inside the ROI, see `curves.pro_curve`; empty if undefined."""
         _, negative, overlap, _ = self._histogram.counts()
         if not negative.any() or not overlap.any():
             return np.zeros(0), np.zeros(0)

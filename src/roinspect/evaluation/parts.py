@@ -1,4 +1,4 @@
-"""The result for each image of an evaluation, and its row in predictions.csv."""
+"""The result for each photograph of an evaluation, and its row in predictions.csv."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Part:
 
     Attributes:
         record: the photograph.
-        label: the label in use: 0 good, 1 defective inside the ROI, -1 unknown.
-        place: where its defect lies, as `Sample.place`; "" where it could not be read.
-        pred_scores: one a model, higher = more anomalous; none where it could not be read.
-        reasons: one a model, why the picture is not inspectable, "" where it is.
-        error: why it could not be read, else "".
-        digest: SHA-256 of its file, "" where it could not be read.
-        taken: when it was taken, as `Sample.taken`.
+        label: the effective label: 0 good, 1 defective inside the ROI, -1 unknown.
+        place: where its defect lies, see `Sample.place`; "" if it could not be read.
+        pred_scores: one per model, higher = more anomalous; empty if it could not be read.
+        reasons: one per model, why it is not inspectable, or "".
+        error: why it could not be read, or "".
+        digest: SHA-256 of its file; "" if it could not be read.
+        taken: when it was taken, see `Sample.taken`.
     """
 
     record: Record
@@ -38,12 +38,12 @@ class Part:
     taken: float | None = None
 
     def is_unseen(self, threshold: float, model: int = 0) -> bool:
-        """Whether it is "not inspectable": the score does not reject it, and means nothing."""
+        """Whether the verdict is "not inspectable": there is a reason, and the score does not reject it."""
         return bool(self.reasons[model]) and self.pred_scores[model] < threshold
 
     @property
     def is_outside_only(self) -> bool:
-        """Whether it counts as good although it has a defect, which lies outside the ROI."""
+        """Whether it counts as good because its only defect lies outside the ROI."""
         return is_outside_only(self.label, self.place)
 
 
@@ -52,7 +52,7 @@ def table(parts: Sequence[Part], thresholds: Sequence[float]) -> str:
 
     Args:
         parts: in any order.
-        thresholds: one a model; the second model's columns begin with `against_` and come last.
+        thresholds: one per model; the second model's columns begin with `against_` and come last.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

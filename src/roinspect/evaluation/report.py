@@ -19,17 +19,16 @@ from roinspect.evaluation.wording import confusion, likely_rate, measure_rows, s
 from roinspect.files import write_whole
 
 LISTED = 10
-"""How many of the worst escapes and of the worst false rejects are listed by name."""
+"""Number of escapes, and of false rejects, listed by name."""
 
 BROKEN_DOWN = 15
-"""How many categories and how many groups are listed."""
+"""Number of categories, and of groups, listed."""
 
 STAGES = ("train", "held-out")
-"""Training curves `STAGE/NAME` of these stages share one plot."""
+"""Training curves named `STAGE/NAME` for these stages share one plot."""
 
 KINDS = {"good": "good", "outside": "damage only outside the region", "defective": "defective"}
-"""The kinds of parts, from the harmless to the worst, and how they are called in a plot."""
-
+"""The kinds of parts, from harmless to worst, and their captions."""
 
 _NO_CURVE = (np.zeros(0), np.zeros(0))
 
@@ -40,19 +39,19 @@ class ModelReport:
 
     name: str
     metrics: MetricValues
-    """Computed with the threshold in use."""
+    """Computed at the model's threshold."""
     threshold_origin: str
     """How the threshold was chosen, in words."""
     scores: NDArray[Any]
-    """(N,), one a part."""
+    """(N,), one per part."""
     threshold_warning: str = ""
-    """What speaks against the threshold, in words."""
+    """A warning about the threshold, if any."""
     unseen: str = ""
-    """Which parts it cannot inspect, in words."""
+    """Which parts it cannot inspect, in words, if any."""
     pro_curve: tuple[NDArray[Any], NDArray[Any]] = _NO_CURVE
-    """False-positive rates and covered shares, as `curves.pro_curve`; empty where undefined."""
+    """False-positive rates and covered shares, see `curves.pro_curve`; empty if undefined."""
     training_curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
-    """(epoch, value) pairs under the name of what was measured."""
+    """(epoch, value) pairs by measure."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """May be nested; shown with dotted names."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +59,7 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """What a report shows. The lists of N have one entry a part, in one order."""
+    """The content of a report. Lists of N have one entry per part, in the same order."""
 
     title: str
     models: Sequence[ModelReport]
@@ -74,15 +73,15 @@ class ReportContent:
     examples: Sequence[Example] = ()
     timings: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
-    """What the data could not answer."""
+    """Warnings about the data and the measures."""
 
 
 def write_report(path: Path, content: ReportContent) -> None:
-    """Writes the report, whole or not at all; nothing in it is fetched from elsewhere.
+    """Writes the report to a single file without external resources, completely or not at all.
 
     Raises:
         UserError: the file cannot be written.
-        ValueError: as `render`.
+        ValueError: see `render`.
     """
     write_whole(path, render(content))
 
@@ -178,9 +177,9 @@ def _view(
 
 
 def _breakdowns(models: Sequence[MetricValues]) -> list[tuple[str, list[list[Breakdown]], int]]:
-    """Tables by category and by group: title, rows with one entry a model, and how many were left out.
+    """Tables by category and by group: title, rows with one entry per model, and the number of omitted rows.
 
-    A table of one row says nothing new. Of a long one the rows with the most mistakes are kept.
+    Tables with a single row are omitted. Long tables show the rows with the most mistakes.
     """
     tables = []
     for title, name in (("By category", "categories"), ("By group", "groups")):
@@ -193,11 +192,11 @@ def _breakdowns(models: Sequence[MetricValues]) -> list[tuple[str, list[list[Bre
 
 
 def training_plots(curves: Mapping[str, charts.Curve]) -> dict[str, list[charts.Curve]]:
-    """Sorts training curves into plots: `train/NAME` and `held-out/NAME` share one, called NAME.
+    """Groups training curves into plots: `train/NAME` and `held-out/NAME` share the plot NAME.
 
     Returns:
-        Name of the plot to its curves, one a stage, empty where a stage has none. A curve of no stage has a
-        plot of its own.
+        Name of the plot to its curves, one per stage, empty for a missing stage. Other curves get their own
+        plot.
 
     Example:
         >>> training_plots({"train/loss": [(1, 2.0)], "held-out/loss": [(1, 3.0)], "rate": [(1, 0.1)]})
@@ -216,10 +215,10 @@ def training_plots(curves: Mapping[str, charts.Curve]) -> dict[str, list[charts.
 def _worst(
     scores: NDArray[np.float64], paths: Sequence[str], which: NDArray[np.bool_], *, lowest: bool
 ) -> list[tuple[str, float]]:
-    found = sorted(
+    parts = sorted(
         ((paths[i], float(scores[i])) for i in np.flatnonzero(which).tolist()), key=lambda pair: pair[1]
     )
-    return (found if lowest else found[::-1])[:LISTED]
+    return (parts if lowest else parts[::-1])[:LISTED]
 
 
 def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

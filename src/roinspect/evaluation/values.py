@@ -1,4 +1,4 @@
-"""Metric values of one model: the numbers behind metrics.json and the report."""
+"""Metric values of a model, for metrics.json and the report."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Breakdown:
     defective_parts: int
     mean_score: float
     image_auroc: float
-    """Chance that one of these defective parts scores higher than any part, of here or elsewhere, that is not
-    defective; NaN where either is missing."""
+    """Probability that a defective part of this row scores higher than a non-defective part of any row; NaN
+    if either is missing."""
     escapes: int | None
-    """Defective parts below the threshold; this and the next are None where no threshold was given."""
+    """Defective parts below the threshold; this and the next are None without a threshold."""
     false_rejects: int | None
     """Good and outside-only parts at or above the threshold."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MetricValues:
-    """Metric values. Rates lie in [0, 1]; NaN means that the data do not define the value.
+    """Metric values. Rates lie in [0, 1]; NaN means undefined.
 
     *Defective* parts have a defect inside the ROI, *outside-only* parts have one only outside it, *good*
     parts have none. Outside-only parts count as negatives everywhere; an alarm on them is a false reject.
@@ -58,17 +58,17 @@ class MetricValues:
     outside_alarm_rate_at_recall95: float
     good_alarm_rate_at_recall95: float
     roi_mass: float
-    """Share of the anomaly maps' total that lies inside the ROI; negative values count as zero."""
+    """Share of the anomaly maps' total inside the ROI; negative values count as zero."""
     threshold: float | None
     escapes: int | None
-    """Defective parts below the threshold; this and the next two are None where no threshold was given."""
+    """Defective parts below the threshold; this and the next two are None without a threshold."""
     good_rejects: int | None
     outside_alarms: int | None
     intervals: Intervals
-    """Of the image-level measures, `recall`, `good_reject_rate` and `outside_alarm_rate` among them."""
+    """Of the image-level measures, including `recall`, `good_reject_rate` and `outside_alarm_rate`."""
     categories: tuple[Breakdown, ...]
     groups: tuple[Breakdown, ...]
-    """Empty where no part has a group."""
+    """Empty if no part has a group."""
 
     @property
     def caught(self) -> int | None:
@@ -83,9 +83,9 @@ class MetricValues:
         return self.good_rejects + self.outside_alarms
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON; NaN, which JSON does not know, becomes None.
+        """Returns plain values for JSON, with None for NaN.
 
-        An interval is [low, high], or None where the parts are too few.
+        An interval is [low, high], or None if there are too few parts.
         """
         values = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return values | {"caught": self.caught, "false_rejects": self.false_rejects}

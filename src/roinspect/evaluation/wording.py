@@ -20,9 +20,9 @@ class Measure:
     Attributes:
         name: of the measure.
         meaning: in a few words.
-        values: as text, one a model; a dash where the data cannot give it.
-        best: whether a model's value is the better one; all false for a single model and where all are equal.
-        intervals: 95 % confidence intervals as text, one a model; "" where there is none.
+        values: as text, one per model; a dash if undefined.
+        best: whether a model's value is the better one; all false for a single model or equal values.
+        intervals: 95 % confidence intervals as text, one per model; "" if there is none.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class ConfusionRow:
-    """One kind of parts in the confusion matrix."""
+    """A kind of parts in the confusion matrix."""
 
     kind: str
     """"good", "outside" or "defective"."""
@@ -69,7 +69,7 @@ _RATES = (
 
 
 def verdict_sentences(metrics: MetricValues) -> list[str]:
-    """Says in plain words what would have happened to the parts.
+    """The verdicts on the parts, in plain words.
 
     Raises:
         ValueError: the metrics were computed without a threshold.
@@ -111,20 +111,21 @@ def measure_rows(models: Sequence[MetricValues]) -> Iterator[Measure]:
 
 
 def likely_rate(metrics: MetricValues, name: str) -> str:
-    """The interval of a rate in percent, "" where there is none."""
+    """The interval of a rate in per cent, or ""."""
     low, high = metrics.intervals.bounds.get(name, UNKNOWN)
     return "" if np.isnan(low) else f"{100 * low:.1f}–{100 * high:.1f} %"
 
 
 def sampling(metrics: MetricValues) -> str:
-    """How the intervals were found, in words."""
-    found = metrics.intervals
-    drawn = f"{found.units:,} {found.unit}s" + (" of near-duplicates" if found.unit == "group" else "")
-    return f"{found.level:.0%} confidence intervals, from {drawn}"
+    """What the intervals are based on, in words."""
+    intervals = metrics.intervals
+    units = f"{intervals.units:,} {intervals.unit}s"
+    units += " of near-duplicates" if intervals.unit == "group" else ""
+    return f"{intervals.level:.0%} confidence intervals, from {units}"
 
 
 def confusion(groups: Mapping[str, NDArray[Any]], threshold: float) -> Iterator[ConfusionRow]:
-    """Yields how many parts of each kind pass and how many are rejected.
+    """Yields the numbers of passed and rejected parts of each kind.
 
     Args:
         groups: scores by kind: "good", "outside", "defective".
@@ -154,7 +155,7 @@ def _parts(count: int, kind: str) -> str:
 def _number(value: float, error: float = 0.0) -> str:
     if np.isnan(value):
         return "–"
-    # The bound of the histogram is shown only where it would change a digit that is shown.
+    # The histogram's error bound is shown only if it would change a printed digit.
     return f"{value:.3f}" + (f" ± {error:.3f}" if error >= 0.0005 else "")
 
 
