@@ -5,7 +5,7 @@
     python benchmarks/ceod.py --tables   # writes the tables into the docs
 
 Trained on all six train positions, measured on the three test positions; a part is called defective from a
-probability of 0.5 on, as in the paper.
+probability of 0.5, as in the paper.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ROI, SEEDS = "column:roi_right_path", 3
 
 @dataclass(frozen=True)
 class Net:
-    """A network and how long it is trained."""
+    """A network and the length of its training."""
 
     settings: CeodSettings
     size: str
@@ -244,7 +244,7 @@ TABLES = {"ceod-nets": nets_table, "ceod-sweep": sweep_table, "ceod-cost": cost_
 
 
 def cost(rounds: int = 16) -> None:
-    """Step and inference times, the two of a pair in turns; ratios of their medians."""
+    """Step and inference times, alternating between the two of a pair, and ratios of their medians."""
     ratios = {}
     for name, net in NETS.items():
         train, _ = caches("128x320")
@@ -255,7 +255,7 @@ def cost(rounds: int = 16) -> None:
             "CEOD, autograd": {"roi_head": False, "cam": "autograd"},
         }
         if name == "customnet":
-            # Its head has a batch norm: the autograd form refuses to train it.
+            # The autograd form does not support training its head, which has a batch norm.
             del arms["CEOD, autograd"]
         models = {}
         for arm, changes in arms.items():

@@ -1,10 +1,10 @@
-"""Which parts the distance steers, and how hard, on synthetic zippers, for docs/benchmarks.md.
+"""CEOD's gate and weight on synthetic zippers, for docs/benchmarks.md.
 
     python benchmarks/ceod_gate.py            # everything without a result
     python benchmarks/ceod_gate.py --tables   # writes the table into the docs
 
 The `compact` preset at 256 x 256 with `tf_efficientnet_lite0`, 600 steps of 8, on 400 zippers from
-`roinspect synth`; a part is called defective from a probability of 0.5 on. A seed also changes the zippers.
+`roinspect synth`; a part is called defective from a probability of 0.5. A seed also changes the zippers.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ HEAD = {
 
 
 def table() -> str:
-    """One row a setting: mean and standard deviation over the seeds."""
+    """One row per setting: mean and standard deviation over the seeds."""
     rows = []
     for name in ARMS:
         if runs := RESULTS.read(arm=name):

@@ -1,4 +1,4 @@
-"""`roinspect compare` for benchmarks: every job becomes a line of the results."""
+"""`roinspect compare` for benchmarks: each job becomes a line of the results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from roinspect.comparison.compare import CompareSettings, compare
 def run_compare(
     results: Results, common: Mapping[str, Any], data: Path, roi: str, settings: CompareSettings, work: Path
 ) -> None:
-    """Compare what has no result yet.
+    """Run all jobs without a result.
 
     Args:
-        results: where the jobs' lines are kept.
-        common: the settings that all these lines share.
-        data: as `compare`, like the next two.
+        results: the benchmark's results.
+        common: settings shared by all these lines.
+        data: see `compare`, also for the next two.
         roi: where the ROI masks are.
         settings: what to compare.
-        work: the comparison's folder; predicted ROIs stay there, so that none is predicted twice.
+        work: the comparison's folder; it keeps predicted ROIs for later runs.
     """
     jobs = work / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)

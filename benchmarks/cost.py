@@ -1,10 +1,10 @@
-"""What GRD-Net costs: operations, share of the machine's convolution rate, Perlin against anomalib's.
+"""The cost of GRD-Net: operations, share of the machine's convolution rate, Perlin noise against anomalib's.
 
     python benchmarks/cost.py            # prints and records the result
     python benchmarks/cost.py --tables   # puts the result into docs/benchmarks.md
 
-Everything is a ratio of figures taken in turns within one run, as machines differ and drift. The comparison
-with anomalib needs ``pip install 'roinspect[peers]'``.
+All figures are ratios of measurements that alternate within one run, as machines differ and drift. The
+comparison with anomalib needs ``pip install 'roinspect[peers]'``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def flops(work: Callable[[], object]) -> int:
 
 
 def convolution() -> Callable[[], object]:
-    """A 3 x 3 convolution of 64 channels, forward and backward, channels last: what the machine can do."""
+    """A 3 x 3 convolution of 64 channels, forward and backward, channels last: the machine's peak."""
     x = torch.randn(BATCH, 64, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(64, 64, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
 
@@ -60,7 +60,7 @@ def convolution() -> Callable[[], object]:
 
 
 class Step:
-    """One training step's computations, without Lightning's own: the same calls as `GrdNet.training_step`."""
+    """The computations of a training step without Lightning: the same calls as in `GrdNet.training_step`."""
 
     def __init__(self, settings: GrdNetSettings) -> None:
         self.model = GrdNet(settings, (SIDE, SIDE)).train()

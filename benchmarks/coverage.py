@@ -3,8 +3,8 @@
     python benchmarks/coverage.py            # a few minutes
     python benchmarks/coverage.py --tables   # puts the result into docs/thresholds.md
 
-Scores are normal, defective ones moved up so that the AUROC is 0.84 or 0.98. With groups, nine tenths of a
-score's variance are the group's.
+Scores are normal; those of defective parts are shifted so that the AUROC is 0.84 or 0.98. With groups, nine
+tenths of a score's variance are shared within the group.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEASURES = ("image_auroc", "image_ap", "recall", "good_reject_rate")
 
 
 class Case(NamedTuple):
-    """Numbers of defective, outside-only and good parts, and how many form a group."""
+    """Numbers of defective, outside-only and good parts, and of parts per group."""
 
     counts: tuple[int, int, int]
     of_group: int
@@ -66,7 +66,7 @@ def drawn(case: Case, shift: float, random: np.random.Generator) -> tuple[NDArra
 def bootstrap(
     scores: NDArray[np.float64], label: NDArray[np.bool_], random: np.random.Generator
 ) -> list[float]:
-    """The middle 95 % of the AUROC over resamples of parts, as it used to be."""
+    """The middle 95 % of the AUROC over resampled parts: the plain bootstrap."""
     found = []
     for _ in range(RESAMPLES):
         rows = random.integers(0, len(scores), len(scores))
@@ -77,7 +77,7 @@ def bootstrap(
 
 
 def coverage(case: Case, shift: float, seed: int) -> dict[str, float]:
-    """Share of the trials whose interval contains the true value, by measure."""
+    """Share of trials whose interval contains the true value, by measure."""
     random, normal = np.random.default_rng(seed), NormalDist()
     label = np.repeat([True, False, False], case.counts)
     outside = np.repeat([False, True, False], case.counts)

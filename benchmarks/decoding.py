@@ -1,9 +1,9 @@
-"""How long `read_image` takes, and how that compares with another state of the source tree.
+"""Time of `read_image`, compared with another checkout of the source tree.
 
     python benchmarks/decoding.py --against OTHER_CHECKOUT/src
 
-Encodes one photograph-like picture of 1600 x 1200 in the usual formats. Both trees are timed by turns, in
-processes of their own with one thread; the fastest of all reads counts. The pixels must be equal.
+Encodes a photograph-like image of 1600 x 1200 in the usual formats. Both trees are timed in turns, each in
+its own process with one thread; the fastest read counts. The pixels must be equal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDS, READS = 6, 8
 
 
 def picture() -> NDArray[np.uint8]:
-    """Soft shapes with the noise of a sensor, (1200, 1600, 3)."""
+    """Soft shapes with sensor noise, (1200, 1600, 3)."""
     random = np.random.default_rng(0)
     soft = cv2.GaussianBlur(random.normal(0, 1, (1200, 1600, 3)), (0, 0), 12)
     return np.clip(128 + 900 * soft + random.normal(0, 2, soft.shape), 0, 255).astype(np.uint8)

@@ -1,10 +1,11 @@
-"""How many good test parts of real sets are rejected, with the former threshold rule and with today's.
+"""Good test parts of real sets that are rejected with the former threshold rule and with today's.
 
     python benchmarks/false_rejects.py             # a few minutes
     python benchmarks/false_rejects.py --tables    # puts the result into docs/thresholds.md
 
-The former rule: one float step above the highest of the 15 % of good parts held out, less the share that may
-be rejected. Today's: see docs/thresholds.md. Both judge the same roibank. Needs the images in the folder
+The former rule: one float step above the highest of the 15 % held-out good parts, after removing the share
+    that may
+be rejected. Today's: see docs/thresholds.md. Both use the same roibank. Needs the images in the folder
 ROINSPECT_DATA.
 """
 

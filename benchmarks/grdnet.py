@@ -3,7 +3,7 @@
     python benchmarks/grdnet.py hazelnut ballscrew zipper forms residual   # everything without a result
     python benchmarks/grdnet.py --tables                                   # writes the tables into the docs
 
-A killed benchmark goes on where it stopped. Real images are in the folder ROINSPECT_DATA, by default
+A killed benchmark continues where it stopped. Real images are in the folder ROINSPECT_DATA, by default
 ../shared/data.
 """
 
@@ -38,7 +38,7 @@ FORMS = ("target", "intersection", "overlap", "intersection_overlap", "outside_o
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its measurements; `rois` names the ROI specifications it is measured with."""
+    """A training and its measurements; `rois` are the ROI specifications to measure with."""
 
     name: str
     data: Callable[[Path], Path]
@@ -65,7 +65,7 @@ HAZELNUT = Job(
     GrdNetSettings(rotation=90.0),
     TrainingSettings(size="128", steps=450, batch_size=4),
 )
-# The ablations: the same, shorter, as there are many.
+# The ablations are shorter, as there are many.
 ABLATION = replace(HAZELNUT, name="ablation", training=replace(HAZELNUT.training, steps=200))
 BALLSCREW = Job(
     "ballscrew",
@@ -86,16 +86,16 @@ ZIPPER = Job(
 
 
 def jobs(group: str) -> Iterator[Job]:
-    """The jobs of one question."""
+    """The jobs of one benchmark."""
     if group == "hazelnut":
         yield _job(HAZELNUT, "target")
     elif group == "ballscrew":
-        # Without steering the ROI plays no part in training: one training serves both rows.
+        # Without steering the ROI does not affect training: one training serves both rows.
         right, raceway = reversed(BALLSCREW.rois.items())
         yield _job(BALLSCREW, "target-right", rois=right, roi="target")
         yield _job(BALLSCREW, "none", roi="none")
         yield _job(BALLSCREW, "intersection-right", rois=right, roi="intersection")
-        # All pits lie in the raceway, so nothing outside can raise an alarm: a third of the steps is enough.
+        # All pits lie in the raceway, so there are no outside alarms: a third of the steps is enough.
         yield _job(SHORT, "target-raceway", rois=raceway, roi="target")
         yield _job(SHORT, "intersection-raceway", rois=raceway, roi="intersection")
         yield _job(SHORT, "none", rois=raceway, roi="none")
@@ -108,7 +108,7 @@ def jobs(group: str) -> Iterator[Job]:
             yield _job(ABLATION, form, roi=form)
         yield _job(ABLATION, "target-without-head", roi_head=False)
     elif group == "residual":
-        # The paper's 250 and 500 epochs are out of reach on two cores; both get the same steps.
+        # The paper's 250 and 500 epochs take too long on two cores; both get the same number of steps.
         yield _job(ABLATION, "target")
         yield _job(ABLATION, "vanilla", residual=False)
 
@@ -154,7 +154,7 @@ def run(job: Job, work: Path) -> None:
 
 
 def outside_alarms(predictions: Path) -> dict[str, float | None]:
-    """Share of the parts with outside defects only that raise an alarm, by the share of defects caught."""
+    """Share of the parts with defects only outside that raise an alarm, by recall."""
     with predictions.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["pred_score"]]
     inside = [float(row["pred_score"]) for row in rows if row["label"] == "1"]

@@ -1,14 +1,14 @@
-"""From a photograph's bytes to a verdict: how long, how many a second, how soon; beside anomalib's.
+"""Latency, throughput and start-up time from a photograph's bytes to a verdict, compared with anomalib.
 
-    python benchmarks/latency.py models [256]     # trains ours briefly, exports all; goes on where it stopped
-    python benchmarks/latency.py ours 256x640     # every method and runtime
-    python benchmarks/latency.py rivals 256       # OpenVINO, beside anomalib's DRAEM, PaDiM and PatchCore
+    python benchmarks/latency.py models [256]     # trains ours briefly, exports all; continues where it
+    stopped python benchmarks/latency.py ours 256x640     # every method and runtime
+    python benchmarks/latency.py rivals 256       # OpenVINO, next to anomalib's DRAEM, PaDiM and PatchCore
     python benchmarks/latency.py startup          # import, load and first verdict, in fresh processes
     python benchmarks/latency.py --tables         # puts the results into docs/speed.md
 
-Within a run all are measured in turns, so that what slows the machine slows all alike; nothing else should
-run meanwhile. Needs ``pip install 'roinspect[train,openvino,weights,peers]'`` and the ball screw's
-photographs in ROINSPECT_DATA; models are kept in ROINSPECT_WORK.
+All contenders of a run are measured in turns, so that other load affects all alike; nothing else should run.
+Needs ``pip install 'roinspect[train,openvino,weights,peers]'`` and the ball screw's photographs in
+ROINSPECT_DATA; models are kept in ROINSPECT_WORK.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TABLES = latency_tables.tables(RESULTS)
 PACKAGES = ("onnxruntime", "openvino", "anomalib", "numpy", "opencv-python-headless")
 SINGLE_S, MANY_S, NETWORK_S = 1.5, 1.0, 0.5
 LONGEST_S = 10.0
-"""A batch that takes longer is not tried."""
+"""Batches that take longer are skipped."""
 PROCESSES = 10
 PRECISIONS = ("float32", "bfloat16", "int8")
 """In OpenVINO."""
@@ -64,7 +64,7 @@ class Measured:
     def __init__(self, contender: Contender, bodies: Sequence[bytes], size: str) -> None:
         self.contender, self.bodies, self.size = contender, bodies, size
         self.singles: list[float] = []
-        # By way, in images/s, each with the machine's rate about then in GFLOP/s.
+        # By way, in images/s, each with the machine's rate at that time in GFLOP/s.
         self.many: Rates = {}
         self.network: Rates = {}
         contender.one(bodies[0])
@@ -85,7 +85,7 @@ class Measured:
             self.many.setdefault(str(way), []).append((rate, peak))
             if network:
                 images = np.stack([read_image(body) for body in bodies[: way.batch]])
-                # Too few calls would leave a core idle at the end.
+                # With too few calls a core would be idle at the end.
                 calls = 8 if way.streams > 1 else 1
                 work = partial(_side_by_side, network[way.streams], way.streams, calls)
                 rate = way.streams * calls * way.batch / statistics.median(_until(NETWORK_S, work, [images]))
@@ -174,14 +174,14 @@ def measure_ours(size: str, seconds: float) -> None:
 
 def measure_rivals(size: str, seconds: float) -> None:
     found = [own(name, size, "openvino", kind) for name in METHODS for kind in PRECISIONS]
-    # OpenVINO chooses bfloat16 by itself where the processor has it; ours only where verdicts agree.
+    # OpenVINO uses bfloat16 by default if the processor has it; ours only if verdicts agree.
     found += [rival(name, size, kind) for name in ("draem", "padim", "patchcore") for kind in (None, "f32")]
     found += [rival("patchcore-pair", size)]
     in_turns("rivals", [one for one in found if one], size, seconds)
 
 
 def measure_startup() -> None:
-    """Wall time from the start of a process to its first verdict, in turns."""
+    """Wall time from the start of a process to its first verdict, measured in turns."""
     ways = [
         (name, size, runtime) for name in METHODS for size in SIZES for runtime in ("onnxruntime", "openvino")
     ]

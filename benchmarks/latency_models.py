@@ -1,4 +1,4 @@
-"""The contenders of `latency.py`: ways to inspect a photograph, and how each is made."""
+"""The contenders of `latency.py`, and how each is created."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ METHODS: dict[str, tuple[str, ...]] = {
     "ceod": ("--training.steps", "200", *_LITE0),
     "roibank": _LITE0,
 }
-"""How each is trained: too shortly to be good, at the sizes of the compact preset."""
+"""Training settings: too short to be good, with the sizes of the compact preset."""
 REDUCED = (("int8", "--int8", "onnx"), ("int8", "--int8", "openvino"), ("bfloat16", "--bf16", "openvino"))
-"""Exports that answer a little differently: precision, option and format."""
+"""Exports whose predictions differ a little: precision, option and format."""
 PHOTOGRAPHS = 32
 
 
 class Way(NamedTuple):
-    """How many photographs are handed over.
+    """How photographs are passed to the network.
 
     Attributes:
-        batch: images that the network sees at once.
-        streams: batches that it sees side by side, each on its share of the cores.
+        batch: images per call of the network.
+        streams: concurrent calls, each on its share of the cores.
     """
 
     batch: int = 1
@@ -65,14 +65,14 @@ ON_EVERY_CORE = Way(streams=os.cpu_count() or 1)
 
 
 class Contender(NamedTuple):
-    """One model that inspects photographs.
+    """A model that inspects photographs.
 
     Attributes:
-        terms: what it is; `gflop` are the network's convolutions and products for one image.
+        terms: its description; `gflop` counts the network's convolutions and products for one image.
         one: a photograph's bytes to a verdict.
         many: photographs' bytes to verdicts.
-        ways: that it takes them in.
-        network: by the number of streams, decoded images alone to answers; empty where it cannot be had.
+        ways: supported ways to pass photographs.
+        network: by the number of streams, decoded images to predictions; empty if not available.
     """
 
     terms: dict[str, Any]
@@ -83,7 +83,7 @@ class Contender(NamedTuple):
 
 
 def photographs(size: str) -> list[bytes]:
-    """Test photographs as JPEG files of the very size that the models look at."""
+    """Test photographs as JPEG files in the models' own size."""
     paths = [record.image_path for record in read_records(DATA) if record.split == "test"][:PHOTOGRAPHS]
     images = [resize_image(read_image(path), parse_size(size)) for path in paths]
     quality = (cv2.IMWRITE_JPEG_QUALITY, 95)
@@ -91,13 +91,13 @@ def photographs(size: str) -> list[bytes]:
 
 
 def own(name: str, size: str, runtime: str, precision: str = "float32") -> Contender | None:
-    """One of our methods; None where its export was refused."""
+    """One of our methods; None if its export was rejected."""
     trained = WORK / f"{name}-{size}"
     bundle = trained if precision == "float32" else WORK / f"{name}-{size}-{precision}"
     if runtime != "torch" and not (bundle / TARGET_OF[runtime]).exists():
         return None
     manifest = read_bundle(bundle)
-    # torch has no share of the cores for each thread.
+    # torch cannot give each thread its share of the cores.
     ways = BATCHES if runtime == "torch" else (*BATCHES, ON_EVERY_CORE)
     networks = {
         streams: open_runtime(bundle, manifest, runtime, streams=streams)[1]
@@ -130,7 +130,7 @@ def rival(name: str, size: str, precision: str | None = None) -> Contender:
     if name == "patchcore-pair":
         pair = Way(batch=2)
         return Contender(terms, lambda body: verdicts([body, body]), _in_batches(verdicts), (pair,))
-    # What its users could do to the same end: an inferencer for each core, each with a thread of its own.
+    # What its users could do for the same purpose: an inferencer and a thread for each core.
     every = [Rival(folder, precision, threads=1) for _ in range(ON_EVERY_CORE.streams)]
 
     def many(bodies: Sequence[bytes], way: Way) -> None:
@@ -157,7 +157,7 @@ def _in_batches(verdicts: Rival) -> Callable[[Sequence[bytes], Way], None]:
 
 
 def make(size: str) -> None:
-    """Train ours, export all; what is there already stays."""
+    """Train ours and export all, except what already exists."""
     for name, words in METHODS.items():
         bundle = WORK / f"{name}-{size}"
         if not bundle.exists():
@@ -170,7 +170,7 @@ def make(size: str) -> None:
             if not reduced.exists():
                 shutil.copytree(bundle, reduced, ignore=shutil.ignore_patterns("onnx", "openvino"))
             if not (reduced / form).exists():
-                # Refused where a verdict changes; the table then has no such row.
+                # Rejected if a verdict changes; the table then has no such row.
                 with suppress(subprocess.CalledProcessError):
                     _run("export", reduced, "--to", form, option, DATA)
     for name in RIVALS:

@@ -1,8 +1,8 @@
 """anomalib's models as its users deploy them: exported by anomalib, run by its OpenVINOInferencer.
 
-Neither pretrained weights nor what was fitted changes how long a network takes. So weights are random, and
-what fitting would have filled (PaDiM's Gaussians, PatchCore's memory) holds random numbers in the same
-shapes; all else is anomalib's default, its post-processing included.
+A network's speed depends neither on its weights nor on what it was fitted to. So the weights are random, and
+PaDiM's Gaussians and PatchCore's memory are random numbers of the right shapes; everything else is anomalib's
+default, including its post-processing.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ import torch
 from cost import flops
 
 RIVALS = ("draem", "padim", "patchcore", "patchcore-pair")
-"""PatchCore's export takes the two images that it was traced with, and no other number: "patchcore-pair".
-Asked for a fixed shape, it is traced with one: "patchcore"."""
+"""PatchCore's export accepts only the two images that it was traced with: "patchcore-pair". With a fixed
+shape it is traced with one image: "patchcore"."""
 PHOTOGRAPHS = 200
-"""Good parts that PatchCore's memory stands for; its default keeps a tenth of their patches."""
+"""Good parts in PatchCore's memory; its default keeps a tenth of their patches."""
 
 
 class Rival:
     """An exported model behind anomalib's inferencer.
 
     Args:
-        folder: where `build` has put it.
+        folder: written by `build`.
         precision: as OpenVINO's INFERENCE_PRECISION_HINT; None leaves it to OpenVINO, as anomalib does.
         threads: as OpenVINO's INFERENCE_NUM_THREADS; None leaves it to OpenVINO.
 
     Attributes:
-        precision: that is used.
+        precision: actually used.
     """
 
     def __init__(self, folder: Path, precision: str | None = None, threads: int | None = None) -> None:
         from anomalib.deploy import OpenVINOInferencer
 
-        # It makes its cache wherever it is started.
+        # It creates its cache in the working folder.
         before = Path.cwd()
         os.chdir(folder)
         try:
@@ -67,7 +67,7 @@ class Rival:
 def build(name: str, size_hw: tuple[int, int], folder: Path) -> float:
     """Export one of anomalib's models below a folder; returns the GFLOP of one image."""
     model = _fitted(name.removesuffix("-pair"), size_hw, folder)
-    # As after a validation: without thresholds it would give no verdict.
+    # As after a validation: without thresholds it gives no verdict.
     values = {"_{}_threshold": 0.5, "{}_min": 0.0, "{}_max": 1.0}
     for place in ("image", "pixel"):
         for buffer, value in values.items():
@@ -88,7 +88,7 @@ def _fitted(name: str, size_hw: tuple[int, int], folder: Path) -> Any:
     torch.manual_seed(0)
     pixels, parts = size_hw[0] * size_hw[1], {"evaluator": False, "visualizer": False}
     if name == "draem":
-        # It asks for textures before it is trained, and would fetch them.
+        # It needs textures before training, and would download them.
         write_textures(folder / "textures")
         return Draem(
             dtd_dir=folder / "textures", pre_processor=Draem.configure_pre_processor(size_hw), **parts

@@ -1,13 +1,13 @@
-"""What measuring costs: `RoiMetrics` against anomalib's pixel AUROC and AUPRO on the same maps in one run.
+"""The cost of measuring: `RoiMetrics` against anomalib's pixel AUROC and AUPRO on the same maps in one run.
 
     python benchmarks/metrics.py               # 10,000 maps; prints and records the result
     python benchmarks/metrics.py --count 200   # a quick look, not recorded
     python benchmarks/metrics.py --tables      # puts the result into docs/benchmarks.md
 
-Each side runs in a process of its own, in turns, so that its peak memory is its own; drawing the maps and
-importing are not timed. `RoiMetrics` measures everything it has: image and pixel AUROC, average precision and
+Each side runs in its own process, in turns, so that peak memory is separate; generating the maps and
+importing are not timed. `RoiMetrics` computes all its measures: image and pixel AUROC, average precision and
 F1, AUPRO at two limits, alarm rates, confidence intervals. anomalib keeps every pixel, so it gets fewer maps
-(--peer-count), and its time per map is compared: its sorting takes more than in proportion for more of them.
+(--peer-count), and its time per map is compared: its sorting takes more than linear time.
 It needs ``pip install 'roinspect[peers]'``.
 """
 
@@ -108,7 +108,7 @@ def timed(side: str, count: int, answers: Any) -> None:
     update, compute = SIDES[side]()
     warm = next(batches(BATCH))
     start = peak_mb()
-    # The first call loads and compiles; it goes into another instance.
+    # The first call loads and compiles, so it uses another instance.
     SIDES[side]()[0](warm)
     seconds = 0.0
     for batch in batches(count):

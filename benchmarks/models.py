@@ -1,4 +1,4 @@
-"""Models of every method at 256 x 256, trained on the ball screw, for benchmarks of what comes after."""
+"""Models of every method at 256 x 256, trained on the ball screw, for benchmarks of inference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORK = ROOT / "runs" / "models"
 
 LITE0 = ("--method.backbone", "tf_efficientnet_lite0")
 SHORT = ("--training.steps", "20")
-"""What a network computes takes its time whether it has learned much or little."""
+"""Short, as the speed of a network does not depend on what it has learned."""
 
 MODELS: dict[str, tuple[str, ...]] = {
     "roibank": ("roibank", *LITE0),
@@ -30,7 +30,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "ceod, customnet": ("ceod", "--method.backbone", "customnet", *SHORT),
     "grdnet": ("grdnet", *SHORT),
 }
-"""The options that each is trained with."""
+"""Training options by method."""
 
 
 def photographs(split: str = "") -> list[Path]:
@@ -39,7 +39,7 @@ def photographs(split: str = "") -> list[Path]:
 
 
 def trained(name: str) -> Path:
-    """A model's bundle, trained where it is not there yet."""
+    """A model's bundle, trained if missing."""
     bundle = WORK / name.replace(",", "").replace(" ", "-")
     if not bundle.exists():
         method, *options = MODELS[name]
@@ -50,7 +50,7 @@ def trained(name: str) -> Path:
 
 
 def exported(name: str, to: str) -> Path:
-    """The same with an export, written where it is not there yet."""
+    """The same with an export, written if missing."""
     bundle = trained(name)
     if not (bundle / to).exists() and roinspect(["export", str(bundle), "--to", to]):
         raise SystemExit(f"{name} could not be exported to {to}")

@@ -1,11 +1,11 @@
-"""What every export of every method answers to many kinds of files, compared with the trained network.
+"""Compares the predictions of every export of every method with the trained network, on many kinds of files.
 
     python benchmarks/parity.py             # trains what is missing, exports, compares: minutes
     python benchmarks/parity.py --tables    # puts the result into docs/deploy.md
 
-Sixty of the ball screw's test photographs are cut to odd sizes and written as colour and grey PNG, 16-bit
-grey PNG, PNG with alpha, and JPEG that EXIF turns. The network in torch is given what `read_image` makes of a
-file, the export the file's bytes through `Inspector`. Needs ``pip install 'roinspect[dev]'`` and the images
+Sixty of the ball screw's test photographs are cropped to odd sizes and written as colour and grey PNG, 16-bit
+grey PNG, PNG with alpha, and JPEG rotated by EXIF. The network in torch gets the pixels from `read_image`,
+the export the file's bytes through `Inspector`. Needs ``pip install 'roinspect[dev]'`` and the images
 in ROINSPECT_DATA.
 """
 
@@ -46,7 +46,7 @@ EXPORTS: dict[str, tuple[str, bool, Any]] = {
 """The format, whether in INT8, and the runtime."""
 
 _TURNED = b"Exif\0\0" + struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, 6) + bytes(4)
-"""An EXIF block that asks for a quarter turn."""
+"""An EXIF block that rotates by 90 degrees."""
 
 
 def encoded(suffix: str, pixels: NDArray[Any]) -> bytes:
@@ -117,7 +117,7 @@ def table() -> str:
     for run in runs:
         for title, answers in run.measures.items():
             if "refused" in answers:
-                # As `roinspect export` says it.
+                # In the words of `roinspect export`.
                 share = answers["refused"].split("changed: ")[1].split(".")[0]
                 cells = ["–", "–", f"refused, {share} of those held out"]
             else:

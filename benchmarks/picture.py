@@ -1,10 +1,10 @@
-"""Draws the README's picture: what GRD-Net finds without and with ROI steering, on synthetic zippers.
+"""Draws the README's figure: GRD-Net's findings without and with ROI steering, on synthetic zippers.
 
     python benchmarks/grdnet.py zipper && python benchmarks/picture.py
 
-Takes the bundles that the benchmark trained (seed 0) and shows the clearest case of each kind: the defect
-inside the ROI that scores highest with steering, and the outside-only defect that scores highest without. How
-all parts fare is in docs/benchmarks.md.
+Uses the bundles of the benchmark (seed 0) and shows the clearest case of each kind: the defect inside the ROI
+that scores highest with steering, and the outside-only defect that scores highest without. For the results on
+all parts see docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How many kinds of image files are read right, refused, or read wrong; and what becomes of damaged ones.
+"""How many kinds of image files are read correctly, rejected, or read wrongly; results on damaged files.
 
     python benchmarks/pixel_formats.py
 
-Writes every file of `pixel_files`, reads it and compares it pixel by pixel with what was written. Then a
-share of them is cut off, given a tail of zeros, or has a byte changed. Prints the tables of docs/formats.md.
+Writes every file of `pixel_files`, reads it and compares all pixels. Then some of them are truncated, get a
+tail of zeros, or have a byte changed. Prints the tables of docs/formats.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HARMS = ("cut off", "tail of zeros", "byte changed")
 
 
 def outcome(made: Made) -> str:
-    """One of `OUTCOMES`; an intact file that is called damaged is a fault too."""
+    """One of `OUTCOMES`; calling an intact file damaged is also an error."""
     try:
         read = read_image(made.data)
     except UserError as error:
@@ -35,7 +35,7 @@ def outcome(made: Made) -> str:
 
 
 def harmed(data: bytes, seed: int) -> Iterator[tuple[str, bytes]]:
-    """The file cut off, with zeros for its last part, and with one byte changed."""
+    """The file truncated, with its end replaced by zeros, and with one byte changed."""
     random = np.random.default_rng(seed)
     for share in (0.2, 0.5, 0.8, 0.95):
         yield "cut off", data[: int(len(data) * share)]
@@ -50,7 +50,7 @@ def harmed(data: bytes, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def after(made: Made, data: bytes) -> str:
-    """What a harmed file is read as: "refused", "unharmed" or "changed"."""
+    """The result of reading a damaged file: "refused", "unharmed" or "changed"."""
     try:
         read = read_image(data)
     except UserError:

@@ -2,7 +2,7 @@
 
     python benchmarks/reads.py [--photographs 2000]
 
-Tiny synthetic photographs with an ROI mask each; each verb runs in a process of its own, under an audit hook.
+Tiny synthetic photographs with an ROI mask each; each verb runs in its own process, under an audit hook.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VERBS = {
 
 
 def counted(verb: str, data: Path, out: Path) -> dict[str, int]:
-    """What a verb does to the data, in a process of its own."""
+    """The accesses of a verb to the data, in its own process."""
     words = [{"DATA": str(data), "OUT": str(out)}.get(word, word) for word in VERBS[verb]]
     done = subprocess.run(
         [sys.executable, __file__, "--under", str(data), *words], capture_output=True, text=True, check=False
@@ -39,7 +39,7 @@ def counted(verb: str, data: Path, out: Path) -> dict[str, int]:
 
 
 def run(under: str, words: list[str]) -> None:
-    """Run a verb, and print what it opened and listed below a folder."""
+    """Run a verb, and print the files it opened and the folders it listed below a folder."""
     listed, opened = Counter[str](), Counter[str]()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -68,7 +68,7 @@ def run(under: str, words: list[str]) -> None:
 
 
 def make(data: Path, count: int) -> None:
-    """Good photographs to train on and to test, and a mask of the region of each."""
+    """Good photographs for training and testing, each with an ROI mask."""
     from roinspect.images.pixels import write_image
 
     rng = np.random.default_rng(0)

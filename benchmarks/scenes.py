@@ -1,11 +1,11 @@
-"""Which pictures of something else pass as good, and how many good parts the third verdict costs.
+"""How many images of something else pass as good, and how many good parts are not inspectable.
 
-    python benchmarks/scenes.py             # about an hour; goes on where it stopped
+    python benchmarks/scenes.py             # about an hour; continues where it stopped
     python benchmarks/scenes.py --tables    # puts the result into docs/scenes.md
 
-A picture passes where its verdict is "good"; by the score alone it passes where the score lies below the
-threshold. The room that `roinspect.inspection.scene` leaves about the good parts was chosen on the synthetic
-sets and on hazelnut_toy; the other real sets were looked at once, with this script. Needs the images in the
+An image passes if its verdict is "good"; by the score alone, if its score lies below the threshold. The
+margins of `roinspect.inspection.scene` were chosen on the synthetic sets and on hazelnut_toy; the other real
+sets were only evaluated once, with this script. Needs the images in the
 folder ROINSPECT_DATA.
 """
 
@@ -127,7 +127,7 @@ def _measured(name: str, method: str, sets: dict[str, Set], seed: int, scratch: 
 
 
 def _taken_away(name: str) -> dict[str, Images]:
-    """The washers' background without washers, or with two of three; nothing for other sets."""
+    """The washers' background without washers, or with two of three; empty for other sets."""
     product, side, options = SYNTHETIC.get(name, ("", 0, {}))
     if product != "washers":
         return {}
@@ -148,7 +148,7 @@ def _taken_away(name: str) -> dict[str, Images]:
 
 
 def _count(inspector: Inspector, pictures: Images) -> dict[str, Any]:
-    """How many pictures pass by the score alone, and how many with the verdict "good"."""
+    """How many images pass by the score alone, and how many with the verdict "good"."""
     verdicts = [inspector.inspect(picture) for picture in pictures]
     lost = [one for one in verdicts if one.verdict == "not inspectable"]
     return {
@@ -180,7 +180,7 @@ def _others(name: str, sets: dict[str, Set], bundle: Bundle) -> Iterator[NDArray
 
 
 def _kind(name: str) -> str:
-    """What a set shows, regardless of its options."""
+    """The product of a set, without its options."""
     return SYNTHETIC[name][0] if name in SYNTHETIC else name.split(",")[0]
 
 

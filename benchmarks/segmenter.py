@@ -1,11 +1,11 @@
-"""How good the segmenter's regions are from a few masks, and how good methods trained on them are.
+"""The quality of the segmenter's regions from a few masks, and of methods trained on these regions.
 
     python benchmarks/segmenter.py regions     # IoU from 5, 10 and 20 masks, 3 seeds, on unseen images
     python benchmarks/segmenter.py gaps zipper # the same from 10 masks, without covering parts of the region
     python benchmarks/segmenter.py methods     # roibank, CEOD and GRD-Net on predicted and on drawn regions
     python benchmarks/segmenter.py --tables    # puts the results into docs/segmenter.md
 
-A set can be named after the verb. What has a result is not run again. Needs
+A set can be named after the verb. Runs with a result are not repeated. Needs
 ``pip install 'roinspect[train,weights]'``, and the images in the folder ROINSPECT_DATA.
 """
 
@@ -87,9 +87,9 @@ def records_of(one: Set) -> list[Record]:
 
 
 def choose(records: Sequence[Record], count: int, seed: int) -> tuple[list[Record], list[Record]]:
-    """Photographs from the train split that keep their masks, and photographs to test on.
+    """Photographs of the train split that keep their masks, and photographs to test on.
 
-    The test split alone where it is large: the ball screw's shows other positions.
+    Only the test split if it is large: the ball screw's shows other positions.
     """
     train_split = [record for record in records if record.split == "train"]
     order = np.random.default_rng((seed, count)).permutation(len(train_split))[:count]
@@ -127,7 +127,7 @@ def segmenter_from(
 
 
 def measured(bundle: Path, test: Sequence[Record]) -> dict[str, Any]:
-    """IoU, share of defects left out, and candidates for a confidence, image by image."""
+    """IoU, share of defects outside the predicted region, and candidates for a confidence, image by image."""
     manifest, graph = load_segmenter(bundle)
     settings = manifest.method_settings
     found: dict[str, list[float | None]] = {}
@@ -205,7 +205,7 @@ def run_methods(names: Sequence[str]) -> None:
                         method, one.data, bundle, method_settings=preset, training=training, roi=roi
                     )
                     seconds = time.perf_counter() - start
-                    # Inside the drawn region, whichever it was trained on.
+                    # Measured inside the drawn region, whichever region it was trained on.
                     (values,) = evaluate_models([bundle], one.data, Path(scratch, "report"), roi=one.roi)
                 measures = {
                     "steps": trained.training["steps"],

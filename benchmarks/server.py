@@ -1,4 +1,4 @@
-"""Stress tests of the server, each in processes of its own.
+"""Stress tests of the server, each in its own processes.
 
     python benchmarks/server.py soak BUNDLE      # 30 minutes at saturation
     python benchmarks/server.py kill BUNDLE      # kill -9 under load, with an unreliable receiver
@@ -6,7 +6,8 @@
     python benchmarks/server.py fuzz BUNDLE      # 10,000 malformed bodies
     python benchmarks/server.py tables           # puts the results into docs/serve.md
 
-BUNDLE is any bundle: `roinspect demo` makes one in half a minute, `roinspect export` frees it of torch.
+BUNDLE is any bundle: `roinspect demo` creates one in half a minute; with `roinspect export` it needs no
+    torch.
 """
 
 from __future__ import annotations

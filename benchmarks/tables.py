@@ -25,7 +25,7 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def shown(values: Iterable[float | None]) -> str:
-    """Mean and deviation over seeds; a dash where nothing was measured."""
+    """Mean and deviation over seeds; a dash without values."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"
@@ -34,7 +34,7 @@ def shown(values: Iterable[float | None]) -> str:
 
 
 def filled(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """The text with each table between its markers; those without results are named, and stay as they are."""
+    """The text with each table between its markers; those without results are reported and unchanged."""
     for name, table in tables.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         try:
@@ -59,7 +59,7 @@ def stale(docs: Path, tables: Mapping[str, Callable[[], str]]) -> list[str]:
 
 
 def outcomes_table(runs: Iterable[Run], arms: Sequence[str]) -> str:
-    """What `compare` has measured: a row for every arm, method and size; the best of an arm in bold."""
+    """The results of `compare`: a row for every arm, method and size; the best of an arm in bold."""
     if not (runs := list(runs)):
         raise NotMeasuredError
     groups: dict[tuple[str, str], list[Run]] = {}

@@ -3,10 +3,10 @@
     python benchmarks/throughput.py png jpg     # measures, minutes each; best with nothing else running
     python benchmarks/throughput.py --tables    # puts the results into docs/deploy.md
 
-250 photographs of the ball screw are enlarged to 1024 x 1024, given the grain that a camera has and an
-enlarged photograph lacks, written as files, and inspected eight times over by roibank at 256 x 256 in
-OpenVINO. Eight times, in turns, all is measured: decoding alone, the network alone on decoded images, and
-`inspect_many`. Needs ``pip install 'roinspect[dev]'`` and the images in ROINSPECT_DATA.
+250 photographs of the ball screw are enlarged to 1024 x 1024, given sensor noise, written as files, and
+inspected eight times by roibank at 256 x 256 in OpenVINO. Decoding alone, the network alone on decoded
+images, and `inspect_many` are measured in turns, eight times each. Needs ``pip install 'roinspect[dev]'`` and
+the images in ROINSPECT_DATA.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def slower(one: dict[str, dict[str, float]], *stages: str) -> float:
 
 
 def bound(one: dict[str, dict[str, float]]) -> float:
-    """Images per second if the cores only decoded and inferred, at the processor time these take alone."""
+    """Images per second if the cores only decoded and ran the network, at their processor time alone."""
     return CORES * 1000 / (one["decode"]["cpu_ms"] + one["infer"]["cpu_ms"])
 
 

@@ -1,10 +1,9 @@
-"""Draws the pictures of the tutorials, from the very commands that they show.
+"""Draws the figures of the tutorials, with the commands that they show.
 
     python benchmarks/tutorials.py            # trains three models into runs/tutorials, a few minutes
     python benchmarks/tutorials.py --shots    # and photographs the report, with chromium
 
-Pictures go to docs/pictures. Of each kind of test photograph the one in the middle is shown, by the score of
-the model in question: half of its kind score higher, half lower.
+Figures go to docs/pictures. For each kind of test photograph they show the one with the model's median score.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def save(name: str, picture: Image) -> None:
 
 
 def shown(data: Path, model: Path) -> dict[str, Record]:
-    """Of each kind the test photograph whose score is the middle one, with its ROI."""
+    """The test photograph with the median score of each kind, with its ROI."""
     records = attach_roi(read_data(data, "auto"), [r for r in read_records(data) if r.split == "test"])
     inspector = Inspector.load(model)
     chosen = {}
@@ -78,7 +77,7 @@ def shown(data: Path, model: Path) -> dict[str, Record]:
 
 
 def draw_photographs(parts: dict[str, Record]) -> None:
-    """What is given: photograph, ROI in white, defect in cyan."""
+    """The data: photograph, ROI in white, defect in cyan."""
     photographs, marked = [], []
     for category, record in parts.items():
         assert record.roi_path is not None
@@ -90,7 +89,7 @@ def draw_photographs(parts: dict[str, Record]) -> None:
 
 
 def draw_verdicts(parts: dict[str, Record], models: dict[str, Path], name: str) -> None:
-    """What each model says of the same bare photographs."""
+    """The verdicts of each model on the same bare photographs."""
     rows = [row([cell(read_image(r.image_path), KINDS[category]) for category, r in parts.items()])]
     for title, model in models.items():
         inspector, cells = Inspector.load(model), []
@@ -104,7 +103,7 @@ def draw_verdicts(parts: dict[str, Record], models: dict[str, Path], name: str) 
 
 
 def draw_synthetic_defects(data: Path) -> None:
-    """GRD-Net's and roibank's made-up damage, on good parts."""
+    """The synthetic damage of GRD-Net and roibank, on good parts."""
     good = [record for record in read_records(data) if record.split == "train" and record.label == 0][:5]
     images = np.stack([resize_image(read_image(record.image_path), (256, 256)) for record in good])
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
@@ -117,7 +116,7 @@ def draw_synthetic_defects(data: Path) -> None:
 
 
 def draw_rims() -> None:
-    """The ways a mask's rim may fall off, on a grid of 16 x 16 cells."""
+    """The ways to soften a mask's rim, on a grid of 16 x 16 cells."""
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., 4:12, 5:9] = 1
     cells = []
@@ -131,7 +130,7 @@ def draw_rims() -> None:
 
 
 def photograph_report(report: Path, name: str, height: int) -> None:
-    """The report as a browser shows it."""
+    """The report in a browser."""
     shot = report.with_suffix(".png")
     words = ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size=1100,{height}"]
     subprocess.run([*words, f"--screenshot={shot}", report.resolve().as_uri()], check=True, timeout=120)

@@ -1,10 +1,10 @@
-"""How often `roinspect check` names a photograph as unlike the rest, rightly and wrongly.
+"""How often `roinspect check` rightly or wrongly reports a photograph as unlike the rest.
 
     python benchmarks/unlike.py
 
-For each real set: how many of its good photographs are named; of three defective photographs at a time among
-all good ones, how many; and of photographs of the other sets, one for thirty or for ten good ones, how many.
-Nothing is random: photographs are taken evenly spaced.
+For each real set, the number of reported photographs among its good ones; among three defective photographs
+at a time added to all good ones; and among photographs of other sets, one for thirty or for ten good ones.
+Nothing is random: photographs are chosen at even intervals.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Image files of every kind that can be written here, each with the picture that it holds.
+"""Image files of every kind that can be written here, each with its expected pixels.
 
-What is lossless is known by the pixels that were written; of what is lossy Pillow's reading is the truth.
+For lossless files these are the pixels that were written, for lossy ones those that Pillow reads.
 """
 
 from __future__ import annotations

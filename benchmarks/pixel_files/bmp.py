@@ -1,4 +1,4 @@
-"""BMP: header versions, depths, bit masks, run lengths, from the top and from the bottom."""
+"""BMP: header versions, depths, bit masks, run lengths, top-down and bottom-up."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def write(
     upright: bool = False,
     height: int = 0,
 ) -> bytes:
-    """A bitmap of rows of bytes, the upper one first."""
+    """A bitmap from rows of bytes, top row first."""
     is_packed = bool(height)
     height = height or len(rows)
     table = b""
@@ -119,7 +119,7 @@ def write(
 
 
 def _run_lengths(indices: NDArray[np.uint8], bits: int, *, padded: bool) -> bytes:
-    """Runs and, where neighbours differ, pixels as they are; each row closed by its end code."""
+    """Runs and, where neighbours differ, literal pixels; each row ends with its end code."""
     lines: list[bytes] = []
     for row in indices[::-1]:
         values = list(row) + [int(row[-1])] * (-len(row) % 4 if padded else 0)

@@ -23,7 +23,7 @@ def files() -> Iterator[Made]:
             how["subsampling"] = sampling
         data = encoded(rgb.convert(mode), "JPEG", **how)
         name = f"{mode}, quality {quality}, {sampling}{', progressive' * progressive}, restarts {restart}"
-        # Pillow and OpenCV round CMYK by one value differently.
+        # Pillow and OpenCV differ by one in rounding CMYK.
         yield Made("JPEG", name, data, pillows(data), tolerance=int(mode == "CMYK"))
     for mode, progressive, orientation in product(("L", "RGB"), (False, True), range(1, 9)):
         data = encoded(rgb.convert(mode), "JPEG", exif=exif(orientation), progressive=progressive)

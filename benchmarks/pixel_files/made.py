@@ -1,4 +1,4 @@
-"""A file and its truth, and the pictures that are written."""
+"""A file with its expected pixels, and the images that are written."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Made:
 
     Attributes:
         format: "PNG", "JPEG", "WebP", "BMP" or "TIFF".
-        name: how it was made, in words.
+        name: how it was written, in words.
         data: the file.
-        truth: (H, W, 3), uint8, as it is to be read; None where the depth is none that a picture has.
+        truth: (H, W, 3), uint8, the expected pixels; None for depths that no image has.
         tolerance: of a value.
     """
 
@@ -34,7 +34,7 @@ class Made:
 
 
 def picture(dtype: Any, *shape: int, seed: int = 0) -> NDArray[Any]:
-    """Slopes with noise, over the whole range of an unsigned type: every row, column and channel differs."""
+    """Gradients with noise over the whole range of an unsigned type; rows, columns and channels differ."""
     height, width = shape[:2]
     y, x = np.mgrid[:height, :width]
     most = np.iinfo(dtype).max
@@ -45,7 +45,7 @@ def picture(dtype: Any, *shape: int, seed: int = 0) -> NDArray[Any]:
 
 
 def shown(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, orientation: int = 1) -> NDArray[np.uint8]:
-    """Grey or RGB of 8 or 16 bits as it is to be read."""
+    """The expected pixels of grey or RGB of 8 or 16 bits."""
     pixels = np.asarray(pixels)
     most = np.iinfo(pixels.dtype).max
     wide = pixels.astype(np.float64)
@@ -63,21 +63,21 @@ def shown(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, orientation: 
 
 
 def encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
-    """What Pillow writes."""
+    """A file written by Pillow."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **how)
     return buffer.getvalue()
 
 
 def exif(orientation: int) -> Image.Exif:
-    """An EXIF block of this orientation."""
+    """An EXIF block with this orientation."""
     block = Image.Exif()
     block[0x0112] = orientation
     return block
 
 
 def pillows(data: bytes, orientation: int = 1) -> NDArray[np.uint8]:
-    """What Pillow reads, over black and upright."""
+    """The pixels that Pillow reads, upright and on black."""
     image = Image.open(io.BytesIO(data))
     if image.mode in ("RGBA", "LA", "PA"):
         wide = np.asarray(image.convert("RGBA"))

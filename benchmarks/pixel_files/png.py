@@ -1,4 +1,4 @@
-"""PNG: colour types, depths, interlacing, row filters, transparency, orientation and what stands beside."""
+"""PNG: colour types, depths, interlacing, row filters, transparency, orientation and other chunks."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def write(
     filtered: int = 0,
     animation: bool | None = None,
 ) -> bytes:
-    """A PNG of samples (H, W, C); with a still picture in the animation, or beside it."""
+    """A PNG of samples (H, W, C); its still image is part of the animation, or separate."""
     height, width, _ = samples.shape
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     parts = [samples[y::dy, x::dx] for y, x, dy, dx in passes]

@@ -20,7 +20,7 @@ HAS_CODECS = importlib.util.find_spec("imagecodecs") is not None
 ORIENTATION = 274
 PREDICTED = ("tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
 _EVERY = (None, *PREDICTED, "packbits", "zstd", "lzma")
-# What a mode can be packed with: Pillow's memory is damaged where libtiff refuses.
+# Supported compressions by mode: Pillow's memory is corrupted if libtiff rejects one.
 PACKINGS = {
     "1": (*_EVERY, "group3", "group4", "tiff_ccitt"),
     "L": (*_EVERY, "jpeg"),
@@ -153,7 +153,7 @@ def _by_pillow() -> Iterator[Made]:
         try:
             data = encoded(image, "TIFF", compression=packing, tiffinfo=tags, big_tiff=big)
         except (OSError, RuntimeError, ValueError, KeyError):
-            continue  # libtiff as it is built here writes no such file.
+            continue  # This build of libtiff cannot write such files.
         if mode == "I;16":
             truth = shown(np.asarray(image))
         elif packing == "jpeg":
@@ -180,7 +180,7 @@ def _by_opencv() -> Iterator[Made]:
         written, data = cv2.imencode(".tif", stored, how)
         if not written:
             continue
-        # OpenCV declares no alpha, so the fourth channel is none.
+        # OpenCV declares no alpha, so the fourth channel is not alpha.
         truth = shown(np.ascontiguousarray(pixels[..., :3] if channels > 1 else pixels))
         name = (
             f"OpenCV's {dtype.__name__}, {channels} channels, {packing}, predictor {predictor}, {rows} rows"

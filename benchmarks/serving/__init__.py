@@ -1,1 +1,1 @@
-"""What a server is put through: saturation, kills, its own OpenAPI, and bodies that are none."""
+"""Stress tests of a server: saturation, kills, its own OpenAPI document, and malformed bodies."""

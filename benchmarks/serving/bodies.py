@@ -1,4 +1,4 @@
-"""Requests that are none: damaged images, broken forms, wrong tensors, and HTTP that breaks its own rules."""
+"""Malformed requests: damaged images, broken forms, wrong tensors, and HTTP that breaks its own rules."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _CHARSETS = (
 
 @dataclass(frozen=True)
 class Request:
-    """What goes over the wire.
+    """A raw request.
 
     Attributes:
         head: request line and headers, with the empty line.
-        body: what follows it.
-        is_http: whether it keeps to HTTP's rules, so that it has to be answered.
+        body: the rest.
+        is_http: whether it is valid HTTP, so that it must be answered.
     """
 
     head: bytes
@@ -45,18 +45,18 @@ class Request:
 
 
 def post(route: str, body: bytes, headers: dict[str, str] | None = None) -> Request:
-    """A request that says of itself what is true."""
+    """A request with correct headers."""
     lines = {"Host": "x", "Content-Length": str(len(body)), "Connection": "close"} | (headers or {})
     head = f"POST {route} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return Request(head.encode("latin-1") + b"\r\n", body)
 
 
 class Bodies:
-    """Requests without end, the same ones for the same seed.
+    """Endless requests, reproducible by seed.
 
     Args:
         size_hw: of the model.
-        seed: of everything.
+        seed: of all random choices.
     """
 
     def __init__(self, size_hw: tuple[int, int], seed: int) -> None:
@@ -70,10 +70,10 @@ class Bodies:
         }
 
     def _damaged(self, data: bytes) -> bytes:
-        """Cut off, overwritten, repeated, or mixed with another file."""
+        """Truncated, overwritten, repeated, or mixed with another file."""
         chance, content = self._chance, bytearray(data)
         for _ in range(chance.randint(1, 4)):
-            # Headers decide what a decoder does, so half of the wounds are there.
+            # Headers decide what a decoder does, so half of the damage is there.
             place = chance.randrange(min(len(content), 100) if chance.random() < 0.5 else len(content))
             match chance.randrange(6):
                 case 0:
@@ -95,7 +95,7 @@ class Bodies:
                     content[place : place + chance.randint(1, 50)] = chance.randbytes(chance.randint(0, 50))
             content = content or bytearray(b"\xff")
         damaged = bytes(content)
-        # With right checksums, the damage of a PNG gets as far as its decoder.
+        # With correct checksums, the damage of a PNG reaches its decoder.
         return _with_checksums(damaged) if chance.random() < 0.7 else damaged
 
     def _image(self) -> Request:
@@ -198,7 +198,7 @@ class Bodies:
             case 0:
                 return post("/inspect", image, {"Content-Length": str(size - chance.randint(1, size))})
             case 1:
-                # More was promised than comes: the sender goes away, or would have to be waited for.
+                # Less is sent than announced: the sender disconnects, or the server would have to wait.
                 return Request(post("/inspect", image, {"Content-Length": str(size + 9)}).head, image, False)
             case 2:
                 return Request(chunked, whole)
@@ -257,7 +257,7 @@ def _images(rng: np.random.Generator) -> list[bytes]:
 
 
 def _with_checksums(data: bytes) -> bytes:
-    """A PNG with all checksums put right, as far as its chunks can be walked; anything else as it is."""
+    """A PNG with corrected checksums, as far as its chunks can be parsed; other files unchanged."""
     if not data.startswith(b"\x89PNG"):
         return data
     content, position = bytearray(data), 8

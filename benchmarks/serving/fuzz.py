@@ -1,4 +1,4 @@
-"""Malformed bodies by the thousand: each gets an answer, none a 5xx, and the server keeps running."""
+"""Thousands of malformed bodies: each gets an answer, never a 5xx, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def exchange(port: int, request: Request) -> bytes:
 
 
 def fuzz(bundle: Path, results: Results, *, count: int, seed: int) -> None:
-    """Send bodies of every kind in turn, and now and then a photograph, whose verdict must be right."""
+    """Send bodies of every kind in turn, and sometimes a photograph, whose verdict must be correct."""
     inspector = Inspector.load(bundle)
     bodies = Bodies(inspector.bundle.size_hw, seed)
     (known,) = photographs(inspector, (128, 128), 1, seed=0)

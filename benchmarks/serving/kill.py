@@ -27,10 +27,10 @@ SIZE_HW = (256, 256)
 
 
 class Receiver:
-    """A webhook that is up, refuses connections, or answers 503, each for a while.
+    """A webhook that alternately accepts, refuses connections, or answers 503.
 
     Attributes:
-        taken: by id, every body that it answered with 200.
+        taken: every body that it answered with 200, by id.
     """
 
     def __init__(self, port: int) -> None:
@@ -66,7 +66,7 @@ class Receiver:
                 body, answer = self.rfile.read(int(self.headers["Content-Length"])), status()
                 if answer == 200:
                     taken[self.headers["Idempotency-Key"]].append(body)
-                # As in a real receiver, some time passes between storing a result and confirming it.
+                # As in a real receiver, there is a delay between storing a result and confirming it.
                 time.sleep(0.005)
                 self.send_response(answer)
                 self.send_header("Content-Length", "0")

@@ -1,4 +1,4 @@
-"""A server as its own process, and photographs whose verdicts are known in advance."""
+"""A server in its own process, and photographs with known scores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Server:
         return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
     def metric(self, start: str) -> float:
-        """Sum of all counters whose line starts with this."""
+        """Sum of all counters whose line starts with this prefix."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
@@ -56,7 +56,7 @@ class Server:
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(start))
 
     def kill(self) -> None:
-        """As a power cut does, except for the disk's cache."""
+        """Kill it, like a power cut except for the disk's cache."""
         self.process.kill()
         self.process.wait()
 
@@ -83,7 +83,7 @@ class Photograph:
 
 
 def photographs(inspector: Inspector, size_hw: tuple[int, int], count: int, seed: int) -> list[Photograph]:
-    """Coloured clouds as PNG and JPEG; no two of the same score, so that a swapped verdict shows."""
+    """Coloured clouds as PNG and JPEG, all with different scores, so that swapped verdicts are detected."""
     rng = np.random.default_rng(seed)
     found: list[Photograph] = []
     while len(found) < count:
@@ -97,13 +97,13 @@ def photographs(inspector: Inspector, size_hw: tuple[int, int], count: int, seed
 
 
 def free_port() -> int:
-    """A port that is free."""
+    """A free port."""
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
 
 
 def model(inspector: Inspector) -> str:
-    """Method, engine and size, in one line."""
+    """Method, runtime and size, in one line."""
     height, width = inspector.bundle.size_hw
     return f"{inspector.bundle.method}, {inspector.runtime}, {height} x {width}"

@@ -1,8 +1,8 @@
 """A server at saturation with good, corrupt, huge and slow requests: lost and wrong answers, latency, memory.
 
-Every answer is known beforehand: the score of each photograph, 422 for a corrupt file and one of too many
-pixels, 413 for a body that is too large, 408 for a slow one. 429 and 504 are answers, too: the sender tries
-again, sooner than asked to. Each request has a part id of its own, which has to come back with the answer.
+Every answer is known in advance: the score of each photograph, 422 for a corrupt file and one with too many
+pixels, 413 for a body that is too large, 408 for a slow one. 429 and 504 are allowed too: the sender tries
+again, sooner than requested. Each request has a unique part id, which the answer must contain.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHOWN = {"p50_ms": 0.5, "p99_ms": 0.99, "slowest_ms": 1.0}
 
 @dataclass(frozen=True)
 class Kind:
-    """A body and the right answer to it."""
+    """A body and its expected answer."""
 
     body: bytes
     status: int
@@ -47,7 +47,7 @@ class Kind:
 
 @dataclass
 class Told:
-    """The answers that a sender got."""
+    """The answers to a sender."""
 
     answers: collections.Counter[str] = field(default_factory=collections.Counter)
     lost: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ def kinds(inspector: Inspector) -> dict[str, list[Kind]]:
 
 
 def send(port: int, sorts: dict[str, list[Kind]], until: float, seed: int, told: Told) -> None:
-    """Send one request after the other over one connection, as a client that waits for answers."""
+    """Send one request after the other over one connection, as a client that waits for each answer."""
     chance = random.Random(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     number = 0
@@ -184,7 +184,7 @@ def soak(bundle: Path, results: Results, verb: str, *, seconds: float, senders: 
 
 
 def milliseconds(latencies: list[float], share: float) -> int | None:
-    """Time within which this share of requests is answered; None while there is none."""
+    """Time within which this share of requests is answered; None without requests."""
     return round(1000 * float(np.quantile(latencies, share))) if latencies else None
 
 

@@ -50,7 +50,7 @@ def test_int8_is_small_and_kept_where_verdicts_agree(
     replace_threshold(bundle, Threshold(0.99, "lower"))
     with caplog.at_level(logging.WARNING):
         Inspector.load(bundle, "onnxruntime" if to == "onnx" else "openvino")
-    assert "compared at the threshold 0.999, which now is 0.99" in caplog.text
+    assert "checked at the threshold 0.999, which is now 0.99" in caplog.text
 
 
 def test_int8_that_changes_a_verdict_is_refused(bundle: Path, zipper: Path) -> None:

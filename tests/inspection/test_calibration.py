@@ -227,7 +227,7 @@ def test_what_the_threshold_does_to_held_out_defects_is_told() -> None:
     told = choose_threshold(scores, labels, [""] * 10, 0.01)
     assert told.origin.endswith("; rejects 3 of 3 held-out defective ones")
     none = choose_threshold(-scores, labels, [""] * 10, 0.01)
-    assert "rejects 0 of 3 held-out defective ones: the model does not tell them" in none.warning
+    assert "rejects 0 of 3 held-out defective ones: the model cannot distinguish them" in none.warning
 
 
 def test_the_groups_of_the_good_parts_alone_are_counted() -> None:
