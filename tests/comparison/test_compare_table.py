@@ -42,7 +42,7 @@ def test_what_a_measure_may_err_by_is_printed_where_it_counts() -> None:
     for one, error in ((rough, 0.3), (fine, 0.0004)):
         one.arms[PLAIN]["pixel_auroc_error"] = error  # type: ignore[index]
     page = as_markdown(rows([rough, fine], [PLAIN]), [rough, fine], {})
-    assert "0.640 (to 0.300)" in page and "(to x): known to within x" in page
+    assert "0.640 (to 0.300)" in page and "(to x): accurate to within x" in page
     assert page.count("(to ") == 2 and "0.787 (" not in page
 
 

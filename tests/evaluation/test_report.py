@@ -11,7 +11,7 @@ import pytest
 
 from roinspect.errors import UserError
 from roinspect.evaluation import charts
-from roinspect.evaluation.example_images import Example, Found, heat_inside
+from roinspect.evaluation.example_images import Example, ExamplePrediction, heat_inside
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.evaluation.report import (
     BROKEN_DOWN,
@@ -42,10 +42,9 @@ def picture(seed, height=64, width=96):
 def part(seed, caption="teeth/007.png", verdict="rightly rejected", reconstruction=True, models=1):
     image, roi, truth, heat = picture(seed)
     repaired = cv2.medianBlur(image, 9) if reconstruction else None
-    found = [Found(heat, 0.5, 0.93, verdict, repaired)] + [Found(1 - heat, None, 0.2, "escape")] * (
-        models - 1
-    )
-    return Example(caption, image, roi, truth, found)
+    predictions = [ExamplePrediction(heat, 0.5, 0.93, verdict, repaired)]
+    predictions += [ExamplePrediction(1 - heat, None, 0.2, "escape")] * (models - 1)
+    return Example(caption, image, roi, truth, predictions)
 
 
 def report(
@@ -358,8 +357,10 @@ def test_two_models_stand_side_by_side():
 
 def test_an_empty_heatmap_is_called_that():
     example = part(1, models=2)
-    cold = dataclasses.replace(example.found[1], anomaly_map=np.zeros((4, 6)))
-    content = report(models=TWO, examples=[dataclasses.replace(example, found=[example.found[0], cold])])
+    cold = dataclasses.replace(example.predictions[1], anomaly_map=np.zeros((4, 6)))
+    content = report(
+        models=TWO, examples=[dataclasses.replace(example, predictions=[example.predictions[0], cold])]
+    )
     assert "found by CEOD, no heat" in pages_text(render(content))
 
 

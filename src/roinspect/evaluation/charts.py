@@ -151,7 +151,7 @@ def pro_svg(models: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: float, m
         (0.0, limit),
         (0.0, 1.0),
         mark=mark,
-        x_label="sound pixels found",
+        x_label="good pixels found",
         y_label="share of each defect that is found",
         title="PRO curve",
     )
@@ -173,9 +173,9 @@ def thinned(x: NDArray[Any], y: NDArray[Any], limit: float) -> Curve:
     cells = np.stack([x[:inside] / limit, y[:inside]]) * PLOTTED
     moved = np.diff(np.floor(cells), axis=1, prepend=-1).any(0)
     # Also keep the point before each jump; otherwise a step would become a slope.
-    kept = moved | np.append(moved[1:], True)
+    is_drawn = moved | np.append(moved[1:], True)
     end = (limit, float(np.interp(limit, x, y)))
-    return [*zip(x[:inside][kept].tolist(), y[:inside][kept].tolist(), strict=True), end]
+    return [*zip(x[:inside][is_drawn].tolist(), y[:inside][is_drawn].tolist(), strict=True), end]
 
 
 def training_svg(name: str, stages: Sequence[Curve]) -> str:
@@ -189,11 +189,11 @@ def training_svg(name: str, stages: Sequence[Curve]) -> str:
     Returns:
         SVG text; empty if no value is finite.
     """
-    kept = [[(x, y) for x, y in curve if math.isfinite(y)] for curve in stages]
-    series = [Series(css, curve, curve[-1]) for css, curve in zip(SERIES, kept, strict=False) if curve]
+    finite = [[(x, y) for x, y in curve if math.isfinite(y)] for curve in stages]
+    series = [Series(css, curve, curve[-1]) for css, curve in zip(SERIES, finite, strict=False) if curve]
     if not series:
         return ""
-    xs, ys = zip(*(pair for one in series for pair in one.curve), strict=True)
+    xs, ys = zip(*(pair for line in series for pair in line.curve), strict=True)
     pad = (max(ys) - min(ys)) * 0.05 or max(abs(ys[0]), 1e-6) * 0.1
     spans = (min(xs), max(max(xs), min(xs) + 1)), (min(ys) - pad, max(ys) + pad)
     return _plot(series, *spans, x_label="epoch", y_label=name, title=name, least_x=1.0)

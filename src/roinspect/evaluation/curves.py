@@ -82,13 +82,13 @@ def average_precision(positive: Counts, negative: Counts, tied: Flags | None = N
         return UNDEFINED
     hits, false = np.cumsum(positive), np.cumsum(negative)
     share = positive / hits[-1]
-    held = positive > 0
-    share, hits, false = share[held], hits[held], false[held]
-    binned = _binned(None if tied is None else tied[held])
+    in_use = positive > 0
+    share, hits, false = share[in_use], hits[in_use], false[in_use]
+    binned = _binned(None if tied is None else tied[in_use])
     precision = hits / (hits + false)
     # Inside a bin, precision is highest with all positives first and lowest with all negatives first.
-    first = hits - positive[held] + 1
-    above = hits / (hits + false - negative[held]) - precision
+    first = hits - positive[in_use] + 1
+    above = hits / (hits + false - negative[in_use]) - precision
     below = precision - first / (first + false)
     error = max((share * above).sum(where=binned), (share * below).sum(where=binned))
     return Estimate(float(share @ precision), float(error))

@@ -18,7 +18,7 @@ SHOWN_SIDES = (384, 640)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExamplePrediction:
     """One model's prediction for a part. The map may be smaller than the image."""
 
     anomaly_map: NDArray[Any]
@@ -43,7 +43,7 @@ class Example:
     """(h, w), non-zero where the part was inspected; None for everywhere."""
     gt_mask: NDArray[Any] | None
     """(h, w), non-zero on the defects; None where unknown."""
-    found: Sequence[Found]
+    predictions: Sequence[ExamplePrediction]
     """One per model, in the report's order."""
 
     @property
@@ -64,14 +64,16 @@ def pictures(example: Example, names: Sequence[str]) -> Iterator[tuple[str, str]
     yield "photograph", _data_uri(image)
     yield outlines, _data_uri(overlay(image, None, example.roi_mask, example.gt_mask))
     by_models = [f" by {name}" for name in names] if len(names) > 1 else [""]
-    for by, found in zip(by_models, example.found, strict=True):
-        inside = heat_inside(found.anomaly_map, example.roi_mask)
+    for by, prediction in zip(by_models, example.predictions, strict=True):
+        inside = heat_inside(prediction.anomaly_map, example.roi_mask)
         share = "no heat" if np.isnan(inside) else f"{100 * inside:.0f} % of the heat inside"
-        heat = overlay(image, found.anomaly_map, example.roi_mask, level=found.level)
+        heat = overlay(image, prediction.anomaly_map, example.roi_mask, level=prediction.level)
         yield f"found{by}, {share}" if by else "found", _data_uri(heat)
-    for by, found in zip(by_models, example.found, strict=True):
-        if found.reconstruction is not None:
-            repaired = cv2.resize(found.reconstruction, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    for by, prediction in zip(by_models, example.predictions, strict=True):
+        if prediction.reconstruction is not None:
+            repaired = cv2.resize(
+                prediction.reconstruction, image.shape[1::-1], interpolation=cv2.INTER_CUBIC
+            )
             yield f"as repaired{by}", _data_uri(np.asarray(repaired, np.uint8))
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import load_sample
-from roinspect.evaluation.example_images import Example, Found
+from roinspect.evaluation.example_images import Example, ExamplePrediction
 from roinspect.evaluation.parts import Part
 from roinspect.images.pixels import resize_image
 from roinspect.inspection.bundle import Bundle
@@ -106,24 +106,24 @@ def load_examples(
             image=sample.image,
             roi_mask=sample.roi_mask,
             gt_mask=None if part.place == "unknown" else sample.gt_mask,
-            found=[
-                _found(part, score, reason, samples[bundle.bits].image, bundle, graph)
+            predictions=[
+                _prediction(part, score, reason, samples[bundle.bits].image, bundle, graph)
                 for score, reason, (bundle, graph) in zip(part.pred_scores, part.reasons, models, strict=True)
             ],
         )
 
 
-def _found(
+def _prediction(
     part: Part,
     pred_score: float,
     reason: str,
     image: NDArray[np.uint8],
     bundle: Bundle,
     graph: InspectionGraph,
-) -> Found:
+) -> ExamplePrediction:
     resized = resize_image(image, bundle.size_hw)
     anomaly_map = predict(graph, resized[None]).anomaly_map[0]
-    return Found(
+    return ExamplePrediction(
         anomaly_map=anomaly_map,
         level=bundle.map_level(pred_score, anomaly_map),
         pred_score=pred_score,

@@ -187,24 +187,26 @@ class PixelHistogram:
         columns = [[order, pixels, truth, overlap, used == ZERO]]
         early = np.isin(used, list(self._split))
         if unplaced != "between" and early.any():
-            kept = ~early
+            late = ~early
             first, last = (_LAST, 0) if unplaced == "best" else (0, _LAST)
             keys, none = used[early].astype(np.int64) << _PLACE_BITS, np.zeros(int(early.sum()), bool)
             columns = [
-                [one[kept] for one in columns[0]],
+                [column[late] for column in columns[0]],
                 [keys + first, truth[early], truth[early], overlap[early], none],
                 [keys + last, pixels[early] - truth[early], 0 * truth[early], 0 * overlap[early], none],
             ]
         for key, split in self._split.items():
             fine = np.flatnonzero(split.pixels)
-            one = [
+            counts = [
                 split.pixels[fine],
                 split.truth_pixels[fine],
                 split.overlap[fine],
                 np.ones(len(fine), bool),
             ]
-            columns.append([(key << _PLACE_BITS) + 2 * fine + 2, *one])
-        order, pixels, truth, overlap, tied = (np.concatenate(one) for one in zip(*columns, strict=True))
+            columns.append([(key << _PLACE_BITS) + 2 * fine + 2, *counts])
+        order, pixels, truth, overlap, tied = (
+            np.concatenate(column) for column in zip(*columns, strict=True)
+        )
         falling = np.argsort(-order, kind="stable")
         positive = truth[falling]
         return PixelCounts(positive, pixels[falling] - positive, overlap[falling], tied[falling])

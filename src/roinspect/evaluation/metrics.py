@@ -134,9 +134,11 @@ class RoiMetrics:
         positive, negative, _, _ = self._histogram.counts()
         _warn_of_one_class("pixel-level measures", "pixels inside the ROI", positive, negative)
         estimate = self._histogram.estimate
-        pixel_auroc = estimate(lambda held: curves.auroc(held.positive, held.negative, held.tied))
-        pixel_ap = estimate(lambda held: curves.average_precision(held.positive, held.negative, held.tied))
-        pixel_f1 = estimate(lambda held: curves.f1_max(held.positive, held.negative, held.tied))
+        pixel_auroc = estimate(lambda counts: curves.auroc(counts.positive, counts.negative, counts.tied))
+        pixel_ap = estimate(
+            lambda counts: curves.average_precision(counts.positive, counts.negative, counts.tied)
+        )
+        pixel_f1 = estimate(lambda counts: curves.f1_max(counts.positive, counts.negative, counts.tied))
         aupro, aupro_005 = (estimate(partial(_area_under_pro, limit=limit)) for limit in PRO_LIMITS)
         at_recall = curves.threshold_at_recall(scores[label], RECALL)
 
@@ -182,8 +184,8 @@ class RoiMetrics:
         return curves.pro_curve(overlap, negative)
 
 
-def _area_under_pro(held: PixelCounts, limit: float) -> curves.Estimate:
-    return curves.area_under_pro(held.overlap, held.negative, limit, held.tied)
+def _area_under_pro(counts: PixelCounts, limit: float) -> curves.Estimate:
+    return curves.area_under_pro(counts.overlap, counts.negative, limit, counts.tied)
 
 
 def _alarm_rate(scores: NDArray[np.float64], threshold: float) -> float:

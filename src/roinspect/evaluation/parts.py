@@ -37,7 +37,7 @@ class Part:
     digest: str = ""
     taken: float | None = None
 
-    def is_unseen(self, threshold: float, model: int = 0) -> bool:
+    def is_not_inspectable(self, threshold: float, model: int = 0) -> bool:
         """Whether the verdict is "not inspectable": there is a reason, and the score does not reject it."""
         return bool(self.reasons[model]) and self.pred_scores[model] < threshold
 

@@ -46,7 +46,7 @@ class ModelReport:
     """(N,), one per part."""
     threshold_warning: str = ""
     """A warning about the threshold, if any."""
-    unseen: str = ""
+    not_inspectable: str = ""
     """Which parts it cannot inspect, in words, if any."""
     pro_curve: tuple[NDArray[Any], NDArray[Any]] = _NO_CURVE
     """False-positive rates and covered shares, see `curves.pro_curve`; empty if undefined."""
@@ -139,7 +139,7 @@ def _view(
 ) -> dict[str, Any]:
     """One model's values on the page."""
     verdict, threshold = verdict_sentences(model.metrics), model.metrics.threshold
-    verdict += [model.unseen] if model.unseen else []
+    verdict += [model.not_inspectable] if model.not_inspectable else []
     assert threshold is not None
     scores = np.asarray(model.scores, np.float64)
     groups = {kind: scores[which] for kind, which in kinds.items() if which.any()}
@@ -185,7 +185,7 @@ def _breakdowns(models: Sequence[MetricValues]) -> list[tuple[str, list[list[Bre
     for title, name in (("By category", "categories"), ("By group", "groups")):
         rows = [list(row) for row in zip(*(getattr(model, name) for model in models), strict=True)]
         if len(rows) > BROKEN_DOWN:
-            rows.sort(key=lambda row: -sum((one.escapes or 0) + (one.false_rejects or 0) for one in row))
+            rows.sort(key=lambda row: -sum((part.escapes or 0) + (part.false_rejects or 0) for part in row))
         if len(rows) > 1:
             tables.append((title, rows[:BROKEN_DOWN], max(0, len(rows) - BROKEN_DOWN)))
     return tables

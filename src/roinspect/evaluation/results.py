@@ -48,7 +48,7 @@ class ModelResult:
             metrics=self.values,
             threshold_origin=bundle.threshold.origin,
             threshold_warning=bundle.threshold.warning,
-            unseen=self.not_inspectable_words,
+            not_inspectable=self.not_inspectable_words,
             pro_curve=self.model.metrics.pro_curve(),
             scores=np.array(self.pred_scores),
             training_curves=bundle.history,
@@ -78,16 +78,18 @@ def model_result(
 ) -> ModelResult:
     """The result of the model whose scores are entry `row` of each part's `pred_scores`."""
     trained_on = read_trained_on(model.path)
-    uninspectable = [part for part in labelled if part.is_unseen(model.bundle.threshold.value, row)]
+    not_inspectable = [
+        part for part in labelled if part.is_not_inspectable(model.bundle.threshold.value, row)
+    ]
     return ModelResult(
         model,
         values,
         pred_scores=[part.pred_scores[row] for part in labelled],
         trained_on=sum(shortened(part.digest) in trained_on for part in labelled),
         not_inspectable={
-            "good": sum(part.label == 0 for part in uninspectable),
-            "defective": sum(part.label == 1 for part in uninspectable),
-            "such_as": next((f"{part.record.key}: {part.reasons[row]}" for part in uninspectable), ""),
+            "good": sum(part.label == 0 for part in not_inspectable),
+            "defective": sum(part.label == 1 for part in not_inspectable),
+            "such_as": next((f"{part.record.key}: {part.reasons[row]}" for part in not_inspectable), ""),
         },
     )
 

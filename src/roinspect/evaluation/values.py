@@ -97,9 +97,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Interval):
         return None if math.isnan(value.low) else list(value)
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Breakdown | Intervals):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return value

@@ -105,8 +105,8 @@ def measure_rows(models: Sequence[MetricValues]) -> Iterator[Measure]:
         yield Measure(name, meaning, texts, _best(values, texts), likely)
     for name, value, meaning, sign in _RATES:
         values = [getattr(model, value) for model in models]
-        texts = tuple(_percent(one) for one in values)
-        best = _best([sign * one for one in values], texts)
+        texts = tuple(_percent(value) for value in values)
+        best = _best([sign * value for value in values], texts)
         yield Measure(name, meaning, texts, best, tuple(likely_rate(model, value) for model in models))
 
 
