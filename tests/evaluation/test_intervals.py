@@ -149,7 +149,7 @@ def test_too_few_parts_have_no_interval(defective):
 
 
 def test_too_few_parts_are_warned_of():
-    with pytest.warns(RuntimeWarning, match=r"3 defective \(at least 5"):
+    with pytest.warns(RuntimeWarning, match=r"3 defective; at least 5"):
         find_intervals(np.arange(30.0), np.arange(30) < 3, np.zeros(30, bool), [""] * 30, 0.5)
     with pytest.warns(RuntimeWarning, match="too few groups"):
         find_intervals(*parts(30), ["left", "right"] * 15, 0.5)

@@ -117,9 +117,9 @@ def compare(
 ) -> list[Outcome]:
     """Train and test every method with every seed, and write the tables.
 
-    They are trained on all splits but test, without the share that is held out for thresholds; methods for
-    good parts see only good parts. They are measured on the test split, from raw scores and maps: thresholds
-    do not matter.
+    Methods are trained on all splits but test, without the share that is held out for thresholds; methods for
+    good parts see only good parts. They are measured on the test split, from raw scores and maps, without a
+    threshold.
 
     Args:
         data: a folder or a manifest, as in `read_records`.

@@ -93,7 +93,13 @@ def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
     """
     data = read_data(job.data, job.roi, job.columns, job.good)
     test = data.split("test")
-    environment = {"OMP_NUM_THREADS": str(job.threads)}
+    limits: dict[str, Any] = {
+        "budget_seconds": job.budget_seconds,
+        "limit_seconds": job.limit_seconds,
+        "log": job.log,
+        "environment": {"OMP_NUM_THREADS": str(job.threads)},
+        "stop": stop,
+    }
     if not job.is_ours:
         fitted, _ = hold_out(data.not_test(), "good", HELD_OUT, job.seed, job.data)
         return run_peer(
@@ -101,16 +107,12 @@ def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
             fitted,
             test,
             job.size_hw,
-            budget_seconds=job.budget_seconds,
-            limit_seconds=job.limit_seconds,
             seed=job.seed,
             batch_size=job.batch_size,
             settings=job.settings,
             textures=job.textures,
             bits=job.bits,
-            log=job.log,
-            environment=environment,
-            stop=stop,
+            **limits,
         )
     request = {
         "method": job.method,
@@ -131,11 +133,7 @@ def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
         [record.image_path for record in test],
         job.size_hw,
         name=job.method,
-        budget_seconds=job.budget_seconds,
-        limit_seconds=job.limit_seconds,
-        log=job.log,
-        environment=environment,
-        stop=stop,
+        **limits,
     )
 
 

@@ -88,18 +88,14 @@ def histogram_svg(
             for i, count in enumerate(counts)
             if (h := (BAND - 36) * count / peak)
         )
-        parts.append(
-            f'<g class="{css}">{bars}</g>'
-            f'<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{base}" y2="{base}"/>'
-        )
+        parts.append(f'<g class="{css}">{bars}</g>{_line("axis", LEFT, RIGHT, base, base)}')
         parts.append(f'<text class="caption" x="{LEFT}" y="{base - BAND + 24}">{escape(caption)}</text>')
     bottom = BAND * len(groups)
     for tick in ticks(low, high):
         x = _place(tick, low, high, LEFT, RIGHT)
-        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 20}">{tick:g}</text>')
+        parts += [_line("axis", x, x, bottom, bottom + 4), _tick(x, bottom + 20, f"{tick:g}", "middle")]
     x = _place(threshold, low, high, LEFT, RIGHT)
-    parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>')
+    parts.append(_line("threshold", x, x, 4, bottom))
     return _svg(height, parts, "Scores of all parts, with the threshold")
 
 
@@ -220,28 +216,32 @@ def _plot(
     parts = [f'<text class="caption" x="0" y="14">{escape(y_label)}</text>']
     for tick in ticks(*x_span, least=least_x):
         x, _ = at(tick, y_span[0])
-        parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 18}">{tick:g}</text>')
+        parts.append(_tick(x, bottom + 18, f"{tick:g}", "middle"))
     for tick in ticks(*y_span):
         _, y = at(x_span[0], tick)
-        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" text-anchor="end" x="{left - 6}" y="{y + 4:.1f}">{tick:g}</text>')
-    parts.append(
-        f'<text class="tick" text-anchor="end" x="{right}" y="{bottom + 38}">{escape(x_label)}</text>'
-    )
+        parts += [_line("grid", left, right, y, y), _tick(left - 6, y + 4, f"{tick:g}", "end")]
+    parts.append(_tick(right, bottom + 38, escape(x_label), "end"))
     if diagonal:
-        parts.append(f'<line class="chance" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>')
+        parts.append(_line("chance", left, right, bottom, top))
     if mark is not None:
         x, _ = at(mark, y_span[0])
-        parts.append(f'<line class="chance" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{top}"/>')
+        parts.append(_line("chance", x, x, bottom, top))
     for css, curve, _ in series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*pair) for pair in curve))
         parts.append(f'<polyline class="line {css}" points="{path}"/>')
     for css, _, point in series:
-        if point is None:
-            continue
-        x, y = at(*point)
-        parts.append(f'<circle class="point {css}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
+        if point is not None:
+            x, y = at(*point)
+            parts.append(f'<circle class="point {css}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
     return _svg(height, parts, title, width)
+
+
+def _line(css: str, x1: float, x2: float, y1: float, y2: float) -> str:
+    return f'<line class="{css}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
+
+
+def _tick(x: float, y: float, text: object, anchor: str) -> str:
+    return f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{text}</text>'
 
 
 def _place(value: float, low: float, high: float, start: float, end: float) -> float:

@@ -75,7 +75,7 @@ def evaluate_models(
     """Measure one bundle, or two side by side, on one split of labelled data.
 
     Writes OUT/report.html, OUT/metrics.json and OUT/predictions.csv, each whole or not at all. A photograph
-    that cannot be read only loses its own row. The first bundle's training settings decide what counts as a
+    that cannot be read gets a row with an error. The first bundle's training settings decide what counts as a
     defect.
 
     Args:

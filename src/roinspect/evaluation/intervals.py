@@ -102,26 +102,25 @@ def find_intervals(
         with a warning, if there are too few parts.
     """
     units = _units(groups)
-    kinds = {"defective": label, "outside": outside_only & ~label, "good": ~label & ~outside_only}
-    held = {kind: len(np.unique(units[which])) for kind, which in kinds.items()}
-    few = [f"{held[kind]} {name}" for kind, name in NAMES.items() if 0 < held[kind] < LEAST]
+    good = ~label & ~outside_only
+    kinds = {"defective": label, "outside": outside_only & ~label, "good": good, "other": ~label}
+    counts = {kind: len(np.unique(units[which])) for kind, which in kinds.items()}
+    few = [f"{counts[kind]} {name}" for kind, name in NAMES.items() if 0 < counts[kind] < LEAST]
     unit = "group" if any(groups) else "part"
     if few:
         message = (
-            f"too few {unit}s for some confidence intervals: {', '.join(few)} (at least {LEAST} required)"
+            f"too few {unit}s for some confidence intervals: {', '.join(few)}; at least {LEAST} required"
         )
         warnings.warn(message, RuntimeWarning, stacklevel=3)
-    kinds["other"] = ~label
-    held["other"] = len(np.unique(units[~label]))
     bounds = {name: UNKNOWN for name in NEEDED if threshold is not None or name not in AT_THRESHOLD}
-    known = {name for name in bounds if all(held[kind] >= LEAST for kind in NEEDED[name])}
-    if "image_auroc" in known:
+    available = {name for name in bounds if all(counts[kind] >= LEAST for kind in NEEDED[name])}
+    if "image_auroc" in available:
         bounds["image_auroc"], bounds["image_ap"] = _ranked(scores, label, units)
     for name, kind in AT_THRESHOLD.items():
-        if name in known and threshold is not None:
+        if name in available and threshold is not None:
             bounds[name] = rate_interval(scores[kinds[kind]] >= threshold, units[kinds[kind]])
     for kind in ("outside", "good"):
-        if f"{kind}_alarm_rate_at_recall95" in known:
+        if f"{kind}_alarm_rate_at_recall95" in available:
             bounds[f"{kind}_alarm_rate_at_recall95"] = _at_recall(scores, label, kinds[kind], units)
     return Intervals(bounds, unit, len(np.unique(units)))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -133,13 +133,18 @@ class RoiMetrics:
         _warn_of_one_class("image-level measures", "parts", defective_counts, other_counts)
         positive, negative, _, _ = self._histogram.counts()
         _warn_of_one_class("pixel-level measures", "pixels inside the ROI", positive, negative)
-        estimate = self._histogram.estimate
-        pixel_auroc = estimate(lambda counts: curves.auroc(counts.positive, counts.negative, counts.tied))
-        pixel_ap = estimate(
-            lambda counts: curves.average_precision(counts.positive, counts.negative, counts.tied)
-        )
-        pixel_f1 = estimate(lambda counts: curves.f1_max(counts.positive, counts.negative, counts.tied))
-        aupro, aupro_005 = (estimate(partial(_area_under_pro, limit=limit)) for limit in PRO_LIMITS)
+        measures: dict[str, Callable[[PixelCounts], curves.Estimate]] = {
+            "pixel_auroc": lambda counts: curves.auroc(counts.positive, counts.negative, counts.tied),
+            "pixel_ap": lambda counts: curves.average_precision(
+                counts.positive, counts.negative, counts.tied
+            ),
+            "pixel_f1_max": lambda counts: curves.f1_max(counts.positive, counts.negative, counts.tied),
+            "aupro": partial(_area_under_pro, limit=PRO_LIMITS[0]),
+            "aupro_005": partial(_area_under_pro, limit=PRO_LIMITS[1]),
+        }
+        pixel_values = dict[str, float]()
+        for name, measure in measures.items():
+            pixel_values[name], pixel_values[f"{name}_error"] = self._histogram.estimate(measure)
         at_recall = curves.threshold_at_recall(scores[label], RECALL)
 
         def alarms(which: NDArray[np.bool_]) -> int | None:
@@ -153,16 +158,7 @@ class RoiMetrics:
             image_auroc=curves.auroc(defective_counts, other_counts).value,
             image_ap=curves.average_precision(defective_counts, other_counts).value,
             image_f1_max=curves.f1_max(defective_counts, other_counts).value,
-            pixel_auroc=pixel_auroc.value,
-            pixel_auroc_error=pixel_auroc.error,
-            pixel_ap=pixel_ap.value,
-            pixel_ap_error=pixel_ap.error,
-            pixel_f1_max=pixel_f1.value,
-            pixel_f1_max_error=pixel_f1.error,
-            aupro=aupro.value,
-            aupro_error=aupro.error,
-            aupro_005=aupro_005.value,
-            aupro_005_error=aupro_005.error,
+            **pixel_values,
             recall95_threshold=at_recall,
             outside_alarm_rate_at_recall95=_alarm_rate(scores[outside], at_recall),
             good_alarm_rate_at_recall95=_alarm_rate(scores[good], at_recall),

@@ -178,7 +178,7 @@ def read_bundle(path: Path) -> Bundle:
         UserError: the bundle is missing, has another schema version, was changed since it was written, or is
             a segmenter's, which gives no verdicts.
     """
-    return _bundle(path, _verdict_manifest(path))
+    return _bundle(_verdict_manifest(path))
 
 
 def bundle_version(path: Path) -> str:
@@ -246,7 +246,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return content  # type: ignore[no-any-return]
 
 
-def _bundle(path: Path, content: Mapping[str, Any]) -> Bundle:
+def _bundle(content: Mapping[str, Any]) -> Bundle:
     values = {f.name: content[f.name] for f in dataclasses.fields(Bundle)}
     values["threshold"] = Threshold(**values["threshold"])
     height, width = values["size_hw"]
