@@ -1,7 +1,7 @@
-"""`CeodLoss` in a plain PyTorch loop: a classifier that is taught where to look.
+"""`CeodLoss` in a plain PyTorch loop: a classifier that learns where to look.
 
-A defective part has a dark spot on the strip (the region of interest); a sticker beside the strip goes with
-defects, and cross-entropy alone would learn from it as well.
+Defective parts have a dark spot on the strip (the region of interest), and a sticker next to it. The sticker
+correlates with the label, so cross-entropy alone would learn from it as well.
 
 python examples/ceod_in_your_own_loop.py [STEPS]
 """
@@ -25,19 +25,19 @@ def parts(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tenso
     for index in label.nonzero().flatten():
         top = int(torch.randint(2, 24, (), generator=generator))
         image[index, :, top : top + 5, 20:25] -= 0.4  # the defect, on the strip
-        image[index, :, 4:10, 4:10] += 0.3  # the sticker, beside it
+        image[index, :, 4:10, 4:10] += 0.3  # the sticker, next to it
     return image.clamp(0, 1), label, roi_mask
 
 
 def heat_inside(omega: float, steps: int) -> float:
-    """Train; the share of the defects' heat that lies inside the ROI afterwards."""
+    """Train; returns the share of the defective parts' heat that lies inside the ROI."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     trunk = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()
     )
     head = nn.Linear(32, 2)
-    # By the papers' denominator a heatmap that covers the whole image would cost nothing.
+    # With the papers' denominator, a heatmap that covers the whole image would cost nothing.
     criterion = CeodLoss(omega, denominator="heatmap")
     optimizer = torch.optim.Adam([*trunk.parameters(), *head.parameters()], lr=3e-3)
     for _ in range(steps):
@@ -55,7 +55,7 @@ def heat_inside(omega: float, steps: int) -> float:
 
 
 def main(steps: int = 200) -> tuple[float, float]:
-    """The share of the heat inside the ROI without and with the overlap distance."""
+    """The share of heat inside the ROI without and with the overlap distance."""
     shares = heat_inside(0, steps), heat_inside(1, steps)
     print("heat inside the region of interest: {:.0%} by cross-entropy, {:.0%} by CEOD".format(*shares))
     return shares

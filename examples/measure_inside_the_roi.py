@@ -1,6 +1,6 @@
-"""`RoiMetrics` on the anomaly maps of any detector: here of two that see the same defects.
+"""`RoiMetrics` on the anomaly maps of any detector, here of two that find the same defects.
 
-Both find the defects inside the region of interest; the second one also raises alarms over dirt outside.
+Both find the defects inside the region of interest; the second also raises alarms on dirt outside.
 
 python examples/measure_inside_the_roi.py
 """
@@ -13,7 +13,7 @@ from roinspect import RoiMetrics
 
 
 def main(parts: int = 40) -> dict[str, int]:
-    """Print measures of both; returns their alarms over dirt outside."""
+    """Print the measures of both; returns their alarms on dirt outside."""
     rng = np.random.default_rng(0)
     roi_mask = np.zeros((parts, 32, 32), np.uint8)
     roi_mask[:, :, 16:] = 1
@@ -37,7 +37,7 @@ def main(parts: int = 40) -> dict[str, int]:
         values = metrics.compute(threshold=0.5)
         alarms[name] = values.outside_alarms or 0
         print(
-            f"{name}: pixel AUROC inside the ROI {values.pixel_auroc:.3f}, alarms over dirt outside "
+            f"{name}: pixel AUROC inside the ROI {values.pixel_auroc:.3f}, alarms on dirt outside "
             f"{alarms[name]} of {values.outside_only_parts}"
         )
     return alarms

@@ -1,4 +1,4 @@
-"""What the PC on the line does: inspect a folder with an exported model, without torch.
+"""Inspect a folder with an exported model and without torch, as on the line.
 
 python examples/onnx_without_torch.py MODEL FOLDER
 """
@@ -12,7 +12,7 @@ from roinspect import Inspector
 
 
 def main(model: Path, folder: Path) -> None:
-    """Print a line for each photograph; only "good" lets a part pass."""
+    """Print a line for each photograph; a part passes only if its verdict is "good"."""
     inspector = Inspector.load(model, "onnxruntime")
     for verdict in inspector.inspect_many(sorted(folder.iterdir())):
         if verdict.error is not None:

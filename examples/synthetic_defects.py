@@ -1,4 +1,4 @@
-"""Perlin-shaped defects in a photograph, for the training of any detector.
+"""Perlin-shaped defects in a photograph, for training any detector.
 
 python examples/synthetic_defects.py PHOTOGRAPH OUT
 """
@@ -16,7 +16,7 @@ from roinspect.images.pixels import read_image, write_image
 
 
 def main(photograph: Path, out: Path, count: int = 4) -> None:
-    """Write OUT/0.png, OUT/0_mask.png and so on: the photograph with defects, and where they are."""
+    """Write OUT/0.png, OUT/0_mask.png and so on: the photograph with defects, and their masks."""
     image = torch.from_numpy(read_image(photograph)).permute(2, 0, 1).float() / 255
     batch = image.repeat(count, 1, 1, 1)
     noisy, mask = perturb(batch, generator=torch.Generator().manual_seed(0), clean_share=0)

@@ -1,4 +1,4 @@
-"""Photographs to a verdict: synthesise a product, train on its good parts, evaluate, inspect.
+"""From photographs to a verdict: synthesise a product, train on its good parts, evaluate, inspect.
 
 python examples/train_and_inspect.py OUT [SIZE]
 """
@@ -17,9 +17,9 @@ def main(out: Path, size: int = 128) -> None:
     parts, model = out / "parts", out / "model"
     write_dataset("zipper", parts, count=60, seed=0, size_hw=(size, size))
 
-    # Without an ROI of its own: the folder parts/roi has a mask for every photograph.
+    # The ROI masks are found in parts/roi, with a mask for every photograph.
     bundle = train("roibank", parts, model, training=TrainingSettings(size=str(size)))
-    print(f"rejects from {bundle.threshold.value:.3f} on")
+    print(f"threshold {bundle.threshold.value:.3f}")
 
     values = evaluate(model, parts, out / "report")
     print(f"image AUROC {values.image_auroc:.3f}; the report is {out / 'report' / 'report.html'}")

@@ -77,8 +77,8 @@ def test_good_parts_on_which_no_region_was_found_widen_no_limit() -> None:
         ({"certainty": 0.7}, "is uncertain (0.70"),
         ({"place_xy": (0.65, 0.4)}, "lies elsewhere"),
         ({"place_xy": (0.5, 0.2)}, "lies elsewhere"),
-        ({"novelty": 1.3}, "looks unlike those of the training (1.30, at most 1.25"),
-        ({"novelty": float("nan")}, "is no number"),
+        ({"novelty": 1.3}, "looks unlike the training images (1.30, at most 1.25"),
+        ({"novelty": float("nan")}, "is not a number"),
     ],
 )
 def test_each_limit_holds_by_itself(changes: dict[str, object], words: str) -> None:

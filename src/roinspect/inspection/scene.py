@@ -178,7 +178,7 @@ def fault_of(scene: Scene, limits: SceneLimits) -> str | None:
     x, y = scene.place_xy
     left, top, right, bottom = limits.place_xyxy
     if not math.isfinite(scene.novelty):
-        return "the picture's distance to those of the training is no number"
+        return "the picture's distance to the training images is not a number"
     if scene.roi_area == 0:
         return "no region of interest was found"
     if not low <= scene.roi_area <= high:
@@ -194,7 +194,7 @@ def fault_of(scene: Scene, limits: SceneLimits) -> str | None:
         return f"the region lies elsewhere (its middle at {x:.0%} from the left and {y:.0%} from the top)"
     if scene.novelty > limits.novelty:
         return (
-            f"the picture looks unlike those of the training ({scene.novelty:.2f}, at most "
+            f"the picture looks unlike the training images ({scene.novelty:.2f}, at most "
             f"{limits.novelty:.2f} on good parts)"
         )
     return None
