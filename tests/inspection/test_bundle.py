@@ -197,9 +197,9 @@ def test_what_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photographs" / "one.png").write_bytes(b"pixels")
     (tmp_path / "file").write_bytes(b"text")
     for name in ("photographs", "file"):
-        with pytest.raises(UserError, match="no bundle"):
+        with pytest.raises(UserError, match="not a bundle"):
             refuse_existing(tmp_path / name, overwrite=True)
-        with pytest.raises(UserError, match="no bundle"):
+        with pytest.raises(UserError, match="not a bundle"):
             save_bundle(tmp_path / name, BUNDLE, TENSORS, overwrite=True)
     assert (tmp_path / "photographs" / "one.png").read_bytes() == b"pixels"
     refuse_existing(tmp_path / "free", overwrite=False)

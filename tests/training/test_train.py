@@ -363,7 +363,7 @@ def test_nothing_that_is_there_is_lost(data: Path, tmp_path: Path) -> None:
         trained(data, out, QUICK)
     assert (tmp_path / "bundle.run" / "diary.txt").read_text() == "dear diary"
     out.mkdir()
-    for overwrite, message in ((False, "already exists"), (True, "no bundle")):
+    for overwrite, message in ((False, "already exists"), (True, "not a bundle")):
         with pytest.raises(UserError, match=message):
             trained(data, out, QUICK, overwrite=overwrite)
 

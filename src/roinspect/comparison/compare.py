@@ -143,7 +143,7 @@ def compare(
     with_predicted_roi = ROI_PREDICTED in settings.arms
     if with_predicted_roi and roi == "none":
         raise UserError(
-            "there is no region of interest to learn from",
+            "has no region of interest to learn from",
             where=f"--arms {ROI_PREDICTED} --roi none",
             remedy="give its masks with --roi, or leave this arm out",
         )

@@ -168,7 +168,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise UserError("already exists", where=path, remedy="choose another --out or pass --overwrite")
     if not (path / _MANIFEST).is_file():
-        raise UserError("is no bundle and is not overwritten", where=path, remedy="choose another --out")
+        raise UserError("is not a bundle and is not overwritten", where=path, remedy="choose another --out")
 
 
 def read_bundle(path: Path) -> Bundle:
