@@ -24,7 +24,7 @@ from roinspect.comparison.compare import CompareSettings, compare
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import read_records
 from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, evaluate, evaluate_models
-from roinspect.evaluation.example_images import Found
+from roinspect.evaluation.example_images import ExamplePrediction
 from roinspect.evaluation.examples import load_examples
 from roinspect.evaluation.parts import Part
 from roinspect.exports.samples import photographs
@@ -122,12 +122,12 @@ def test_two_models_side_by_side_see_each_its_own(
 def test_the_pictures_of_a_report_show_what_each_model_saw(
     model: Path, twelve: Path, zipper: Path, deep: Path
 ) -> None:
-    def shown(data: Path, *bundles: Path) -> list[Found]:
+    def shown(data: Path, *bundles: Path) -> list[ExamplePrediction]:
         record = next(record for record in read_records(data) if record.split == "test")
         scores = (0.0,) * len(bundles)
         part = Part(record, 0, "none", pred_scores=scores, reasons=("",) * len(bundles))
         (example,) = load_examples([part], [load_graph(path) for path in bundles], min_pixels=1)
-        return list(example.found)
+        return list(example.predictions)
 
     first, second = shown(deep, model, twelve)
     (expected,) = shown(zipper, model)
@@ -243,7 +243,11 @@ def test_results_of_other_bits_are_other_terms(deep: Path, tmp_path: Path, monke
 
     monkeypatch.setattr("roinspect.comparison.compare.run_all", run_all)
     settings = CompareSettings(methods=("grdnet",), seeds=1, size="64", budget_seconds=1, bits=12)
-    for wanted, told in ((12, "no training succeeded"), (16, r"other terms \(bits\)"), (12, "no training succeeded")):
+    for wanted, told in (
+        (12, "no training succeeded"),
+        (16, r"other terms \(bits\)"),
+        (12, "no training succeeded"),
+    ):
         with pytest.raises(UserError, match=told):
             compare(deep, tmp_path, dataclasses.replace(settings, bits=wanted))
     assert asked == [12]
