@@ -127,7 +127,7 @@ def test_somebody_elses_file_is_not_touched(images: Path, tmp_path: Path) -> Non
     out, unfinished = tmp_path / "out.jsonl", tmp_path / "out.jsonl.unfinished.jsonl"
     for content in (b"notes of mine", b'{"a": 1}\nnotes\n{"b": 2}\n'):
         unfinished.write_bytes(content)
-        with pytest.raises(UserError, match="something else than rows"):
+        with pytest.raises(UserError, match="something other than rows"):
             inspect_to_table(list_images([images]), out, Model(), TERMS, NONE)
         assert unfinished.read_bytes() == content
 
@@ -187,7 +187,7 @@ def test_pictures_keep_their_names_and_are_not_inspected(images: Path, tmp_path:
     pictures = Pictures(overlays=images / "seen", maps=images)
 
     def listed() -> dict[str, str]:
-        return list_images([images], passed_over=pictures.owns)
+        return list_images([images], ignored=pictures.owns)
 
     out = tmp_path / "out.jsonl"
     with pytest.raises(Stopped):
@@ -237,14 +237,27 @@ def test_bad_sources(content: str | None, columns: dict[str, str], words: str, t
         list_images([given], columns=columns)
 
 
-def test_progress_is_told_in_one_line() -> None:
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_one_line_in_a_log() -> None:
     stream = io.StringIO()
-    progress = Progress(1000, 400, stream)
-    for number in range(600):
-        progress.step(is_error=number < 2)
-    progress.end()
+    with Progress(1000, 400, stream) as progress:
+        for number in range(600):
+            progress.step(is_error=number < 2)
     (line,) = stream.getvalue().splitlines()
     assert line.startswith("1,000 of 1,000 images, ") and line.endswith("images/s, 2 not inspected")
+
+
+def test_progress_is_redrawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with Progress(10, 4, stream) as progress:
+        progress.step(is_error=False)
+    text = stream.getvalue()
+    assert "4 of 10 images" in text and "5 of 10 images" in text and text.count("\n") <= 2
 
 
 # -- in earnest ----------------------------------------------------------------------------------------------
@@ -390,6 +403,6 @@ def test_a_run_that_ends_meanwhile_takes_no_journal_of_another(
 
     out.unlink()
     monkeypatch.setattr(Journal, "_lock", other_finishes)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         inspect_to_table(listed, out, Model(), TERMS, NONE)
     assert {path.name for path in tmp_path.iterdir()} == {"images", "out.jsonl"}

@@ -153,7 +153,7 @@ def test_predict_reads_a_csv(model: Path, parts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--out", "table.txt"), "let it end in"),
+        (("--out", "table.txt"), "that ends in"),
         (("--on", "ray"), "--out"),
         (("--overwrite",), "--out"),
         (("--workers", "2", "--out", "a.csv"), "--workers"),

@@ -143,4 +143,4 @@ def test_what_is_no_receiver_is_said_by_every_verb(
         "serve": (bundle, "--port", "0"),
     }
     assert run(verb, *words[verb], "--results", "ftp://host/x", "--spool", tmp_path / "s") == 2
-    assert "is no receiver of results" in capsys.readouterr().err
+    assert "is not a receiver of results" in capsys.readouterr().err

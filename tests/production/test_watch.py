@@ -141,7 +141,7 @@ def test_a_name_of_any_length_gets_its_pictures(watch: Callable[..., Camera], tm
 
 def test_results_of_something_else_are_refused(watch: Callable[..., Camera], tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"image_path": ["a"]}\n')
-    with pytest.raises(UserError, match=r"results\.jsonl: has a row without a photograph"):
+    with pytest.raises(UserError, match=r"results\.jsonl: has a row without image_path"):
         watch()
 
 

@@ -132,7 +132,7 @@ def test_a_version_goes_by_name_as_well(client: TestClient) -> None:
             client.get(f"{other}/ready"),
             client.post(f"{other}/infer", json=body),
         ):
-            assert answer.status_code == 404 and "there is " in answer.json()["error"]
+            assert answer.status_code == 404 and "available: " in answer.json()["error"]
 
 
 def test_no_image_is_one_line_and_a_row(client: TestClient) -> None:
@@ -347,7 +347,7 @@ def test_a_look_that_fails_is_not_the_last(
     while not counted(client, 'roinspect_model_reloads_total{model="a",result="loaded"}'):
         assert time.monotonic() < until
     assert counted(client, 'roinspect_model_reloads_total{model="a",result="failed"}') == 2
-    failed = [record for record in caplog.records if "the former model goes on" in record.getMessage()]
+    failed = [record for record in caplog.records if "the previous model stays loaded" in record.getMessage()]
     # A fault that the user can mend needs no traceback; any other is ours to find.
     assert [bool(record.exc_info) for record in failed] == [True, False]
 

@@ -128,7 +128,7 @@ def test_triton_s_client_is_told_what_is_wrong(server: Server) -> None:
     tensor.set_data_from_numpy(np.zeros((1, 10, 10, 3), np.uint8))
     with pytest.raises(utils.InferenceServerException, match=r"shape \[N, 64, 96, 3\]"):
         client.infer("part", [tensor])
-    with pytest.raises(utils.InferenceServerException, match="no such model; there is part"):
+    with pytest.raises(utils.InferenceServerException, match="no such model; available: part"):
         client.infer("other", [tensor])
     assert not client.is_model_ready("other")
 
@@ -243,7 +243,7 @@ def test_an_address_that_is_not_to_be_had_is_one_line(
         ):
             assert main(["serve", str(bundle), *words]) == 2
             line = capsys.readouterr().err
-            assert "cannot be listened on (" in line and line.count("\n") == 1
+            assert "cannot listen on this address (" in line and line.count("\n") == 1
 
 
 @pytest.mark.skipif(not SCHEMATHESIS.exists(), reason="needs schemathesis")

@@ -22,8 +22,8 @@ from pathlib import Path
 from roinspect.version import __version__
 
 BASE = (
-    "annotated_types", "cv2", "filelock", "jsonargparse", "numpy", "onnxruntime", "rich", "simplejpeg",
-    "yaml",
+    "annotated_types", "cv2", "filelock", "jsonargparse", "numpy", "onnxruntime", "platformdirs", "rich",
+    "simplejpeg", "yaml",
 )  # fmt: skip
 """Modules of the base install, which every verb needs."""
 

@@ -66,7 +66,7 @@ def run(arguments: list[str]) -> int:
     from roinspect.production.verdict_images import Pictures
 
     pictures = Pictures(options.overlays, options.maps)
-    listed = list_images(options.images, columns=options.columns, passed_over=pictures.owns)
+    listed = list_images(options.images, columns=options.columns, ignored=pictures.owns)
     with Delivery(options.results, options.spool) as delivery:
         tally = (_table if options.out else _lines)(options, listed, pictures, delivery)
         if left := delivery.drain():
@@ -112,9 +112,9 @@ def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
     from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import inspect_to_table, predictions, terms_of
-    from roinspect.production.tables import refuse_table
+    from roinspect.production.tables import check_table
 
-    refuse_table(options.out)
+    check_table(options.out)
     inspect: Inspect
     if options.on == "ray":
         from roinspect.production.on_ray import predictions_on_ray

@@ -50,24 +50,24 @@ def run(arguments: list[str]) -> int:
             options.out,
             Pictures(options.overlays, options.maps),
             WatchSettings(options.interval, options.patience),
-            tell=_tell,
+            report=_report,
             deliver=lambda row: delivery.put_file(row, version),
         )
-        _tell(f"{options.folder} is watched; results go to {options.out}. Ctrl-C ends it.")
+        _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C ends it.")
         count = 0
         for row in watch.run(interruption.was_asked):
             count += 1
             if "error" in row:
-                _tell(row["error"])
+                _report(row["error"])
             elif row["verdict"] == "defective":
-                _tell(f"{row['image_path']}: rejected, score {row['pred_score']:.4g}")
+                _report(f"{row['image_path']}: rejected, score {row['pred_score']:.4g}")
             elif row["verdict"] == "not inspectable":
-                _tell(f"{row['image_path']}: not inspectable, {row['reason']}")
-    _tell(f"{count:,} images were inspected.")
+                _report(f"{row['image_path']}: not inspectable, {row['reason']}")
+    _report(f"{count:,} images were inspected.")
     return 0
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Progress of a batch in one line."""
+"""Progress of a batch: a live line on a terminal, a plain line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import sys
 import time
 from typing import TextIO
 
+from rich.console import Console
+from rich.progress import Progress as Display
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
+
+_LOG_INTERVAL_S = 10.0
+
 
 class Progress:
-    """Prints to a terminal twice a second, and to a log every ten seconds.
+    """Counts images while its block runs.
 
     Args:
         total: images in all.
@@ -17,33 +24,49 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int = 0, stream: TextIO | None = None) -> None:
-        self._total, self._before, self._done, self._errors = total, done, done, 0
-        self._stream = sys.stderr if stream is None else stream
-        self._is_terminal = self._stream.isatty()
-        self._begun = self._printed = time.monotonic()
+        self._console = Console(file=sys.stderr if stream is None else stream)
+        self._display = Display(
+            _Line(),
+            console=self._console,
+            refresh_per_second=2,
+            redirect_stdout=False,
+            disable=not self._console.is_terminal,
+        )
+        self._id = self._display.add_task("", total=total, completed=done, errors=0)
+        self._done, self._errors, self._logged = done, 0, time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._display.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._display.stop()
+        if kind is None and self._display.tasks[0].completed > self._done:
+            self._log(interval_s=0)
 
     def step(self, *, is_error: bool) -> None:
         """Count one more image."""
-        self._done += 1
         self._errors += is_error
-        if time.monotonic() - self._printed >= (0.5 if self._is_terminal else 10):
-            self._print("" if self._is_terminal else "\n")
+        self._display.update(self._id, errors=self._errors)
+        self._display.advance(self._id)
+        self._log(_LOG_INTERVAL_S)
 
-    def end(self) -> None:
-        """Print for the last time."""
-        self._print("\n")
+    def _log(self, interval_s: float) -> None:
+        if self._display.disable and time.monotonic() - self._logged >= interval_s:
+            self._logged = time.monotonic()
+            self._console.print(_line(self._display.tasks[0]), soft_wrap=True)
 
-    def line(self) -> str:
-        """As "1,200 of 230,000 images, 38.2 images/s, 99 min left, 3 not inspected"."""
-        seconds = time.monotonic() - self._begun
-        rate = (self._done - self._before) / seconds if seconds else 0.0
-        line = f"{self._done:,} of {self._total:,} images, {rate:.1f} images/s"
-        if rate and self._done < self._total:
-            line += f", {(self._total - self._done) / rate / 60:.0f} min left"
-        return line + (f", {self._errors:,} not inspected" if self._errors else "")
 
-    def _print(self, end: str) -> None:
-        self._printed = time.monotonic()
-        # Clear what the terminal still shows of a longer line.
-        start = "\r\033[K" if self._is_terminal else ""
-        print(start + self.line(), end=end, file=self._stream, flush=True)
+class _Line(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return _line(task)
+
+
+def _line(task: Task) -> Text:
+    """Such as "1,200 of 230,000 images, 38.2 images/s, 99 min left, 3 not inspected"."""
+    speed = task.finished_speed or task.speed or 0
+    line = f"{task.completed:,.0f} of {task.total:,.0f} images, {speed:.1f} images/s"
+    if task.time_remaining:
+        line += f", {task.time_remaining / 60:.0f} min left"
+    errors = task.fields["errors"]
+    return Text(line + (f", {errors:,} not inspected" if errors else ""))

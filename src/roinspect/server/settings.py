@@ -17,14 +17,14 @@ class ServeSettings:
     """The server's limits.
 
     Args:
-        queue: requests that are read, wait or are worked on at once; one more is answered 429.
-        deadline_s: seconds until a request is answered 504, or 408 where its body is late.
-        max_body_mb: megabytes of a request's body; more is answered 413.
-        max_megapixels: of an image, told from its header before it is decoded.
-        workers: threads a model that decode and inspect; one decodes while another is in the network.
-        batch: images that the network sees at once. More than one pays on GPUs, not on CPUs.
-        batch_wait_ms: how long the first image of a batch waits for others.
-        poll_s: seconds between two looks at the bundles; one that has changed and rests is loaded again.
+        queue: requests in progress or waiting; further ones are answered 429.
+        deadline_s: seconds until a request is answered 504, or 408 if its body is late.
+        max_body_mb: megabytes of a request's body; a larger one is answered 413.
+        max_megapixels: megapixels of an image, read from its header before decoding.
+        workers: threads per model that decode and inspect; one decodes while another runs the network.
+        batch: images per run of the network; more than 1 helps on GPUs only.
+        batch_wait_ms: milliseconds that the first image of a batch waits for others.
+        poll_s: seconds between two checks of the bundles; a changed one is loaded once it is stable.
     """
 
     queue: Count = 64
@@ -41,10 +41,10 @@ class ServeSettings:
 
     @property
     def max_body(self) -> int:
-        """In bytes."""
+        """Limit of a body in bytes."""
         return int(self.max_body_mb * 1e6)
 
     @property
     def max_pixels(self) -> int:
-        """Of an image."""
+        """Limit of an image in pixels."""
         return int(self.max_megapixels * 1e6)
