@@ -532,11 +532,21 @@ def test_a_bad_yaml_file(text: str, zipper: Path, tmp_path: Path, capsys: Captur
         (("train", "grdnit", "data"), ("grdnit", "grdnet")),
         (("train", "grdnet", "data"), ("--out",)),
         (("train", "grdnet", "--out", "x"), ("DATA",)),
-        (("evaluate", "model"), ("data",)),
+        (("evaluate", "model"), ("DATA", "is required")),
         (("synth", "zippers", "out"), ("zipper",)),
         (("synth", "zipper", "out", "--count", "3"), ("count", "at least 20")),
         (("check", "nowhere"), ("nowhere",)),
         (("predict", "nowhere", "image.png"), ("nowhere",)),
+        # Options are checked before the model is loaded.
+        (("predict", "nowhere", "image.png", "--out", "table.txt"), ("--out table.txt", ".parquet")),
+        (("predict", "nowhere", "image.png", "--workers", "2"), ("--workers", "--on ray")),
+        (("watch", ".", "nowhere", "--out", "rows.jsonl", "--interval", "0"), ("--interval", "above 0")),
+        (("watch", ".", "nowhere", "--out", "rows.txt"), ("--out rows.txt", ".jsonl")),
+        (("watch", ".", "nowhere", "--out", "rows.jsonl", "--results", "word"), ("receiver",)),
+        (("evaluate", "nowhere", "data", "--batch-size", "0"), ("--batch-size", "at least 1")),
+        (("calibrate", "nowhere", "data", "--split", "test"), ("--split test",)),
+        (("calibrate", "nowhere"), ("DATA", "required")),
+        (("roi", "predict", "nowhere", "data", "--out", "roi", "--certain", "2"), ("--certain", "[0, 1]")),
     ],
 )
 def test_bad_commands(

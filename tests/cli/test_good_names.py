@@ -42,7 +42,7 @@ def test_one_by_one_or_with_commas(tmp_path: Path) -> None:
     text.write_text("good: OK, Gut\n")
     assert given("--config", str(listed)) == given("--config", str(text)) == ("OK", "Gut")
     assert given("--config", str(listed), "--good", "Fein", "--good", "Heil") == ("Fein", "Heil")
-    with pytest.raises(UserError, match="names nothing"):
+    with pytest.raises(UserError, match="is empty"):
         given("--good", " , ")
 
 

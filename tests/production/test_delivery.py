@@ -82,7 +82,7 @@ def test_what_a_receiver_missed_comes_later_and_is_known_by_its_id(
     port = free_port()
     words = ("predict", bundle, parts, "--results", f"http://127.0.0.1:{port}")
     assert run(*words) == 0
-    assert "3 results could not be delivered yet; they are in roinspect-spool" in capsys.readouterr().err
+    assert "3 results are not delivered yet; they are stored in roinspect-spool" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     with receiver(port, lambda key: 200) as taken:

@@ -270,7 +270,7 @@ def test_the_command_ends_cleanly(number: int, model: Path, zipper: Path, tmp_pa
     process.send_signal(number)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in told
-    assert told.startswith(f"{folder} is watched") and told.endswith("2 images were inspected.\n")
+    assert told.startswith(f"{folder} is watched") and told.endswith("Inspected 2 images.\n")
     for line in out.read_text().splitlines():
         assert Path(json.loads(line)["overlay"]).is_file()
 

@@ -219,11 +219,23 @@ def test_a_kill_loses_no_result_that_was_told(bundle: Path, tmp_path: Path) -> N
     assert set(told) <= found and len(found) <= len(told) + 3
 
 
-def test_a_bundle_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_bad_options_are_one_line_before_a_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from roinspect.cli import main
 
-    assert main(["serve", str(tmp_path / "none")]) == 2
-    assert main(["serve", str(tmp_path), "--queue", "0"]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "none", "--port", "0"]) == 2 and "none" in capsys.readouterr().err
+    for option, value in (
+        ("--queue", "0"),
+        ("--max-megapixels", "nan"),
+        ("--deadline-s", "inf"),
+        ("--results", "word"),
+        ("--api-key-file", str(tmp_path / "none")),
+    ):
+        assert main(["serve", "none", "--port", "0", option, value]) == 2
+        line = capsys.readouterr().err
+        assert (option if option != "--results" else "receiver") in line and line.count("\n") == 1
 
 
 def test_an_address_that_is_not_to_be_had_is_one_line(

@@ -87,9 +87,7 @@ class Watch:
         report: Callable[[str], object] = print,
         deliver: Callable[[Mapping[str, Any]], object] = lambda row: None,
     ) -> None:
-        if not folder.is_dir():
-            raise UserError("no such folder", where=folder, remedy="create it, or check the path")
-        check_rows_file(out)
+        check_watch(folder, out)
         self._folder, self._inspector, self._pictures = folder, inspector, pictures
         self._settings, self._report, self._deliver, self._out = settings, report, deliver, out
         self._inspected: dict[str, State] = {}
@@ -188,12 +186,14 @@ class Watch:
         self._is_away = is_away
 
 
-def check_rows_file(out: Path) -> None:
-    """Check the path of the results.
+def check_watch(folder: Path, out: Path) -> None:
+    """Check the paths before any work is done.
 
     Raises:
-        UserError: the suffix is not .jsonl.
+        UserError: the folder is missing, or `out` is not a .jsonl file.
     """
+    if not folder.is_dir():
+        raise UserError("no such folder", where=folder, remedy="create it, or check the path")
     if out.suffix.lower() != ".jsonl":
         raise UserError(
             "is not a .jsonl file", where=f"--out {out}", remedy="name a file that ends in .jsonl"

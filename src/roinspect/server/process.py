@@ -56,12 +56,11 @@ def serve(
     Raises:
         UserError: the address, a bundle, a receiver or the spool cannot be used.
     """
-    with bind(host, port) as listening, json_logs():
+    with bind(host, port) as listening, json_logs(), Delivery(results, spool) as delivery:
         if not api_key and host not in LOOPBACK:
             log.warning(f"no API key is set: anyone who can reach {host} can use this server")
         load = partial(Inspector.load, runtime=runtime, threads=threads, providers=providers)
         models = {name: ServedModel(name, path, load) for name, path in bundles.items()}
-        delivery = Delivery(results, spool)
         for name, model in models.items():
             fields = {
                 "model": name,
