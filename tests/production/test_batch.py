@@ -57,7 +57,7 @@ def images(tmp_path: Path) -> Path:
 
 
 class Stopped(BaseException):
-    """What a kill is to the code."""
+    """Stands for a kill."""
 
 
 class Model:
@@ -123,7 +123,7 @@ def test_a_journal_cut_anywhere_gives_the_same_table(images: Path, tmp_path: Pat
     assert [row["image_path"] for row in table(out)] == list(listed)
 
 
-def test_somebody_elses_file_is_not_touched(images: Path, tmp_path: Path) -> None:
+def test_a_foreign_file_is_not_touched(images: Path, tmp_path: Path) -> None:
     out, unfinished = tmp_path / "out.jsonl", tmp_path / "out.jsonl.unfinished.jsonl"
     for content in (b"notes of mine", b'{"a": 1}\nnotes\n{"b": 2}\n'):
         unfinished.write_bytes(content)
@@ -139,9 +139,9 @@ def test_rows_of_another_model_are_not_mixed_in(images: Path, tmp_path: Path) ->
     other = {**TERMS, "threshold": 0.6}
     with pytest.raises(UserError, match="another model, threshold"):
         inspect_to_table(listed, out, Model(), other, NONE)
-    anew = Model()
-    inspect_to_table(listed, out, anew, other, NONE, overwrite=True)
-    assert len(anew.asked) == 30
+    second = Model()
+    inspect_to_table(listed, out, second, other, NONE, overwrite=True)
+    assert len(second.asked) == 30
 
 
 def test_a_table_that_is_there_is_not_overwritten(images: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_table_that_is_there_is_not_overwritten(images: Path, tmp_path: Path) 
         inspect_to_table(listed, out, Model(5), TERMS, NONE, overwrite=True)
     assert out.read_text() == "mine"
     rest = Model()
-    # The same command again goes on; it does not start over each time.
+    # The same command resumes; it does not start over each time.
     inspect_to_table(listed, out, rest, TERMS, NONE, overwrite=True)
     assert len(rest.asked) == 25 and out.read_text().startswith("image_path,")
 
@@ -198,8 +198,8 @@ def test_pictures_keep_their_names_and_are_not_inspected(images: Path, tmp_path:
     rows = table(out)
     assert len(rows) == 32
     for name in ("overlay", "map"):
-        told = [row[name] for row in rows if "error" not in row]
-        assert len(set(told)) == len(told) == 29
+        written = [row[name] for row in rows if "error" not in row]
+        assert len(set(written)) == len(written) == 29
         for row in rows:
             if "error" not in row:
                 assert image_size(row[name]) == image_size(row["image_path"])
@@ -260,7 +260,7 @@ def test_progress_is_redrawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     assert "4 of 10 images" in text and "5 of 10 images" in text and text.count("\n") <= 2
 
 
-# -- in earnest ----------------------------------------------------------------------------------------------
+# -- with real processes ----------------------------------------------------------------------------------
 
 PROGRAM = """
 import sys, time
@@ -323,7 +323,7 @@ def test_a_row_is_with_the_system_before_the_next_image(images: Path, tmp_path: 
     assert seen == list(range(30))
 
 
-def test_a_full_disk_is_told_and_costs_nothing(
+def test_a_full_disk_is_reported_and_loses_nothing(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed, out = list_images([images]), tmp_path / "out.jsonl"

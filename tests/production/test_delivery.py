@@ -128,7 +128,7 @@ def test_an_id_is_that_of_a_file_in_a_state_under_a_model(bundle: Path, parts: P
     (parts / "a.png").write_bytes((parts / "b.png").read_bytes() + b"\0")
     second = ids()
     assert second[0] != first[0] and second[1:] == first[1:]
-    replace_threshold(bundle, Threshold(0.25, "chosen anew"))
+    replace_threshold(bundle, Threshold(0.25, "chosen again"))
     assert not set(ids()) & {*first, *second}
 
 

@@ -52,7 +52,7 @@ ZEROS = ", ".join(["0"] * 287)
 @pytest.mark.parametrize(
     "last", ["256", "-1", "0.5", "1e1", "true", "null", '"1"', "1 2", "", "01", "[]", "{}", "9" * 5000, "0,"]
 )
-def test_no_whole_number_is_refused(last: str) -> None:
+def test_a_value_that_is_not_an_integer_is_refused(last: str) -> None:
     assert read(request(f"[{ZEROS}, 255]")).images.size == 288
     with pytest.raises(UserError, match=r"integers|JSON"):
         read(request(f"[{ZEROS}, {last}]"))
