@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
         batch_size=options.batch_size,
     )
     former, present = change.former, change.present
-    print(f"A part was rejected from score {former.value:.4g} on: {former.origin}.")
-    print(f"A part is now rejected from score {present.value:.4g} on: {present.origin}.")
+    print(f"Parts were rejected at scores of {former.value:.4g} or more: {former.origin}.")
+    print(f"Parts are now rejected at scores of {present.value:.4g} or more: {present.origin}.")
     print("".join(f"{effect}\n" for effect in change.effects), end="")
     return 0
