@@ -64,7 +64,7 @@ def test_what_an_annotation_allows_is_taken(name: str, values: tuple[Any, ...]) 
         ("level", (-0.1, 1.1, math.nan, None, "half"), "at least 0 and at most 1"),
         ("count", (0, -1, math.nan), "at least 1"),
         ("width", (0, 7, 12), "at least 8 and a multiple of 8"),
-        ("seconds", (0, math.inf), "above 0 and below inf"),
+        ("seconds", (0, math.inf), "above 0 and finite"),
         ("lamp", ("rin", None, 0), "one of ring, bar"),
         ("folds", (3, "1"), "one of 1, 2"),
         ("gain", (0, "Auto", None), "above 0 or one of auto"),
@@ -78,7 +78,7 @@ def test_anything_else_is_named_in_one_line(name: str, values: tuple[Any, ...], 
 
 
 def test_an_option_is_named_as_on_the_command_line() -> None:
-    with pytest.raises(UserError, match=r"^--max-body-mb: must be above 0, not 0$"):
+    with pytest.raises(UserError, match=r"^--max-body-mb: must be above 0 and finite, not 0$"):
         ServeSettings(max_body_mb=0)
     with pytest.raises(UserError, match=r"^training\.batch_size: must be at least 1, not 0$"):
         TrainingSettings(batch_size=0)
@@ -115,7 +115,7 @@ def test_every_limit_of_every_setting_holds(settings_class: Any) -> None:
             "method.width: must be at least 8 and a multiple of 8, not 12",
         ),
         (["roibank", "--training.held_out=1"], "training.held_out: must be at least 0 and below 1, not 1.0"),
-        (["grdnet", "--method.stem", "3"], "method.stem: Expected a Literal[1, 2]. Got value: 3"),
+        (["grdnet", "--method.stem", "3"], "--method.stem: Expected a Literal[1, 2]. Got value: 3"),
     ],
 )
 def test_the_command_line_says_it_in_one_line(

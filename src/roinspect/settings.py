@@ -13,6 +13,7 @@ Rules between two fields belong in the class's `__post_init__`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from types import NoneType, UnionType
@@ -111,7 +112,7 @@ def _limit(limit: object) -> tuple[str, Callable[[Any], bool]]:
         case Le(le=bound):
             return f"at most {bound}", lambda value: value <= bound
         case Lt(lt=bound):
-            return f"below {bound}", lambda value: value < bound
+            return "finite" if bound == math.inf else f"below {bound}", lambda value: value < bound
         case MultipleOf(multiple_of=bound):
             return f"a multiple of {bound}", lambda value: value % bound == 0
     raise TypeError(f"unsupported limit: {limit}")

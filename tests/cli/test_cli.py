@@ -39,8 +39,8 @@ def run(*arguments: object) -> int:
 def test_from_photographs_to_a_report(model: Path, zipper: Path, tmp_path: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert run("evaluate", model, zipper, "--out", tmp_path / "out") == 0
-    told = capsys.readouterr().out
-    assert "Of 4 defective parts" in told and str(tmp_path / "out" / "report.html") in told
+    output = capsys.readouterr().out
+    assert "Of 4 defective parts" in output and str(tmp_path / "out" / "report.html") in output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "report.html",
         "metrics.json",
@@ -52,8 +52,8 @@ def test_one_model_against_another(model: Path, zipper: Path, tmp_path: Path, ca
     other = shutil.copytree(model, tmp_path / "other")
     capsys.readouterr()
     assert run("evaluate", model, zipper, "--against", other, "--out", tmp_path / "out") == 0
-    told = capsys.readouterr().out
-    assert told.count("Of 4 defective parts") == 2 and f"{model}:" in told and f"{other}:" in told
+    output = capsys.readouterr().out
+    assert output.count("Of 4 defective parts") == 2 and f"{model}:" in output and f"{other}:" in output
     measured = json.loads((tmp_path / "out/metrics.json").read_text())
     assert measured["against"]["bundle"] == str(other)
     assert run("evaluate", model, zipper, "--against", tmp_path / "nowhere", "--out", tmp_path / "none") == 2
@@ -88,8 +88,8 @@ def test_a_name_that_no_disk_can_hold_is_one_line(
     means = {"LONG": "n" * 300 + ".jsonl", "MODEL": str(model), "DATA": str(zipper)}
     capsys.readouterr()
     assert run(*(means.get(word, word) for word in words)) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1 and "n" * 300 in told[0], told
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 1 and "n" * 300 in output[0], output
 
 
 def test_predict_writes_a_line_for_every_image(
@@ -150,9 +150,9 @@ def test_pictures_of_equal_names_are_all_kept(
     images = [zipper / f"test/{folder}/000.png" for folder in ("good", "scratch_both")]
     capsys.readouterr()
     assert run("predict", model, *images, "--overlays", tmp_path, "--maps", tmp_path) == 0
-    told = lines(capsys)
-    assert len({line[name] for line in told for name in ("overlay", "map")}) == 4
-    assert {line[name] for line in told for name in ("overlay", "map")} == {
+    rows = lines(capsys)
+    assert len({line[name] for line in rows for name in ("overlay", "map")}) == 4
+    assert {line[name] for line in rows for name in ("overlay", "map")} == {
         str(path) for path in tmp_path.iterdir()
     }
 
@@ -287,8 +287,8 @@ def test_synth_and_check(tmp_path: Path, capsys: Capture) -> None:
 
 def test_every_verb_explains_itself(capsys: Capture) -> None:
     assert run("--help") == 0 and run("--version") == 0
-    told = capsys.readouterr().out
-    assert __version__ in told and all(verb in told for verb in VERBS)
+    output = capsys.readouterr().out
+    assert __version__ in output and all(verb in output for verb in VERBS)
     for verb in VERBS:
         assert run(verb, "--help") == 0
         assert f"usage: roinspect {verb}" in capsys.readouterr().out
@@ -467,8 +467,8 @@ def test_a_truth_of_another_size_costs_its_row(
     cv2.imwrite(str(mask), np.full((10, 10), 255, np.uint8))
     capsys.readouterr()
     assert run("evaluate", model, data, "--out", tmp_path / "out") == 0
-    told = capsys.readouterr().err
-    assert "1 of 8 photographs" in told and "predictions.csv" in told and "Traceback" not in told
+    output = capsys.readouterr().err
+    assert "1 of 8 photographs" in output and "predictions.csv" in output and "Traceback" not in output
     assert str(mask) in (tmp_path / "out/predictions.csv").read_text()
     capsys.readouterr()
     assert run("check", data) == 2 and "10x10" in capsys.readouterr().out
@@ -532,11 +532,21 @@ def test_a_bad_yaml_file(text: str, zipper: Path, tmp_path: Path, capsys: Captur
         (("train", "grdnit", "data"), ("grdnit", "grdnet")),
         (("train", "grdnet", "data"), ("--out",)),
         (("train", "grdnet", "--out", "x"), ("DATA",)),
-        (("evaluate", "model"), ("data",)),
+        (("evaluate", "model"), ("DATA", "is required")),
         (("synth", "zippers", "out"), ("zipper",)),
         (("synth", "zipper", "out", "--count", "3"), ("count", "at least 20")),
         (("check", "nowhere"), ("nowhere",)),
         (("predict", "nowhere", "image.png"), ("nowhere",)),
+        # Options are checked before the model is loaded.
+        (("predict", "nowhere", "image.png", "--out", "table.txt"), ("--out table.txt", ".parquet")),
+        (("predict", "nowhere", "image.png", "--workers", "2"), ("--workers", "--on ray")),
+        (("watch", ".", "nowhere", "--out", "rows.jsonl", "--interval", "0"), ("--interval", "above 0")),
+        (("watch", ".", "nowhere", "--out", "rows.txt"), ("--out rows.txt", ".jsonl")),
+        (("watch", ".", "nowhere", "--out", "rows.jsonl", "--results", "word"), ("receiver",)),
+        (("evaluate", "nowhere", "data", "--batch-size", "0"), ("--batch-size", "at least 1")),
+        (("calibrate", "nowhere", "data", "--split", "test"), ("--split test",)),
+        (("calibrate", "nowhere"), ("DATA", "required")),
+        (("roi", "predict", "nowhere", "data", "--out", "roi", "--certain", "2"), ("--certain", "[0, 1]")),
     ],
 )
 def test_bad_commands(
@@ -579,7 +589,7 @@ def missing_weights(bundle: Path) -> str:
 
 
 @pytest.mark.parametrize("spoil", [other_schema, changed_weights, changed_threshold, missing_weights])
-def test_a_spoilt_bundle(
+def test_a_damaged_bundle(
     spoil: Callable[[Path], str], model: Path, zipper: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     bundle = shutil.copytree(model, tmp_path / "model")
@@ -603,8 +613,8 @@ def test_evaluating_without_a_test_split(model: Path, data: Path, tmp_path: Path
 def test_nothing_to_predict(model: Path, tmp_path: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert run("predict", model, tmp_path, tmp_path / "nowhere.png") == 2
-    told = capsys.readouterr()
-    assert len(told.out.splitlines()) == 2 and len(told.err.splitlines()) == 1
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 2 and len(output.err.splitlines()) == 1
 
 
 def test_a_model_that_is_there_is_not_overwritten(

@@ -1,4 +1,4 @@
-"""The demo goes the whole way in one folder, and touches nothing else's."""
+"""The demo runs the whole workflow in one folder, and touches no other files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TINY = dataclasses.replace(SETTINGS, size="64", steps=2, batch_size=2)
 def test_from_nothing_to_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     demo(out, training=TINY, count=20, size_hw=(64, 64))
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for word in ("verdict", "score", "threshold", "report.html"):
-        assert word in told
+        assert word in output
     assert {path.name for path in out.iterdir()} == {"zipper", "model", "model.run", "evaluation", "pictures"}
     assert len(list((out / "pictures").iterdir())) == 1
 

@@ -27,17 +27,17 @@ raise SystemExit(main(["doctor", *sys.argv[1:]]))
 """
 
 
-def told(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def output(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert main(["doctor", *options]) == 0
     return capsys.readouterr().out
 
 
 def test_every_verb_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(told(capsys, "--json"))
+    found = json.loads(output(capsys, "--json"))
     assert [state["verb"] for state in found["verbs"]] == list(VERBS)
     assert found["cores"] >= 1 and found["faults"] == []
     assert "CPUExecutionProvider" in found["onnxruntime_providers"]
-    table = told(capsys)
+    table = output(capsys)
     assert all(verb in table for verb in VERBS)
 
 

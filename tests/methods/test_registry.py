@@ -66,7 +66,7 @@ def toy(run: Run, zipper: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("models") / "toy.model"
     options = ("--size", "64", "--method.learning_rate", "0.5")
     told = run("-m", "roinspect", "train", "toy", zipper, "--out", out, *options).stdout
-    assert "A part is rejected from score" in told
+    assert "Parts are rejected at scores of" in told
     return out
 
 

@@ -57,7 +57,7 @@ def images(tmp_path: Path) -> Path:
 
 
 class Stopped(BaseException):
-    """What a kill is to the code."""
+    """Stands for a kill."""
 
 
 class Model:
@@ -123,11 +123,11 @@ def test_a_journal_cut_anywhere_gives_the_same_table(images: Path, tmp_path: Pat
     assert [row["image_path"] for row in table(out)] == list(listed)
 
 
-def test_somebody_elses_file_is_not_touched(images: Path, tmp_path: Path) -> None:
+def test_a_foreign_file_is_not_touched(images: Path, tmp_path: Path) -> None:
     out, unfinished = tmp_path / "out.jsonl", tmp_path / "out.jsonl.unfinished.jsonl"
     for content in (b"notes of mine", b'{"a": 1}\nnotes\n{"b": 2}\n'):
         unfinished.write_bytes(content)
-        with pytest.raises(UserError, match="something else than rows"):
+        with pytest.raises(UserError, match="something other than rows"):
             inspect_to_table(list_images([images]), out, Model(), TERMS, NONE)
         assert unfinished.read_bytes() == content
 
@@ -139,9 +139,9 @@ def test_rows_of_another_model_are_not_mixed_in(images: Path, tmp_path: Path) ->
     other = {**TERMS, "threshold": 0.6}
     with pytest.raises(UserError, match="another model, threshold"):
         inspect_to_table(listed, out, Model(), other, NONE)
-    anew = Model()
-    inspect_to_table(listed, out, anew, other, NONE, overwrite=True)
-    assert len(anew.asked) == 30
+    second = Model()
+    inspect_to_table(listed, out, second, other, NONE, overwrite=True)
+    assert len(second.asked) == 30
 
 
 def test_a_table_that_is_there_is_not_overwritten(images: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_table_that_is_there_is_not_overwritten(images: Path, tmp_path: Path) 
         inspect_to_table(listed, out, Model(5), TERMS, NONE, overwrite=True)
     assert out.read_text() == "mine"
     rest = Model()
-    # The same command again goes on; it does not start over each time.
+    # The same command resumes; it does not start over each time.
     inspect_to_table(listed, out, rest, TERMS, NONE, overwrite=True)
     assert len(rest.asked) == 25 and out.read_text().startswith("image_path,")
 
@@ -187,7 +187,7 @@ def test_pictures_keep_their_names_and_are_not_inspected(images: Path, tmp_path:
     pictures = Pictures(overlays=images / "seen", maps=images)
 
     def listed() -> dict[str, str]:
-        return list_images([images], passed_over=pictures.owns)
+        return list_images([images], ignored=pictures.owns)
 
     out = tmp_path / "out.jsonl"
     with pytest.raises(Stopped):
@@ -198,8 +198,8 @@ def test_pictures_keep_their_names_and_are_not_inspected(images: Path, tmp_path:
     rows = table(out)
     assert len(rows) == 32
     for name in ("overlay", "map"):
-        told = [row[name] for row in rows if "error" not in row]
-        assert len(set(told)) == len(told) == 29
+        written = [row[name] for row in rows if "error" not in row]
+        assert len(set(written)) == len(written) == 29
         for row in rows:
             if "error" not in row:
                 assert image_size(row[name]) == image_size(row["image_path"])
@@ -237,17 +237,30 @@ def test_bad_sources(content: str | None, columns: dict[str, str], words: str, t
         list_images([given], columns=columns)
 
 
-def test_progress_is_told_in_one_line() -> None:
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_one_line_in_a_log() -> None:
     stream = io.StringIO()
-    progress = Progress(1000, 400, stream)
-    for number in range(600):
-        progress.step(is_error=number < 2)
-    progress.end()
+    with Progress(1000, 400, stream) as progress:
+        for number in range(600):
+            progress.step(is_error=number < 2)
     (line,) = stream.getvalue().splitlines()
     assert line.startswith("1,000 of 1,000 images, ") and line.endswith("images/s, 2 not inspected")
 
 
-# -- in earnest ----------------------------------------------------------------------------------------------
+def test_progress_is_redrawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with Progress(10, 4, stream) as progress:
+        progress.step(is_error=False)
+    text = stream.getvalue()
+    assert "4 of 10 images" in text and "5 of 10 images" in text and text.count("\n") <= 2
+
+
+# -- with real processes ----------------------------------------------------------------------------------
 
 PROGRAM = """
 import sys, time
@@ -310,7 +323,7 @@ def test_a_row_is_with_the_system_before_the_next_image(images: Path, tmp_path: 
     assert seen == list(range(30))
 
 
-def test_a_full_disk_is_told_and_costs_nothing(
+def test_a_full_disk_is_reported_and_loses_nothing(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed, out = list_images([images]), tmp_path / "out.jsonl"
@@ -390,6 +403,6 @@ def test_a_run_that_ends_meanwhile_takes_no_journal_of_another(
 
     out.unlink()
     monkeypatch.setattr(Journal, "_lock", other_finishes)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         inspect_to_table(listed, out, Model(), TERMS, NONE)
     assert {path.name for path in tmp_path.iterdir()} == {"images", "out.jsonl"}

@@ -102,7 +102,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
         write_table(tmp_path / "table.xlsx", ROWS)
 
 
-def test_without_pyarrow_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_the_remedy_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "roinspect\[scale\]"'):
         write_table(tmp_path / "table.parquet", ROWS)
@@ -134,10 +134,10 @@ def test_predict_writes_the_lines_that_it_would_print(
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     out = tmp_path / f"table{suffix}"
     assert run("predict", model, parts, *folders, "--out", out) == 0
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert read(out) == printed and len(printed) == 9
-    assert "9 images" in told.out and "1 could not be read" in told.out
-    assert "9 of 9 images, " in told.err and "images/s" in told.err
+    assert "9 images" in output.out and "1 could not be read" in output.out
+    assert "9 of 9 images, " in output.err and "images/s" in output.err
     assert image_size(printed[-1]["overlay"]) == image_size(printed[-1]["map"]) == (64, 64)
     assert run("predict", model, parts, *folders, "--out", out) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_predict_reads_a_csv(model: Path, parts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--out", "table.txt"), "let it end in"),
+        (("--out", "table.txt"), "that ends in"),
         (("--on", "ray"), "--out"),
         (("--overwrite",), "--out"),
         (("--workers", "2", "--out", "a.csv"), "--workers"),
@@ -173,8 +173,8 @@ def test_bad_options(
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     assert run("predict", model, parts, *options) == 2
-    told = capsys.readouterr().err
-    assert words in told and len(told.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert words in output and len(output.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
@@ -192,11 +192,11 @@ def test_the_commands_export_and_predict_need_no_torch_afterwards(
     assert (
         run("export", bundle, "--to", "onnx", "--images", parts / "good/000.png", parts / "scratch_both") == 0
     )
-    told = capsys.readouterr().out
-    assert "no verdict changes" in told and str(bundle / "onnx/graph.onnx") in told
+    output = capsys.readouterr().out
+    assert "no verdict changes" in output and str(bundle / "onnx/graph.onnx") in output
     # Eight synthetic images, one photograph, and those of the folder.
     shown = 9 + len(list((parts / "scratch_both").iterdir()))
-    assert f"Compared on {shown} images" in told
+    assert f"Compared on {shown} images" in output
     assert run("export", bundle, "--to", "tflite") == 2
     assert "openvino" in capsys.readouterr().err
 

@@ -82,7 +82,7 @@ def test_what_a_receiver_missed_comes_later_and_is_known_by_its_id(
     port = free_port()
     words = ("predict", bundle, parts, "--results", f"http://127.0.0.1:{port}")
     assert run(*words) == 0
-    assert "3 results could not be delivered yet; they are in roinspect-spool" in capsys.readouterr().err
+    assert "3 results are not delivered yet; they are stored in roinspect-spool" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     with receiver(port, lambda key: 200) as taken:
@@ -128,7 +128,7 @@ def test_an_id_is_that_of_a_file_in_a_state_under_a_model(bundle: Path, parts: P
     (parts / "a.png").write_bytes((parts / "b.png").read_bytes() + b"\0")
     second = ids()
     assert second[0] != first[0] and second[1:] == first[1:]
-    replace_threshold(bundle, Threshold(0.25, "chosen anew"))
+    replace_threshold(bundle, Threshold(0.25, "chosen again"))
     assert not set(ids()) & {*first, *second}
 
 
@@ -143,4 +143,4 @@ def test_what_is_no_receiver_is_said_by_every_verb(
         "serve": (bundle, "--port", "0"),
     }
     assert run(verb, *words[verb], "--results", "ftp://host/x", "--spool", tmp_path / "s") == 2
-    assert "is no receiver of results" in capsys.readouterr().err
+    assert "is not a receiver of results" in capsys.readouterr().err

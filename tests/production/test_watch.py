@@ -1,4 +1,4 @@
-"""What a camera writes into a folder is inspected once, when it is whole."""
+"""Files that a camera writes into a folder are inspected once, when they are complete."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Camera:
     def __init__(self, place: Path, pictures: Pictures, settings: WatchSettings) -> None:
         self.folder, self.out = place / "in", place / "results.jsonl"
         self.folder.mkdir(exist_ok=True)
-        self.told: list[str] = []
+        self.reports: list[str] = []
         self.stopping = False
         self.inspector = Inspector(Bundle("test", {}, SIZE, Threshold(0.5, "chosen")), brightness)
-        self._watch = Watch(self.folder, self.inspector, self.out, pictures, settings, self.told.append)
+        self._watch = Watch(self.folder, self.inspector, self.out, pictures, settings, self.reports.append)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -141,7 +141,7 @@ def test_a_name_of_any_length_gets_its_pictures(watch: Callable[..., Camera], tm
 
 def test_results_of_something_else_are_refused(watch: Callable[..., Camera], tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"image_path": ["a"]}\n')
-    with pytest.raises(UserError, match=r"results\.jsonl: has a row without a photograph"):
+    with pytest.raises(UserError, match=r"results\.jsonl: has a row without image_path"):
         watch()
 
 
@@ -181,7 +181,7 @@ def test_what_never_becomes_readable_is_reported_once(watch: Callable[..., Camer
     assert "error" not in camera.wait_for(3)[2]
 
 
-def test_a_file_written_anew_is_another_photograph(watch: Callable[..., Camera], tmp_path: Path) -> None:
+def test_a_overwritten_file_is_another_photograph(watch: Callable[..., Camera], tmp_path: Path) -> None:
     camera = watch()
     for count, value in enumerate((10, 250, 10), 1):
         (camera.folder / "latest.png").write_bytes(encoded(value, tmp_path))
@@ -238,7 +238,7 @@ def test_a_folder_that_goes_and_comes_back(watch: Callable[..., Camera], tmp_pat
     (tmp_path / "away/b.png").write_bytes(encoded(10, tmp_path))
     (tmp_path / "away").rename(camera.folder)
     camera.wait_for(2)
-    assert [line.split(" ", 1)[1] for line in camera.told] == ["cannot be reached; waiting", "is back"]
+    assert [line.split(" ", 1)[1] for line in camera.reports] == ["cannot be reached; waiting", "is back"]
 
 
 def test_bad_settings(watch: Callable[..., Camera], tmp_path: Path) -> None:
@@ -268,9 +268,9 @@ def test_the_command_ends_cleanly(number: int, model: Path, zipper: Path, tmp_pa
     while (not out.exists() or len(out.read_bytes().splitlines()) < 2) and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == 0 and "Traceback" not in told
-    assert told.startswith(f"{folder} is watched") and told.endswith("2 images were inspected.\n")
+    _, output = process.communicate(timeout=30)
+    assert process.returncode == 0 and "Traceback" not in output
+    assert output.startswith(f"{folder} is watched") and output.endswith("Inspected 2 images.\n")
     for line in out.read_text().splitlines():
         assert Path(json.loads(line)["overlay"]).is_file()
 
@@ -285,5 +285,5 @@ def test_the_command_refuses_what_cannot_be(
     ):
         capsys.readouterr()
         assert main(words) == 2
-        told = capsys.readouterr().err
-        assert expected in told and len(told.splitlines()) == 1
+        output = capsys.readouterr().err
+        assert expected in output and len(output.splitlines()) == 1

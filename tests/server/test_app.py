@@ -120,10 +120,10 @@ def test_models_go_by_name(make_client: Callable[..., TestClient]) -> None:
 
 
 def test_a_version_goes_by_name_as_well(client: TestClient) -> None:
-    told = client.get("/v2/models/a").json()
-    (version,) = told["versions"]
+    described = client.get("/v2/models/a").json()
+    (version,) = described["versions"]
     route, body = f"/v2/models/a/versions/{version}", {"inputs": [tensor(1, [0] * 288)]}
-    assert client.get(route).json() == told
+    assert client.get(route).json() == described
     assert client.get(f"{route}/ready").json() == {"name": "a", "ready": True}
     assert client.post(f"{route}/infer", json=body).json()["model_version"] == version
     for other in ("/v2/models/a/versions/1", f"/v2/models/b/versions/{version}"):
@@ -132,7 +132,7 @@ def test_a_version_goes_by_name_as_well(client: TestClient) -> None:
             client.get(f"{other}/ready"),
             client.post(f"{other}/infer", json=body),
         ):
-            assert answer.status_code == 404 and "there is " in answer.json()["error"]
+            assert answer.status_code == 404 and "available: " in answer.json()["error"]
 
 
 def test_no_image_is_one_line_and_a_row(client: TestClient) -> None:
@@ -194,12 +194,12 @@ def test_a_part_id_is_utf_8_or_latin_1(
         for encoding in encodings:
             headers = {b"X-Part-Id": part.encode(encoding)}
             assert client.post(route, content=body, headers=headers).status_code == 200
-    told = [record.fields for record in caplog.records if record.getMessage() == "inspected"]
-    assert [fields["part_id"] for fields in told] == [part] * len(encodings)
+    logged = [record.fields for record in caplog.records if record.getMessage() == "inspected"]
+    assert [fields["part_id"] for fields in logged] == [part] * len(encodings)
 
 
 @pytest.mark.parametrize("length", ["", "-1", "0", "1e3", "\xb2", "9" * 5000, "0" * 19 + "1" + "9" * 5000])
-def test_a_length_that_is_none_is_told(client: TestClient, length: str) -> None:
+def test_an_invalid_length_is_reported(client: TestClient, length: str) -> None:
     headers = {b"Inference-Header-Content-Length": length.encode("latin-1")}
     answer = client.post("/v2/models/a/infer", content=b"{}", headers=headers)
     assert answer.status_code == 422 and "Content-Length" in answer.json()["error"]
@@ -347,7 +347,7 @@ def test_a_look_that_fails_is_not_the_last(
     while not counted(client, 'roinspect_model_reloads_total{model="a",result="loaded"}'):
         assert time.monotonic() < until
     assert counted(client, 'roinspect_model_reloads_total{model="a",result="failed"}') == 2
-    failed = [record for record in caplog.records if "the former model goes on" in record.getMessage()]
+    failed = [record for record in caplog.records if "the previous model stays loaded" in record.getMessage()]
     # A fault that the user can mend needs no traceback; any other is ours to find.
     assert [bool(record.exc_info) for record in failed] == [True, False]
 

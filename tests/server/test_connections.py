@@ -76,7 +76,7 @@ BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n"
     [(b"", b""), (b"GET / HT", b"T"), (b"GET / HTTP/1.1\r\nHost: x\r\nA: ", b"a"), (BODY, b"x")],
     ids=["nothing", "half a line", "headers without end", "a body that is answered already"],
 )
-def test_who_sends_no_whole_request_is_let_go(port: int, start: bytes, more: bytes) -> None:
+def test_an_incomplete_request_is_disconnected(port: int, start: bytes, more: bytes) -> None:
     assert IDLE_S / 2 < seconds_until_closed(port, start, more) < 10 * IDLE_S
 
 

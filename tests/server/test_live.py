@@ -1,4 +1,4 @@
-"""A server as its own process: other people's clients, slow and huge requests, a stop that drops nobody."""
+"""A server as its own process: foreign clients, slow and huge requests, a stop that drops no request."""
 
 from __future__ import annotations
 
@@ -100,16 +100,18 @@ def test_triton_s_client_works_unchanged(server: Server, bundle: Path, is_binary
     client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("part")
     assert client.get_server_metadata()["name"] == "roinspect"
-    told = client.get_model_metadata("part")
-    (version,) = told["versions"]
+    described = client.get_model_metadata("part")
+    (version,) = described["versions"]
     assert client.is_model_ready("part", version) and not client.is_model_ready("part", "1")
-    assert told["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 64, 96, 3]}]
+    assert described["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 64, 96, 3]}]
     tensor = triton.InferInput("image", [3, 64, 96, 3], "UINT8")
     tensor.set_data_from_numpy(PIXELS, binary_data=is_binary)
-    wanted = [triton.InferRequestedOutput(one["name"], binary_data=is_binary) for one in told["outputs"]]
+    requested = [
+        triton.InferRequestedOutput(one["name"], binary_data=is_binary) for one in described["outputs"]
+    ]
     inspector = Inspector.load(bundle, threads=1)
     verdicts = [inspector.inspect(pixels) for pixels in PIXELS]
-    for outputs in (wanted, None):
+    for outputs in (requested, None):
         found = client.infer("part", [tensor], version, outputs=outputs, request_id="7")
         assert found.get_response()["id"] == "7"
         scores = found.as_numpy("pred_score")
@@ -128,7 +130,7 @@ def test_triton_s_client_is_told_what_is_wrong(server: Server) -> None:
     tensor.set_data_from_numpy(np.zeros((1, 10, 10, 3), np.uint8))
     with pytest.raises(utils.InferenceServerException, match=r"shape \[N, 64, 96, 3\]"):
         client.infer("part", [tensor])
-    with pytest.raises(utils.InferenceServerException, match="no such model; there is part"):
+    with pytest.raises(utils.InferenceServerException, match="no such model; available: part"):
         client.infer("other", [tensor])
     assert not client.is_model_ready("other")
 
@@ -139,7 +141,7 @@ def test_a_huge_body_is_answered_and_not_read(server: Server) -> None:
     assert server.post(PNG)[0] == 200
 
 
-def test_slow_senders_are_let_go_and_hold_nobody_else(server: Server) -> None:
+def test_slow_senders_are_disconnected_and_delay_no_others(server: Server) -> None:
     slow = []
     for _ in range(3):
         opened = socket.create_connection(("127.0.0.1", server.port), timeout=10)
@@ -193,19 +195,19 @@ def test_a_kill_loses_no_result_that_was_told(bundle: Path, tmp_path: Path) -> N
     # The receiver is away: a file stands where its folder should be.
     (tmp_path / "results").touch()
     server = Server(bundle, tmp_path, "--results", "folder:results")
-    told: list[object] = []
+    received: list[object] = []
 
     def send() -> None:
         while True:
             try:
-                told.append(server.post(PNG)[1]["id"])
+                received.append(server.post(PNG)[1]["id"])
             except (OSError, http.client.HTTPException):
                 return
 
     threads = [threading.Thread(target=send) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while len(told) < 20:
+    while len(received) < 20:
         time.sleep(0.01)
     server.process.kill()
     for thread in threads:
@@ -215,18 +217,30 @@ def test_a_kill_loses_no_result_that_was_told(bundle: Path, tmp_path: Path) -> N
     again = Server(bundle, tmp_path, "--results", "folder:results")
     again.stop()
     found = {file.stem for file in (tmp_path / "results").glob("*.json")}
-    # One more than told for each sender may be there: kept, but the kill came before the answer.
-    assert set(told) <= found and len(found) <= len(told) + 3
+    # Each sender may have one more: stored, but killed before the response.
+    assert set(received) <= found and len(found) <= len(received) + 3
 
 
-def test_a_bundle_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_bad_options_are_one_line_before_a_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from roinspect.cli import main
 
-    assert main(["serve", str(tmp_path / "none")]) == 2
-    assert main(["serve", str(tmp_path), "--queue", "0"]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "none", "--port", "0"]) == 2 and "none" in capsys.readouterr().err
+    for option, value in (
+        ("--queue", "0"),
+        ("--max-megapixels", "nan"),
+        ("--deadline-s", "inf"),
+        ("--results", "word"),
+        ("--api-key-file", str(tmp_path / "none")),
+    ):
+        assert main(["serve", "none", "--port", "0", option, value]) == 2
+        line = capsys.readouterr().err
+        assert (option if option != "--results" else "receiver") in line and line.count("\n") == 1
 
 
-def test_an_address_that_is_not_to_be_had_is_one_line(
+def test_an_unavailable_address_is_one_line(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from roinspect.cli import main
@@ -243,7 +257,7 @@ def test_an_address_that_is_not_to_be_had_is_one_line(
         ):
             assert main(["serve", str(bundle), *words]) == 2
             line = capsys.readouterr().err
-            assert "cannot be listened on (" in line and line.count("\n") == 1
+            assert "cannot listen on this address (" in line and line.count("\n") == 1
 
 
 @pytest.mark.skipif(not SCHEMATHESIS.exists(), reason="needs schemathesis")

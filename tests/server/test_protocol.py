@@ -39,7 +39,7 @@ def test_numbers_may_be_nested_and_spaced(nested: np.ndarray, style: dict[str, A
 def test_what_looks_like_data_elsewhere_is_not_taken_for_it(text: str, numbers: list[int]) -> None:
     more = json.dumps({"parameters": {"data": numbers, f'{text}"data': numbers, "data" + text: text}})[1:-1]
     body = request(json.dumps(IMAGES[0].tolist()), before=f"{more}, ")
-    with pytest.raises(UserError, match="whole numbers"):
+    with pytest.raises(UserError, match="integers"):
         read(body)
     np.testing.assert_array_equal(
         read(request(json.dumps(IMAGES[0].tolist()), more=f", {more}")).images, IMAGES[:1]
@@ -52,9 +52,9 @@ ZEROS = ", ".join(["0"] * 287)
 @pytest.mark.parametrize(
     "last", ["256", "-1", "0.5", "1e1", "true", "null", '"1"', "1 2", "", "01", "[]", "{}", "9" * 5000, "0,"]
 )
-def test_no_whole_number_is_refused(last: str) -> None:
+def test_a_value_that_is_not_an_integer_is_refused(last: str) -> None:
     assert read(request(f"[{ZEROS}, 255]")).images.size == 288
-    with pytest.raises(UserError, match=r"whole numbers|JSON"):
+    with pytest.raises(UserError, match=r"integers|JSON"):
         read(request(f"[{ZEROS}, {last}]"))
 
 

@@ -1,4 +1,4 @@
-"""A changed bundle is loaded whole; a broken one leaves the former in place, and says so."""
+"""A changed bundle is loaded as a whole; a faulty one leaves the previous model in place, and is reported."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def test_a_broken_bundle_leaves_the_former(harm: str, place: Path, pair: tuple[P
     # Weights that torch can still run must not answer in the export's place.
     model._load = lambda copy: Inspector.load(copy, "onnxruntime")
     assert not model.refresh()
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         model.refresh()
-    assert str(place) in str(told.value) and "/tmp/roinspect-" not in str(told.value)
+    assert str(place) in str(caught.value) and "/tmp/roinspect-" not in str(caught.value)
     assert model.is_stale and score(model) == first
     assert not model.refresh(), "is not tried again as it is"
     shutil.copytree(pair[1], place, dirs_exist_ok=True)
@@ -128,9 +128,9 @@ def test_a_look_at_a_bundle_that_is_being_removed_sees_what_is_left(
             shutil.rmtree(place)
         return scandir(path)
 
-    whole = fingerprint(place)
+    complete = fingerprint(place)
     monkeypatch.setattr(os, "scandir", too_late)
-    assert fingerprint(place) < whole
+    assert fingerprint(place) < complete
     assert not fingerprint(place)
 
 

@@ -1,4 +1,4 @@
-"""Who finds the queue full is told when there will be room."""
+"""A full queue estimates when there will be room."""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ def test_a_false_reject_rate_on_fresh_photographs(bundle: Path, fresh: Path, cap
     rejected = int((good >= after.threshold.value).sum())
     assert f"rejects {rejected} of {len(good)} held-out good parts" in after.threshold.origin
     told = capsys.readouterr()
-    assert f"was rejected from score {before.threshold.value:.4g}" in told.out
-    assert f"now rejected from score {after.threshold.value:.4g}" in told.out
+    assert f"were rejected at scores of {before.threshold.value:.4g} or more" in told.out
+    assert f"now rejected at scores of {after.threshold.value:.4g} or more" in told.out
     assert f"Of {len(good)} held-out good parts it rejects {rejected};" in told.out
     # Nothing else has changed, and the weights are still those of the manifest.
     assert read_weights(bundle)

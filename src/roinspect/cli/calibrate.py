@@ -4,44 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
-from roinspect.errors import UserError
+from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse, require_positive
 
 
 def run(arguments: list[str]) -> int:
     """Choose another threshold for a model."""
     parser = command_parser(
-        "calibrate", "BUNDLE DATA [--false-reject RATE | --best-f1 | --threshold X] [--split val|train]"
+        "calibrate", "BUNDLE [DATA] [--false-reject RATE | --best-f1 | --threshold X] [--split val|train]"
     )
-    parser.add_argument("bundle", type=Path, help="folder that training wrote")
+    parser.add_argument("bundle", type=Path, help="folder of a trained model")
     parser.add_argument(
         "data",
         type=Path,
         nargs="?",
-        help="held-out photographs: a folder, or a manifest; not with --threshold",
+        help="folder or CSV manifest with held-out photographs; optional with --threshold",
     )
     add_data_options(parser)
     parser.add_argument(
         "--false-reject",
         type=str,
-        help="share of good parts that may be rejected: 0.5% or 0.005; 1% by default",
+        help="share of good parts that may be rejected, such as 0.5% or 0.005; 1% by default",
     )
     parser.add_argument(
         "--best-f1",
         action="store_true",
-        help="the threshold with the best F1 on labelled parts of both kinds",
+        help="take the threshold with the best F1 on labelled good and defective parts",
     )
-    parser.add_argument("--threshold", type=float, help="a score to use as the threshold")
+    parser.add_argument("--threshold", type=float, help="set the threshold to this score")
     parser.add_argument(
         "--split",
-        type=str,
         choices=("val", "train", "test"),
-        help="which photographs to use; test is refused",
+        help="split to use; by default all held-out photographs; test is refused",
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass")
+    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass through the network")
     options = parse(parser, arguments)
-    if options.batch_size < 1:
-        raise UserError(f"must be at least 1, not {options.batch_size}", where="--batch-size")
+    require_positive(options, "batch_size")
 
     from roinspect.training.recalibration import FALSE_REJECT, Way, read_rate, recalibrate
 
@@ -59,7 +56,7 @@ def run(arguments: list[str]) -> int:
         batch_size=options.batch_size,
     )
     former, present = change.former, change.present
-    print(f"A part was rejected from score {former.value:.4g} on: {former.origin}.")
-    print(f"A part is now rejected from score {present.value:.4g} on: {present.origin}.")
+    print(f"Parts were rejected at scores of {former.value:.4g} or more: {former.origin}.")
+    print(f"Parts are now rejected at scores of {present.value:.4g} or more: {present.origin}.")
     print("".join(f"{effect}\n" for effect in change.effects), end="")
     return 0

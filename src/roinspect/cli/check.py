@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
-
-from roinspect.cli.arguments import BITS_HELP, add_data_options, command_parser, good_names, parse
+from roinspect.cli.arguments import (
+    BITS_HELP,
+    add_data_options,
+    command_parser,
+    good_names,
+    parse,
+    require_positive,
+)
 
 
 def run(arguments: list[str]) -> int:
-    """Look through the photographs before training."""
+    """Check photographs, labels and masks before training."""
     parser = command_parser("check", "DATA [--roi SPEC] [--size SIZE] [--bits N] [--good NAME]")
-    parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
+    parser.add_argument("data", type=Path, help="folder of photographs, or a CSV manifest")
     add_data_options(parser)
     parser.add_argument(
-        "--size", type=str, help="training size in pixels, such as 256x640: warns of defects too small for it"
+        "--size",
+        type=str,
+        help="planned training size in pixels, such as 256x640: warns of defects that are too small for it",
     )
     parser.add_argument(
         "--min-defect-pixels",
-        type=PositiveInt,
+        type=int,
         default=1,
-        help="defective pixels inside the ROI that make a part defective, as --training.min_defect_pixels",
+        help="defective pixels inside the ROI that make a part defective; see --training.min_defect_pixels",
     )
     parser.add_argument("--bits", type=int, default=16, help=BITS_HELP)
     options = parse(parser, arguments)
+    require_positive(options, "min_defect_pixels")
 
     from roinspect.data.account import account
     from roinspect.data.check import check, print_findings

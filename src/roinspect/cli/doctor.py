@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: list[str]) -> int:
-    """Print what is installed, what is missing for each verb, and how to install it."""
+    """Show what is installed, what is missing for each verb, and how to install it."""
     parser = command_parser("doctor", "[--json]")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     options = parse(parser, arguments)
@@ -21,10 +21,8 @@ def run(arguments: list[str]) -> int:
     from roinspect.inspection.targets import TARGETS
 
     extras = {target.extra: name for name, target in TARGETS.items() if target.extra not in ("", "train")}
-    train, runs = (
-        Needs(("train",)),
-        {extra: f"--runtime {TARGETS[name].runtime}" for extra, name in extras.items()},
-    )
+    train = Needs(("train",))
+    runs = {extra: f"--runtime {TARGETS[name].runtime}" for extra, name in extras.items()}
     needs = dict.fromkeys(VERBS, Needs()) | {
         "train": train,
         "evaluate": train,
@@ -75,11 +73,13 @@ def _machine(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     versions = diagnosis.packages
     built_for = f"CUDA {diagnosis.torch_cuda}" if diagnosis.torch_cuda else "CPUs"
     torch = f"{versions['torch']}, for {built_for}" if versions["torch"] else "not installed"
-    weights = [f"{name}: {'here' if is_here else 'not here'}" for name, is_here in diagnosis.weights.items()]
+    weights = [
+        f"{name}: {'available' if is_here else 'missing'}" for name, is_here in diagnosis.weights.items()
+    ]
     return [
         ("roinspect", f"{diagnosis.roinspect}, Python {diagnosis.python}, {diagnosis.platform}"),
         ("CPU cores", str(diagnosis.cores)),
-        ("GPUs", ", ".join(diagnosis.gpus) or "none that nvidia-smi knows of"),
+        ("GPUs", ", ".join(diagnosis.gpus) or "none found by nvidia-smi"),
         ("torch", torch),
         ("ONNX Runtime", f"{versions['onnxruntime']}: {', '.join(diagnosis.onnxruntime_providers)}"),
         ("OpenVINO", f"{versions['openvino'] or 'not installed'} {', '.join(diagnosis.openvino_devices)}"),

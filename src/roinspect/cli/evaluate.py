@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse
-from roinspect.errors import UserError
+from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse, require_positive
 
 
 def run(arguments: list[str]) -> int:
-    """Measure a model, and write a report."""
+    """Measure a model and write a report."""
     parser = command_parser("evaluate", "BUNDLE DATA [--against BUNDLE] [--roi SPEC] [--out FOLDER]")
-    parser.add_argument("bundle", type=Path, help="folder that training wrote")
-    parser.add_argument("data", type=Path, help="folder of photographs, or a manifest")
+    parser.add_argument("bundle", type=Path, help="folder of a trained model")
+    parser.add_argument("data", type=Path, help="folder of photographs, or a CSV manifest")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     add_data_options(parser)
     parser.add_argument(
         "--against",
         type=Path,
-        help="another bundle, measured on the same photographs and shown beside the first",
+        help="another bundle to compare with, measured on the same photographs",
     )
     parser.add_argument("--out", type=Path, help="folder for the report; BUNDLE.evaluation by default")
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), default="test", help="which photographs to measure on"
+        "--split", choices=("train", "val", "test"), default="test", help="split to measure on"
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass")
+    parser.add_argument("--batch-size", type=int, default=8, help="photographs per pass through the network")
     options = parse(parser, arguments)
-    if options.batch_size < 1:
-        raise UserError(f"must be at least 1, not {options.batch_size}", where="--batch-size")
+    require_positive(options, "batch_size")
 
     from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, REPORT, default_out, evaluate_models
     from roinspect.evaluation.wording import verdict_sentences
@@ -50,5 +48,5 @@ def run(arguments: list[str]) -> int:
             f"Inside the region: image AUROC {values.image_auroc:.3f}, pixel AUROC {values.pixel_auroc:.3f}."
         ]
         print("\n".join([f"{bundle}:", *lines] if options.against else lines))
-    print(f"The report is {out / REPORT}, the numbers are in {METRICS} and {PREDICTIONS} beside it.")
+    print(f"The report is {out / REPORT}; the numbers are in {METRICS} and {PREDICTIONS} in the same folder.")
     return 0

@@ -8,28 +8,36 @@ from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
-    """Write a model for PCs without torch."""
+    """Export a model for PCs without torch."""
     from roinspect.inspection.targets import TARGETS
 
     parser = command_parser(
         "export", f"BUNDLE --to {'|'.join(TARGETS)} [--int8 DATA | --bf16 DATA] [--images FILE...]"
     )
-    parser.add_argument("bundle", type=Path, help="folder that training wrote; the export goes into it")
-    parser.add_argument("--to", choices=tuple(TARGETS), required=True, help="what to write")
+    parser.add_argument("bundle", type=Path, help="folder of a trained model; the export is written into it")
+    parser.add_argument("--to", choices=tuple(TARGETS), required=True, help="format to export to")
     parser.add_argument(
-        "--int8", type=Path, help="good parts of this data set the ranges for convolutions in INT8"
+        "--int8",
+        type=Path,
+        help="convolutions in INT8, with ranges from the good parts of this data",
     )
     parser.add_argument(
-        "--bf16", type=Path, help="bfloat16 where the processor has it, compared on this data"
+        "--bf16",
+        type=Path,
+        help="bfloat16 on processors that have it, if all verdicts on this data stay the same",
     )
     parser.add_argument(
-        "--images", type=Path, nargs="+", default=[], help="photographs, or folders, to compare answers on"
+        "--images",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="photographs or folders on which to compare the export with the trained model",
     )
     parser.add_argument(
         "--columns",
         type=dict[str, str],
         default={},
-        help="the manifest's own column names, where --int8 or --bf16 names one",
+        help="column names of the manifest of --int8 or --bf16 that differ from ours: --columns.label grade",
     )
     options = parse(parser, arguments)
 

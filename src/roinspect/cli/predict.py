@@ -29,32 +29,35 @@ if TYPE_CHECKING:
 
 
 def run(arguments: list[str]) -> int:
-    """Inspect images: a line of JSON each, or a table."""
+    """Inspect images and print JSON lines or write a table."""
     parser = command_parser(
         "predict", "BUNDLE IMAGES|FOLDER|CSV... [--out TABLE] [--overlays FOLDER] [--maps FOLDER]"
     )
-    parser.add_argument("bundle", type=Path, help="folder that training wrote")
+    parser.add_argument("bundle", type=Path, help="folder of a trained model")
     parser.add_argument(
-        "images", type=Path, nargs="+", help="images, folders of them, CSV files with a column image_path"
+        "images",
+        type=Path,
+        nargs="+",
+        help="images, folders of images, or CSV files with a column image_path",
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="table to write, .parquet, .csv or .jsonl; the same command resumes an interrupted run; "
-        "without it, a line of JSON is printed for each image",
+        help="table to write, .parquet, .csv or .jsonl; the same command resumes an interrupted run; by "
+        "default a line of JSON per image is printed",
     )
     add_picture_options(parser)
     parser.add_argument(
         "--columns",
         type=dict[str, str],
         default={},
-        help="the CSV's own column name: --columns.image_path file",
+        help="column name of the CSV if it is not image_path: --columns.image_path file",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing table")
     add_result_options(parser)
     add_runtime_option(parser)
     add_place_option(parser, "; ray needs --out")
-    parser.add_argument("--workers", type=int, help="processes on Ray; one per CPU by default")
+    parser.add_argument("--workers", type=int, help="number of processes on Ray; one per CPU by default")
     options = parse(parser, arguments)
     if options.workers is not None and (options.workers < 1 or options.on != "ray"):
         raise UserError("must be at least 1, and needs --on ray", where="--workers")
@@ -63,15 +66,18 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.production.delivery import Delivery
     from roinspect.production.sources import list_images
+    from roinspect.production.tables import check_table
     from roinspect.production.verdict_images import Pictures
 
+    if options.out is not None:
+        check_table(options.out)
     pictures = Pictures(options.overlays, options.maps)
-    listed = list_images(options.images, columns=options.columns, passed_over=pictures.owns)
+    listed = list_images(options.images, columns=options.columns, ignored=pictures.owns)
     with Delivery(options.results, options.spool) as delivery:
         tally = (_table if options.out else _lines)(options, listed, pictures, delivery)
         if left := delivery.drain():
             print(
-                f"roinspect: {left:,} results could not be delivered yet; they are in {options.spool}, and "
+                f"roinspect: {left:,} results are not delivered yet; they are stored in {options.spool}, and "
                 "the next command with the same --results and --spool delivers them",
                 file=sys.stderr,
             )
@@ -85,12 +91,12 @@ def run(arguments: list[str]) -> int:
         raise UserError(
             f"none of {tally.images} images could be inspected",
             where=", ".join(map(str, options.images[:3])),
-            remedy="the rows say why; check the camera, or whether the model is of this product",
+            remedy="see the reasons in the rows; check the camera, and that the model is of this product",
         )
     if options.out:
         print(
-            f"Of {tally.images:,} images {tally.defective:,} are rejected, {tally.unseen:,} are not "
-            f"inspectable, {tally.errors:,} could not be read. The table is {options.out}."
+            f"Of {tally.images:,} images, {tally.defective:,} are rejected, {tally.unseen:,} are not "
+            f"inspectable and {tally.errors:,} could not be read. The table is {options.out}."
         )
     return 0
 
@@ -112,14 +118,12 @@ def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
     from roinspect.inspection.bundle import bundle_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import inspect_to_table, predictions, terms_of
-    from roinspect.production.tables import refuse_table
 
-    refuse_table(options.out)
     inspect: Inspect
     if options.on == "ray":
         from roinspect.production.on_ray import predictions_on_ray
 
-        # A fault of the model is reported here, and all processes take the same runtime.
+        # Loading the model here reports its errors, and decides on one runtime for all processes.
         runtime = Inspector.load(options.bundle, options.runtime, threads=1).runtime
         inspect = partial(
             predictions_on_ray, options.bundle, runtime, pictures=pictures, workers=options.workers
@@ -137,4 +141,4 @@ def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
             listed, options.out, inspect_and_deliver, terms, pictures, overwrite=options.overwrite
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
+        raise KeyboardInterrupt("interrupted; run the same command again to resume") from None

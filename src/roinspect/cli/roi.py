@@ -1,4 +1,4 @@
-"""`roinspect roi`: commands for regions of interest. No logic of its own."""
+"""`roinspect roi`: commands for regions of interest."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import importlib
 from roinspect.errors import UserError, nearest
 
 VERBS = {
-    "predict": "predict masks with a trained segmenter, for photographs that have none",
+    "predict": "predict masks with a trained segmenter for photographs that have none",
     "convert": "convert annotations or masks to another format",
 }
-"""Each is a file `roi_NAME.py` in this folder."""
+"""Each is a file `roi_VERB.py` in this folder."""
 
 
 def run(arguments: list[str]) -> int:
-    """Predict regions of interest, or convert drawn ones."""
+    """Predict regions of interest, or convert annotations."""
     verb, *rest = arguments or ["--help"]
     if verb in ("-h", "--help"):
         lines = [f"  {name:10}{meaning}" for name, meaning in VERBS.items()]

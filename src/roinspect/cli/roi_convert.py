@@ -9,7 +9,7 @@ from roinspect.errors import UserError
 
 
 def run(arguments: list[str]) -> int:
-    """Annotations or masks, in another format."""
+    """Convert annotations or masks to another format."""
     from roinspect.data.annotations import FORMATS
     from roinspect.data.annotations.conversion import MASKS, convert
 
@@ -17,21 +17,23 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "source",
         type=str,
-        help="annotation file, mask, or a folder of either; IN#LABEL,LABEL takes some labels only",
+        help="annotation file, mask, or folder of either; IN#LABEL,LABEL takes these labels only",
     )
     parser.add_argument(
-        "out", type=Path, help="a new file for coco, cvat and label-studio; else a new folder"
+        "out", type=Path, help="new file for coco, cvat and label-studio; new folder for the other formats"
     )
-    parser.add_argument("--to", choices=(*FORMATS, MASKS), required=True, help="the format to write")
+    parser.add_argument("--to", choices=(*FORMATS, MASKS), required=True, help="format to write")
     parser.add_argument(
-        "--images", type=Path, help="the photographs: drawings take their names, and sizes that YOLO lacks"
+        "--images",
+        type=Path,
+        help="folder of the photographs, for their names, and their sizes, which YOLO files lack",
     )
-    parser.add_argument("--label", type=str, default="roi", help="label of shapes that come from masks")
+    parser.add_argument("--label", type=str, default="roi", help="label for shapes made from masks")
     parser.add_argument(
         "--tolerance",
         type=float,
         default=0.0,
-        help="pixels by which outlines that come from masks may be simplified",
+        help="pixels by which outlines made from masks may be simplified",
     )
     options = parse(parser, arguments)
     if not 0 <= options.tolerance <= 1000:

@@ -9,29 +9,40 @@ from roinspect.errors import UserError
 
 
 def run(arguments: list[str]) -> int:
-    """Masks for photographs that have none, by a trained segmenter."""
-    parser = command_parser("roi predict", "SEGMENTER DATA --out ROI_FOLDER [--certain X]")
-    parser.add_argument("segmenter", type=Path, help="folder that `roinspect train segmenter` wrote")
-    parser.add_argument("data", type=Path, help="folder of photographs, sorted or not, or a manifest")
+    """Predict masks with a trained segmenter for photographs that have none."""
+    parser = command_parser("roi predict", "SEGMENTER DATA --out FOLDER [--certain X] [--overwrite]")
+    parser.add_argument(
+        "segmenter",
+        type=Path,
+        help="bundle of a segmenter, the folder that `roinspect train segmenter` wrote",
+    )
+    parser.add_argument(
+        "data", type=Path, help="folder of photographs, with or without subfolders, or a CSV manifest"
+    )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
-        help="folder for the masks, such as DATA/roi; drawn masks there stay; "
+        help="folder for the masks, such as DATA/roi; drawn masks in it are kept; "
         "the same command resumes an interrupted run",
     )
     parser.add_argument(
         "--certain",
         type=float,
-        help="confidence in [0, 1] below which a mask is worth a look; "
-        "by default 0.9 of the lowest held-out one",
+        help="confidence in [0, 1] below which a mask is listed for review; "
+        "by default 0.9 times the lowest confidence of a held-out photograph",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace masks that another segmenter made there and nobody changed",
+        help="replace unchanged masks of another segmenter",
     )
-    parser.add_argument("--columns", type=dict[str, str], default={}, help="the manifest's own column names")
+    parser.add_argument(
+        "--columns",
+        type=dict[str, str],
+        default={},
+        help="column names of the manifest that differ from ours: --columns.image_path file",
+    )
     options = parse(parser, arguments)
     if options.certain is not None and not 0 <= options.certain <= 1:
         raise UserError(f"must be in [0, 1], not {options.certain:g}", where="--certain")
@@ -48,7 +59,7 @@ def run(arguments: list[str]) -> int:
             overwrite=options.overwrite,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
+        raise KeyboardInterrupt("interrupted; run the same command again to resume") from None
     failed = [row for row in tree.rows if row.origin == "none"]
     if len(failed) == len(tree.rows):
         raise UserError(
@@ -57,15 +68,15 @@ def run(arguments: list[str]) -> int:
             remedy="check the paths, and the segmenter's held-out IoU",
         )
     print(
-        f"Of {len(tree.rows):,} photographs {tree.count('predicted'):,} have a predicted mask and "
+        f"Of {len(tree.rows):,} photographs, {tree.count('predicted'):,} have a predicted mask and "
         f"{tree.count('drawn'):,} a drawn one; {len(failed):,} have none."
     )
     if failed:
-        print(f"Without: {failed[0].key}: {failed[0].error}; all are in {options.out / TABLE}.")
+        print(f"First without a mask: {failed[0].key}: {failed[0].error}; all are in {options.out / TABLE}.")
     if tree.count("predicted"):
         print(
-            f"{tree.unsure:,} masks have a confidence below {tree.certain:.3f}; look at "
-            f"{options.out / SHEET}, and redraw what is wrong: a drawn mask stays."
+            f"{tree.unsure:,} masks have a confidence below {tree.certain:.3f}; review "
+            f"{options.out / SHEET}, and redraw wrong masks: drawn masks are kept."
         )
-    print(f"Use them: roinspect train {options.data} --roi {options.out} --out BUNDLE")
+    print(f"Next: roinspect train {options.data} --roi {options.out} --out BUNDLE")
     return 0

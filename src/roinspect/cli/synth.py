@@ -8,15 +8,22 @@ from roinspect.cli.arguments import command_parser, parse
 
 
 def run(arguments: list[str]) -> int:
-    """Draw a synthetic product to try things on."""
+    """Generate images of a synthetic product."""
     parser = command_parser("synth", "zipper|vials|washers OUT [--count N] [--seed S] [--size SIZE]")
-    parser.add_argument("product", choices=("zipper", "vials", "washers"), help="what to draw")
-    parser.add_argument("out", type=Path, help="a new folder")
+    parser.add_argument("product", choices=("zipper", "vials", "washers"), help="product")
+    parser.add_argument("out", type=Path, help="new folder for images and masks")
     parser.add_argument("--count", type=int, default=160, help="number of images, at least 20")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images")
-    parser.add_argument("--size", type=str, default="256", help="HEIGHTxWIDTH in pixels, or one number")
     parser.add_argument(
-        "--train-defects", type=float, default=0.0, help="share of the defective images that go into train"
+        "--seed", type=int, default=0, help="random seed; the same seed gives the same images"
+    )
+    parser.add_argument(
+        "--size", type=str, default="256", help="HEIGHTxWIDTH in pixels, or one number for both"
+    )
+    parser.add_argument(
+        "--train-defects",
+        type=float,
+        default=0.0,
+        help="share in [0, 1) of the defective images that go into the train split",
     )
     options = parse(parser, arguments)
 

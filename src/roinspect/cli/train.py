@@ -18,16 +18,17 @@ PRESETS = ("compact", "paper")
 
 
 def run(arguments: list[str]) -> int:
-    """Photographs and their regions of interest to a model."""
+    """Train a model from photographs and their regions of interest."""
     from roinspect.methods.registry import DEFAULT, METHODS
 
     names = (*METHODS, SEGMENTER)
     method, *rest = arguments or ["--help"]
     if method in ("-h", "--help"):
         print(
-            f"usage: roinspect train [METHOD] DATA --roi SPEC --out BUNDLE\n\nMETHOD is {', '.join(names)};"
+            f"usage: roinspect train [METHOD] DATA --roi SPEC --out BUNDLE\n\n"
+            f"METHOD is one of {', '.join(names)}; {DEFAULT} by default.\n"
+            "roinspect train METHOD --help lists all settings"
         )
-        print(f"{DEFAULT} where none is named. roinspect train METHOD --help lists every setting")
         return 0
     if method not in names and (method.startswith("-") or Path(method).exists()):
         method, rest = DEFAULT, arguments
@@ -35,7 +36,7 @@ def run(arguments: list[str]) -> int:
         raise UserError(
             f"no such method{nearest(method, names)}",
             where=method,
-            remedy=f"write: roinspect train METHOD DATA ..., with METHOD one of {', '.join(names)}",
+            remedy=f"run: roinspect train METHOD DATA ..., with METHOD one of {', '.join(names)}",
         )
     from roinspect.methods.method import method_class
     from roinspect.training.train import TrainingSettings, train
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> int:
     options = parse(parser, rest)
     for name, where in (("data", "DATA"), ("out", "--out")):
         if options.get(name) is None:
-            remedy = f"write: roinspect train {method} DATA --out BUNDLE"
+            remedy = f"run: roinspect train {method} DATA --out BUNDLE"
             raise UserError("is required", where=where, remedy=remedy)
     short = {name: options[name] for name in ("size", "bits", "seed") if options[name] is not None}
     settings = settings_class(**options.method.as_dict())
@@ -60,27 +61,26 @@ def run(arguments: list[str]) -> int:
         "resume": options.resume,
         "overwrite": options.overwrite,
     }
-    written = f"The model is in {options.out}, the training's log in {options.out}.run."
+    written = f"The model is in {options.out}, the training log in {options.out}.run."
     if method == SEGMENTER:
         from roinspect.training.segmenter import train_segmenter
 
-        found = train_segmenter(options.data, options.out, settings=settings, **common).metrics
+        metrics = train_segmenter(options.data, options.out, settings=settings, **common).metrics
         print(written)
         print(
-            f"On {found['held_out_images']} held-out photographs its regions and the drawn ones have an IoU "
-            f"of {found['held_out_iou']:.3f} on average, {found['held_out_lowest_iou']:.3f} at the least."
+            f"On {metrics['held_out_images']} held-out photographs the IoU of predicted and drawn regions is "
+            f"{metrics['held_out_iou']:.3f} on average and {metrics['held_out_lowest_iou']:.3f} at worst."
         )
-        print(f"Next: roinspect roi predict {options.out} {options.data} --out ROI_FOLDER")
+        print(f"Next: roinspect roi predict {options.out} {options.data} --out FOLDER")
         return 0
     bundle = train(method, options.data, options.out, method_settings=settings, **common)
     print(written)
-    print(f"A part is rejected from score {bundle.threshold.value:.4g} on: {bundle.threshold.origin}.")
+    print(f"Parts are rejected at scores of {bundle.threshold.value:.4g} or more: {bundle.threshold.origin}.")
     if "roi_iou" in bundle.metrics:
-        found = bundle.metrics
+        metrics = bundle.metrics
         print(
-            f"On {found['roi_parts']} held-out photographs the predicted region of interest and the drawn "
-            f"one have an IoU of {found['roi_iou']:.3f} on average, "
-            f"{found['roi_lowest_iou']:.3f} at the least."
+            f"On {metrics['roi_parts']} held-out photographs the IoU of predicted and drawn regions is "
+            f"{metrics['roi_iou']:.3f} on average and {metrics['roi_lowest_iou']:.3f} at worst."
         )
     same_roi = "" if options.roi == "auto" else f" --roi {options.roi}"
     print(f"Next: roinspect evaluate {options.out} {options.data}{same_roi}")
@@ -92,39 +92,47 @@ def _parser(method: str, settings_class: type, training_class: type) -> Argument
         f"train {method}", "DATA --roi SPEC --out BUNDLE [--method.KEY X] [--training.KEY X]"
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    # Not named, it must not go over what a --config file says.
+    # Without a default, so that it does not override a --config file.
     parser.add_argument(
-        "data", type=Path, nargs="?", default=SUPPRESS, help="folder of photographs, or a manifest"
+        "data",
+        type=Path,
+        nargs="?",
+        default=SUPPRESS,
+        help="folder of photographs, or a CSV manifest (required)",
     )
     add_data_options(parser)
-    parser.add_argument("--out", type=Path, help="the bundle to write")
+    parser.add_argument("--out", type=Path, help="new folder for the bundle (required)")
     parser.add_argument(
         "--preset",
         choices=PRESETS,
         default=PRESETS[0],
-        help="defaults of all method.* settings, training's length and batch",
+        help="default values of the method's settings, and of the training's length and batch size",
     )
-    parser.add_argument("--size", type=str, help="short for --training.size: HEIGHTxWIDTH, or one number")
-    parser.add_argument("--bits", type=int, help=f"short for --training.bits: {BITS_HELP}")
-    parser.add_argument("--seed", type=int, help="short for --training.seed")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    parser.add_argument(
+        "--size", type=str, help="HEIGHTxWIDTH in pixels, or one number for both; short for --training.size"
+    )
+    parser.add_argument("--bits", type=int, help=f"{BITS_HELP}; short for --training.bits")
+    parser.add_argument("--seed", type=int, help="random seed; short for --training.seed")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint, if there is one"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     parser.add_class_arguments(settings_class, "method")
     parser.add_class_arguments(training_class, "training")
     return parser
 
 
 def _preset_first(parser: ArgumentParser, settings_class: Any, arguments: list[str]) -> list[str]:
-    """Make the preset's values the defaults; returns the arguments in the order to read them in."""
-    # The preset may stand in a YAML file, so everything is read once to find it and once on top of it.
+    """Make the preset's values the defaults; returns the arguments in the order in which to parse them."""
+    # The preset may be set in a YAML file, so parse once to find it, and again with its defaults.
     words = [word for word in arguments if not word.startswith("--print_config")]
     options = parse(parser, words)
     values = dataclasses.asdict(settings_class.preset(options.preset))
     training = settings_class(**options.method.as_dict()).training(options.preset)
     if options.training.steps:
-        # Epochs would go over the steps that were asked for.
+        # The preset's epochs would override the requested steps.
         training.pop("epochs", None)
     parser.set_defaults({f"method.{name}": value for name, value in values.items()})
     parser.set_defaults({f"training.{name}": value for name, value in training.items()})
-    # Printed before a --config is read, the configuration would be half of it.
+    # --print_config must come after --config, or it prints an incomplete configuration.
     return words + [word for word in arguments if word not in words]

@@ -19,20 +19,20 @@ from roinspect.cli.arguments import (
 def run(arguments: list[str]) -> int:
     """Inspect images as a camera writes them."""
     parser = command_parser("watch", "FOLDER BUNDLE --out RESULTS.jsonl [--overlays FOLDER] [--maps FOLDER]")
-    parser.add_argument("folder", type=Path, help="where images arrive, in it or in folders below it")
-    parser.add_argument("bundle", type=Path, help="folder that training wrote")
+    parser.add_argument("folder", type=Path, help="folder in which images arrive; subfolders are included")
+    parser.add_argument("bundle", type=Path, help="folder of a trained model")
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
-        help=".jsonl file to append to; an image with a row there is not inspected again",
+        help=".jsonl file to append results to; images with a row in it are not inspected again",
     )
     add_picture_options(parser)
     add_runtime_option(parser)
     add_result_options(parser)
-    parser.add_argument("--interval", type=float, default=0.5, help="seconds between two looks at the folder")
+    parser.add_argument("--interval", type=float, default=0.5, help="seconds between two scans of the folder")
     parser.add_argument(
-        "--patience", type=float, default=60.0, help="seconds until an unreadable file is reported"
+        "--patience", type=float, default=60.0, help="seconds after which an unreadable file is reported"
     )
     options = parse(parser, arguments)
 
@@ -40,54 +40,56 @@ def run(arguments: list[str]) -> int:
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.delivery import Delivery
     from roinspect.production.verdict_images import Pictures
-    from roinspect.production.watch import Watch, WatchSettings
+    from roinspect.production.watch import Watch, WatchSettings, check_watch
 
-    inspector, version = Inspector.load(options.bundle, options.runtime), bundle_version(options.bundle)
+    settings = WatchSettings(options.interval, options.patience)
+    check_watch(options.folder, options.out)
     with Delivery(options.results, options.spool) as delivery, _Interruption() as interruption:
+        inspector, version = Inspector.load(options.bundle, options.runtime), bundle_version(options.bundle)
         watch = Watch(
             options.folder,
             inspector,
             options.out,
             Pictures(options.overlays, options.maps),
-            WatchSettings(options.interval, options.patience),
-            tell=_tell,
+            settings,
+            report=_report,
             deliver=lambda row: delivery.put_file(row, version),
         )
-        _tell(f"{options.folder} is watched; results go to {options.out}. Ctrl-C ends it.")
+        _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C stops it.")
         count = 0
-        for row in watch.run(interruption.was_asked):
+        for row in watch.run(interruption.was_requested):
             count += 1
             if "error" in row:
-                _tell(row["error"])
+                _report(row["error"])
             elif row["verdict"] == "defective":
-                _tell(f"{row['image_path']}: rejected, score {row['pred_score']:.4g}")
+                _report(f"{row['image_path']}: rejected, score {row['pred_score']:.4g}")
             elif row["verdict"] == "not inspectable":
-                _tell(f"{row['image_path']}: not inspectable, {row['reason']}")
-    _tell(f"{count:,} images were inspected.")
+                _report(f"{row['image_path']}: not inspectable, {row['reason']}")
+    _report(f"Inspected {count:,} images.")
     return 0
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 class _Interruption:
-    """Ctrl-C, or a service manager's SIGTERM, lets the image at hand be finished; a second one does not."""
+    """The first Ctrl-C or SIGTERM lets the current image finish; the second one ends at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._requested = False
 
-    def was_asked(self) -> bool:
-        return self._asked
+    def was_requested(self) -> bool:
+        return self._requested
 
     def __enter__(self) -> _Interruption:
-        self._before = {name: signal.signal(name, self._ask) for name in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers = {name: signal.signal(name, self._ask) for name in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, handler in self._before.items():
+        for name, handler in self._handlers.items():
             signal.signal(name, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+        self._requested = True
         self.__exit__()

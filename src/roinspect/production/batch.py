@@ -1,7 +1,7 @@
-"""Inspect many images into one table with exactly one row each, however often the run is killed.
+"""Inspect many images into one table with exactly one row each, even if the run is killed and resumed.
 
-Rows go to `OUT.unfinished.jsonl` beside the table as they come; the same command goes on from there. The
-table is written from it at the end, whole.
+Rows are appended to `OUT.unfinished.jsonl`, from which the same command resumes. At the end the table is
+written from that file in one piece.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from roinspect.inspection.inspector import Inspector, verdict_row
 from roinspect.production.journal import Journal
 from roinspect.production.progress import Progress
 from roinspect.production.sources import one_spelling
-from roinspect.production.tables import Row, Rows, refuse_table, write_table
+from roinspect.production.tables import Row, Rows, check_table, write_table
 from roinspect.production.verdict_images import Pictures, free_name
 
 Inspect: TypeAlias = Callable[[Mapping[str, str]], Rows]
-"""Image paths, each with the name of its pictures, to one row for each, in any order."""
+"""Maps image paths, each with the name of its pictures, to one row per image, in any order."""
 
 
 @dataclass(slots=True)
 class BatchSummary:
-    """What a table holds.
+    """Counts of a table's rows.
 
     Attributes:
         images: rows.
@@ -45,7 +45,7 @@ class BatchSummary:
     errors: int = 0
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Pass rows on, counted."""
+        """Count rows while passing them on."""
         for row in rows:
             self.images += 1
             self.defective += bool(row.get("is_defect"))
@@ -60,10 +60,10 @@ def predictions(inspector: Inspector, names: Mapping[str, str], pictures: Pictur
     Args:
         inspector: the model.
         names: image paths, each with the name of its pictures.
-        pictures: which ones are written.
+        pictures: where pictures are written.
 
     Yields:
-        Values for JSON, as `verdict_row` and `Pictures.write` make them.
+        The values of `verdict_row` and `Pictures.write`.
 
     Raises:
         UserError: a picture cannot be written.
@@ -73,17 +73,17 @@ def predictions(inspector: Inspector, names: Mapping[str, str], pictures: Pictur
 
 
 def named(listed: Mapping[str, str], taken: set[str]) -> dict[str, str]:
-    """Give every image's pictures a name of their own."""
+    """Make the names of pictures unique and add them to `taken`."""
     return {path: free_name(name, taken) for path, name in listed.items()}
 
 
 def terms_of(bundle: Path, runtime: str | None, pictures: Pictures) -> dict[str, Any]:
-    """What all rows of a table, made by a runtime, must have in common."""
+    """Values that all rows of a table must share."""
     manifest = read_bundle(bundle)
     target = TARGET_OF.get(runtime or "")
     return {
         "model": made_from(bundle),
-        # Runtimes agree in float32; what was rounded answers a little differently.
+        # Runtimes agree in float32; lower precisions give slightly different scores.
         "precision": read_export(bundle, target).precision if target else "float32",
         "threshold": manifest.threshold.value,
         "overlays": str(pictures.overlays or ""),
@@ -100,73 +100,72 @@ def inspect_to_table(
     *,
     overwrite: bool = False,
 ) -> BatchSummary:
-    """Inspect what has no row yet, then write the table, in the order of the images.
+    """Inspect the images without a row yet, then write the table in the order of the images.
 
-    Rows of images that are listed no more stay, at the end.
+    Rows of images that are no longer listed are kept, at the end.
 
     Args:
-        listed: as `list_images` gives it.
-        out: the table; its suffix chooses the format.
+        listed: result of `list_images`.
+        out: the table; its suffix determines the format.
         inspect: makes the rows.
-        terms: of `terms_of`; rows made on other terms are refused.
-        pictures: which ones `inspect` writes.
-        overwrite: replace a table that is there, and drop an unfinished one on other terms.
+        terms: result of `terms_of`; must equal the terms of an unfinished table.
+        pictures: where `inspect` writes pictures.
+        overwrite: replace an existing table, and discard an unfinished one with other terms.
 
     Raises:
-        UserError: the table is there, an unfinished one was begun on other terms, another run writes it, or
-            the disk refuses.
+        UserError: the table exists, an unfinished one has other terms, another run is writing it, or a file
+            cannot be written.
     """
-    refuse_table(out)
+    check_table(out)
     unfinished = out.with_name(f"{out.name}.unfinished.jsonl")
-    _refuse_finished(out, overwrite or unfinished.exists())
+    _refuse_existing(out, overwrite or unfinished.exists())
     head = json.loads(json.dumps({"terms": terms}))
     heads: list[dict[str, Any]] = []
-    places: dict[str, int] = {}
+    offsets: dict[str, int] = {}
     taken: set[str] = set()
 
-    def replay(place: int, row: dict[str, Any]) -> None:
+    def replay(offset: int, row: dict[str, Any]) -> None:
         if not heads:
             heads.append(row)
         elif heads == [head]:
-            places[one_spelling(row["image_path"])] = place
+            offsets[one_spelling(row["image_path"])] = offset
             taken.update(pictures.names_in(row))
 
     with Journal(unfinished, replay) as journal:
         if not heads:
             try:
-                # Another run may have ended since the first look.
-                _refuse_finished(out, overwrite)
+                # Another run may have finished since the first check.
+                _refuse_existing(out, overwrite)
             except UserError:
                 journal.remove()
                 raise
         if heads and heads != [head]:
             if not overwrite:
                 raise UserError(
-                    "was begun with another model, threshold, precision or folder of pictures",
+                    "was started with another model, threshold, precision or folder of pictures",
                     where=unfinished,
-                    remedy="choose another --out, or drop it with --overwrite",
+                    remedy="choose another --out, or discard it with --overwrite",
                 )
             journal.clear()
         if heads != [head]:
             journal.add(head)
-        remaining = {path: name for path, name in listed.items() if one_spelling(path) not in places}
+        remaining = {path: name for path, name in listed.items() if one_spelling(path) not in offsets}
         remaining = named(remaining, taken)
-        progress = Progress(len(places) + len(remaining), len(places))
-        with closing(inspect(remaining)) as rows:
+        total = len(offsets) + len(remaining)
+        with Progress(total, len(offsets)) as progress, closing(inspect(remaining)) as rows:
             for row in rows:
-                places[one_spelling(row["image_path"])] = journal.add(row)
+                offsets[one_spelling(row["image_path"])] = journal.add(row)
                 progress.step(is_error="error" in row)
-        progress.end()
         journal.sync()
-        order = [*(places.pop(one_spelling(path)) for path in listed), *places.values()]
+        order = [*(offsets.pop(one_spelling(path)) for path in listed), *offsets.values()]
         tally = BatchSummary()
         write_table(out, tally.count(map(journal.at, order)))
         journal.remove()
     return tally
 
 
-def _refuse_finished(out: Path, may_replace: bool) -> None:
+def _refuse_existing(out: Path, may_replace: bool) -> None:
     if out.exists() and not may_replace:
         raise UserError(
-            "exists already", where=out, remedy="choose another --out, or replace it with --overwrite"
+            "already exists", where=out, remedy="choose another --out, or replace it with --overwrite"
         )

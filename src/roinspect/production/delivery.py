@@ -1,4 +1,4 @@
-"""Hands every result to all receivers, each by way of a spool: the same for every verb that inspects."""
+"""Deliver results to receivers, each through its own spool; used by every verb that inspects."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from roinspect.production.tables import Rows
 
 
 class Delivery:
-    """Receivers of results.
+    """Receivers of results and their spools.
 
     Args:
-        targets: as `open_sink` takes them; none is fine.
-        folder: for results not yet delivered; each receiver has a folder in it.
+        targets: arguments of `open_sink`; may be empty.
+        folder: for results not yet delivered; each receiver has a subfolder.
 
     Attributes:
         spools: by `sink_name`.
 
     Raises:
-        UserError: a receiver is invalid, or the folder cannot be used or is another process's.
+        UserError: a receiver is invalid, or the folder cannot be used or belongs to another process.
     """
 
     def __init__(self, targets: Sequence[str], folder: Path) -> None:
@@ -52,41 +52,41 @@ class Delivery:
 
     @property
     def pending(self) -> int:
-        """Results that no receiver, or not every one, has."""
+        """Deliveries still to be made."""
         return sum(spool.pending for spool in self.spools.values())
 
     def put(self, row: Mapping[str, Any]) -> None:
-        """Keep a result for all receivers; it is on the disk when this returns.
+        """Store a result for all receivers; it is on the disk when this returns.
 
         Raises:
-            UserError: as `Spool.put`.
+            UserError: a spool cannot be written.
         """
         for spool in self.spools.values():
             spool.put(row)
 
     def put_file(self, row: Mapping[str, Any], version: str) -> None:
-        """`put` the row of a file; arguments as of `identified`."""
+        """`put` the row of a file; for the arguments see `identified`."""
         if self.spools:
             self.put(identified(row, version))
 
     def passing(self, rows: Rows, version: str) -> Rows:
-        """Pass the rows of files on, each after `put_file`."""
+        """Pass rows of files on, each after `put_file`."""
         with closing(rows):
             for row in rows:
                 self.put_file(row, version)
                 yield row
 
     def drain(self, *, patience_s: float = 10.0) -> int:
-        """Wait until all results are delivered, or none was for so long; returns how many are left."""
-        left, since = self.pending, time.monotonic()
-        while left and time.monotonic() - since < patience_s:
+        """Wait until all is delivered, or nothing was for `patience_s` seconds; returns how many are left."""
+        left, last_delivery = self.pending, time.monotonic()
+        while left and time.monotonic() - last_delivery < patience_s:
             time.sleep(0.05)
             if (pending := self.pending) < left:
-                left, since = pending, time.monotonic()
+                left, last_delivery = pending, time.monotonic()
         return left
 
     def close(self, *, wait_s: float = 2.0) -> None:
-        """Deliver for so long what waits, then stop; the rest stays for the next process."""
+        """Deliver for up to `wait_s` seconds, then stop; the rest is left to the next process."""
         for spool in self.spools.values():
             spool.close(wait_s=wait_s)
 
@@ -95,12 +95,12 @@ def identified(row: Mapping[str, Any], version: str) -> dict[str, Any]:
     """The row of a file as receivers get it.
 
     Args:
-        row: as `verdict_row` makes it, perhaps with `bytes` and `mtime_ns` of the file.
-        version: of `bundle_version`.
+        row: result of `verdict_row`, optionally with `bytes` and `mtime_ns` of the file.
+        version: result of `bundle_version`.
 
     Returns:
-        The row, with `model_version` and an `id`, which is the same whenever the same model inspects the same
-        file in the same state: what is handed over once more after a kill is known by it.
+        The row with `model_version` and `id`. The id depends on path, size and modification time of the file
+        and on the model alone, so receivers recognise a result that is delivered again after a kill.
     """
     path = row["image_path"]
     state = row.get("bytes"), row.get("mtime_ns")
@@ -108,5 +108,5 @@ def identified(row: Mapping[str, Any], version: str) -> dict[str, Any]:
         with suppress(OSError, ValueError):
             status = Path(path).stat()
             state = status.st_size, status.st_mtime_ns
-    terms = json.dumps([one_spelling(path), *state, version])
-    return {"id": sha256(terms)[:32], "model_version": version, **row}
+    identity = json.dumps([one_spelling(path), *state, version])
+    return {"id": sha256(identity)[:32], "model_version": version, **row}

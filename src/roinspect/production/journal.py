@@ -1,4 +1,8 @@
-"""Rows that survive a kill: one JSON object per line, appended; an incomplete last line is ignored."""
+"""Rows that survive a kill: one JSON object per line; an incomplete last line is dropped.
+
+SQLite would not make this simpler: the rows of `watch` are its public output format, and a network share,
+where tables may be written, does not support SQLite's locks.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,18 @@ from roinspect.files import lock, writing
 
 ROWS_AT_RISK = 64
 SECONDS_AT_RISK = 1.0
-"""What a power cut may cost: so many rows, or as many as came in that time. A killed process loses none."""
+"""A power cut loses at most this many rows, or those of this time; a killed process loses none."""
 
 
 class Journal:
-    """A file of rows that one process at a time appends to.
+    """A file of rows, appended to by one process at a time.
 
     Args:
-        path: the file; it and its folder are made where they are missing.
-        replay: is given the place of every row that is there, in bytes, and the row.
+        path: the file; it and its folder are created if missing.
+        replay: called with the byte offset of every existing row, and the row.
 
     Raises:
-        UserError: another process writes the file, it cannot be written, or holds something else.
+        UserError: another process is writing the file, it cannot be written, or contains anything but rows.
     """
 
     def __init__(self, path: Path, replay: Callable[[int, dict[str, Any]], object]) -> None:
@@ -50,39 +54,39 @@ class Journal:
         self.close()
 
     def add(self, row: Mapping[str, Any]) -> int:
-        """Append a row; returns its place.
+        """Append a row; returns its byte offset.
 
         Raises:
-            UserError: the disk refuses.
+            UserError: the file cannot be written.
         """
-        line, place = json.dumps(row).encode() + b"\n", self._end
+        line, offset = json.dumps(row).encode() + b"\n", self._end
         with writing(self.path):
-            self._file.seek(place)
+            self._file.seek(offset)
             self._file.write(line)
             self._file.flush()
         self._end += len(line)
         self._unsafe += 1
         if self._unsafe >= ROWS_AT_RISK or time.monotonic() - self._safe_at >= SECONDS_AT_RISK:
             self.sync()
-        return place
+        return offset
 
-    def at(self, place: int) -> dict[str, Any]:
-        """The row at a place."""
-        # Looking elsewhere throws away what was read ahead.
-        if self._file.tell() != place:
-            self._file.seek(place)
+    def at(self, offset: int) -> dict[str, Any]:
+        """The row at a byte offset."""
+        # A seek, even to the current position, discards the read buffer.
+        if self._file.tell() != offset:
+            self._file.seek(offset)
         return dict(json.loads(self._file.readline()))
 
     def clear(self) -> None:
-        """Drop all rows."""
+        """Delete all rows."""
         self._file.truncate(0)
         self._end = 0
 
     def sync(self) -> None:
-        """Bring to the disk what was added.
+        """Flush added rows to the disk.
 
         Raises:
-            UserError: the disk refuses.
+            UserError: the file cannot be written.
         """
         if self._unsafe:
             with writing(self.path):
@@ -90,20 +94,20 @@ class Journal:
         self._unsafe, self._safe_at = 0, time.monotonic()
 
     def remove(self) -> None:
-        """Close, and take the file away."""
+        """Close and remove the file."""
         try:
-            # While it is locked: afterwards it may be another run's.
+            # While it is locked; afterwards it may belong to another run.
             self.path.unlink(missing_ok=True)
         except PermissionError:  # Windows removes no open file
             self.close()
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Bring all to the disk and let others write."""
+        """Flush to the disk and release the file."""
         try:
             self.sync()
         finally:
-            # What could not be written was told when it was added.
+            # Write errors were already reported by `add`.
             with suppress(OSError):
                 self._file.close()
 
@@ -121,38 +125,38 @@ class Journal:
             except BaseException:
                 file.close()
                 raise
-            # The run before took it away in between.
+            # The previous run removed it in between.
             file.close()
 
     def _lock(self, file: BinaryIO) -> None:
-        # On Windows a lock would keep readers out as well.
+        # On Windows a lock would block readers as well.
         if os.name == "posix" and not lock(file):
             raise UserError(
                 "another run is writing it", where=self.path, remedy="wait for it, or choose another --out"
             )
 
     def _recover(self, replay: Callable[[int, dict[str, Any]], object]) -> int:
-        """Read all rows and drop what a kill or a power cut left of the last one; returns the file's end."""
-        place = 0
+        """Replay all rows and drop an incomplete last one; returns the file's size."""
+        offset = 0
         for line in self._file:
             row = _row(line)
             if row is None:
-                # Only an end that looks like ours may go: the file may be somebody's own.
+                # Only the start of a row may be dropped; anything else means that the file is not ours.
                 if line.endswith(b"\n") or line[:1] not in (b"{", b"\0"):
                     raise UserError(
-                        f"holds something else than rows (from byte {place} on)",
+                        f"contains something other than rows (from byte {offset})",
                         where=self.path,
                         remedy="move it away, or choose another --out",
                     )
-                self._file.truncate(place)
+                self._file.truncate(offset)
                 break
-            replay(place, row)
-            place += len(line)
+            replay(offset, row)
+            offset += len(line)
             if not line.endswith(b"\n"):
-                self._file.seek(place)
+                self._file.seek(offset)
                 self._file.write(b"\n")
-                place += 1
-        return place
+                offset += 1
+        return offset
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

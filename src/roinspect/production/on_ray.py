@@ -14,16 +14,16 @@ from roinspect.errors import UserError
 from roinspect.production.verdict_images import Pictures
 
 _SHARD = 64
-"""Images that a process gets at once; a run that is killed has to inspect them again."""
+"""Images given to a process at a time; after a kill an unfinished shard is inspected again."""
 
 
 class _Worker:
-    """A model in a process of its own, on one core: the cores are shared out among the processes."""
+    """A model in its own process, on one core."""
 
     def __init__(self, bundle: str, runtime: str, folder: str, pictures: Pictures) -> None:
         from roinspect.inspection.inspector import Inspector
 
-        # Paths are those of the caller, who may have given them relative to its folder.
+        # Paths may be relative to the caller's working directory.
         with suppress(OSError):
             os.chdir(folder)
         self._inspector = Inspector.load(bundle, runtime, threads=1)
@@ -45,20 +45,20 @@ def predictions_on_ray(
     pictures: Pictures,
     workers: int | None = None,
 ) -> Generator[dict[str, Any], None, None]:
-    """Inspect files on the cluster that RAY_ADDRESS names, or on one of this machine alone.
+    """Inspect files on the Ray cluster of RAY_ADDRESS, or on this machine if it is not set.
 
-    Every machine of a cluster must have roinspect installed, and see the bundle, the images and the folders
-    of pictures under the same paths.
+    Every machine of a cluster needs roinspect, and the bundle, the images and the folders of pictures under
+    the same paths.
 
     Args:
         bundle: the model.
-        runtime: that every process takes; None lets each choose.
+        runtime: of every process; None lets each choose.
         names: image paths, each with the name of its pictures.
-        pictures: which ones are written.
-        workers: processes; None is one for each CPU.
+        pictures: where pictures are written.
+        workers: number of processes; one per CPU by default.
 
     Yields:
-        Rows as `predictions` makes them, a shard at a time, in any order.
+        Rows of `predictions`, a shard at a time, in any order.
 
     Raises:
         UserError: Ray is not installed, a process cannot load the model, or a picture cannot be written.
@@ -72,13 +72,13 @@ def predictions_on_ray(
         ) from None
     if not names:
         return
-    # Ray reports its use to its makers where nobody says no.
+    # Opt out of Ray's usage reports unless the user chose otherwise.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        # Ray has no types for this one; without Ray there is nothing to type.
+        # Ray does not type this function, and without Ray mypy cannot see it.
         resources: Any = vars(ray)["cluster_resources"]()
         processes = workers or int(resources.get("CPU", 1))
         shards = -(-len(names) // _SHARD)
@@ -98,9 +98,9 @@ def predictions_on_ray(
         raise
     except ray.exceptions.RayActorError as error:
         raise UserError(
-            f"a process of the cluster ended ({str(error).strip().splitlines()[-1]})",
+            f"a Ray worker process died ({str(error).strip().splitlines()[-1]})",
             where="--on ray",
-            remedy="check that every machine has roinspect with what this model runs on, and memory left",
+            remedy="check that every machine has roinspect, the model's runtime and enough free memory",
         ) from error
     finally:
         ray.shutdown()

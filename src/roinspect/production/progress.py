@@ -1,4 +1,4 @@
-"""Progress of a batch in one line."""
+"""Progress of a batch: a live line on a terminal, a plain line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import sys
 import time
 from typing import TextIO
 
+from rich import progress
+from rich.console import Console
+from rich.text import Text
 
-class Progress:
-    """Prints to a terminal twice a second, and to a log every ten seconds.
+_LOG_INTERVAL_S = 10.0
+
+
+class Progress(progress.Progress):
+    """Counts images while its block runs.
 
     Args:
         total: images in all.
@@ -17,33 +23,28 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int = 0, stream: TextIO | None = None) -> None:
-        self._total, self._before, self._done, self._errors = total, done, done, 0
-        self._stream = sys.stderr if stream is None else stream
-        self._is_terminal = self._stream.isatty()
-        self._begun = self._printed = time.monotonic()
+        console = Console(file=sys.stderr if stream is None else stream)
+        super().__init__(_Line(), console=console, refresh_per_second=2, redirect_stdout=False)
+        self._images = self.add_task("", total=total, completed=done, errors=0)
+        self._errors, self._logged = 0, time.monotonic()
 
     def step(self, *, is_error: bool) -> None:
         """Count one more image."""
-        self._done += 1
         self._errors += is_error
-        if time.monotonic() - self._printed >= (0.5 if self._is_terminal else 10):
-            self._print("" if self._is_terminal else "\n")
+        self.update(self._images, errors=self._errors)
+        self.advance(self._images)
+        if not self.console.is_terminal and time.monotonic() - self._logged >= _LOG_INTERVAL_S:
+            self._logged = time.monotonic()
+            self.print(self)
 
-    def end(self) -> None:
-        """Print for the last time."""
-        self._print("\n")
 
-    def line(self) -> str:
-        """As "1,200 of 230,000 images, 38.2 images/s, 99 min left, 3 not inspected"."""
-        seconds = time.monotonic() - self._begun
-        rate = (self._done - self._before) / seconds if seconds else 0.0
-        line = f"{self._done:,} of {self._total:,} images, {rate:.1f} images/s"
-        if rate and self._done < self._total:
-            line += f", {(self._total - self._done) / rate / 60:.0f} min left"
-        return line + (f", {self._errors:,} not inspected" if self._errors else "")
+class _Line(progress.ProgressColumn):
+    """Such as "1,200 of 230,000 images, 38.2 images/s, 99 min left, 3 not inspected"."""
 
-    def _print(self, end: str) -> None:
-        self._printed = time.monotonic()
-        # Clear what the terminal still shows of a longer line.
-        start = "\r\033[K" if self._is_terminal else ""
-        print(start + self.line(), end=end, file=self._stream, flush=True)
+    def render(self, task: progress.Task) -> Text:
+        speed = task.finished_speed or task.speed or 0
+        line = f"{task.completed:,.0f} of {task.total:,.0f} images, {speed:.1f} images/s"
+        if task.time_remaining:
+            line += f", {task.time_remaining / 60:.0f} min left"
+        errors = task.fields["errors"]
+        return Text(line + (f", {errors:,} not inspected" if errors else ""))

@@ -1,4 +1,4 @@
-"""Sinks for results: a folder, a webhook or an MQTT topic, each named by one word."""
+"""Receivers of results: a folder, a webhook or an MQTT topic."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
 WEBHOOK_TOKEN = "ROINSPECT_WEBHOOK_TOKEN"
-"""Environment variable: sent to webhooks as `Authorization: Bearer`."""
+"""Environment variable with the token that webhooks get as `Authorization: Bearer`."""
 
-_SECONDS = 10.0
+_TIMEOUT_S = 10.0
 
 
 class ReceiverAwayError(Exception):
-    """The receiver cannot be reached, or asks to try again later."""
+    """The receiver cannot be reached or asks to retry later."""
 
 
 class ResultRefusedError(Exception):
-    """The receiver rejects this result for good."""
+    """The receiver rejects this result permanently."""
 
 
 class Sink(Protocol):
-    """Where results go. Used from one thread."""
+    """A receiver of results, used from one thread."""
 
     def deliver(self, key: str, body: bytes) -> None:
-        """Hand over one result, and return when the receiver has it.
+        """Deliver one result; returns when the receiver has it.
 
         Args:
-            key: the result's id: the same when it is handed over once more.
+            key: the result's id, the same on every attempt.
             body: JSON.
 
         Raises:
-            ReceiverAwayError: try again.
-            ResultRefusedError: do not.
+            ReceiverAwayError: retry later.
+            ResultRefusedError: do not retry.
         """
 
     def close(self) -> None:
@@ -55,17 +55,17 @@ class Sink(Protocol):
 
 
 def open_sink(target: str) -> Sink:
-    """A receiver from a word: ``folder:PATH``, or ``SCHEME://[USER:PASSWORD@]HOST[:PORT]/PATH-OR-TOPIC``.
+    """A receiver: ``folder:PATH``, or ``SCHEME://[USER:PASSWORD@]HOST[:PORT]/PATH-OR-TOPIC``.
 
-    What stands before the first colon is one of `SINKS`. Connects to nothing yet: a receiver may be away.
+    The text before the first colon is a key of `SINKS`. Does not connect yet.
 
     Raises:
-        UserError: it is no such word, cannot be sent to, or needs paho-mqtt, which is not installed.
+        UserError: the target is invalid, or needs paho-mqtt, which is not installed.
     """
     with suppress(KeyError, ValueError):
         return SINKS[target.partition(":")[0].lower()](target)
     raise UserError(
-        "is no receiver of results",
+        "is not a receiver of results",
         where=sink_name(target),
         remedy="write folder:PATH, https://HOST/PATH or mqtt://HOST/TOPIC",
     )
@@ -91,11 +91,11 @@ def _mqtt(target: str) -> Sink:
 
 
 def _address(target: str) -> SplitResult:
-    """Raises a ValueError where it names no host, or a port that is none."""
+    """Parse; raises a ValueError if the host is missing or the port is invalid."""
     address = urlsplit(target)
     if not address.hostname:
         raise ValueError(target)
-    _ = address.port  # a number, or a ValueError
+    _ = address.port  # raises a ValueError if it is not a number
     return address
 
 
@@ -106,33 +106,33 @@ SINKS: dict[str, Callable[[str], Sink]] = {
     "mqtt": _mqtt,
     "mqtts": _mqtt,
 }
-"""What opens a receiver, by the word before its first colon; raises a ValueError where the rest is wrong."""
+"""Opens a receiver, by scheme; raises a ValueError if the rest is invalid."""
 
 
 def sink_name(target: str) -> str:
-    """A name for logs, metrics and the spool: it tells no password, and two targets have two names."""
+    """A name for logs, metrics and the spool: unique for a target, and without its password."""
     scheme = target.partition(":")[0] if ":" in target else "sink"
     scheme = scheme if scheme.isalnum() and len(scheme) < 10 else "sink"
     return f"{scheme}-{sha256(target)[:8]}"
 
 
 class FolderSink:
-    """Writes `ID.json` into a folder, whole or not at all; the same result twice is one file."""
+    """Writes `ID.json` into a folder, atomically; a repeated result is the same file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def deliver(self, key: str, body: bytes) -> None:
-        """As `Sink.deliver`."""
+        """Implement `Sink.deliver`."""
         try:
-            # Durable, as the spool drops its own copy next.
+            # Durable, because the spool then deletes its own copy.
             with whole_file(self._folder / f"{key}.json", durable=True) as partial:
                 partial.write_bytes(body)
         except OSError as error:
             raise ReceiverAwayError(f"{self._folder}: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """As `Sink.close`."""
+        """Implement `Sink.close`."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -145,46 +145,47 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> None:
-        """A redirected POST becomes a GET without its body: that delivers nothing."""
+        """Do not follow: a redirected POST would become a GET without its body."""
 
 
 class WebhookSink:
     """POSTs each result as JSON, with its id as `Idempotency-Key`.
 
-    Delivered is what is answered 2xx, or 409: the receiver has it already. 408, 425, 429 and 5xx are tried
-    again; any other answer is a refusal.
+    2xx and 409 (already received) mean delivered; 408, 425, 429 and 5xx are retried; any other status is a
+    refusal.
 
     Args:
-        address: a user and a password in it are sent as `Authorization: Basic`.
+        address: user and password in it are sent as `Authorization: Basic`.
 
     Raises:
-        UserError: the address or the token holds what HTTP cannot send, or there are a user and a token.
+        UserError: the address or the token contains characters that HTTP cannot send, or both a user and a
+            token are given.
     """
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
-        # Without user, password and query: these may be secret.
+        # Without user, password and query, which may be secret.
         self._where = f"{parts.scheme}://{parts.hostname}{parts.path}"
         if not _is_sendable(address):
             raise UserError(
-                "holds a space or a letter outside ASCII",
+                "contains a space or a non-ASCII character",
                 where=self._where,
-                remedy="write %20 for a space, and others percent-encoded too",
+                remedy="percent-encode it, such as %20 for a space",
             )
         self._address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._headers = {"Content-Type": "application/json"} | self._authorization(parts)
 
     def deliver(self, key: str, body: bytes) -> None:
-        """As `Sink.deliver`."""
+        """Implement `Sink.deliver`."""
         headers = self._headers | {"Idempotency-Key": key}
         try:
             request = urllib.request.Request(self._address, body, headers, method="POST")
-            with self._opener.open(request, timeout=_SECONDS) as answer:
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
                 answer.read(65536)
         except urllib.error.HTTPError as error:
             with error:
-                reason = f"{self._where} answers {error.code}"
+                reason = f"{self._where} answered {error.code}"
             if error.code == 409:
                 return
             if error.code in (408, 425, 429) or error.code >= 500:
@@ -194,33 +195,33 @@ class WebhookSink:
             raise ReceiverAwayError(f"{self._where}: {error}") from None
 
     def close(self) -> None:
-        """As `Sink.close`."""
+        """Implement `Sink.close`."""
 
     def _authorization(self, parts: SplitResult) -> dict[str, str]:
         token = os.environ.get(WEBHOOK_TOKEN, "").strip()
         if not _is_sendable(token):
-            raise UserError("holds a space or a letter outside ASCII", where=WEBHOOK_TOKEN)
+            raise UserError("contains a space or a non-ASCII character", where=WEBHOOK_TOKEN)
         if parts.username is None:
             return {"Authorization": f"Bearer {token}"} if token else {}
         if token:
             raise UserError(
-                f"the address names a user, and {WEBHOOK_TOKEN} is set as well",
+                f"the address has a user, but {WEBHOOK_TOKEN} is set as well",
                 where=self._where,
-                remedy="keep one of them",
+                remedy="remove one of them",
             )
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         return {"Authorization": f"Basic {b64encode(user.encode()).decode()}"}
 
 
 def _is_sendable(text: str) -> bool:
-    return all("!" <= letter <= "~" for letter in text)
+    return all("!" <= character <= "~" for character in text)
 
 
 class MqttSink:
-    """Publishes each result with QoS 1, and waits until the broker has it.
+    """Publishes each result with QoS 1, and waits for the broker's acknowledgement.
 
     Args:
-        address: scheme mqtts stands for TLS; the ports are 1883 and 8883 unless it names one.
+        address: the scheme mqtts uses TLS; the default ports are 1883 and 8883.
 
     Raises:
         UserError: paho-mqtt is not installed.
@@ -238,23 +239,23 @@ class MqttSink:
         self._topic = unquote(address.path.strip("/"))
 
     def deliver(self, key: str, body: bytes) -> None:
-        """As `Sink.deliver`; the id is in the body."""
+        """Implement `Sink.deliver`; the id is in the body."""
         try:
             self._client = self._client or self._connect()
             message = self._client.publish(self._topic, body, qos=1)
-            message.wait_for_publish(_SECONDS)
+            message.wait_for_publish(_TIMEOUT_S)
             if not message.is_published():
-                raise ReceiverAwayError(f"{self._where}: the broker does not acknowledge")
+                raise ReceiverAwayError(f"{self._where}: no acknowledgement from the broker")
         except (OSError, ValueError, RuntimeError) as error:
             self.close()
             raise ReceiverAwayError(f"{self._where}: {error}") from None
         except ReceiverAwayError:
-            # A new session: this one would send what it still holds a second time.
+            # This session would send its queued message again; the next attempt opens a new one.
             self.close()
             raise
 
     def close(self) -> None:
-        """As `Sink.close`."""
+        """Implement `Sink.close`."""
         client, self._client = self._client, None
         if client is not None:
             client.disconnect()
@@ -268,24 +269,24 @@ class MqttSink:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
 
-        is_secret = self._address.scheme == "mqtts"
+        uses_tls = self._address.scheme == "mqtts"
         client = Client(CallbackAPIVersion.VERSION2)
         if self._address.username:
             client.username_pw_set(unquote(self._address.username), unquote(self._address.password or ""))
-        if is_secret:
+        if uses_tls:
             client.tls_set()
-        answers: SimpleQueue[ReasonCode] = SimpleQueue()
-        client.on_connect = lambda client, data, flags, reason, properties: answers.put(reason)
-        client.connect(self._address.hostname or "", self._address.port or (8883 if is_secret else 1883))
+        reasons: SimpleQueue[ReasonCode] = SimpleQueue()
+        client.on_connect = lambda client, data, flags, reason, properties: reasons.put(reason)
+        client.connect(self._address.hostname or "", self._address.port or (8883 if uses_tls else 1883))
         client.loop_start()
         try:
-            reason = answers.get(timeout=_SECONDS)
+            reason = reasons.get(timeout=_TIMEOUT_S)
         except Empty:
-            refusal = "the broker does not answer"
+            fault = "no answer from the broker"
         else:
             if not reason.is_failure:
                 return client
-            refusal = f"the broker refuses: {reason}"
+            fault = f"the broker refused the connection: {reason}"
         client.disconnect()
         client.loop_stop()
-        raise ReceiverAwayError(f"{self._where}: {refusal}")
+        raise ReceiverAwayError(f"{self._where}: {fault}")

@@ -1,4 +1,4 @@
-"""List the images to inspect: files, folders, and CSV files that name them."""
+"""List the images to inspect, from files, folders and CSV files."""
 
 from __future__ import annotations
 
@@ -11,60 +11,63 @@ from roinspect.errors import UserError
 
 
 def list_images(
-    given: Iterable[Path],
+    sources: Iterable[Path],
     *,
     columns: Mapping[str, str] | None = None,
-    passed_over: Callable[[Path], bool] = lambda path: False,
+    ignored: Callable[[Path], bool] = lambda path: False,
 ) -> dict[str, str]:
-    """Every image once, in order, whether it can be read or not.
+    """Every image once, in order, readable or not.
 
     Args:
-        given: images; folders, which stand for the images below them; CSV files with a column `image_path`,
-            whose paths are absolute or relative to the CSV's folder.
+        sources: images; folders, searched recursively; CSV files with a column `image_path`, whose paths are
+            absolute or relative to the CSV's folder.
         columns: the CSV's own name for that column: {"image_path": "file"}.
-        passed_over: whether an image in a folder is not to be inspected.
+        ignored: whether to skip an image in a folder.
 
     Returns:
-        The image's path, and what its pictures may be called: its place below what was given, without suffix
-        and with forward slashes. Several may have one name.
+        Image paths, each with a name for its pictures: the path below its source, without suffix and with
+        forward slashes. Names may repeat.
 
     Raises:
-        UserError: a CSV cannot be read, has no such column, or columns are named without a CSV; no image.
+        UserError: a CSV cannot be read or lacks the column, columns are given without a CSV, or no image is
+            found.
     """
-    found: dict[str, str] = {}
+    listed: dict[str, str] = {}
     seen: set[str] = set()
     has_csv = False
-    for path in given:
+    for path in sources:
         if path.suffix.lower() == ".csv" and path.is_file():
             has_csv = True
-            images, root = _named_in(path, columns or {}), path.parent
+            images, root = _csv_images(path, columns or {}), path.parent
         elif path.is_dir():
-            inside = [image for image in find_images(path) if not passed_over(image)]
-            # A folder without any gets a row that says so.
+            inside = [image for image in find_images(path) if not ignored(image)]
+            # An empty folder gets a row with an error.
             images, root = iter(inside or [path]), path
         else:
             images, root = iter((path,)), path.parent
         for image in images:
-            if (same := one_spelling(image)) in seen:
+            if (spelling := one_spelling(image)) in seen:
                 continue
-            seen.add(same)
-            place = image.relative_to(root) if image.is_relative_to(root) else Path(image.name)
-            # Pictures stay in their folder, wherever the photographs lie.
-            place = Path(image.name) if ".." in place.parts else place
-            found[str(image)] = (place.parent / place.stem).as_posix()
+            seen.add(spelling)
+            relative = image.relative_to(root) if image.is_relative_to(root) else Path(image.name)
+            # Pictures must stay in their folder.
+            relative = Path(image.name) if ".." in relative.parts else relative
+            listed[str(image)] = (relative.parent / relative.stem).as_posix()
     if columns and not has_csv:
-        raise UserError("are a CSV's, and none is given", where="--columns", remedy="drop them")
-    if not found:
+        raise UserError(
+            "applies to CSV files only", where="--columns", remedy="remove it, or name a CSV file"
+        )
+    if not listed:
         raise UserError(
             "no images found",
-            where=", ".join(map(str, given)),
+            where=", ".join(map(str, sources)),
             remedy="name images, a folder of them, or a CSV with a column image_path",
         )
-    return found
+    return listed
 
 
 def one_spelling(path: Path | str) -> str:
-    """A path however it is written: absolute, without detours; links stay what they are.
+    """A path in one spelling: absolute and normalised; links are not resolved.
 
     Example:
         >>> one_spelling("in/../in/a.png") == one_spelling(Path.cwd() / "in" / "a.png")
@@ -73,7 +76,7 @@ def one_spelling(path: Path | str) -> str:
     return os.path.normpath(Path(path).absolute())
 
 
-def _named_in(file: Path, columns: Mapping[str, str]) -> Iterator[Path]:
+def _csv_images(file: Path, columns: Mapping[str, str]) -> Iterator[Path]:
     for line, row in manifest_rows(file, columns):
         if not row["image_path"]:
             raise UserError(

@@ -16,7 +16,7 @@ from roinspect.files import remove_unfinished, whole_file, writing
 Row: TypeAlias = Mapping[str, Any]
 
 Rows: TypeAlias = Generator[dict[str, Any], None, None]
-"""Rows as they are made; closed, what makes them stops."""
+"""Rows as they are computed; closing the generator stops the computation."""
 
 COLUMNS = (
     "image_path",
@@ -31,23 +31,23 @@ COLUMNS = (
     "map_factor",
     "error",
 )
-"""Of Parquet and CSV; what a row has not is null, or an empty field."""
+"""Of Parquet and CSV; missing values are null, or empty fields."""
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 _GROUP = 4096
-"""Rows that are in memory at a time, and a row group of Parquet."""
+"""Rows in memory at a time, and in a Parquet row group."""
 
 
-def refuse_table(path: Path) -> None:
-    """Say before any work is done that a table cannot be written.
+def check_table(path: Path) -> None:
+    """Check the path of a table before any work is done.
 
     Raises:
-        UserError: the suffix is none of `SUFFIXES`, it is a folder, or pyarrow is not installed.
+        UserError: the suffix is not in `SUFFIXES`, the path is a folder, or pyarrow is required but missing.
     """
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise UserError(
-            "is no table's name", where=f"--out {path}", remedy=f"let it end in {', '.join(SUFFIXES)}"
+            "is not a table", where=f"--out {path}", remedy=f"name a file that ends in {', '.join(SUFFIXES)}"
         )
     if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise UserError(
@@ -58,14 +58,14 @@ def refuse_table(path: Path) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows, as `verdict_row` makes them, in the format of the suffix.
+    """Write rows of `verdict_row` in the format of the suffix; replaces an existing table.
 
-    In CSV, `regions` is JSON text and truth is `true` or `false`. A table that is there is replaced.
+    In CSV, `regions` is JSON text and booleans are `true` or `false`.
 
     Raises:
-        UserError: as `refuse_table`, or the disk refuses.
+        UserError: `check_table` raises it, or the file cannot be written.
     """
-    refuse_table(path)
+    check_table(path)
     write = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_lines}[path.suffix.lower()]
     with writing(path), whole_file(path, durable=True) as partial:
         remove_unfinished(path.parent, path.name)
@@ -89,7 +89,7 @@ def _field(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """A text whose bytes that are no UTF-8, as in file names of old disks, are written as backslash codes."""
+    """Write bytes that are not UTF-8, as in file names on old disks, as backslash escapes."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from roinspect.data.reading import Data
 from roinspect.data.records import Record
 from roinspect.data.roi import attach_roi, find_roi
@@ -83,7 +85,7 @@ def cache_folder() -> Path:
     """Where predicted masks are kept: ROINSPECT_CACHE, or `roinspect` in the user's cache folder."""
     if given := os.environ.get("ROINSPECT_CACHE"):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roinspect"
+    return user_cache_path("roinspect", appauthor=False)
 
 
 def _predicted(images: Sequence[Path], bundle: Path) -> dict[Path, Path]:

@@ -130,13 +130,11 @@ def predict_rois(
         stamps = {key: _stamp(images[key]) for key in others}
         surveyed, missing = _survey(others, stamps, made, finder.digest, out, overwrite=overwrite)
         rows |= surveyed
-        progress = Progress(len(images), len(images) - len(missing))
-        for key, region in zip(missing, finder.find([images[key] for key in missing]), strict=True):
-            origin = {"key": key, "segmenter": finder.digest, "photograph": stamps[key]}
-            rows[key] = _written(region, places[key], origin, made, journal)
-            progress.step(is_error=bool(rows[key].error))
-        if missing:
-            progress.end()
+        with Progress(len(images), len(images) - len(missing)) as progress:
+            for key, region in zip(missing, finder.find([images[key] for key in missing]), strict=True):
+                origin = {"key": key, "segmenter": finder.digest, "photograph": stamps[key]}
+                rows[key] = _written(region, places[key], origin, made, journal)
+                progress.step(is_error=bool(rows[key].error))
         tree = RoiTree([rows[key] for key in images], finder.least_confidence if certain is None else certain)
         write_whole(out / TABLE, _table(tree))
         write_contact_sheet(

@@ -1,24 +1,30 @@
-"""API-key authentication: compared in constant time, before the body is read."""
+"""API-key authentication: every path but the health checks, before the body is read."""
 
 from __future__ import annotations
 
 import hmac
 
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roinspect.files import sha256
 
 OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
-"""Routes that need no key: what looks after the server asks them."""
+"""Routes that need no key."""
+
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
+BEARER = HTTPBearer(auto_error=False)
 
 
 class ApiKey:
-    """Responds 401 to requests without the key (`X-API-Key` or `Authorization: Bearer`).
+    """Middleware that answers 401 to requests without the key.
+
+    It also guards unknown paths and the OpenAPI schema, which a dependency of the routes would not.
 
     Args:
-        app: what answers all others.
+        app: the application.
         key: not empty.
     """
 
@@ -26,8 +32,8 @@ class ApiKey:
         self._app, self._digest = app, sha256(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or scope["path"] in OPEN or self._is_known(Headers(scope=scope)):
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"] in OPEN or await self._has_key(Request(scope)):
             await self._app(scope, receive, send)
             return
         refusal = JSONResponse(
@@ -37,8 +43,10 @@ class ApiKey:
         )
         await refusal(scope, receive, send)
 
-    def _is_known(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
-        # Digests are of one length: a comparison of the keys themselves would tell theirs.
-        return hmac.compare_digest(sha256(given.encode("latin-1", "replace")), self._digest)
+    async def _has_key(self, request: Request) -> bool:
+        key = await API_KEY(request)
+        if not key:
+            bearer = await BEARER(request)
+            key = bearer.credentials if bearer else ""
+        # Digests have equal lengths; comparing the keys themselves would reveal the length of the right one.
+        return hmac.compare_digest(sha256(key.encode("latin-1", "replace")), self._digest)

@@ -8,21 +8,21 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
 from roinspect.images.overlay import overlay as draw_overlay
 from roinspect.inspection.inspector import Verdict, verdict_row
 from roinspect.server import openapi
-from roinspect.server.access import OPEN, ApiKey
+from roinspect.server.access import API_KEY, BEARER, ApiKey
 from roinspect.server.body import parse_form, read_body
 from roinspect.server.counted import Counted
 from roinspect.server.protocol import HEADER_LENGTH, json_length, metadata, write_response
@@ -36,11 +36,11 @@ _LONGEST_PART_ID = 200
 
 
 def create_app(service: Service, *, api_key: str = "") -> FastAPI:
-    """The web application over a service, which is opened and closed with it.
+    """The web application of a service, which it opens and closes.
 
     Args:
         service: not opened yet.
-        api_key: what every request but those for health must bring; "" asks for none.
+        api_key: required of every request but the health checks; "" requires none.
     """
 
     @asynccontextmanager
@@ -50,65 +50,78 @@ def create_app(service: Service, *, api_key: str = "") -> FastAPI:
         await run_in_threadpool(service.close)
 
     app = FastAPI(title="roinspect", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    # The middleware checks the key; the dependencies only describe it in the OpenAPI schema.
+    routes = APIRouter()
     if api_key:
         app.add_middleware(ApiKey, key=api_key)
+        routes = APIRouter(dependencies=[Security(API_KEY), Security(BEARER)], responses=openapi.errors(401))
     app.add_middleware(Counted, metrics=service.metrics)
     _add_errors(app)
-    _add_inspection(app, service)
-    _add_protocol(app, service)
+    _add_health(app, service)
+    _add_inspection(routes, service)
+    _add_protocol(routes, service)
 
-    @app.get("/metrics", response_class=Response, responses=openapi.METRICS)
+    @routes.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
-        """Counters in Prometheus's text format."""
+        """Metrics in Prometheus's text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    # FastAPI describes the routes once, and keeps it.
-    openapi.complete(app.openapi(), list(service.models), OPEN if api_key else None)
+    app.include_router(routes)
+    openapi.add_request_schemas(app.openapi())  # FastAPI caches the document
     return app
 
 
-def _add_inspection(app: FastAPI, service: Service) -> None:
-    @app.post("/inspect", responses=openapi.VERDICT, openapi_extra=openapi.IMAGE_BODY)
+def _add_inspection(routes: APIRouter, service: Service) -> None:
+    names = list(service.models)
+
+    @routes.post(
+        "/inspect",
+        response_model=openapi.InspectResponse,
+        responses=openapi.INSPECTION_ERRORS,
+        openapi_extra=openapi.inspect_body(names),
+    )
     async def inspect(
         request: Request,
-        model: Annotated[str | None, Query(description="its name; needed where several are served")] = None,
-        overlay: Annotated[bool, Query(description="send `overlay_png` too, base64")] = False,
+        model: str | None = Query(
+            None, description="name; required if several are served", json_schema_extra={"enum": names}
+        ),
+        overlay: bool = Query(False, description="add `overlay_png`, base64"),
     ) -> Response:
         """Inspect one photograph: the whole body, or the file of a multipart form.
 
-        The form's fields `model` and `part_id` stand for the query and the header `X-Part-Id`.
+        The form's fields `model` and `part_id` override the query and the header `X-Part-Id`.
         """
-        until = asyncio.get_running_loop().time() + service.settings.deadline_s
+        deadline = asyncio.get_running_loop().time() + service.settings.deadline_s
         with service.slot():
-            body = await read_body(request, service.settings.max_body, until)
+            body = await read_body(request, service.settings.max_body, deadline)
             form = await parse_form(request, body)
-            asked = service.model(form.fields.get("model", model))
-            part_id = _part_id(_sent_part_id(request))
+            served = service.model(form.fields.get("model", model))
+            part_id = _part_id(_part_id_header(request))
             part_id = _part_id(form.fields.get("part_id", part_id))
 
             def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> dict[str, Any]:
-                return _conclude(service, asked, loaded, verdicts[0], part_id, overlay)
+                return _record(service, served, loaded, verdicts[0], part_id, overlay)
 
-            row = await service.inspect(asked, [form.image], until, finish)
+            row = await service.inspect(served, [form.image], deadline, finish)
         return JSONResponse(row, 422 if "error" in row else 200)
 
 
-def _sent_part_id(request: Request) -> str:
-    """The header's: senders write UTF-8 or Latin-1, and a header does not say which."""
-    sent = request.headers.get("x-part-id", "").encode("latin-1")
+def _part_id_header(request: Request) -> str:
+    """The header X-Part-Id: UTF-8 or Latin-1, as headers do not declare their encoding."""
+    encoded = request.headers.get("x-part-id", "").encode("latin-1")
     try:
-        return sent.decode()
+        return encoded.decode()
     except UnicodeDecodeError:
-        return sent.decode("latin-1")
+        return encoded.decode("latin-1")
 
 
-def _part_id(given: str) -> str:
-    if len(given) > _LONGEST_PART_ID or not given.isprintable():
+def _part_id(part_id: str) -> str:
+    if len(part_id) > _LONGEST_PART_ID or not part_id.isprintable():
         raise HTTPException(422, f"a part id has at most {_LONGEST_PART_ID} printable characters")
-    return given
+    return part_id
 
 
-def _conclude(
+def _record(
     service: Service,
     model: ServedModel,
     loaded: LoadedModel,
@@ -116,7 +129,7 @@ def _conclude(
     part_id: str,
     with_overlay: bool,
 ) -> dict[str, Any]:
-    """The row of a verdict: logged, counted, and kept for the receivers before anybody is told of it."""
+    """The row of a verdict; it is spooled for the receivers, counted and logged before it is returned."""
     row = {
         "id": uuid.uuid4().hex,
         "part_id": part_id,
@@ -129,73 +142,82 @@ def _conclude(
         service.delivery.put(row)
     except UserError as error:
         log.error(str(error))
-        raise HTTPException(503, "the result cannot be kept; try again") from None
+        raise HTTPException(503, "the result cannot be stored; try again") from None
     outcome = verdict.verdict or "error"
     service.metrics.images.labels(model.name, outcome).inc()
-    told = {name: value for name, value in row.items() if name not in ("image_path", "regions")}
-    log.info("inspected", extra={"fields": told | {"outcome": outcome}})
+    fields = {name: value for name, value in row.items() if name not in ("image_path", "regions")}
+    log.info("inspected", extra={"fields": fields | {"outcome": outcome}})
     if with_overlay and verdict.image is not None:
-        picture = draw_overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level)
-        encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1]
+        pixels = draw_overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level)
+        encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1]
         row["overlay_png"] = base64.b64encode(encoded.tobytes()).decode()
     return row
 
 
-def _add_protocol(app: FastAPI, service: Service) -> None:
+def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/v2/health/live")
     async def live() -> dict[str, bool]:
-        """Whether the process answers."""
+        """Whether the process responds."""
         return {"live": True}
 
     @app.get("/v2/health/ready", responses={503: {"description": "not ready"}})
     async def ready() -> Response:
-        """Whether every model can answer."""
+        """Whether every model is ready."""
         return JSONResponse({"ready": service.is_ready}, 200 if service.is_ready else 503)
 
-    @app.get("/v2")
+
+def _add_protocol(routes: APIRouter, service: Service) -> None:
+    @routes.get("/v2")
     async def server() -> dict[str, Any]:
         """The server's name and version."""
         return {"name": "roinspect", "version": __version__, "extensions": ["binary_tensor_data"]}
 
-    async def named(name: str) -> ServedModel:
+    name_path = Path(json_schema_extra={"enum": list(service.models)})
+
+    async def by_name(name: str = name_path) -> ServedModel:
         return service.model(name)
 
-    async def versioned(name: str, version: str) -> ServedModel:
+    async def by_version(version: str, name: str = name_path) -> ServedModel:
         return service.model(name, version)
 
-    _add_model(app, service, "/v2/models/{name}", Depends(named))
-    _add_model(app, service, "/v2/models/{name}/versions/{version}", Depends(versioned))
+    _add_model(routes, service, "/v2/models/{name}", Depends(by_name))
+    _add_model(routes, service, "/v2/models/{name}/versions/{version}", Depends(by_version))
 
 
-def _add_model(app: FastAPI, service: Service, route: str, found: Any) -> None:
-    """The routes of a model that FastAPI finds by what the route names."""
+def _add_model(routes: APIRouter, service: Service, route: str, model: Any) -> None:
+    """The routes of a model, which the dependency `model` looks up."""
 
-    @app.get(route, responses=openapi.NO_MODEL)
-    async def model(asked: ServedModel = found) -> dict[str, Any]:
+    @routes.get(route, responses=openapi.errors(404, 422))
+    async def describe(served: ServedModel = model) -> dict[str, Any]:
         """A model's inputs and outputs."""
-        loaded = asked.loaded
-        return metadata(asked.name, loaded.version, loaded.inspector.bundle)
+        loaded = served.loaded
+        return metadata(served.name, loaded.version, loaded.inspector.bundle)
 
-    @app.get(f"{route}/ready", responses=openapi.NO_MODEL)
-    async def model_ready(asked: ServedModel = found) -> dict[str, Any]:
-        """Whether a model can answer."""
-        return {"name": asked.name, "ready": service.is_ready}
+    @routes.get(f"{route}/ready", responses=openapi.errors(404, 422))
+    async def ready(served: ServedModel = model) -> dict[str, Any]:
+        """Whether a model is ready."""
+        return {"name": served.name, "ready": service.is_ready}
 
-    @app.post(f"{route}/infer", responses=openapi.INFERRED, openapi_extra=openapi.INFER_BODY)
-    async def infer(request: Request, asked: ServedModel = found) -> Response:
-        """Inspect images that were resized already, as tensors in JSON or in bytes behind it."""
-        until = asyncio.get_running_loop().time() + service.settings.deadline_s
+    @routes.post(
+        f"{route}/infer",
+        response_model=openapi.InferenceResponse,
+        responses={**openapi.INSPECTION_ERRORS, 200: {"content": {"application/octet-stream": {}}}},
+        openapi_extra=openapi.infer_body(),
+    )
+    async def infer(request: Request, served: ServedModel = model) -> Response:
+        """Inspect images that were already resized, as tensors in JSON or in binary form after it."""
+        deadline = asyncio.get_running_loop().time() + service.settings.deadline_s
         with service.slot():
-            body = await read_body(request, service.settings.max_body, until)
+            body = await read_body(request, service.settings.max_body, deadline)
             length = json_length(body, request.headers.get(HEADER_LENGTH))
-            part_id = _part_id(_sent_part_id(request))
-            wanted = await service.read(body, length, asked.loaded.inspector.bundle.size_hw, until)
+            part_id = _part_id(_part_id_header(request))
+            inputs = await service.read(body, length, served.loaded.inspector.bundle.size_hw, deadline)
 
             def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
                 for verdict in verdicts:
-                    _conclude(service, asked, loaded, verdict, part_id, False)
+                    _record(service, served, loaded, verdict, part_id, False)
                     if verdict.error is not None:
-                        # Pixels cannot be at fault: the model is.
+                        # Decoded pixels are always valid, so the model is at fault.
                         raise RuntimeError(verdict.error)
                 maps = [verdict.anomaly_map for verdict in verdicts]
                 tensors = {
@@ -204,14 +226,14 @@ def _add_model(app: FastAPI, service: Service, route: str, found: Any) -> None:
                     "is_defect": np.array([verdict.verdict == "defective" for verdict in verdicts]),
                     "is_good": np.array([verdict.verdict == "good" for verdict in verdicts]),
                 }
-                content, headers = write_response(wanted, asked.name, loaded.version, tensors)
+                content, headers = write_response(inputs, served.name, loaded.version, tensors)
                 return Response(content, headers=headers)
 
-            return await service.inspect(asked, list(wanted.images), until, finish)
+            return await service.inspect(served, list(inputs.images), deadline, finish)
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error is an object with one line, `error`."""
+    """Answer every error with a JSON object whose `error` is one line."""
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -229,4 +251,4 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         log.error("failed", exc_info=error, extra={"fields": {"path": request.url.path[:200]}})
-        return JSONResponse({"error": "the server failed; its log says why"}, 500)
+        return JSONResponse({"error": "internal error; see the server's log"}, 500)

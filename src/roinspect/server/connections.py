@@ -1,4 +1,4 @@
-"""Close connections that make no progress: the web server's own limit starts with the first response."""
+"""Close connections that make no progress; uvicorn's own timeout only starts after the first response."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from roinspect.server.settings import ServeSettings
 
 IDLE_S = 30.0
-"""So long a connection may be without a request, whether nothing comes or headers without end. Not shorter:
-the next request of a client whose machine is busy must not meet a closed connection."""
+"""How long a connection may stay without a complete request head. A shorter limit would close keep-alive
+connections of clients on busy machines."""
 TAKING_S = 60.0
-"""So long a client may take to fetch its answer, and to send the rest of a body that is refused already,
-beyond the deadline."""
+"""How long after the deadline a client may take to read its response, or to finish sending a refused body."""
 MOST = 512
-"""Open connections; the usual limit on a process's files is 1024, and results have to be written."""
+"""Open connections; a process may usually open 1024 files, and results need some of them."""
 
 
 def guarded(
     settings: ServeSettings, *, idle_s: float = IDLE_S, taking_s: float = TAKING_S, most: int = MOST
 ) -> type[H11Protocol]:
-    """HTTP/1.1 for uvicorn, with limits on the time and the number of connections."""
+    """The HTTP/1.1 protocol of uvicorn with limits on the duration and the number of connections."""
     limits = {
         "idle_s": idle_s,
         "request_s": settings.deadline_s + taking_s,
@@ -43,11 +42,11 @@ class _Guarded(H11Protocol):
         if len(self.connections) > self.most:
             transport.abort()
         else:
-            self._watch()
+            self._start_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -55,27 +54,27 @@ class _Guarded(H11Protocol):
         super().connection_lost(exc)
 
     def _request(self) -> object:
-        """What is worked on, or answered but not read to its end; None between requests."""
-        is_over = self.cycle is None or (
+        """The request in progress, or answered while its body is still arriving; None between requests."""
+        is_done = self.cycle is None or (
             self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY
         )
-        return None if is_over else self.cycle
+        return None if is_done else self.cycle
 
-    def _watch(self) -> None:
-        # More bytes of the same win no time: a sender of one byte a second would have it forever.
+    def _start_timer(self) -> None:
+        # More bytes of the same request do not extend its time, or a byte a second would hold it forever.
         request = self._request()
         if self._timer is None or request is not self._watched:
             if self._timer is not None:
                 self._timer.cancel()
             self._watched = request
             limit = self.idle_s if request is None else self.request_s
-            self._timer = self.loop.call_later(limit, self._late)
+            self._timer = self.loop.call_later(limit, self._timed_out)
 
-    def _late(self) -> None:
+    def _timed_out(self) -> None:
         self._timer = None
         if self.transport.is_closing():
             return
         if self._request() is not self._watched:
-            self._watch()
+            self._start_timer()
         else:
             self.transport.abort()

@@ -1,4 +1,4 @@
-"""The queue of images for a model, and the threads that inspect them, in batches where that pays."""
+"""The queue of images for a model, and the threads that inspect them in batches."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from roinspect.server.settings import ServeSettings
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Images of one request, and what is made of their verdicts in the thread that inspected them.
+    """Images of one request, and the function that turns their verdicts into the response.
 
-    The answer can be cancelled until its verdicts are complete; from then on it comes.
+    The future can be cancelled until all verdicts are complete.
     """
 
     images: Sequence[Source]
@@ -34,9 +34,9 @@ class Line:
     """A model's queue and its threads.
 
     Args:
-        model: asked for what is loaded once a batch.
-        settings: the number of threads, the batch, and the most pixels.
-        observe: is told the number of images of each batch, and the seconds that they took.
+        model: its loaded state is read once per batch.
+        settings: number of threads, batch size, and limit of pixels.
+        observe: called with the number of images and the seconds of each batch.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Line:
 
     @property
     def waiting(self) -> int:
-        """Requests that no thread has taken yet."""
+        """Requests not yet taken by a thread."""
         return len(self._waiting)
 
     @property
     def is_alive(self) -> bool:
-        """Whether all of its threads are."""
+        """Whether all threads are running."""
         return self._is_open and all(thread.is_alive() for thread in self._threads)
 
     def submit(self, work: Work) -> Future[Any]:
-        """Queue images; those whose answer is cancelled leave at once, and are inspected no further."""
+        """Queue images; cancelling the future removes them."""
         with self._changed:
             self._waiting.append(work)
             self._changed.notify()
@@ -76,7 +76,7 @@ class Line:
         return work.answer
 
     def close(self) -> None:
-        """Stop accepting work, and return when the queue is empty."""
+        """Stop accepting work, and return once the queue is empty."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
@@ -93,17 +93,17 @@ class Line:
             self._answer([work for work in batch if not work.answer.cancelled()])
 
     def _next_batch(self) -> list[Work]:
-        """The next requests that fit into one batch, at least one; none when closed and empty."""
+        """The next requests that fit into one batch, at least one; empty once closed and drained."""
         with self._changed:
             while not self._waiting:
                 if not self._is_open:
                     return []
                 self._changed.wait()
             batch = [self._waiting.popleft()]
-            size, until = len(batch[0].images), time.monotonic() + self._settings.batch_wait_ms / 1000
+            size, deadline = len(batch[0].images), time.monotonic() + self._settings.batch_wait_ms / 1000
             while size < self._settings.batch:
                 if not self._waiting:
-                    left = until - time.monotonic()
+                    left = deadline - time.monotonic()
                     if left <= 0 or not self._is_open or not self._changed.wait(left):
                         break
                     continue
@@ -117,22 +117,22 @@ class Line:
         loaded, start = self.model.loaded, time.perf_counter()
         try:
             images = [image for work in batch for image in work.images]
-            coming = inspect_all(loaded.inspector, images, self._settings)
+            pending = inspect_all(loaded.inspector, images, self._settings)
             verdicts: list[Verdict] = []
             while len(verdicts) < len(images):
-                # A request that has met its deadline is not worth the network's time.
+                # All requests of the batch have timed out.
                 if all(work.answer.cancelled() for work in batch):
                     return
-                verdicts.append(next(coming))
+                verdicts.append(next(pending))
             self._observe(len(images), time.perf_counter() - start)
         except Exception as error:
             for work in batch:
                 if work.answer.set_running_or_notify_cancel():
                     work.answer.set_exception(error)
             return
-        found = iter(verdicts)
+        remaining = iter(verdicts)
         for work in batch:
-            own = [next(found) for _ in work.images]
+            own = [next(remaining) for _ in work.images]
             if not work.answer.set_running_or_notify_cancel():
                 continue
             try:
@@ -142,23 +142,23 @@ class Line:
 
 
 def inspect_all(inspector: Inspector, images: Sequence[Source], settings: ServeSettings) -> Iterator[Verdict]:
-    """Verdicts in order, as they come; an image that is too large or cannot be read gets one that says so."""
+    """Verdicts in order; an image that is too large or unreadable gets one with an error."""
     refused = [_refusal(inspector, image, settings.max_pixels) for image in images]
     allowed = [image for image, verdict in zip(images, refused, strict=True) if verdict is None]
     if len(allowed) == 1:
-        # Without the threads that many images have, which take longer to start than some networks to run.
-        found = iter([_inspect(inspector, allowed[0])])
+        # Starting the threads of `inspect_many` can take longer than one image.
+        verdicts = iter([_inspect(inspector, allowed[0])])
     else:
-        found = inspector.inspect_many(allowed, batch_size=settings.batch)
+        verdicts = inspector.inspect_many(allowed, batch_size=settings.batch)
     for verdict in refused:
-        yield verdict or next(found)
+        yield verdict or next(verdicts)
 
 
 def _inspect(inspector: Inspector, image: Source) -> Verdict:
     try:
         return inspector.inspect(image)
     except UserError as error:
-        return _without(inspector, error)
+        return _error_verdict(inspector, error)
 
 
 def _refusal(inspector: Inspector, image: Source, max_pixels: int) -> Verdict | None:
@@ -166,9 +166,9 @@ def _refusal(inspector: Inspector, image: Source, max_pixels: int) -> Verdict | 
         if isinstance(image, bytes):
             check_pixels(image, max_pixels)
     except UserError as error:
-        return _without(inspector, error)
+        return _error_verdict(inspector, error)
     return None
 
 
-def _without(inspector: Inspector, error: UserError) -> Verdict:
+def _error_verdict(inspector: Inspector, error: UserError) -> Verdict:
     return Verdict("", math.nan, None, inspector.threshold, 0.0, error=str(error))

@@ -1,4 +1,4 @@
-"""Bind the listening socket first: a port that is already in use is reported in one line."""
+"""Bind the listening socket before loading models, so that a port in use is reported at once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from roinspect.errors import UserError
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take an address; whoever connects before `listen` is refused.
+    """Bind an address; connections are refused until `listen`.
 
     Args:
-        host: an IPv4 or IPv6 address, or a name of the former.
+        host: an IPv4 or IPv6 address, or a name of an IPv4 one.
         port: 0 takes a free one.
 
     Raises:
-        UserError: the address is taken, or none of this machine's.
+        UserError: the address is in use, or not one of this machine.
     """
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,10 +28,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listen(bound: socket.socket) -> None:
-    """Let others connect; they wait until they are accepted.
+    """Let clients connect.
 
     Raises:
-        UserError: another program, which had taken the same address, was faster.
+        UserError: another program bound to the same address was faster.
     """
     try:
         bound.listen(2048)
@@ -47,5 +47,5 @@ def http_address(host: str, port: int) -> str:
 def _cannot(address: str, error: Exception) -> UserError:
     reason = getattr(error, "strerror", None) or error
     return UserError(
-        f"cannot be listened on ({reason})", where=address, remedy="choose another --host or --port"
+        f"cannot listen on this address ({reason})", where=address, remedy="choose another --host or --port"
     )

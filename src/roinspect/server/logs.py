@@ -13,7 +13,7 @@ _LOGGERS = ("roinspect", "uvicorn")
 
 
 class JsonFormatter(logging.Formatter):
-    """`time`, `level`, `event`, what the caller gave as ``extra={"fields": {...}}``, and a traceback."""
+    """`time`, `level`, `event`, the caller's ``extra={"fields": {...}}``, and `traceback` if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -30,15 +30,15 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def json_logs() -> Iterator[None]:
-    """The program's own logs and the web server's as JSON on stderr, in place of any other form."""
-    shown = logging.StreamHandler()
-    shown.setFormatter(JsonFormatter())
+    """Write the logs of roinspect and uvicorn as JSON to stderr, and nowhere else."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
     former = {
         name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in _LOGGERS
     }
     for name in _LOGGERS:
-        logging.getLogger(name).handlers[:] = [shown]
-        # A runtime may have given the root a handler, which would write every line once more, as text.
+        logging.getLogger(name).handlers[:] = [handler]
+        # The root may have a handler of some runtime, which would repeat every line as text.
         logging.getLogger(name).propagate = False
     logging.getLogger("uvicorn").setLevel(logging.INFO)
     try:

@@ -1,179 +1,155 @@
-"""OpenAPI details of routes that read their bodies themselves."""
+"""The types of requests and responses, from which FastAPI writes the OpenAPI schema.
+
+Routes read their bodies themselves and check them more closely than a schema can.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
-from roinspect.server.protocol import OUTPUTS
+from annotated_types import Len
+from pydantic import BaseModel, Field, JsonValue, NonNegativeInt, PositiveInt
+from pydantic.json_schema import models_json_schema
 
-_ERROR = {
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-        }
+from roinspect.inspection.regions import Region
+
+_Name: TypeAlias = Literal["pred_score", "anomaly_map", "is_defect", "is_good"]
+_Parameters: TypeAlias = dict[str, JsonValue]
+
+
+class ErrorBody(BaseModel):
+    """The body of every error."""
+
+    error: str
+
+
+class InspectResponse(BaseModel):
+    """A verdict."""
+
+    id: str
+    part_id: str
+    model: str
+    model_version: str
+    image_path: str
+    verdict: Literal["good", "defective", "not inspectable"]
+    pred_score: float
+    is_defect: bool | None
+    reason: str = ""
+    threshold: float
+    regions: list[Region]
+    latency_ms: float
+    overlay_png: str = ""
+
+
+class _InputParameters(BaseModel):
+    binary_data_size: NonNegativeInt = 0
+
+
+class _Input(BaseModel):
+    name: Literal["image"]
+    datatype: Literal["UINT8"]
+    shape: Annotated[
+        list[PositiveInt], Len(4, 4), Field(description="images, height and width of the model, 3")
+    ]
+    data: Annotated[list[JsonValue], Field(description="whole numbers from 0 to 255, nested or flat")] = []
+    parameters: _InputParameters = _InputParameters()
+
+
+class _RequestedOutput(BaseModel):
+    name: _Name
+    parameters: _Parameters = {}
+
+
+class InferenceRequest(BaseModel):
+    """A request of the Open Inference Protocol."""
+
+    id: Annotated[str, Len(0, 200)] = ""
+    inputs: Annotated[list[_Input], Len(1, 1)]
+    outputs: list[_RequestedOutput] = []
+    parameters: _Parameters = {}
+
+
+class _Output(BaseModel):
+    name: _Name
+    datatype: Literal["FP32", "BOOL"]
+    shape: list[NonNegativeInt]
+    data: list[float | bool] = []
+    parameters: _Parameters = {}
+
+
+class InferenceResponse(BaseModel):
+    """A response of the Open Inference Protocol."""
+
+    model_name: str
+    model_version: str
+    id: str = ""
+    outputs: list[_Output]
+
+
+_ERRORS = {
+    400: "the body is incomplete",
+    401: "the API key is missing or wrong",
+    404: "unknown model or version",
+    408: "the body arrived too late",
+    413: "the body is too large",
+    415: "the body is compressed",
+    422: "invalid request or unreadable image",
+    429: "too many requests; Retry-After says when to try again",
+    500: "internal error",
+    503: "the result cannot be stored",
+    504: "no verdict within the deadline",
+}
+_RETRY_AFTER = {"required": True, "description": "seconds", "schema": {"type": "integer", "minimum": 1}}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that answers with these errors."""
+    described: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorBody, "description": _ERRORS[status]} for status in statuses
     }
-}
-_KEY = {
-    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-    "bearer": {"type": "http", "scheme": "bearer"},
-}
+    if 429 in described:
+        described[429]["headers"] = {"Retry-After": _RETRY_AFTER}
+    return described
 
 
-def complete(described: dict[str, Any], names: Sequence[str], open_routes: Container[str] | None) -> None:
-    """Add to an OpenAPI document what is known once the server starts.
-
-    Args:
-        described: FastAPI's account of the routes; changed in place.
-        names: of the models.
-        open_routes: those that need no API key; None where none does.
-    """
-    known = {"type": "string", "enum": list(names)}
-    for path, operations in described["paths"].items():
-        for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                if parameter["name"] in ("name", "model"):
-                    parameter["schema"] = known
-            for content in operation.get("requestBody", {}).get("content", {}).values():
-                if "model" in content["schema"].get("properties", {}):
-                    content["schema"]["properties"]["model"] = known
-            if open_routes is not None and path not in open_routes:
-                operation["security"] = [{name: []} for name in _KEY]
-                operation["responses"]["401"] = {"description": "no or a wrong API key", **_ERROR}
-    if open_routes is not None:
-        described["components"] = {"securitySchemes": _KEY}
+INSPECTION_ERRORS = errors(*(status for status in _ERRORS if status != 401))
+_BINARY = {"type": "string", "format": "binary"}
 
 
-def _refusals(**reasons: str) -> dict[int | str, dict[str, Any]]:
-    return {int(status[1:]): {"description": reason, **_ERROR} for status, reason in reasons.items()}
-
-
-NO_MODEL = _refusals(_404="no such model or version", _422="no such request")
-_BUSY = _refusals(
-    _400="the body broke off",
-    _408="the body is late",
-    _413="the body is too large",
-    _415="the body is compressed",
-    _422="no readable image; the row says why",
-    _429="too many requests; Retry-After says when",
-    _500="the server failed",
-    _503="the result cannot be kept",
-    _504="no verdict in time",
-)
-_BUSY[429]["headers"] = {
-    "Retry-After": {"required": True, "description": "seconds", "schema": {"type": "integer", "minimum": 1}}
-}
-_NUMBER = {"type": "number"}
-VERDICT: dict[int | str, dict[str, Any]] = (
-    NO_MODEL
-    | _BUSY
-    | {
-        200: {
-            "description": "a verdict",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "id": {"type": "string"},
-                            "part_id": {"type": "string"},
-                            "model": {"type": "string"},
-                            "model_version": {"type": "string"},
-                            "verdict": {"enum": ["good", "defective", "not inspectable"]},
-                            "pred_score": _NUMBER,
-                            "is_defect": {"type": ["boolean", "null"]},
-                            "reason": {"type": "string"},
-                            "threshold": _NUMBER,
-                            "regions": {"type": "array", "items": {"type": "object"}},
-                            "latency_ms": _NUMBER,
-                            "overlay_png": {"type": "string"},
-                        },
-                        "required": ["id", "verdict", "pred_score", "is_defect", "threshold", "regions"],
-                    }
-                }
-            },
-        }
+def inspect_body(models: Sequence[str]) -> dict[str, Any]:
+    """The body and the header of `/inspect`, with the names of the served models."""
+    form = {
+        "type": "object",
+        "properties": {
+            "image": _BINARY,
+            "model": {"type": "string", "enum": list(models)},
+            "part_id": {"type": "string", "maxLength": 200},
+        },
+        "required": ["image"],
+        "additionalProperties": False,
     }
-)
-INFERRED: dict[int | str, dict[str, Any]] = (
-    NO_MODEL
-    | _BUSY
-    | {
-        200: {
-            "description": "tensors",
-            "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {}},
-        }
+    images = [
+        "application/octet-stream",
+        *(f"image/{kind}" for kind in ("png", "jpeg", "tiff", "bmp", "webp")),
+    ]
+    content = {kind: {"schema": _BINARY} for kind in images} | {"multipart/form-data": {"schema": form}}
+    part_id = {"name": "X-Part-Id", "in": "header", "schema": {"type": "string", "maxLength": 200}}
+    return {"parameters": [part_id], "requestBody": {"required": True, "content": content}}
+
+
+def infer_body() -> dict[str, Any]:
+    """The body of `/infer`; the schemas that it refers to come from `add_request_schemas`."""
+    content = {
+        "application/json": {"schema": {"$ref": "#/components/schemas/InferenceRequest"}},
+        "application/octet-stream": {"schema": _BINARY},
     }
-)
-METRICS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "counters", "content": {"text/plain": {"schema": {"type": "string"}}}}
-}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-IMAGE_BODY: dict[str, Any] = {
-    "parameters": [{"name": "X-Part-Id", "in": "header", "schema": {"type": "string", "maxLength": 200}}],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/octet-stream": _BINARY,
-            **{f"image/{kind}": _BINARY for kind in ("png", "jpeg", "tiff", "bmp", "webp")},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "image": {"type": "string", "format": "binary"},
-                        "model": {"type": "string"},
-                        "part_id": {"type": "string", "maxLength": 200},
-                    },
-                    "required": ["image"],
-                    "additionalProperties": False,
-                }
-            },
-        },
-    },
-}
-_PARAMETERS = {"type": "object"}
-_TENSOR = {
-    "type": "object",
-    "properties": {
-        "name": {"const": "image"},
-        "datatype": {"const": "UINT8"},
-        "shape": {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 1},
-            "minItems": 4,
-            "maxItems": 4,
-            "description": "images, height and width of the model, 3",
-        },
-        "data": {"type": "array", "description": "whole numbers from 0 to 255, nested or not"},
-        "parameters": {
-            "type": "object",
-            "properties": {"binary_data_size": {"type": "integer", "minimum": 0}},
-        },
-    },
-    "required": ["name", "datatype", "shape"],
-}
-_OUTPUT = {
-    "type": "object",
-    "properties": {"name": {"enum": list(OUTPUTS)}, "parameters": _PARAMETERS},
-    "required": ["name"],
-}
-INFER_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "id": {"type": "string", "maxLength": 200},
-                        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1, "maxItems": 1},
-                        "outputs": {"type": "array", "items": _OUTPUT},
-                        "parameters": _PARAMETERS,
-                    },
-                    "required": ["inputs"],
-                }
-            },
-            "application/octet-stream": _BINARY,
-        },
-    }
-}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def add_request_schemas(document: dict[str, Any]) -> None:
+    """Add the schemas of bodies that routes read themselves to an OpenAPI document, in place."""
+    _, schemas = models_json_schema(
+        [(InferenceRequest, "validation")], ref_template="#/components/schemas/{model}"
+    )
+    document["components"]["schemas"] |= schemas["$defs"]

@@ -1,4 +1,4 @@
-"""The server process: starts with every model warm, stops when every request is answered."""
+"""The server process: loads every model before it listens, answers every request before it stops."""
 
 from __future__ import annotations
 
@@ -45,28 +45,31 @@ def serve(
         bundles: by name.
         settings: the limits.
         host: address to listen on.
-        port: 0 takes a free one, which the log tells.
-        api_key: "" asks for none.
-        results: receivers, as `open_sink` takes them.
-        spool: folder for what is not delivered yet.
-        runtime: as `Inspector.load`.
-        threads: as `Inspector.load`.
-        providers: as `Inspector.load`.
+        port: 0 takes a free one; the log says which.
+        api_key: "" requires none.
+        results: receivers, see `open_sink`.
+        spool: folder for results not yet delivered.
+        runtime: see `Inspector.load`.
+        threads: see `Inspector.load`.
+        providers: see `Inspector.load`.
 
     Raises:
-        UserError: the address, a bundle, a receiver or the spool is of no use.
+        UserError: the address, a bundle, a receiver or the spool cannot be used.
     """
-    with bind(host, port) as listening, json_logs():
+    with bind(host, port) as listening, json_logs(), Delivery(results, spool) as delivery:
         if not api_key and host not in LOOPBACK:
-            log.warning(f"anybody who reaches {host} may ask: there is no API key")
+            log.warning(f"no API key is set: anyone who can reach {host} can use this server")
         load = partial(Inspector.load, runtime=runtime, threads=threads, providers=providers)
         models = {name: ServedModel(name, path, load) for name, path in bundles.items()}
-        delivery = Delivery(results, spool)
         for name, model in models.items():
-            told = {"model": name, "runtime": model.loaded.inspector.runtime, "version": model.loaded.version}
-            log.info("model loaded", extra={"fields": told})
+            fields = {
+                "model": name,
+                "runtime": model.loaded.inspector.runtime,
+                "version": model.loaded.version,
+            }
+            log.info("model loaded", extra={"fields": fields})
         app = create_app(Service(models, settings, delivery), api_key=api_key)
-        # Nothing accepted is dropped: each request ends within its deadline, in the body or in the queue.
+        # Longer than any request may take, so that no accepted one is dropped.
         config = uvicorn.Config(
             app,
             http=guarded(settings),
@@ -83,7 +86,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Tells where it runs once it answers and heeds signals; uvicorn is silent of a socket it was given."""
+    """Logs its address once it is ready; uvicorn does not when it is given a socket."""
 
     def __init__(self, config: uvicorn.Config, address: str) -> None:
         super().__init__(config)
@@ -91,4 +94,4 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        log.info(f"running on {self._address} (Ctrl-C or SIGTERM ends it)")
+        log.info(f"running on {self._address} (Ctrl-C or SIGTERM stops it)")

@@ -1,4 +1,4 @@
-"""Prometheus metrics. Labels name models and routes, never request content."""
+"""Prometheus metrics; labels never contain request content."""
 
 from __future__ import annotations
 
@@ -16,41 +16,51 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    """Counters of one server."""
+    """Metrics of one server."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         counter = partial(Counter, registry=self._registry)
         seconds = partial(Histogram, registry=self._registry, buckets=_SECONDS)
-        self.requests = counter("roinspect_requests", "Requests answered.", ("route", "status"))
+        self.requests = counter("roinspect_requests", "Answered requests.", ("route", "status"))
         self.images = counter(
-            "roinspect_images", "Images: good, defective, not inspectable or error.", ("model", "outcome")
+            "roinspect_images",
+            "Inspected images, by outcome: good, defective, not inspectable or error.",
+            ("model", "outcome"),
         )
-        self.reloads = counter("roinspect_model_reloads", "Bundles: loaded, failed.", ("model", "result"))
-        self.seconds = seconds("roinspect_request_seconds", "From first byte to answer.", ("route",))
-        self.batch_seconds = seconds("roinspect_batch_seconds", "Decoding to regions.", ("model",))
+        self.reloads = counter(
+            "roinspect_model_reloads",
+            "Reloads of changed bundles, by result: loaded or failed.",
+            ("model", "result"),
+        )
+        self.seconds = seconds(
+            "roinspect_request_seconds", "Seconds from first byte to response.", ("route",)
+        )
+        self.batch_seconds = seconds(
+            "roinspect_batch_seconds", "Seconds per batch, from decoding to regions.", ("model",)
+        )
         self.batch_images = Histogram(
             "roinspect_batch_images",
-            "Images inspected at once.",
+            "Images per batch.",
             ("model",),
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self._registry,
         )
         self.in_flight = Gauge(
-            "roinspect_requests_in_flight", "Requests accepted, not yet answered.", registry=self._registry
+            "roinspect_requests_in_flight", "Requests accepted but not yet answered.", registry=self._registry
         )
 
     def watch(self, lines: Mapping[str, Line], spools: Mapping[str, Spool]) -> None:
-        """Read the state of these whenever somebody asks for the numbers."""
+        """Report the state of queues and spools on every scrape."""
         self._registry.register(_State(lines, spools))
         for name in lines:
             for result in ("loaded", "failed"):
-                # A counter that is there from the start, at zero, can be alarmed on.
+                # Create the counter at zero, so that alerts see its first increase.
                 self.reloads.labels(name, result)
 
     def text(self) -> bytes:
-        """In Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
@@ -60,7 +70,7 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
-            "roinspect_requests_waiting", "Requests that no thread has taken.", labels=("model",)
+            "roinspect_requests_waiting", "Requests not yet taken by a thread.", labels=("model",)
         )
         stale = GaugeMetricFamily(
             "roinspect_model_stale", "1 while a changed bundle cannot be loaded.", labels=("model",)
@@ -72,7 +82,7 @@ class _State(Collector):
             "roinspect_results_spooled", "Results not yet delivered.", labels=("sink",)
         )
         refused = GaugeMetricFamily(
-            "roinspect_results_refused", "Results that a receiver will not have.", labels=("sink",)
+            "roinspect_results_refused", "Results rejected by a receiver.", labels=("sink",)
         )
         for name, spool in self._spools.items():
             spooled.add_metric((name,), spool.pending)

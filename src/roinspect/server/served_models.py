@@ -1,4 +1,4 @@
-"""A served model, reloaded when its bundle changes; a faulty bundle never replaces a good one."""
+"""A served model, reloaded when its bundle changes; a faulty bundle never replaces a working one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Fingerprint: TypeAlias = frozenset[tuple[str, int, int, int]]
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What answers at the moment.
+    """A loaded version of a model.
 
     Attributes:
-        inspector: warm: it has answered once.
-        version: as `bundle_version`.
+        inspector: warmed up with one image.
+        version: result of `bundle_version`.
     """
 
     inspector: Inspector
@@ -38,16 +38,16 @@ class ServedModel:
     """A bundle under a name.
 
     Args:
-        name: for requests.
+        name: in requests.
         path: the bundle.
         load: opens a bundle.
 
     Attributes:
-        loaded: what answers; replaced as a whole, so it is to be read once a request.
-        is_stale: whether the bundle on disk has changed and could not be loaded.
+        loaded: the current version; may be replaced at any time, so read it once per request.
+        is_stale: whether the bundle on disk has changed but could not be loaded.
 
     Raises:
-        UserError: the bundle cannot be loaded, or does not answer.
+        UserError: the bundle cannot be loaded or does not run.
     """
 
     def __init__(self, name: str, path: Path, load: Load = Inspector.load) -> None:
@@ -57,31 +57,31 @@ class ServedModel:
         self.loaded = _load_copy(path, load)
 
     def refresh(self) -> bool:
-        """Reload the bundle if it has changed and been stable since the last call.
+        """Reload the bundle if it has changed, and has been stable since the last call.
 
         Returns:
-            Whether another one answers from now on.
+            Whether a new version was loaded.
 
         Raises:
-            UserError: the new one cannot be loaded; the former goes on. Raised once for each state on disk.
+            UserError: it cannot be loaded; the previous version stays. Raised once per state on disk.
         """
-        found, before = fingerprint(self.path), self._seen
-        self._seen = found
-        if found == self._tried or found != before:
+        current, previous = fingerprint(self.path), self._seen
+        self._seen = current
+        if current == self._tried or current != previous:
             return False
-        self._tried, self.is_stale = found, True
+        self._tried, self.is_stale = current, True
         self.loaded = _load_copy(self.path, self._load)
         self.is_stale = False
         return True
 
 
 def named(bundles: Sequence[str]) -> dict[str, Path]:
-    """Bundles by name, from words such as "zipper.model" or "left=models/zipper.model".
+    """Bundles by name, from arguments such as "zipper.model" or "left=models/zipper.model".
 
     Raises:
-        UserError: a name is taken twice, or cannot stand in an address.
+        UserError: a name is used twice, or is not valid in a URL.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for word in bundles:
         name, is_named, path = word.partition("=")
         if not is_named:
@@ -89,20 +89,20 @@ def named(bundles: Sequence[str]) -> dict[str, Path]:
         name = name or Path(path).resolve().name
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or set(name) == {"."}:
             raise UserError(
-                f"{name!r} is no name for a model",
+                f"{name!r} is not a valid model name",
                 where=word,
                 remedy="write NAME=BUNDLE, with letters, digits, dots, dashes and underscores",
             )
-        if name in found:
+        if name in paths:
             raise UserError(f"two models are named {name}", where=word, remedy="write NAME=BUNDLE")
-        found[name] = Path(path)
-    return found
+        paths[name] = Path(path)
+    return paths
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Tells one state of a bundle's files from another without reading them."""
+    """Identifies the state of a bundle's files without reading them."""
     states = set()
-    # Unlike rglob, a walk goes on where a folder is taken away under it.
+    # Unlike rglob, os.walk continues if a folder is removed meanwhile.
     for folder, folders, files in os.walk(path):
         for name in (*folders, *files):
             file = Path(folder) / name
@@ -115,8 +115,8 @@ def fingerprint(path: Path) -> Fingerprint:
 
 
 def _load_copy(path: Path, load: Load) -> LoadedModel:
-    # From a copy: its checksums refuse a mixture of two states, and a file that is written over in place,
-    # which a runtime may have mapped into memory, cannot change the network that answers.
+    # A copy cannot change while it is in use, even if a runtime maps its files into memory. Its checksums
+    # reject a mixture of two states.
     try:
         with tempfile.TemporaryDirectory(prefix="roinspect-") as scratch:
             copy = Path(scratch) / "bundle"
@@ -128,11 +128,11 @@ def _load_copy(path: Path, load: Load) -> LoadedModel:
         raise UserError(str(error).replace(str(copy), str(path))) from None
     except OSError as error:
         raise UserError(
-            f"cannot be read, or not be copied to the temporary folder ({error.strerror or error})",
+            f"cannot be copied to the temporary folder ({error.strerror or error})",
             where=path,
-            remedy="name a folder that training wrote, and leave room for a copy",
+            remedy="name a folder that training wrote, and free space for a copy",
         ) from None
     except Exception as error:
-        # Engines raise what they like.
+        # Engines raise exceptions of any type.
         raise UserError(f"does not run ({error})", where=path, remedy="export it again") from error
     return LoadedModel(inspector, version)

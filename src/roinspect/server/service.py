@@ -1,4 +1,4 @@
-"""Behind the routes: models, their queues, sinks, and a limit on requests."""
+"""The service behind the routes: models, their queues, receivers, and a limit on requests."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Answer = TypeVar("Answer")
 
 
 class Service:
-    """Inspects images by a model's name, within limits.
+    """Inspects images with models by name, within limits.
 
     Args:
         models: by name, at least one.
         settings: the limits.
-        delivery: where results go, too; None is nowhere.
+        delivery: receivers of results; None has none.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class Service:
         self.delivery = delivery or Delivery((), Path())
         self.metrics = Metrics()
         self._pace = WaitEstimator(settings.deadline_s)
-        self._reading = asyncio.Lock()
+        self._parsing = asyncio.Lock()
         self._stop = threading.Event()
         self._lines: dict[str, Line] = {}
-        self._watcher = threading.Thread(target=self._watch, name="roinspect-reload", daemon=True)
+        self._watcher = threading.Thread(target=self._watch_bundles, name="roinspect-reload", daemon=True)
 
     def open(self) -> None:
         """Start the threads."""
@@ -56,7 +56,7 @@ class Service:
         self._watcher.start()
 
     def close(self) -> None:
-        """Answer what waits, and stop; results that cannot be delivered now stay in their spools."""
+        """Answer waiting requests, and stop; undelivered results stay in their spools."""
         self._stop.set()
         for line in self._lines.values():
             line.close()
@@ -65,36 +65,36 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model can answer."""
+        """Whether every model is ready."""
         return bool(self._lines) and all(line.is_alive for line in self._lines.values())
 
     def model(self, name: str | None, version: str | None = None) -> ServedModel:
-        """A model by name; None is the only one.
+        """A model by name.
 
         Args:
-            name: of the model.
-            version: that has to answer at the moment; None is any.
+            name: of the model; None if only one is served.
+            version: required version; None accepts any.
 
         Raises:
-            HTTPException: 404 for an unknown name or version, 422 where a name is wanted.
+            HTTPException: 404 for an unknown name or version, 422 if a name is required.
         """
         if name is None:
             if len(self.models) > 1:
-                raise HTTPException(422, f"name a model, one of {', '.join(self.models)}")
+                raise HTTPException(422, f"model is required; use one of {', '.join(self.models)}")
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise HTTPException(404, f"no such model; there is {', '.join(self.models)}")
+            raise HTTPException(404, f"no such model; available: {', '.join(self.models)}")
         model = self.models[name]
         if version not in (None, model.loaded.version):
-            raise HTTPException(404, f"no such version; there is {model.loaded.version}")
+            raise HTTPException(404, f"no such version; available: {model.loaded.version}")
         return model
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """A place among the requests that are worked on.
+        """A slot for a request in progress.
 
         Raises:
-            HTTPException: 429, all are taken.
+            HTTPException: 429 if all are taken.
         """
         if self._pace.inside >= self.settings.queue:
             wait = {"Retry-After": str(self._pace.wait_s())}
@@ -107,74 +107,77 @@ class Service:
             self._pace.leave()
             self.metrics.in_flight.set(self._pace.inside)
 
-    async def read(self, body: bytes, length: int, size_hw: tuple[int, int], until: float) -> InferRequest:
-        """Read an infer request in a thread; long ones one after the other, or Python has time for no other.
+    async def read(self, body: bytes, length: int, size_hw: tuple[int, int], deadline: float) -> InferRequest:
+        """Parse an infer request in a thread; long ones one at a time, as parsing blocks other threads.
 
         Args:
             body: of the request.
             length: of its JSON.
             size_hw: of the model.
-            until: time of the event loop's clock.
+            deadline: on the event loop's clock.
 
         Raises:
-            UserError: it is no such request.
-            HTTPException: 504, the time was over before its turn came.
+            UserError: the request is invalid.
+            HTTPException: 504 if the deadline passed before its turn.
         """
-        async with self._reading if length > LONGEST_HEAD else nullcontext():
-            if asyncio.get_running_loop().time() > until:
-                raise _late()
+        async with self._parsing if length > LONGEST_HEAD else nullcontext():
+            if asyncio.get_running_loop().time() > deadline:
+                raise _deadline_passed()
             return await run_in_threadpool(read_request, body, length, size_hw)
 
     async def inspect(
         self,
         model: ServedModel,
         images: Sequence[Source],
-        until: float,
+        deadline: float,
         finish: Callable[[LoadedModel, list[Verdict]], Answer],
     ) -> Answer:
-        """Inspect images in the model's threads; those whose time is over leave them to others.
+        """Inspect images in the model's threads; they leave the queue at the deadline.
 
         Args:
-            model: one of ours.
+            model: one of `models`.
             images: of one request.
-            until: time of the event loop's clock.
-            finish: makes the answer, in the thread that inspected.
+            deadline: on the event loop's clock.
+            finish: makes the response, in the thread that inspected.
 
         Raises:
-            HTTPException: 504, the time is over.
+            HTTPException: 504 after the deadline.
         """
         answer = self._lines[model.name].submit(Work(images, finish))
         try:
-            async with asyncio.timeout_at(until):
-                found: Answer = await asyncio.wrap_future(answer)
+            async with asyncio.timeout_at(deadline):
+                result: Answer = await asyncio.wrap_future(answer)
         except TimeoutError:
-            raise _late() from None
-        return found
+            raise _deadline_passed() from None
+        return result
 
     def _observer(self, name: str) -> Callable[[int, float], None]:
         images, seconds = self.metrics.batch_images.labels(name), self.metrics.batch_seconds.labels(name)
 
-        def observe(count: int, taken: float) -> None:
+        def observe(count: int, duration_s: float) -> None:
             images.observe(count)
-            seconds.observe(taken)
+            seconds.observe(duration_s)
 
         return observe
 
-    def _watch(self) -> None:
+    def _watch_bundles(self) -> None:
         while not self._stop.wait(self.settings.poll_s):
             for name, model in self.models.items():
                 try:
                     if model.refresh():
                         self.metrics.reloads.labels(name, "loaded").inc()
-                        told = {"model": name, "model_version": model.loaded.version}
-                        log.info("model loaded", extra={"fields": told})
+                        fields = {"model": name, "model_version": model.loaded.version}
+                        log.info("model loaded", extra={"fields": fields})
                 except Exception as error:
-                    # Whatever a look runs into: the next one, and the other models', must take place.
+                    # Whatever happened, keep watching this and the other models.
                     self.metrics.reloads.labels(name, "failed").inc()
                     fault = None if isinstance(error, UserError) else error
-                    fields = {"fields": {"model": name}}
-                    log.error(f"the former model goes on: {error}", exc_info=fault, extra=fields)
+                    log.error(
+                        f"the previous model stays loaded: {error}",
+                        exc_info=fault,
+                        extra={"fields": {"model": name}},
+                    )
 
 
-def _late() -> HTTPException:
-    return HTTPException(504, "there was no verdict in time")
+def _deadline_passed() -> HTTPException:
+    return HTTPException(504, "no verdict within the deadline")

@@ -1,50 +1,63 @@
-"""The server's limits and timeouts."""
+"""The server's limits, each an option of `roinspect serve`."""
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from roinspect.settings import Count, NotNegative, Positive, check
+from annotated_types import Ge, Gt, Lt
 
+from roinspect.settings import Count, check
 
-def _half_of_the_cores() -> int:
-    return max(2, (os.cpu_count() or 1) // 2)
+_Positive = Annotated[float, Gt(0), Lt(math.inf)]
 
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """The server's limits.
+    """The server's limits; the metadata of each field explains it."""
 
-    Args:
-        queue: requests that are read, wait or are worked on at once; one more is answered 429.
-        deadline_s: seconds until a request is answered 504, or 408 where its body is late.
-        max_body_mb: megabytes of a request's body; more is answered 413.
-        max_megapixels: of an image, told from its header before it is decoded.
-        workers: threads a model that decode and inspect; one decodes while another is in the network.
-        batch: images that the network sees at once. More than one pays on GPUs, not on CPUs.
-        batch_wait_ms: how long the first image of a batch waits for others.
-        poll_s: seconds between two looks at the bundles; one that has changed and rests is loaded again.
-    """
-
-    queue: Count = 64
-    deadline_s: Positive = 10.0
-    max_body_mb: Positive = 32.0
-    max_megapixels: Positive = 50.0
-    workers: Count = field(default_factory=_half_of_the_cores)
-    batch: Count = 1
-    batch_wait_ms: NotNegative = 2.0
-    poll_s: Positive = 1.0
+    queue: Count = field(
+        default=64, metadata={"help": "requests in progress or waiting; further ones are answered 429"}
+    )
+    deadline_s: _Positive = field(
+        default=10.0, metadata={"help": "seconds until a request is answered 504, or 408 if its body is late"}
+    )
+    max_body_mb: _Positive = field(
+        default=32.0, metadata={"help": "most megabytes of a request's body; a larger one is answered 413"}
+    )
+    max_megapixels: _Positive = field(
+        default=50.0, metadata={"help": "most megapixels of an image, read from its header before decoding"}
+    )
+    workers: Count = field(
+        default=max(2, (os.cpu_count() or 1) // 2),
+        metadata={
+            "help": "threads per model that decode and inspect; half of the cores by default, at least 2"
+        },
+    )
+    batch: Count = field(
+        default=1, metadata={"help": "images per run of the network; more than 1 helps on GPUs only"}
+    )
+    batch_wait_ms: Annotated[float, Ge(0), Lt(math.inf)] = field(
+        default=2.0, metadata={"help": "milliseconds that the first image of a batch waits for others"}
+    )
+    poll_s: _Positive = field(
+        default=1.0,
+        metadata={
+            "help": "seconds between two checks of the bundles; a changed one is loaded once it is stable"
+        },
+    )
 
     def __post_init__(self) -> None:
         check(self, "--")
 
     @property
     def max_body(self) -> int:
-        """In bytes."""
+        """Limit of a body in bytes."""
         return int(self.max_body_mb * 1e6)
 
     @property
     def max_pixels(self) -> int:
-        """Of an image."""
+        """Limit of an image in pixels."""
         return int(self.max_megapixels * 1e6)

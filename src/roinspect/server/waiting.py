@@ -14,7 +14,7 @@ class WaitEstimator:
     """Counts requests in and out. Used from one thread.
 
     Args:
-        longest_s: no request stays longer than this, so nobody has to wait longer.
+        longest_s: deadline of a request, and so the longest wait.
         clock: in seconds.
     """
 
@@ -25,25 +25,25 @@ class WaitEstimator:
 
     @property
     def inside(self) -> int:
-        """Requests that are worked on."""
+        """Requests in progress."""
         return self._inside
 
     def enter(self) -> None:
-        """One more request."""
+        """Count a request in."""
         if not self._inside:
-            # The time before was idle, and tells nothing of how fast requests can leave.
+            # Idle time says nothing about the pace.
             self._busy_since = self._clock()
             self._left.clear()
         self._inside += 1
 
     def leave(self) -> None:
-        """One request less."""
+        """Count a request out."""
         self._inside -= 1
         self._left.append(self._clock())
         self._forget()
 
     def wait_s(self) -> int:
-        """Seconds until all that are inside will have left at the pace of the last seconds; at least 1."""
+        """Seconds until all current requests will have left at the recent pace; at least 1."""
         self._forget()
         span = min(_WINDOW_S, self._clock() - self._busy_since)
         expected = self._inside * span / len(self._left) if self._left else self._longest

@@ -123,6 +123,14 @@ def recalibrate(
     Raises:
         UserError: the bundle or the data cannot be used, or the data have not the parts that are needed.
     """
+    if split == "test" and data is not None:
+        raise UserError(
+            "test photographs set no threshold: what is measured on them would flatter the model",
+            where="--split test",
+            remedy="use val or train",
+        )
+    if data is None and way.value is None:
+        raise UserError("is required", where="DATA", remedy="name held-out photographs, or set --threshold X")
     bundle = read_bundle(path)
     scored = None
     if data is not None:
@@ -130,12 +138,6 @@ def recalibrate(
         if not trained_on:
             log.warning(
                 f"{path}: does not say which photographs it was trained on; see that these are others"
-            )
-        if split == "test":
-            raise UserError(
-                "test photographs set no threshold: what is measured on them would flatter the model",
-                where="--split test",
-                remedy="use val or train",
             )
         source = read_data(data, roi, columns, good, usual_good=bundle.training.get("good"))
         records = _held_out(source, trained_on, split)
@@ -150,8 +152,6 @@ def recalibrate(
                 remedy="add good ones that the model was not trained on",
             )
         scored = _scored(path, bundle, records, data, batch_size)
-    elif way.value is None:
-        raise UserError("is required", where="DATA", remedy="name held-out photographs, or set --threshold X")
     present = _chosen(way, scored, data)
     replace_threshold(path, present)
     if present.warning:

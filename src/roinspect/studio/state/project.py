@@ -15,7 +15,6 @@ What the studio knows of a folder lies in the folder:
 from __future__ import annotations
 
 import csv
-import os
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,8 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+
+from platformdirs import user_config_path
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
 from roinspect.data.reading import read_data
@@ -257,8 +258,7 @@ class Projects:
 
 def default_recent_file() -> Path:
     """Where this user's opened folders are remembered."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA") or str(Path.home() / ".config")
-    return Path(home) / "roinspect" / "studio.json"
+    return user_config_path("roinspect", appauthor=False, roaming=True) / "studio.json"
 
 
 @lru_cache(maxsize=4)
