@@ -35,7 +35,8 @@ from roinspect.methods.method import InspectionGraph, load_graph, predict
 from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.segmenter.roi import with_roi
-from roinspect.training.train import TrainingSettings, prepare, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import prepare, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("false_rejects")

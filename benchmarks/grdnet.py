@@ -26,7 +26,8 @@ from roinspect.evaluation.curves import threshold_at_recall
 from roinspect.evaluation.evaluate import evaluate
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.synthetic.products import write_dataset
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("grdnet")

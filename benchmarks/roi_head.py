@@ -48,7 +48,8 @@ from roinspect.nn.iou import region_iou
 from roinspect.nn.roi_head import swap_patches
 from roinspect.synthetic.products import ProductName, render, write_dataset
 from roinspect.synthetic.washers import radius_for
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("roi_head")

@@ -48,7 +48,8 @@ from roinspect.images.pixels import parse_size
 from roinspect.methods.method import load_graph, predict
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.synthetic.products import write_dataset
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("roibank")

@@ -36,7 +36,8 @@ from roinspect.methods.method import method_class
 from roinspect.methods.registry import METHODS
 from roinspect.segmenter.roi import with_roi
 from roinspect.synthetic.products import render, write_dataset
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 RESULTS = Results("scenes")
 DOCS = ROOT / "docs" / "scenes.md"

@@ -41,7 +41,8 @@ from roinspect.segmenter.segmenter_bundle import read_segmenter
 from roinspect.segmenter.settings import SegmenterSettings
 from roinspect.synthetic.products import write_dataset
 from roinspect.training.segmenter import train_segmenter
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("segmenter")

@@ -23,7 +23,7 @@ from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.segmenter.settings import SegmenterSettings
-from roinspect.training.train import TrainingSettings
+from roinspect.training.settings import TrainingSettings
 
 CLASSES = (
     CeodSettings, CompareSettings, GrdNetSettings, RoiBankSettings, SegmenterSettings, ServeSettings,

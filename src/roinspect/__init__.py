@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from roinspect.nn.overlap import overlap_distance
     from roinspect.nn.perlin import perlin_noise, perturb
     from roinspect.nn.ssim import ssim
-    from roinspect.training.train import TrainingSettings, train
+    from roinspect.training.settings import TrainingSettings
+    from roinspect.training.train import train
 
 _HOMES = {
     "CeodLoss": "nn.ceod",
     "Inspector": "inspection.inspector",
     "RoiMetrics": "evaluation.metrics",
-    "TrainingSettings": "training.train",
+    "TrainingSettings": "training.settings",
     "UserError": "errors",
     "Verdict": "inspection.inspector",
     "ceod_loss": "nn.ceod",

@@ -227,7 +227,7 @@ def test_a_preset_sets_the_trainings_length_and_batch_under_what_is_asked_for(
 ) -> None:
     from roinspect.methods.method import method_class
     from roinspect.segmenter.settings import SegmenterSettings
-    from roinspect.training.train import TrainingSettings
+    from roinspect.training.settings import TrainingSettings
 
     settings_class = SegmenterSettings if method == "segmenter" else method_class(method).settings_class
     assert run("train", method, zipper, "--print_config", *options) == 0

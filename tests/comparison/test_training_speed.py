@@ -16,7 +16,7 @@ from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.methods.grdnet import GrdNetSettings
 from roinspect.methods.roibank import RoiBank
-from roinspect.training.train import TrainingSettings
+from roinspect.training.settings import TrainingSettings
 
 
 def test_a_time_becomes_steps(zipper: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from roinspect.data.likeness import time_taken, undeclared_groups, warning_of
 from roinspect.data.records import Record
+from roinspect.synthetic.products import ProductName, plan
 
 NOON = 1_700_000_000
 
@@ -49,6 +50,27 @@ def suspected(found: list[Record]) -> str:
 )
 def test_ordinary_names_say_nothing(names: list[str]) -> None:
     assert suspected(records(*names)) == ""
+
+
+@pytest.mark.parametrize("name", ["{:03}", "IMG_{:04}", "part ({})", "part-{}-top"])
+def test_numbering_in_a_folder_for_each_category_and_split_suggests_nothing(name: str) -> None:
+    numbered = [
+        Record(Path("x"), split, 0, category, key=f"{split}/{category}/{name.format(number)}.png")
+        for split in ("train", "test")
+        for category in ("good", "scratch_outside", "stain_outside")
+        for number in range(5)
+    ]
+    assert undeclared_groups(numbered, [None] * len(numbered)) == ""
+
+
+@pytest.mark.parametrize("product", ["zipper", "vials"])
+def test_a_synthetic_data_set_suggests_nothing(product: ProductName) -> None:
+    parts = [
+        Record(Path("x"), item.split, 0, item.folder, key=f"{item.split}/{item.folder}/{item.stem}.png")
+        for item in plan(product, 160)
+        if item.defect is None or item.place == "outside"
+    ]
+    assert undeclared_groups(parts, [None] * len(parts)) == ""
 
 
 @pytest.mark.parametrize(

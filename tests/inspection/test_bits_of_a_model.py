@@ -34,7 +34,7 @@ from roinspect.methods.method import load_graph
 from roinspect.production.batch import terms_of
 from roinspect.production.verdict_images import Pictures
 from roinspect.training.recalibration import Way, recalibrate
-from roinspect.training.train import TrainingSettings
+from roinspect.training.settings import TrainingSettings
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

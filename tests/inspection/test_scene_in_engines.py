@@ -50,7 +50,8 @@ def part(seed: int, defect: bool = False) -> tuple[NDArray[np.uint8], NDArray[np
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from roinspect.exports.export import export
     from roinspect.methods.method import method_class
-    from roinspect.training.train import TrainingSettings, train
+    from roinspect.training.settings import TrainingSettings
+    from roinspect.training.train import train
 
     root = tmp_path_factory.mktemp(request.param)
     for number in range(36):

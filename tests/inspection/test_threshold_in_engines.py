@@ -30,7 +30,8 @@ def photographs(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def roibank(tmp_path_factory: pytest.TempPathFactory, written_once: None) -> Path:
     from roinspect.methods.roibank_settings import RoiBankSettings
-    from roinspect.training.train import TrainingSettings, train
+    from roinspect.training.settings import TrainingSettings
+    from roinspect.training.train import train
 
     root = tmp_path_factory.mktemp("roibank")
     for number, image in enumerate(photographs((64, 64))):

@@ -34,7 +34,8 @@ from roinspect.methods.ceod import Ceod  # noqa: E402
 from roinspect.methods.ceod_settings import CeodSettings  # noqa: E402
 from roinspect.nn import backbone as backbones  # noqa: E402
 from roinspect.nn.backbone import PACKAGED  # noqa: E402
-from roinspect.training.train import TrainingSettings, train  # noqa: E402
+from roinspect.training.settings import TrainingSettings  # noqa: E402
+from roinspect.training.train import train  # noqa: E402
 
 Capture = pytest.CaptureFixture[str]
 

@@ -30,7 +30,8 @@ from roinspect.methods.method import load_graph, predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank, RoiBankGraph, border_weight, roi_warning  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
-from roinspect.training.train import TrainingSettings, train  # noqa: E402
+from roinspect.training.settings import TrainingSettings  # noqa: E402
+from roinspect.training.train import train  # noqa: E402
 
 TINY = RoiBankSettings(
     backbone="test_convnext", weights="none", strides=(8, 16), neighbourhood=3, dimensions=16,

@@ -36,7 +36,7 @@ from roinspect.segmenter.segmenter import (  # noqa: E402
 from roinspect.segmenter.segmenter_bundle import read_segmenter  # noqa: E402
 from roinspect.segmenter.settings import SegmenterSettings  # noqa: E402
 from roinspect.training.segmenter import train_segmenter  # noqa: E402
-from roinspect.training.train import TrainingSettings  # noqa: E402
+from roinspect.training.settings import TrainingSettings  # noqa: E402
 
 TINY = SegmenterSettings(
     backbone="test_convnext", weights="none", strides=(4, 8), width=8, learning_rate=0.01

@@ -38,7 +38,8 @@ from roinspect.methods.roibank import RoiBank  # noqa: E402
 from roinspect.segmenter.segmenter import load_segmenter, probabilities  # noqa: E402
 from roinspect.training.processes import Processes, _wanted, joined  # noqa: E402
 from roinspect.training.runs import refuse_differences  # noqa: E402
-from roinspect.training.train import TrainingSettings, prepare  # noqa: E402
+from roinspect.training.settings import TrainingSettings  # noqa: E402
+from roinspect.training.train import prepare  # noqa: E402
 
 METHODS = {
     "ceod": ["backbone=test_efficientnet", "weights=none", "stride=8", "block=8", "pooling=0.1"],

@@ -21,7 +21,8 @@ from roinspect.images.pixels import write_image
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.segmenter.roi import with_roi
 from roinspect.training.runs import fingerprint, fingerprints_of
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 _watchers: list[Counter[tuple[str, str]]] = []
 

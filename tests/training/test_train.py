@@ -28,7 +28,8 @@ from roinspect.methods import grdnet  # noqa: E402
 from roinspect.methods.grdnet import GrdNet  # noqa: E402
 from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
 from roinspect.methods.method import load_graph  # noqa: E402
-from roinspect.training.train import TrainingSettings, prepare, train  # noqa: E402
+from roinspect.training.settings import TrainingSettings  # noqa: E402
+from roinspect.training.train import prepare, train  # noqa: E402
 
 # Twenty steps an epoch, so a checkpoint every second epoch.
 RUN = TrainingSettings(
@@ -158,7 +159,8 @@ from pathlib import Path
 from roinspect.errors import UserError
 from roinspect.methods.grdnet import GrdNet
 from roinspect.methods.grdnet_settings import GrdNetSettings
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 data, out, settings, method, what = sys.argv[1:]
 if what == "kill":

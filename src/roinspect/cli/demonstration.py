@@ -20,7 +20,8 @@ from roinspect.inspection.inspector import Inspector
 from roinspect.methods.method import method_class
 from roinspect.methods.registry import DEFAULT
 from roinspect.synthetic.products import write_dataset
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 COUNT, SIZE_HW, SEED = 160, (256, 256), 0
 SETTINGS = TrainingSettings(size="256")

@@ -39,7 +39,8 @@ def run(arguments: list[str]) -> int:
             remedy=f"run: roinspect train METHOD DATA ..., with METHOD one of {', '.join(names)}",
         )
     from roinspect.methods.method import method_class
-    from roinspect.training.train import TrainingSettings, train
+    from roinspect.training.settings import TrainingSettings
+    from roinspect.training.train import train
 
     settings_class: Any = SegmenterSettings if method == SEGMENTER else method_class(method).settings_class
 

@@ -19,7 +19,8 @@ from roinspect.comparison.training_speed import measure_speed
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError
 from roinspect.methods.method import InspectionGraph, from_plain, load_graph, method_class, predict
-from roinspect.training.train import TrainingSettings, train
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
 
 
 def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from roinspect.data.reading import Data
-from roinspect.training.train import TrainingSettings, prepare
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import prepare
 
 WARM_UP, TIMED = 2, 6
 """Steps before timing, and steps that are timed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from roinspect.data.records import Record
 from roinspect.data.unlike import appearance, sampled, unlike
 from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
 from roinspect.errors import UserError
-from roinspect.files import read_file
+from roinspect.files import read_file, sha256
 from roinspect.images.pixels import SixteenBit, sixteen_bit
 from roinspect.inspection.threads import in_threads
 
@@ -89,7 +88,7 @@ class _RecordSummary:
     record: Record
     error: UserError | None = None
     size_hw: tuple[int, int] = (0, 0)
-    digest: bytes = b""
+    digest: str = ""
     coverage: float = 1.0
     defect_pixels: int = 0
     label: int = UNKNOWN_LABEL
@@ -141,7 +140,7 @@ def check(
         return _RecordSummary(
             record,
             size_hw=(height, across),
-            digest=hashlib.blake2b(sample.image.data, digest_size=16).digest(),
+            digest=sha256(sample.image.tobytes()),
             coverage=float(sample.roi_mask.mean()),
             defect_pixels=int(sample.gt_mask.sum()),
             label=sample.label,
@@ -261,7 +260,7 @@ def _rows(whole: Sequence[_RecordSummary]) -> tuple[CategoryRow, ...]:
 
 
 def _duplicates(whole: Sequence[_RecordSummary]) -> tuple[tuple[str, ...], ...]:
-    by_pixels: dict[tuple[tuple[int, int], bytes], list[Record]] = defaultdict(list)
+    by_pixels: dict[tuple[tuple[int, int], str], list[Record]] = defaultdict(list)
     for one in whole:
         by_pixels[one.size_hw, one.digest].append(one.record)
     return tuple(

@@ -13,31 +13,31 @@ from pathlib import PurePosixPath
 from roinspect.data.records import Record
 
 _LEAST = 3
-"""Groups below which a pattern says little."""
+"""Fewer groups than this are ignored."""
 _MOSTLY = 0.8
-"""Share of the photographs that must have a fellow in their group."""
+"""Share of the photographs that must share their group with another one."""
 _PAUSE = 10.0
-"""Times that the shortest pause between two bursts is as long as the longest within one."""
+"""Minimum ratio of the shortest pause between two bursts to the longest within one."""
 _TICK = 1.0
-"""Seconds that times are exact to."""
+"""Resolution of the times, in seconds."""
 _HEADER = 65536
-"""Bytes of a file among which EXIF lies."""
+"""EXIF data is searched for in this many bytes at the start of a file."""
 _TAKEN = re.compile(rb"(\d{4}:\d\d:\d\d \d\d:\d\d:\d\d)\x00")
 _BETWEEN_WORDS = re.compile(r"[\s_.\-]+")
 _LAST_WORD = re.compile(r"[\s_.\-]*(\(?\d+\)?|[A-Za-z])$")
 
 
 def undeclared_groups(records: Sequence[Record], taken: Sequence[float | None]) -> str:
-    """What speaks for groups among photographs of which none has one; "" where nothing does.
+    """Describe the evidence for groups among photographs without declared groups; "" if there is no evidence.
 
-    Names speak for groups where they are the same but for a number or a letter at the end (`part7_1`,
-    `part7_2`, `part8_1`) or for one word (`0142_left`, `0143_left`, `0144_top`), times where photographs were
-    taken in bursts. Names that only count, such as `000.png` to `099.png`, say nothing; nor do fewer than
-    three groups.
+    Names suggest groups if they differ only in a number or letter at the end (`part7_1`, `part7_2`,
+    `part8_1`) or in one word (`0142_left`, `0143_left`, `0144_top`); times do if photographs were taken in
+    bursts. Names that are only numbered, such as `000.png` to `099.png`, suggest nothing, even if every
+    category and split has its own folder of them. Fewer than three groups are ignored.
 
     Args:
-        records: of one kind, such as the good ones.
-        taken: when each was taken, as `time_taken`.
+        records: with the same effective label, such as all good ones.
+        taken: result of `time_taken` for each.
 
     Example:
         >>> from pathlib import Path
@@ -57,7 +57,7 @@ def undeclared_groups(records: Sequence[Record], taken: Sequence[float | None]) 
 
 
 def warning_of(records: Sequence[Record], taken: Sequence[float | None]) -> str:
-    """The same for a person who may declare them: why it matters, and how; "" where nothing does."""
+    """Warning for the user: which groups are suspected, why they matter and how to declare them; or ""."""
     if not (sign := undeclared_groups(records, taken)):
         return ""
     return (
@@ -67,7 +67,7 @@ def warning_of(records: Sequence[Record], taken: Sequence[float | None]) -> str:
 
 
 def _groups(keys: Sequence[Hashable]) -> int:
-    """How many groups; 0 where they are no groups."""
+    """Number of groups; 0 if the keys do not form groups."""
     sizes = Counter(keys)
     with_fellow = sum(size for size in sizes.values() if size > 1)
     are_many = _LEAST <= len(sizes) <= len(keys) / 2
@@ -75,7 +75,7 @@ def _groups(keys: Sequence[Hashable]) -> int:
 
 
 def _by_name(records: Sequence[Record]) -> list[list[Hashable]]:
-    """Names without the number or letter at their end, or without one of their words: each way to do so."""
+    """Group keys for each rule: the name without its last number or letter, or without one of its words."""
     stems = [PurePosixPath(record.key or record.image_path.as_posix()).with_suffix("") for record in records]
     ways: list[list[Hashable]] = [[(stem.parent, _LAST_WORD.sub("", stem.name)) for stem in stems]]
     words = [(stem.parent, _BETWEEN_WORDS.split(stem.name)) for stem in stems]
@@ -85,18 +85,28 @@ def _by_name(records: Sequence[Record]) -> list[list[Hashable]]:
             [(parent, *parts[:place], *parts[place + 1 :]) for parent, parts in words]
             for place in range(counts.pop())
         ]
-    return ways
+    return [_without_numbering(records, keys) for keys in ways]
+
+
+def _without_numbering(records: Sequence[Record], keys: Sequence[Hashable]) -> list[Hashable]:
+    """Make keys unique in a category and split that has a single key: its names are only numbered."""
+    classes = [(record.split, record.category) for record in records]
+    keys_of_class = Counter(kind for kind, _ in set(zip(classes, keys, strict=True)))
+    return [
+        key if keys_of_class[kind] > 1 else row
+        for row, (kind, key) in enumerate(zip(classes, keys, strict=True))
+    ]
 
 
 def _by_time(records: Sequence[Record], taken: Sequence[float | None]) -> list[Hashable]:
-    """Number of the burst that each was taken in: by the camera's clock, or else the file's."""
+    """Number of the burst of each photograph, by the camera's clock, or by file times if any lacks it."""
     times = [_written(record) for record in records] if None in taken else taken
     known = [time for time in times if time is not None]
     if len(known) < len(records) or len(known) < 2:
         return []
     moments = sorted(known)
     gaps = sorted(max(late - early, _TICK) for early, late in pairwise(moments))
-    # Between bursts the pauses are long, within them short: the widest step between both.
+    # Pauses are long between bursts and short within: the largest jump in length separates the two.
     steps = [late / early for early, late in pairwise(gaps)]
     if not steps or max(steps) < _PAUSE:
         return []
@@ -106,7 +116,7 @@ def _by_time(records: Sequence[Record], taken: Sequence[float | None]) -> list[H
 
 
 def time_taken(content: bytes) -> float | None:
-    """When a photograph was taken in seconds, as the EXIF data in its file say; None where they do not."""
+    """Time in seconds at which a photograph was taken, from its EXIF data; None if missing."""
     start = content.find(b"Exif\x00\x00", 0, _HEADER)
     with suppress(ValueError):
         if start >= 0 and (match := _TAKEN.search(content, start, _HEADER)):

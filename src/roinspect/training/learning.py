@@ -34,7 +34,7 @@ from roinspect.training.runs import fingerprints_of, prepare_run, refuse_differe
 from roinspect.version import __version__
 
 if TYPE_CHECKING:
-    from roinspect.training.train import TrainingSettings
+    from roinspect.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 

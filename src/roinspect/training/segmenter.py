@@ -14,7 +14,7 @@ from roinspect.segmenter.segmenter_bundle import SegmenterBundle
 from roinspect.segmenter.settings import SegmenterSettings
 from roinspect.training.learning import Trained, learn, prepare_learner
 from roinspect.training.processes import joined
-from roinspect.training.train import TrainingSettings
+from roinspect.training.settings import TrainingSettings
 
 
 def train_segmenter(
