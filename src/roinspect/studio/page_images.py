@@ -14,7 +14,7 @@ from roinspect.errors import UserError
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.inspector import Inspector, Verdict
-from roinspect.studio.state.masks import stamp_of
+from roinspect.studio.state.regions import stamp_of
 
 STATIC = Path(__file__).parent / "static"
 THUMB, SHOWN = 176, 1600

@@ -18,8 +18,8 @@ from roinspect.images.pixels import image_size, read_image
 from roinspect.studio.page_images import STATIC, UNREADABLE, jpeg, thumbnail, veiled
 from roinspect.studio.pages.elements import PER_PAGE, page_of
 from roinspect.studio.state.drawing import read_drawing
-from roinspect.studio.state.drawn_regions import keep, mask_of, region, share, source_of
 from roinspect.studio.state.project import Projects
+from roinspect.studio.state.regions import mask_of, region, save_drawing, share, source_of
 from roinspect.studio.state.trained_models import model_path
 
 SERVED = {
@@ -93,14 +93,14 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
     def drawing(project: str, key: str) -> Any:
         opened = projects.get(project)
         shown = region(opened, key)
-        return {**shown.drawing.to_json(), "source": shown.source, "revision": shown.revision}
+        return {**shown.drawing.to_json(), "source": shown.source}
 
     @app.put("/studio/drawing")
     def draw(project: str, key: str, sent: Annotated[Any, Body()]) -> Any:
         opened = projects.get(project)
         drawn = read_drawing(sent, image_size(opened.record(key).image_path))
-        revision, is_changed = keep(opened, key, drawn, str(sent.get("revision", "")))
-        return {"revision": revision, "changed_elsewhere": is_changed}
+        save_drawing(opened, key, drawn)
+        return {}
 
     @app.post("/studio/share")
     def use_for_all(project: str, key: str) -> Any:

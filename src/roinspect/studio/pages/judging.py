@@ -20,8 +20,8 @@ from roinspect.studio.pages.elements import (
     verdict_badge,
 )
 from roinspect.studio.state.drawing import render
-from roinspect.studio.state.drawn_regions import region
 from roinspect.studio.state.project import Project
+from roinspect.studio.state.regions import region
 from roinspect.studio.state.results import Result, Which, chosen, histogram, read_results, tally
 
 

@@ -15,14 +15,19 @@ from roinspect.evaluation.report import training_plots
 from roinspect.inspection.bundle import read_bundle
 from roinspect.studio.pages.elements import as_note, note, plain, table
 from roinspect.studio.pages.shell import begin, html
-from roinspect.studio.state.drawn_regions import source_of
 from roinspect.studio.state.jobs import Job, latest
 from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.regions import source_of, write_masks
 from roinspect.studio.state.results import read_results, tally, too_small_region, untested
-from roinspect.studio.state.saving import write_masks
 from roinspect.studio.state.trained_models import free_name, new_path, run_path
-from roinspect.studio.state.training import METHODS, Wish, begin_training, resume_training
-from roinspect.studio.state.training_progress import TrainingProgress, read_progress
+from roinspect.studio.state.training import (
+    METHODS,
+    TrainingProgress,
+    Wish,
+    begin_training,
+    read_progress,
+    resume_training,
+)
 
 TICK_S = 2.0
 SEEN = (

@@ -15,7 +15,7 @@
       this.veil = document.createElement("canvas");
       Object.assign(this, { tool: "polygon", erase: false, key: "", shapes: [], begun: [], past: [],
         future: [], stroke: null, cross: null, photo: null, size: [1, 1], list: [], page: 0, pages: 1, only: "all",
-        opening: 0, sending: false, pending: new Map(), revisions: new Map() });
+        opening: 0, sending: false, pending: new Map(), versions: new Map() });
       host.addEventListener("click", (event) => this.clicked(event));
       host.querySelector("[data-zoom]").addEventListener("change", () => this.fit());
       host.querySelector("[data-size]").addEventListener("input", () => this.paint());
@@ -74,7 +74,6 @@
         if (turn !== this.opening) return;
         Object.assign(this, { key, photo, size: told.size_hw, shapes: told.shapes, begun: told.begun || [],
           past: [], future: [], stroke: null, cross: null });
-        this.revisions.set(key, told.revision);
         this.fit();
         this.say({ own: "", shared: "This is the region for all photographs. Draw to change it on this one alone.",
           file: "Read from a mask file. Draw to correct it.", proposed: "Proposed by the network. Look, and draw to correct it.",
@@ -108,11 +107,11 @@
       while (this.pending.size && !fault) {
         for (const [key, drawing] of [...this.pending]) {
           try {
-            const body = JSON.stringify({ ...drawing, revision: this.revisions.get(key) || "" });
-            const told = await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
-            this.revisions.set(key, told.revision);
+            const body = JSON.stringify(drawing);
+            await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
+            this.versions.set(key, Date.now());
             if (this.pending.get(key) === drawing) { this.pending.delete(key); this.forget(key); }
-            this.say(told.changed_elsewhere ? "Saved. Another window had changed this drawing; yours counts now." : "Saved.");
+            this.say("Saved.");
             const entry = this.list.find((photograph) => photograph.key === key);
             if (entry && entry.source !== "own") { entry.source = "own"; this.strip(); }
           } catch (error) { fault = error; }
@@ -280,7 +279,6 @@
     async share() {
       try {
         const told = await this.ask("share", { key: this.key }, { method: "POST" });
-        if (!this.begun.length) this.revisions.set(this.key, "");
         await this.turnTo(this.page);
         this.say(`This is now the region of all ${told.photographs.toLocaleString("en")} photographs but those with a drawing of their own. ` +
           "Look at the pictures below. Where it does not fit, the parts lie differently: draw on some ten of them, and let the network propose the rest.");
