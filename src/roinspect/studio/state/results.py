@@ -71,8 +71,8 @@ def untested(model: Path) -> str:
     advice = "Set good parts, and defective ones if available, aside for testing; then judge again."
     if trained_on:
         return (
-            f"It was trained on {trained_on:,} of the {measured.get('photographs', trained_on):,} photographs "
-            f"that were judged: its verdicts on them do not show how good it is. {advice}"
+            f"It was trained on {trained_on:,} of the {measured.get('photographs', trained_on):,} "
+            f"photographs that were judged: its verdicts on them do not show how good it is. {advice}"
         )
     if split == "test":
         return ""
