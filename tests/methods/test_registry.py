@@ -98,7 +98,7 @@ def test_every_list_has_it(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("lost", "method lost: cannot be imported (No module named"), ("odd", "is no Method of this name")],
+    [("lost", "method lost: cannot be imported (No module named"), ("odd", "is not a Method of this name")],
 )
 def test_a_package_that_is_damaged_is_one_line(run: Run, zipper: Path, name: str, told: str) -> None:
     ended = run("-m", "roinspect", "train", name, zipper, "--out", "x", code=2)

@@ -213,7 +213,7 @@ def test_reductions_agree_and_a_boolean_mask_will_do() -> None:
     ],
 )
 def test_unknown_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"is none of|at least 1"):
+    with pytest.raises(ValueError, match=r"is not one of|at least 1"):
         overlap_distance(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), **options)
 
 

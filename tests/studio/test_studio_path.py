@@ -318,7 +318,7 @@ def test_a_network_proposes_what_nobody_drew(page: Any, address: str, folder: Pa
     assert page.faults == []
 
 
-def test_two_browsers_at_one_drawing(page: Any, address: str, folder: Path) -> None:
+def test_the_last_of_two_windows_wins(page: Any, address: str, folder: Path) -> None:
     other = page.context.browser.new_page(viewport={"width": 1280, "height": 900})
     other.set_default_timeout(PATIENCE_MS)
     for one in (page, other):
@@ -327,9 +327,8 @@ def test_two_browsers_at_one_drawing(page: Any, address: str, folder: Path) -> N
     stroke(other, 0.3)
     other.locator(".board .saved").get_by_text("Saved.").wait_for()
     stroke(page, 0.7)
-    page.locator(".board .saved").get_by_text("Another window had changed this drawing").wait_for()
-    (mine,) = (folder / ".roinspect" / "drawings").rglob("*.png.json")
-    (theirs,) = (folder / ".roinspect" / "drawings").rglob("*.other.json")
-    heights = [json.loads(file.read_text())["shapes"][-1]["points"][0][1] for file in (mine, theirs)]
-    assert heights[0] > 48 > heights[1]
+    page.locator(".board .saved").get_by_text("Saved.").wait_for()
+    page.wait_for_timeout(1000)
+    (file,) = (folder / ".roinspect" / "drawings").rglob("*.json")
+    assert json.loads(file.read_text())["shapes"][-1]["points"][0][1] > 48
     other.close()

@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 CUSTOMNET = "customnet"
 _AT_ONCE = 8
 _STANDARD = 64
-"""Images whose features say how each channel is scaled."""
+"""Number of images for the scale of each channel."""
 
 
 class CeodGraph(InspectionGraph):
-    """A bare image to the probability of a defect and the heatmap that it rests on.
+    """An image to the probability of a defect and its heatmap.
 
-    The heatmap has a maximum of 1 by itself; times the probability, maps of several images can be compared.
+    The heatmap has a maximum of 1; it is multiplied by the probability to make images comparable.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -57,7 +57,7 @@ class CeodGraph(InspectionGraph):
         return Look(*explained, evidence.roi_logits.float().sigmoid())
 
     def explain(self, evidence: Evidence, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Score (N,) and map (N, 1, H, W) from what the classifier made of the images."""
+        """Score (N,) and map (N, 1, H, W) from the output of the classifier."""
         pred_score = evidence.logits.float().softmax(1)[:, DEFECT]
         heat = self.classifier.heatmap(evidence.features) * pred_score.view(-1, 1, 1, 1)
         return pred_score, F.interpolate(heat, size_hw, mode="bilinear", align_corners=False)
@@ -73,7 +73,7 @@ class Ceod(Method):
         epochs: length of the training, for the cosine schedule.
 
     Raises:
-        UserError: the backbone is unknown, has no such features, or does not go with these settings.
+        UserError: the backbone is unknown, has no such features, or does not fit these settings.
     """
 
     name: ClassVar[str] = "ceod"
@@ -97,12 +97,12 @@ class Ceod(Method):
         self.to(memory_format=torch.channels_last)
         self.register_buffer("class_weight", torch.ones(2), persistent=False)
         self._kept: Tensor | None = None
-        # Modules are born in training mode, and Lightning leaves every mode as it finds it.
+        # New modules are in training mode, and Lightning keeps the mode.
         self.train()
 
     @classmethod
     def prepared(cls, settings: CeodSettings) -> CeodSettings:
-        """The settings with the backbone that "auto" stands for here and now.
+        """The settings with the backbone that "auto" selects on this machine.
 
         Raises:
             UserError: no pretrained weights are available.
@@ -111,7 +111,7 @@ class Ceod(Method):
 
     @classmethod
     def build_graph(cls, settings: CeodSettings, size_hw: tuple[int, int]) -> CeodGraph:
-        """The inspection graph with fresh weights; nothing is read or downloaded.
+        """The inspection graph with initial weights; nothing is read or downloaded.
 
         Raises:
             UserError: the backbone is unknown or has no convolutional features at that stride.
@@ -131,7 +131,7 @@ class Ceod(Method):
         return CeodGraph(Classifier(backbone, backbone.channels, **head))
 
     def inspection_graph(self) -> CeodGraph:
-        """The graph that is shipped; shares its weights with the module in training."""
+        """The graph to ship; it shares its weights with this module."""
         return CeodGraph(self.classifier)
 
     def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
@@ -159,7 +159,7 @@ class Ceod(Method):
         if self.settings.balanced:
             self.class_weight = 1 / (2 * shares)
         else:
-            # The first answers are the classes' shares: no step is spent on learning that defects are rare.
+            # Start at the class frequencies, so that no steps are spent on learning that defects are rare.
             self.classifier.linear.bias.data.copy_(shares.log())
         if not isinstance(self.classifier.trunk, Backbone) or self.settings.weights == "none":
             log.info(f"backbone {self.settings.backbone}: random weights")
@@ -174,7 +174,7 @@ class Ceod(Method):
         return self
 
     def configure_optimizers(self) -> Any:
-        """Adamax, and a cosine down to 1 %."""
+        """Adamax, with a cosine schedule down to 1 %."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adamax(trained, lr=self.settings.learning_rate)
         if self.settings.schedule == "constant":
@@ -184,7 +184,7 @@ class Ceod(Method):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_start(self) -> None:
-        """Standardise the pretrained features; keep those that no training step will change."""
+        """Standardise the pretrained features; cache those of a frozen trunk."""
         data = getattr(self.trainer.train_dataloader, "dataset", None)
         if not isinstance(data, InspectionDataset) or not isinstance(self.classifier.trunk, Backbone):
             return
@@ -194,7 +194,7 @@ class Ceod(Method):
             rows = np.linspace(0, len(data) - 1, min(len(data), _STANDARD)).astype(int).tolist()
             known = self._kept
             self.classifier.standardise(self.features(data, rows) if known is None else known[rows])
-            # Another kind of device rounds otherwise.
+            # Devices of another kind round differently.
             share_buffers(self.classifier)
         s = self.settings
         if self._kept is not None or not self.is_frozen or s.rotation or s.light:
@@ -206,7 +206,7 @@ class Ceod(Method):
         self._kept = self.features(data, range(len(data)))
 
     def keep(self, features: Tensor) -> None:
-        """Take a frozen trunk's features (N, C, h, w) of all training images, computed before."""
+        """Set the cached features (N, C, h, w) of a frozen trunk for all training images."""
         self._kept = features
 
     @torch.no_grad()
@@ -234,7 +234,7 @@ class Ceod(Method):
             )
         features, batch = self._seen(batch, batch_index)
         if self.settings.cam == "autograd" and not features.requires_grad:
-            # Of a frozen trunk; automatic differentiation takes alpha from the features themselves.
+            # The trunk is frozen, but autograd needs the gradient by the features.
             features.requires_grad_()
         loss, noted = self.losses(self.classifier.head(features), batch)
         self.note("train", noted, len(batch.label))
@@ -247,7 +247,7 @@ class Ceod(Method):
         self.note("held-out", noted, len(batch.label))
 
     def losses(self, evidence: Evidence, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to go down, and what is worth noting of it; of a batch with float masks."""
+        """The loss, and its terms for logging; for a batch with float masks."""
         s, label = self.settings, batch.label
         grid_hw = (evidence.features.shape[2], evidence.features.shape[3])
         terms = ceod_terms(
@@ -268,7 +268,7 @@ class Ceod(Method):
         }
         cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
         noted["roi_head"] = roi_head_loss(evidence.roi_logits, cells)
-        # Without a gate it moves nothing but the head itself.
+        # Without a gate it trains only the head itself.
         weight = s.roi_head_weight if self.classifier.is_gated else 1.0
         return terms.loss + weight * noted["roi_head"], noted
 
@@ -288,7 +288,7 @@ class Ceod(Method):
     # -- parts ---------------------------------------------------------------------------------------------
 
     def _seen(self, batch: Batch, batch_index: int) -> tuple[Tensor, Batch]:
-        """The trunk's features of a batch, and the batch with its masks augmented alike."""
+        """The trunk's features of a batch, and the batch with its masks transformed alike."""
         s = self.settings
         if self._kept is not None:
             batch = batch._replace(roi_mask=batch.roi_mask.float(), gt_mask=batch.gt_mask.float())
@@ -309,16 +309,16 @@ class Ceod(Method):
             return roi_mask
         defect = batch.gt_mask * batch.roi_mask
         if self.settings.resolution == "grid":
-            # The maximum: a pit of a few pixels must not fade in the average of its cell.
+            # The maximum, so that a pit of a few pixels does not vanish in the average of its cell.
             defect = F.adaptive_max_pool2d(defect, grid_hw)
-        # A defect of too few pixels to count makes a good part, whose heat should lie nowhere in particular.
+        # A part whose defect is too small to count is good, so its defect is no target.
         is_defective = (batch.label == DEFECT).view(-1, 1, 1, 1)
         is_drawn = is_defective & (defect.amax((1, 2, 3), keepdim=True) > 0)
         return torch.where(is_drawn, defect, roi_mask)
 
 
 def _freeze(trunk: nn.Module, settings: CeodSettings) -> bool:
-    """Fix all of a pretrained trunk but its last convolutions; says whether nothing of it is trained."""
+    """Freeze a pretrained trunk except its last convolutions; returns whether all of it is frozen."""
     if not isinstance(trunk, Backbone):
         return False
     convolutions = [module for module in trunk.modules() if isinstance(module, nn.Conv2d)]

@@ -1,4 +1,4 @@
-"""Training length: until a held-out metric stops rising, then a while with smaller steps."""
+"""Training length: until a held-out measure stops rising, then a decay of the learning rate."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _RISE = 0.02
-"""Of the measure, by which it must pass its best to count as risen."""
+"""Smallest improvement over the best measure that counts as a rise."""
 _PATIENCE = 3
-"""Looks in a row without a rise after which it has stopped."""
+"""Number of measures without a rise after which training ends."""
 _WARM = 0.2
-"""Share of the least training in which the rate rises to its peak."""
+"""Length of the warm-up, as a share of the minimum training."""
 _COOL = 1 / 3
-"""Of the least training: its length at a falling rate."""
+"""Length of the decay, as a share of the minimum training."""
 
 
 @dataclass(slots=True)
 class Course:
-    """A course of whole epochs: a warm-up, a level stretch of any length, and a fall to nothing.
+    """A schedule of whole epochs: warm-up, a constant rate for any length, and decay to 0.
 
-    The rate depends on the steps done and on when the fall began, which a checkpoint keeps. One cycle of a
-    given length would have to know the end at the beginning. (Hu et al., *MiniCPM*, 2024, section 4, call it
-    warm-up, stable, decay.)
+    The rate depends on the step and on the start of the decay, which a checkpoint stores; the length need
+    not be known in advance. Hu et al., *MiniCPM*, 2024, section 4: warm-up, stable, decay.
 
     Attributes:
-        least: epochs that are trained at least.
-        most: at most; the same where the length was asked for.
-        good_enough: a measure below this goes on being improved for as long as may be.
-        last: the epoch that the course ends with; 0 while nobody knows.
-        best: the highest measure heard so far.
-        stale: how often it has not risen since.
+        least: minimum number of epochs.
+        most: maximum number of epochs; equal to `least` if the length was set.
+        good_enough: below this measure training continues up to `most`.
+        last: the final epoch; 0 while it is open.
+        best: the highest measure so far.
+        stale: number of measures since.
     """
 
     least: int
@@ -42,22 +41,22 @@ class Course:
 
     @property
     def cooling(self) -> int:
-        """Epochs at a falling rate."""
+        """Number of epochs of the decay."""
         return max(1, math.ceil(_COOL * self.least))
 
     def hear(self, measure: float) -> None:
-        """Take note of a held-out measure, the higher the better."""
+        """Record a held-out measure; higher is better."""
         if measure > self.best + _RISE:
             self.best, self.stale = measure, 0
         else:
             self.stale += 1
 
     def is_over(self, done: int) -> bool:
-        """After so many epochs: decide how it goes on, and say whether it does not."""
+        """Whether training ends after `done` epochs; may start the decay."""
         if not self.last:
-            # Nothing heard is no reason to go on.
-            heard = self.best > -math.inf
-            is_rising = heard and (self.stale < _PATIENCE or self.best < self.good_enough)
+            # Without a measure there is no reason to continue.
+            is_measured = self.best > -math.inf
+            is_rising = is_measured and (self.stale < _PATIENCE or self.best < self.good_enough)
             ends_here = done + self.cooling
             if ends_here >= self.most or (ends_here >= self.least and not is_rising):
                 self.last = max(ends_here, self.least)
@@ -73,5 +72,5 @@ class Course:
         return share
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return asdict(self)

@@ -38,7 +38,7 @@ class GrdNetGraph(InspectionGraph):
 
     Args:
         autoencoder: repairs the image.
-        segmenter: compares the image with its repaired self.
+        segmenter: compares the image with the repaired one.
         kernel: side of the mean filter, odd.
     """
 
@@ -54,12 +54,12 @@ class GrdNetGraph(InspectionGraph):
         logits, heads = self.segmenter.with_heads(torch.cat((image, reconstruction), dim=1))
         anomaly_map = logits.sigmoid()
         margin = self.kernel // 2
-        # A mean filter is separable; at the border the mean is over what lies inside the image.
+        # A mean filter is separable; at the border, average only over pixels inside the image.
         for kernel, padding in (((self.kernel, 1), (margin, 0)), ((1, self.kernel), (0, margin))):
             anomaly_map = F.avg_pool2d(
                 anomaly_map, kernel, stride=1, padding=padding, count_include_pad=False
             )
-        # All that a picture shows is told on a quarter of the grid as well.
+        # A quarter of the resolution is enough to describe the scene.
         roi_map = F.avg_pool2d(heads.roi.float().sigmoid(), 4)
         return Look(anomaly_map.amax((1, 2, 3)), anomaly_map, roi_map)
 
@@ -104,16 +104,16 @@ class GrdNet(Method):
 
     @classmethod
     def build_graph(cls, settings: GrdNetSettings, size_hw: tuple[int, int]) -> GrdNetGraph:
-        """The inspection graph with fresh weights.
+        """The inspection graph with initial weights.
 
         Raises:
-            UserError: a side of the image is no multiple of 32.
+            UserError: a side of the image is not a multiple of 32.
         """
         if any(side % 2**HALVINGS or side < 2 ** (HALVINGS + 1) for side in size_hw):
             raise UserError(
                 f"{size_hw[0]}x{size_hw[1]} cannot be halved five times",
                 where="--size",
-                remedy="give multiples of 32, at least 64",
+                remedy="use multiples of 32, at least 64",
             )
         autoencoder = Autoencoder(
             size_hw,
@@ -136,7 +136,7 @@ class GrdNet(Method):
         return GrdNetGraph(autoencoder, segmenter, max(kernel, 1))
 
     def inspection_graph(self) -> GrdNetGraph:
-        """The graph that is shipped; shares its weights with the module in training."""
+        """The graph to ship; it shares its weights with this module."""
         return GrdNetGraph(self.autoencoder, self.segmenter, self.kernel)
 
     def configure_optimizers(self) -> Any:
@@ -205,7 +205,7 @@ class GrdNet(Method):
         total = s.contextual_weight * contextual + s.encoder_weight * encoder
         losses = {"contextual": contextual, "ssim": structure, "encoder": encoder}
         if s.adversarial:
-            # Feature matching: the real side is only looked at, the generated side carries the gradient.
+            # Feature matching: only the generated side has a gradient.
             with torch.no_grad():
                 real_features, _ = self.discriminator(image)
             fake_features, _ = self.discriminator(reconstruction)
@@ -216,7 +216,7 @@ class GrdNet(Method):
     def _segmenter_losses(
         self, noisy: Tensor, repaired: Tensor, noise_mask: Tensor, roi_mask: Tensor
     ) -> dict[str, Tensor]:
-        """The loss, with the parts that the ROI head adds."""
+        """The loss, with the terms of the ROI head."""
         s = self.settings
         logits, heads = self.segmenter.with_heads(torch.cat((noisy, repaired), dim=1))
         loss = segmentation_loss(
@@ -230,11 +230,11 @@ class GrdNet(Method):
         )
         roi_head = roi_head_loss(heads.roi, roi_mask)
         if not self.segmenter.is_gated:
-            # It moves nothing but the head itself.
+            # It trains only the head itself.
             loss = loss + roi_head
         else:
             loss = loss + s.roi_head_weight * roi_head
-            # The defect head learns from all synthetic defects, also from those that do not matter.
+            # The defect head learns from all synthetic defects, also those outside the ROI.
             loss = loss + focal_loss(heads.defect, noise_mask, gamma=s.focal_gamma, alpha=s.focal_alpha)
         return {"segmenter": loss, "roi_head": roi_head}
 
@@ -259,7 +259,7 @@ class GrdNet(Method):
         self.note("held-out", losses, len(batch.label))
 
     def on_validation_epoch_end(self) -> None:
-        """Watch for plateaus, each network's of its own held-out loss (Eq. 7)."""
+        """Detect plateaus of the held-out loss of each network (Eq. 7)."""
         if self.trainer.sanity_checking:
             return
         metrics = self.trainer.callback_metrics
@@ -270,7 +270,7 @@ class GrdNet(Method):
                 scheduler.step(float(metrics[name]))
 
     def on_train_epoch_end(self) -> None:
-        """Look at the losses, then step the cosine schedules."""
+        """Check the losses, then step the cosine schedules."""
         super().on_train_epoch_end()
         takes_part = (True, self.settings.adversarial, True)
         for scheduler, is_used in zip(self._schedulers(), takes_part, strict=True):
@@ -308,7 +308,7 @@ def _read_textures(settings: GrdNetSettings, size_hw: tuple[int, int]) -> Tensor
     paths = find_images(Path(settings.texture_folder))
     if not paths:
         raise UserError(
-            "no pictures there",
+            "contains no images",
             where=settings.texture_folder,
             remedy="set method.texture_folder, or texture to 0",
         )

@@ -1,4 +1,4 @@
-"""What a training asks of any network: a LightningModule with settings, a seed and a length."""
+"""Base class of all networks in training: a LightningModule with settings, a seed and a length."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Learner(lightning.LightningModule):
         epochs: length of the training, for schedules.
 
     Attributes:
-        name: as in `roinspect train NAME`.
-        settings_class: a frozen dataclass; ``settings_class.preset(name)`` gives the presets, and
-            ``settings.training(name)`` what of `TrainingSettings` goes with one.
-        default_steps: length of a training where none is asked for.
-        most_steps: length that it may then grow to while it still gets better; None: it does not grow.
-        most_epochs: epochs to which this training may grow; the trainer's limit.
+        name: of `roinspect train NAME`.
+        settings_class: a frozen dataclass; ``settings_class.preset(name)`` returns a preset, and
+            ``settings.training(name)`` the `TrainingSettings` that belong to it.
+        default_steps: default length of a training.
+        most_steps: largest length of a training that still improves; None: the length is fixed.
+        most_epochs: largest number of epochs, the limit of the trainer.
     """
 
     name: ClassVar[str]
@@ -47,45 +47,44 @@ class Learner(lightning.LightningModule):
 
     @classmethod
     def prepared(cls, settings: Any) -> Any:
-        """The settings with what depends on this machine settled, before a learner is built."""
+        """The settings with machine-dependent choices resolved; called before a learner is built."""
         return settings
 
     def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
-        """Make ready for training on parts of these labels (N,): 0 good, 1 defective, -1 unknown.
+        """Prepare training on parts with these labels (N,): 0 good, 1 defective, -1 unknown.
 
         Returns:
-            Fingerprints of what was loaded for it, by name.
+            Fingerprints of loaded weights, by name.
 
         Raises:
-            UserError: nothing can be learnt from such labels, or pretrained weights are not available.
+            UserError: the labels are insufficient, or pretrained weights are not available.
         """
         return {}
 
     @abstractmethod
     def preview(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the network finds in images (N, 3, H, W) in [0, 1] so far.
+        """The current output for images (N, 3, H, W) in [0, 1].
 
         Returns:
-            A map (N, 1, H, W) of what it looks for, and the repaired images (N, 3, H, W), None where nothing
-            is repaired.
+            A map (N, 1, H, W), and the repaired images (N, 3, H, W), or None for networks that do not repair.
         """
 
     def random(self, epoch: int, batch_index: int) -> torch.Generator:
-        """Randomness of one step, from (seed, epoch, step, process) alone; epoch -1 is validation."""
+        """The generator of one step, seeded by (seed, epoch, step, process); epoch -1 is validation."""
         key = (self.seed, epoch + 1, batch_index, self.global_rank)
         state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
         return torch.Generator(self.device).manual_seed(int(state) >> 1)
 
     def note(self, stage: str, losses: Mapping[str, Tensor], batch_size: int) -> None:
-        """Log a step's losses as `stage/name`, and remember whether all of them are finite."""
+        """Log the losses of a step as `stage/name`, and record whether they are finite."""
         noted = {f"{stage}/{name}": loss.detach() for name, loss in losses.items()}
         for name, loss in noted.items():
-            # Gathered on the device; one look at the end of the epoch does not hold up the steps.
+            # Collected on the device and read once per epoch, which avoids synchronisation.
             self._finite[name] = self._finite.get(name, loss.new_ones((), dtype=torch.bool)) & loss.isfinite()
         self.log_dict(noted, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        """Stop before a checkpoint where a loss was not a number.
+        """Stop before the checkpoint if a loss was not finite.
 
         Raises:
             UserError: a loss was NaN or infinite in this epoch, in any process.

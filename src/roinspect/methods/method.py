@@ -1,4 +1,4 @@
-"""The contract of a method: a learner that yields one inspection graph."""
+"""The base class of methods: a learner that yields one inspection graph."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ Graph = TypeVar("Graph", bound=nn.Module)
 
 
 class Look(NamedTuple):
-    """What a method answers for N prepared images."""
+    """The output of a method for N prepared images."""
 
     pred_score: Tensor
     """(N,), higher = more anomalous."""
     anomaly_map: Tensor
     """(N, 1, H, W), higher = more anomalous."""
     roi_map: Tensor
-    """(N, 1, h, w), probability of the ROI on a grid of its own; ones where all of the image is inspected."""
+    """(N, 1, h, w), probability of the ROI on its own grid; ones if the whole image is inspected."""
 
 
 class InspectionGraph(nn.Module):
-    """Prepared image to verdict; normalisation, smoothing and pooling are inside.
+    """Prepared image to verdict, with normalisation, smoothing and pooling.
 
     Validation, evaluation and export all run this graph and nothing else.
 
     Attributes:
-        appearance: tells how far a whole image lies from those of the training.
+        appearance: the distance of a whole image to the training images.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class InspectionGraph(nn.Module):
 
     @abstractmethod
     def look(self, image: Tensor) -> Look:
-        """What the method makes of images (N, 3, H, W) in [0, 1]."""
+        """The output for images (N, 3, H, W) in [0, 1]."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, 3, H, W) in [0, 1] to the four `OUTPUTS`.
@@ -63,21 +63,21 @@ class InspectionGraph(nn.Module):
         return *self.look(image), self.appearance(image)
 
     def reconstruct(self, image: Tensor) -> Tensor | None:
-        """The repaired image (N, 3, H, W) in [0, 1], for methods that repair; else None."""
+        """The repaired image (N, 3, H, W) in [0, 1], or None for methods that do not repair."""
         return None
 
     def predict_roi(self, image: Tensor) -> Tensor | None:
-        """The probability (N, 1, H, W) of the ROI, for methods that predict it from the image; else None."""
+        """The probability (N, 1, H, W) of the ROI, or None for methods that do not predict it."""
         return None
 
 
 class Method(Learner):
-    """A method in training; arguments as `Learner`.
+    """A method in training; for the arguments see `Learner`.
 
     Attributes:
         trains_on: "good" images only, or "all".
-        map_share: as `Bundle.map_share`.
-        fills_budget: whether more steps are worth more time; a comparison trains others for their default.
+        map_share: see `Bundle.map_share`.
+        fills_budget: whether a comparison trains for its whole time budget instead of the default length.
     """
 
     trains_on: ClassVar[Literal["good", "all"]]
@@ -86,7 +86,7 @@ class Method(Learner):
 
     @abstractmethod
     def inspection_graph(self) -> InspectionGraph:
-        """The graph that is shipped; shares its weights with the module in training."""
+        """The graph to ship; it shares its weights with this module."""
 
     @classmethod
     @abstractmethod
@@ -95,7 +95,7 @@ class Method(Learner):
 
     @classmethod
     def learns_from(cls, settings: Any) -> Literal["good", "all"]:
-        """Which images a training with these settings is given."""
+        """The images that a training with these settings uses."""
         return cls.trains_on
 
     def preview(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -104,14 +104,14 @@ class Method(Learner):
         return graph(image)[1], graph.reconstruct(image)
 
     def left_out_scores(self, fitted: DecodedCache, groups: Sequence[str]) -> LeftOut | None:
-        """Good images that were trained on, scored as if they and their groups had not been.
+        """Scores of good training images, each computed without the image and its group.
 
         Args:
-            fitted: the images that were trained on, decoded.
-            groups: their groups' names, "" for none.
+            fitted: the decoded training images.
+            groups: their group names, "" for none.
 
         Returns:
-            None where that would take another training for each group.
+            None if that would require a training per group.
         """
         return None
 
@@ -123,14 +123,14 @@ class Method(Learner):
         false_reject: float | None,
         left_out: LeftOut | None = None,
     ) -> tuple[Threshold, Mapping[str, Any]]:
-        """What held-out images say of the trained graph.
+        """Choose the threshold from held-out images.
 
         Args:
             scores: (N,), finite, of the held-out images.
             kept: these images, decoded.
-            groups: N names of what near-duplicates share, "" for none.
-            false_reject: share of good parts rejected at most, in [0, 1); None takes the best F1.
-            left_out: as `left_out_scores`.
+            groups: N group names of near-duplicates, "" for none.
+            false_reject: largest share of good parts rejected, in [0, 1); None maximises F1.
+            left_out: see `left_out_scores`.
 
         Returns:
             The threshold, and measures for the bundle.
@@ -157,7 +157,7 @@ def method_class(name: str) -> type[Method]:
         ) from error
     if not (isinstance(cls, type) and issubclass(cls, Method) and cls.name == name):
         raise UserError(
-            f"{METHODS[name]} is no Method of this name",
+            f"{METHODS[name]} is not a Method of this name",
             where=f"method {name}",
             remedy="report it to the authors of its package",
         )
@@ -177,10 +177,10 @@ def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:
 
 
 def settings_of(cls: type[Learner], values: Mapping[str, Any], path: Path) -> Any:
-    """A learner's settings as its bundle keeps them.
+    """A learner's settings from a bundle.
 
     Raises:
-        UserError: they are those of another version.
+        UserError: they belong to another version.
     """
     odd = sorted({field.name for field in dataclasses.fields(cls.settings_class)} ^ set(values))
     if odd:
@@ -211,19 +211,19 @@ def with_weights(graph: Graph, path: Path) -> Graph:
 
 
 def from_plain(cls: type, values: Any) -> Any:
-    """A settings dataclass from the plain values that JSON kept: lists become tuples again."""
+    """A settings dataclass from JSON values; lists become tuples."""
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def predict(graph: InspectionGraph, images: NDArray[np.uint8]) -> Prediction:
-    """Run the inspection graph on decoded images: the one way from pixels to scores.
+    """Run the inspection graph on decoded images; all scores are computed here.
 
     Args:
         graph: in evaluation mode, on any device.
-        images: (N, H, W, 3), uint8, RGB, of the size that the graph was trained for.
+        images: (N, H, W, 3), uint8, RGB, at the size of the graph.
 
     Returns:
-        All of it in float32.
+        The prediction in float32.
     """
     device = next(graph.parameters()).device
     batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)

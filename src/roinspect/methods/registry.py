@@ -1,6 +1,6 @@
-"""Which methods there are: ours, and those of other packages. Imports no torch.
+"""The available methods: ours, and those of other packages. Imports no torch.
 
-A package adds a method by an entry point; then it appears in every verb, and in the studio:
+A package adds a method to every verb and to the studio by an entry point:
 
     [project.entry-points."roinspect.methods"]
     toy = "toy_package.method:Toy"        # a subclass of roinspect.methods.method.Method whose name is "toy"
@@ -22,11 +22,11 @@ BUILT_IN = {
     "roibank": "roinspect.methods.roibank:RoiBank",
 }
 
-# No method, but `roinspect train` takes its name like one.
+# Not a method, but `roinspect train` accepts its name.
 _TAKEN = BUILT_IN | {SEGMENTER: "roinspect.segmenter.segmenter:Segmenter"}
 
 DEFAULT = "roibank"
-"""The method that is meant where none is named."""
+"""The default method."""
 
 
 def _others() -> dict[str, EntryPoint]:
@@ -41,7 +41,7 @@ def _others() -> dict[str, EntryPoint]:
 
 
 OTHERS: Mapping[str, EntryPoint] = _others()
-"""Those of other packages, by name."""
+"""Methods of other packages, by name."""
 
 METHODS: dict[str, str] = BUILT_IN | {name: point.value for name, point in OTHERS.items()}
-"""Where each method is, MODULE:CLASS; imported when it is used."""
+"""The location of each method, MODULE:CLASS; imported on use."""

@@ -1,4 +1,4 @@
-"""Distance of a whole image to the training images: one number, whatever the method."""
+"""Distance of a whole image to the training images, independent of the method."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import Tensor, nn
 
 _CELLS, _EDGE_CELLS, _OCTAVES = 8, 4, 4
 DIMENSIONS = 3 * _CELLS**2 + _OCTAVES * _EDGE_CELLS**2
-"""Numbers that describe a picture."""
+"""Length of the description of an image."""
 MEMORY = 256
-"""Pictures that are remembered."""
+"""Number of memorised images."""
 
 _CLIP = 30.0
 _EDGE_FLOOR = 0.005
-# Brightness and colour in [0, 1], edges as logarithms: what differs by less is not unlike.
+# Smallest spread of brightness and colour, in [0, 1], and of the logarithms of edge strength.
 _LEAST_SPREAD = [0.02] * _CELLS**2 + [0.01] * 2 * _CELLS**2 + [0.1] * _OCTAVES * _EDGE_CELLS**2
 
 
 def describe(image: Tensor) -> Tensor:
-    """A picture in 256 numbers.
+    """Describe images by 256 numbers each.
 
     Args:
         image: (N, 3, H, W) in [0, 1].
 
     Returns:
-        (N, 256): brightness, red less green and blue less green in 8 x 8 cells, and for edges of four octaves
-        the logarithm of their mean strength in 4 x 4 cells. What is out of focus lacks the finest of them.
+        (N, 256): brightness, red minus green and blue minus green in 8 x 8 cells, and the logarithm of the
+        mean edge strength of four octaves in 4 x 4 cells. Images out of focus lack the finest edges.
 
     Example:
         >>> describe(torch.rand(2, 3, 64, 96)).shape
@@ -44,17 +44,17 @@ def describe(image: Tensor) -> Tensor:
         right, down = (grey[:, :, 1:] - grey[:, :, :-1]).abs(), (grey[:, 1:] - grey[:, :-1]).abs()
         strength = _averaged(right[:, None], _EDGE_CELLS) + _averaged(down[:, None], _EDGE_CELLS)
         edges.append((strength + _EDGE_FLOOR).log())
-        # At the border the mean is over what lies inside the picture.
+        # At the border, average only over pixels inside the image.
         grey = F.avg_pool2d(grey[:, None], 2, ceil_mode=True, count_include_pad=False)[:, 0]
     return torch.cat([part.flatten(1) for part in (colours, *edges)], 1)
 
 
 class Appearance(nn.Module):
-    """The distance of a picture's description to the nearest one remembered; 0 before `remember`.
+    """Distance of the description of an image to the nearest memorised one; 0 before `remember`.
 
     Attributes:
-        memory: (256, 256) descriptions of training pictures, times `weights`.
-        weights: (256,) one over how much each number varies among them.
+        memory: (256, 256) descriptions of training images, times `weights`.
+        weights: (256,) inverse spread of each number among them.
     """
 
     memory: Tensor
@@ -63,11 +63,11 @@ class Appearance(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("memory", torch.zeros(MEMORY, DIMENSIONS))
-        # Before anything is remembered every picture is at distance 0.
+        # Weights of 0: every distance is 0 before `remember`.
         self.register_buffer("weights", torch.zeros(DIMENSIONS))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to the novelty (N,), at least 0: spreads of a number, on average."""
+        """(N, 3, H, W) in [0, 1] to the novelty (N,) >= 0, in units of the spread."""
         return self.novelty(describe(image))
 
     def novelty(self, described: Tensor) -> Tensor:
@@ -76,42 +76,42 @@ class Appearance(nn.Module):
 
     @torch.no_grad()
     def remember(self, described: Tensor, groups: Tensor) -> Tensor:
-        """Take over the descriptions of normal pictures.
+        """Memorise the descriptions of normal images.
 
         Args:
             described: (N, 256), at least one.
-            groups: (N,), equal numbers for near-duplicates of each other.
+            groups: (N,), equal for near-duplicates.
 
         Returns:
-            The novelty (N,) of each among those of other groups; of a single group, among all other pictures.
-            0 for a single picture.
+            The novelty (N,) of each image with respect to the other groups, or to the other images if
+            there is only one group; 0 for a single image.
         """
         deviation = (described - described.median(0).values).abs().median(0).values * 1.4826
         self.weights.copy_(1 / deviation.maximum(torch.tensor(_LEAST_SPREAD, device=described.device)))
         scaled = described * self.weights
-        # Evenly spaced, and repeated where there are fewer than there is room for.
+        # Evenly spaced, with repetitions if there are fewer images than rows.
         rows = torch.linspace(0, len(described) - 1, MEMORY, device=described.device).round().long()
         self.memory.copy_(scaled[rows])
         if len(groups.unique()) == 1:
             groups = torch.arange(len(described), device=described.device)
-        found = [
+        novelty = [
             _nearest(scaled[row : row + 1], scaled[groups != groups[row]])
             if (groups != groups[row]).any()
             else described.new_zeros(1)
             for row in range(len(described))
         ]
-        return torch.cat(found)
+        return torch.cat(novelty)
 
 
 def _nearest(scaled: Tensor, memory: Tensor) -> Tensor:
-    """The distance (N,) of descriptions (N, D) to the nearest of a memory (M, D), both weighed."""
+    """The distance (N,) of descriptions (N, D) to the nearest row of a memory (M, D), both weighted."""
     apart = scaled[:, None] - memory[None]
     return apart.clamp(-_CLIP, _CLIP).square().mean(2).amin(1).sqrt()
 
 
 def _averaged(layers: Tensor, cells: int) -> Tensor:
-    """Means (N, C, cells, cells) of layers (N, C, H, W) over equal cells, which may cut through pixels."""
-    # As matrices, which every exporter knows, at any size of the picture.
+    """Means (N, C, cells, cells) of layers (N, C, H, W) over equal cells, which may split pixels."""
+    # As matrix products, which every exporter supports, for any image size.
     down = torch.from_numpy(_averaging(int(layers.shape[2]), cells)).to(layers)
     right = torch.from_numpy(_averaging(int(layers.shape[3]), cells)).to(layers)
     return down @ layers @ right.mT

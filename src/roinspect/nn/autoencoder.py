@@ -1,8 +1,7 @@
 """The generative-reconstructive part of GRD-Net: encoder-decoder-encoder generator and its discriminator.
 
-Networks may work on a coarser grid than the image: with ``stem=2`` the image is folded 2 x 2 pixels into
-channels first and unfolded last. No pixel is lost, full-resolution layers (slow on a CPU, as they have few
-channels) are.
+With ``stem=2`` the networks work on half the grid: 2 x 2 pixels are folded into channels first and unfolded
+last. No pixel is lost, and there are no full-resolution layers, which are slow on a CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class ResidualBlock(nn.Module):
         inputs: channels in.
         outputs: channels out.
         stride: 2 halves the grid.
-        is_residual: False leaves the skip out ("vanilla", the ablation of Table 1).
+        is_residual: False omits the skip connection ("vanilla", the ablation of Table 1).
 
     Example:
         >>> ResidualBlock(8, 16, stride=2)(torch.rand(1, 8, 32, 32)).shape
@@ -71,7 +70,7 @@ class Encoder(nn.Module):
         latent: channels of the latent.
         stem: 1, or 2 to fold 2 x 2 pixels first.
         blocks: residual blocks per stage; the paper has two.
-        is_residual: as in `ResidualBlock`.
+        is_residual: see `ResidualBlock`.
 
     Example:
         >>> Encoder(8, 32, stem=1, blocks=1, is_residual=True)(torch.rand(1, 3, 64, 96)).shape
@@ -115,7 +114,7 @@ class Decoder(nn.Module):
                 ResidualBlock(inputs if block == 0 else outputs, outputs, is_residual=is_residual)
                 for block in range(blocks)
             ]
-            # Blocks first, then the finer grid: convolutions run where they are cheap.
+            # Upsampling comes last, so that convolutions run on the coarser grid.
             layers.append(nn.Upsample(scale_factor=2, mode="bilinear"))
         layers += [
             nn.Conv2d(width, width, 3, padding=1, bias=False),
@@ -147,7 +146,7 @@ class DenseBottleneck(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """The half of the generator that repairs images, all that inference needs.
+    """The part of the generator that repairs images; inference needs nothing else.
 
     Args:
         size_hw: image height and width, multiples of 32.
@@ -189,7 +188,7 @@ class Autoencoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Real or generated: strided convolutions, as in GANomaly; its features are what the generator matches.
+    """Real or generated, by strided convolutions as in GANomaly; the generator matches its features.
 
     Args:
         width: channels of the first stage.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def nodes_between(logits: Tensor, features: Tensor) -> Iterator[Any]:
-    """The autograd nodes from the logits down to the features, and the features' own."""
+    """The autograd nodes from the logits to the features, both included."""
     end = torch.autograd.graph.get_gradient_edge(features).node
     waiting: list[Any] = [logits.grad_fn]
     seen: set[Any] = {None}
@@ -25,16 +25,16 @@ def nodes_between(logits: Tensor, features: Tensor) -> Iterator[Any]:
 
 
 def compiled_between(logits: Tensor, features: Tensor) -> str | None:
-    """Why no Grad-CAM can be trained through what `torch.compile` made of a network; None where it can."""
+    """Why Grad-CAM cannot be trained through a network compiled by `torch.compile`; None if it can."""
     compiled = [node for node in nodes_between(logits, features) if "CompiledFunction" in node.name()]
     if features.grad_fn is not None and features.grad_fn is logits.grad_fn and compiled:
         return (
-            "the logits and the features come out of one compiled graph, in which no gradient leads from "
-            "one to the other: compile the body only, or give `linear_cam`'s heatmap in place of the features"
+            "the logits and the features are outputs of one compiled graph, so there is no gradient between "
+            "them: compile the body only, or pass `linear_cam`'s heatmap instead of the features"
         )
     if any(node is not features.grad_fn for node in compiled):
         return (
             "the head is compiled, and compiled code cannot be differentiated twice: compile the body only, "
-            "or give the heatmap of `linear_cam` in place of the features"
+            "or pass the heatmap of `linear_cam` instead of the features"
         )
     return None

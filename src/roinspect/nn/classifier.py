@@ -16,36 +16,36 @@ _BEHIND = 1e4
 
 
 class Evidence(NamedTuple):
-    """What a classifier makes of N images."""
+    """Output of a classifier for N images."""
 
     logits: Tensor
     """(N, 2): good, defect; before softmax."""
     features: Tensor
-    """(N, C, h, w), what the linear layer pools."""
+    """(N, C, h, w), the input of the pooling."""
     roi_logits: Tensor
-    """(N, 1, h, w), that a defect there would matter."""
+    """(N, 1, h, w), whether a cell belongs to the ROI."""
 
 
 class Classifier(nn.Module):
-    """A trunk of convolutions, maybe a trainable block on it, and a head whose Grad-CAM has a closed form.
+    """A convolutional trunk, an optional trainable block, and a head whose Grad-CAM has a closed form.
 
     Args:
         trunk: image (N, 3, H, W) in [0, 1] to features (N, channels, h, w).
         channels: of the trunk.
-        linear: the last layer, from the block's channels, or the trunk's without one, to two logits.
+        linear: the last layer, from the channels of the block, else of the trunk, to two logits.
         norm: batch norm between pooling and linear layer.
-        block: channels of a 3 x 3 convolution that stands between trunk and head; 0 is none.
-        coordinates: block and ROI head also see where in the image a cell lies.
+        block: channels of a 3 x 3 convolution between trunk and head; 0 is none.
+        coordinates: block and ROI head also get the position of each cell.
         pooling: share of the cells, those with the most evidence for a defect, that are averaged; 1 is global
-            average pooling. A pit of two cells among 640 is lost in the average of all.
-        roi_head: let the ROI, which dilated convolutions predict from the trunk's features, gate what the
-            head sees: evidence from outside does not reach the verdict. Without it the ROI is predicted all
-            the same, to tell what a picture shows, and neither moves the features nor the verdict.
+            average pooling. A pit of two cells among 640 vanishes in the average of all.
+        roi_head: gate the head's input by the ROI, which dilated convolutions predict from the trunk's
+            features, so that evidence from outside does not reach the verdict. If False, the ROI is still
+            predicted, as a description of the scene, without effect on features or verdict.
         margin: the evidence for a defect is the difference of both logits; false is the defect logit alone.
 
     Attributes:
-        shift, scale: (1, channels, 1, 1), taken off and divided out of the trunk's features for block and ROI
-            head, see `standardise`; 0 and 1 at first.
+        shift, scale: (1, channels, 1, 1), standardise the trunk's features for block and ROI head, see
+            `standardise`; initially 0 and 1.
     """
 
     shift: Tensor
@@ -72,8 +72,8 @@ class Classifier(nn.Module):
         inputs = channels + (2 if coordinates else 0)
         self.block: nn.Module = nn.Identity()
         if block:
-            # Group norm: what it does to a part depends neither on the batch nor on how it is shared out.
-            # GELU: first steps lower all evidence, as defects are rare; with ReLU that can kill all cells.
+            # Group norm does not depend on the batch or its distribution over devices. GELU: the first steps
+            # lower all evidence, as defects are rare; with ReLU that can kill all cells.
             self.block = nn.Sequential(
                 nn.Conv2d(inputs, block, 3, padding=1, bias=False),
                 nn.GroupNorm(8 if block % 8 == 0 else 1, block),
@@ -89,12 +89,12 @@ class Classifier(nn.Module):
         return self.head(self.trunk(image))
 
     def head(self, features: Tensor) -> Evidence:
-        """The same from the trunk's features (N, channels, h, w)."""
-        placed = (features - self.shift) / self.scale
+        """The evidence from the trunk's features (N, channels, h, w)."""
+        located = (features - self.shift) / self.scale
         if self.coordinates:
-            placed = with_coordinates(placed)
-        pooled = self.block(placed) if self.has_block else features
-        roi_logits = self.roi_head(placed if self.is_gated else placed.detach())
+            located = with_coordinates(located)
+        pooled = self.block(located) if self.has_block else features
+        roi_logits = self.roi_head(located if self.is_gated else located.detach())
         if self.is_gated:
             pooled = pooled * roi_logits.sigmoid()
         vector = self._pool(pooled, roi_logits if self.is_gated else None)
@@ -103,9 +103,9 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
-        """Bring every channel to mean 0 and deviation 1 on these features (N, channels, h, w), once for all.
+        """Fit `shift` and `scale` to features (N, channels, h, w): each channel gets mean 0, deviation 1.
 
-        A pretrained network's channels differ in scale, by far more than fresh layers can make up for.
+        The scales of pretrained channels differ too much for new layers to compensate.
         """
         deviation, mean = torch.std_mean(features, (0, 2, 3), keepdim=True)
         self.shift.copy_(mean)
@@ -123,9 +123,9 @@ class Classifier(nn.Module):
         )
 
     def _pool(self, features: Tensor, roi_logits: Tensor | None) -> Tensor:
-        """(N, C, h, w) to (N, C): the mean over the cells with the most evidence, the ROI's own first."""
+        """(N, C, h, w) to (N, C): mean over the cells with the most evidence, those inside the ROI first."""
         cells = features.flatten(2)
-        # While torch traces, a size is a tensor, which Python cannot round.
+        # During tracing a size is a tensor, which Python cannot round.
         every = int(cells.shape[2])
         count = max(1, round(self.pooling * every))
         if count >= every:
@@ -133,8 +133,8 @@ class Classifier(nn.Module):
         weights = head_weights(self.linear, DEFECT, against=self.against, norm=self.norm).detach()
         evidence = torch.einsum("ncp,c->np", cells.detach().float(), weights)
         if roi_logits is not None:
-            # A cell that is gated shut says nothing, which is more than a sound one inside says for a defect:
-            # chosen, it would teach nothing, and a network that only chose such cells could never learn.
+            # A gated cell has evidence 0, which exceeds the negative evidence of a good cell inside. If such
+            # cells were selected, the network would get no gradient.
             evidence = evidence - _BEHIND * (roi_logits.flatten(1) < 0)
         best = evidence.topk(count, dim=1).indices
         chosen = cells.gather(2, best.unsqueeze(1).expand(-1, cells.shape[1], -1))

@@ -1,4 +1,4 @@
-"""Dice loss between a predicted region and a drawn one."""
+"""Dice loss between a predicted and a true region."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def dice_loss(logits: Tensor, mask: Tensor, *, smooth: float = 1.0) -> Tensor:
-    """1 - (2 sum(p m) + s) / (sum(p^2) + sum(m^2) + s) with p = sigmoid(logits), averaged over the images.
+    """1 - (2 sum(p m) + s) / (sum(p^2) + sum(m^2) + s) with p = sigmoid(logits), averaged over the batch.
 
-    Unlike cross-entropy it weighs a small region as heavily as a large one.
+    Unlike with cross-entropy, small and large regions have the same weight.
 
     Args:
-        logits: (N, 1, H, W), of any float type; the sums are taken in float32 at least.
+        logits: (N, 1, H, W), any float type; computed in at least float32.
         mask: (N, 1, H, W) in [0, 1].
-        smooth: s, which keeps an image without a region from dividing by zero; above 0.
+        smooth: s > 0, which avoids division by zero for images without a region.
 
     Returns:
-        A scalar in [0, 1]; 0 where all predictions are the masks.
+        A scalar in [0, 1]; 0 for perfect predictions.
 
     Raises:
         ValueError: shapes differ, or `smooth` is not above 0.
@@ -34,7 +34,7 @@ def dice_loss(logits: Tensor, mask: Tensor, *, smooth: float = 1.0) -> Tensor:
         raise ValueError(f"logits and mask differ in shape: {tuple(logits.shape)} and {tuple(mask.shape)}")
     if smooth <= 0:
         raise ValueError(f"smooth must be above 0, not {smooth}")
-    kept = torch.promote_types(logits.dtype, torch.float32)
-    p, m = logits.to(kept).sigmoid().flatten(1), mask.to(kept).flatten(1)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    p, m = logits.to(dtype).sigmoid().flatten(1), mask.to(dtype).flatten(1)
     overlap = (p * m).sum(1)
     return (1 - (2 * overlap + smooth) / (p.square().sum(1) + m.square().sum(1) + smooth)).mean()

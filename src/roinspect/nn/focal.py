@@ -21,16 +21,16 @@ def focal_loss(
     eps: float = 1e-7,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """FL = -(1 - p_t)^gamma log p_t, with p_t the probability given to the truth.
+    """FL = -(1 - p_t)^gamma log p_t, with p_t the predicted probability of the true class.
 
     Args:
         prediction: logits, or probabilities in [0, 1] with ``from_logits=False``; any shape.
         target: same shape, in {0, 1}.
-        gamma: how little the well-classified pixels count, >= 0; 0 gives cross-entropy.
-        alpha: weight of the positives in [0, 1], the negatives get 1 - alpha; None weighs both by 1.
-        from_logits: what `prediction` is.
-        eps: probabilities are shrunk to [eps, 1 - eps], smoothly, so that a wrong and certain one keeps its
-            gradient; unused for logits, which need no clipping.
+        gamma: exponent >= 0 that reduces the weight of well-classified pixels; 0 is cross-entropy.
+        alpha: weight of the positives in [0, 1], 1 - alpha for the negatives; None weighs both by 1.
+        from_logits: whether `prediction` holds logits.
+        eps: probabilities are scaled to [eps, 1 - eps], so that certain but wrong ones keep a gradient;
+            unused for logits.
         reduction: "mean", "sum" or "none".
 
     Returns:
@@ -55,17 +55,17 @@ def focal_loss(
         raise ValueError(f"gamma must be >= 0 and alpha in [0, 1], not {gamma}, {alpha}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
-    # Half precision rounds eps away, and a sum over a map overflows it.
-    kept = torch.promote_types(prediction.dtype, torch.float32)
-    prediction, target = prediction.to(kept), target.to(kept)
+    # Half precision would lose eps and overflow in the sum over a map.
+    dtype = torch.promote_types(prediction.dtype, torch.float32)
+    prediction, target = prediction.to(dtype), target.to(dtype)
     if from_logits:
         cross_entropy = F.binary_cross_entropy_with_logits(prediction, target, reduction="none")
-        # sigmoid of the logit towards the truth: p_t without a subtraction that loses digits.
+        # 1 - p_t as a sigmoid, without a subtraction that loses digits.
         miss = torch.sigmoid(prediction * (1 - 2 * target))
     else:
         p_t = (prediction * target + (1 - prediction) * (1 - target)) * (1 - 2 * eps) + eps
         cross_entropy, miss = -p_t.log(), 1 - p_t
-    # A power below 1 has an infinite slope at 0, which would meet a cross-entropy of 0 there.
+    # For gamma < 1 the slope at 0 is infinite; times a cross-entropy of 0 it would be NaN.
     smallest = torch.finfo(miss.dtype).tiny
     loss = (miss.square() if gamma == 2 else miss.clamp_min(smallest).pow(gamma)) * cross_entropy
     if alpha is not None:

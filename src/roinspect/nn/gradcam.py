@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from roinspect.nn.autograd import compiled_between
 
 SMALLEST = 1e-8
-"""The least that a heatmap is divided by, so that an empty one stays empty."""
+"""Smallest divisor of a heatmap, so that an empty one stays empty."""
 
 FAINT = 1.0
-"""Evidence of the hottest cell, in logits, below which a heatmap's gradient fades."""
+"""Evidence of the hottest cell, in logits, below which the gradient of a heatmap is damped."""
 
 
 def grad_cam(
@@ -25,31 +25,31 @@ def grad_cam(
     create_graph: bool = True,
     detach_weights: bool = False,
 ) -> Tensor:
-    """Where in the features the evidence for a class lies, by automatic differentiation.
+    """Grad-CAM heatmap of a class by automatic differentiation.
 
-    alpha_k is the mean over all positions of the target logit's gradient by feature map k (Eq. 1), the
-    heatmap ReLU(sum_k alpha_k A_k) (Eq. 2), divided by its own maximum; where that is next to nothing its
-    gradient fades, see `faded`. Works with any head; sets no hooks and changes no mode. Where the head is
-    pooling and one linear layer, `linear_cam` gives the same without a second backward pass.
+    alpha_k is the gradient of the target logit with respect to feature map k, averaged over all positions
+    (Eq. 1). The heatmap is ReLU(sum_k alpha_k A_k) (Eq. 2), divided by its maximum; the gradient of a weak
+    heatmap is damped, see `faded`. Works with any head, sets no hooks and changes no mode. For a head of
+    pooling and one linear layer, `linear_cam` gives the same result without a second backward pass.
 
     A batch norm *inside the head* must be in evaluation mode while the logits are computed: in training mode
-    it takes the batch's mean away, so the gradient of the logits' sum vanishes and with it the heatmap.
+    it subtracts the batch mean, so the gradient of the summed logits vanishes, and with it the heatmap.
 
     Args:
-        features: (N, C, h, w), output of the last convolutional block; `logits` were computed from it.
+        features: (N, C, h, w), output of the last convolutional block, from which `logits` were computed.
         logits: (N, K), before any softmax.
         target: the class, one for all or (N,) int64.
-        against: a class whose logit is taken off the target's. With two classes only their difference
-            decides, and the evidence may stand in either; None is the papers' plain logit.
-        create_graph: keep the graph through alpha_k, for a loss on the heatmap. False is enough for looking.
-        detach_weights: take alpha_k as constants; the heatmap's gradient then flows through the features.
+        against: a class whose logit is subtracted from the target's. With two classes only the difference
+            decides, and either logit may carry the evidence. None uses the target logit, as in the papers.
+        create_graph: keep the graph through alpha_k, for a loss on the heatmap; not needed for display.
+        detach_weights: treat alpha_k as constants, so that gradients flow through the features only.
 
     Returns:
-        (N, 1, h, w) float32 (float64 for such features) in [0, 1]; all 0 where nothing speaks for the class.
+        (N, 1, h, w) float32 (float64 for such features) in [0, 1]; all 0 without evidence for the class.
 
     Raises:
-        ValueError: shapes or target do not fit, the logits do not depend on the features, or what lies
-            between them has been compiled into something that cannot be differentiated twice.
+        ValueError: shapes or target do not fit, the logits do not depend on the features, or the layers
+            between them are compiled and cannot be differentiated twice.
 
     Example:
         >>> features = torch.rand(2, 8, 5, 5, requires_grad=True)
@@ -66,11 +66,11 @@ def grad_cam(
     _check_target(target, against, *logits.shape)
     if not features.requires_grad or not logits.requires_grad:
         raise ValueError(
-            "the logits must be computed from features that require a gradient; where nothing is trained, "
-            "under torch.no_grad, give the heatmap of `linear_cam` instead"
+            "the logits must be computed from features that require a gradient; under torch.no_grad, pass "
+            "the heatmap of `linear_cam` instead"
         )
     if torch.compiler.is_compiling():
-        # What is compiled cannot be differentiated twice, so this part of a compiled loss runs as it is.
+        # Compiled code cannot be differentiated twice, so this part of a compiled loss runs in eager mode.
         return cast(
             Tensor,
             torch.compiler.disable(grad_cam)(
@@ -87,7 +87,7 @@ def grad_cam(
     rows = torch.arange(len(logits), device=logits.device)
     scores = logits[rows, target] if against is None else logits[rows, target] - logits[:, against]
     try:
-        # The sum over the batch gives every sample its own gradient, as no sample's logit knows the others.
+        # Samples are independent, so the gradient of the sum over the batch is that of each sample.
         (gradient,) = torch.autograd.grad(
             scores.sum(), features, create_graph=create_graph, retain_graph=True
         )
@@ -108,25 +108,25 @@ def linear_cam(
     norm: nn.BatchNorm1d | None = None,
     detach_weights: bool = False,
 ) -> Tensor:
-    """The same heatmap in closed form, for a head of average pooling, maybe a batch norm, and a linear layer.
+    """The heatmap of `grad_cam` in closed form: average pooling, optional batch norm, linear layer.
 
-    There alpha_k is the target's row of the weight matrix, times the norm's scale in evaluation mode, over
-    the number of positions: no second backward pass, and exportable in the inspection graph. It is the same
-    where the head averages over some of the positions, as the mean of the gradient stays what it is.
+    alpha_k is the target's row of the weight matrix, times the scale of the norm in evaluation mode, divided
+    by the number of positions. This needs no second backward pass and can be exported. It also holds if the
+    head averages over some of the positions only, which leaves the mean of the gradient unchanged.
 
     Args:
-        features: (N, C, h, w), which the head pools.
+        features: (N, C, h, w), the input of the pooling.
         linear: the head's linear layer, C to K.
         target: the class, one for all or (N,) int64.
-        against: as in `grad_cam`.
-        norm: the batch norm between pooling and linear layer; its running variance is used in either mode.
-        detach_weights: take alpha_k as constants.
+        against: see `grad_cam`.
+        norm: the batch norm between pooling and linear layer; its running variance is used in both modes.
+        detach_weights: treat alpha_k as constants.
 
     Returns:
         (N, 1, h, w) float32 (float64 for such features) in [0, 1].
 
     Raises:
-        ValueError: shapes or target do not fit, or the norm keeps no running variance.
+        ValueError: shapes or target do not fit, or the norm has no running variance.
 
     Example:
         >>> features, linear = torch.rand(2, 8, 5, 5, requires_grad=True), nn.Linear(8, 2)
@@ -137,7 +137,7 @@ def linear_cam(
     """
     if features.ndim != 4 or features.shape[1] != linear.in_features:
         raise ValueError(
-            f"features must be (N, {linear.in_features}, h, w) as the linear layer takes them, not "
+            f"features must be (N, {linear.in_features}, h, w) for this linear layer, not "
             f"{tuple(features.shape)}"
         )
     _check_target(target, against, features.shape[0], linear.out_features)
@@ -149,7 +149,7 @@ def linear_cam(
 def head_weights(
     linear: nn.Linear, target: int | Tensor, *, against: int | None = None, norm: nn.BatchNorm1d | None = None
 ) -> Tensor:
-    """What a unit of each pooled feature adds to the target's logit, (C,) or (N, C); as in `linear_cam`.
+    """Derivative of the target logit by the pooled features, (C,) or (N, C); arguments as in `linear_cam`.
 
     Example:
         >>> head_weights(nn.Linear(8, 2), 1).shape
@@ -167,44 +167,44 @@ def head_weights(
 
 
 def weighted_cam(features: Tensor, weights: Tensor) -> Tensor:
-    """ReLU of the weighted sum of feature maps (Eq. 2), divided by its own maximum; its gradient is `faded`.
+    """ReLU of the weighted sum of feature maps (Eq. 2), divided by its maximum, with a `faded` gradient.
 
     Args:
         features: (N, C, h, w).
         weights: alpha, (N, C), or (C,) for all samples.
 
     Returns:
-        (N, 1, h, w) float32 (float64 for such features) in [0, 1]. Float32 also under autocast: the weights
-        are small numbers.
+        (N, 1, h, w) float32 (float64 for such features) in [0, 1]. Float32 also under autocast, as the
+        weights are small.
 
     Example:
         >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
-        >>> weighted_cam(features, torch.tensor([1.0, -1.0]))  # relu(1 - 3, 2 - 0) by its maximum
+        >>> weighted_cam(features, torch.tensor([1.0, -1.0]))  # relu(1 - 3, 2 - 0) / maximum
         tensor([[[[0., 1.]]]])
     """
     with torch.autocast(features.device.type, enabled=False):
         features = at_least_float32(features)
-        # Not `len`, which would fix the batch's size in an exported graph.
+        # Not `len`, which would fix the batch size in an exported graph.
         weights = weights.to(features.dtype).expand(features.shape[0], -1)
         heat = torch.einsum("nchw,nc->nhw", features, weights).unsqueeze(1).relu()
         hottest = heat.amax((1, 2, 3), keepdim=True)
-        # Not added: the ONNX exporter takes so small a summand for 0, and an empty heatmap would be 0/0.
+        # Clamp instead of adding: the ONNX exporter rounds so small a summand to 0, which gives 0/0.
         scaled = heat / hottest.clamp_min(SMALLEST)
-        # alpha is a mean over the cells: times their number a cell's heat is what the logit would gain if all
-        # cells showed what this one does.
+        # alpha is a mean over the cells: heat times the number of cells is the logit's gain if all cells
+        # had the features of this one.
         return faded(scaled, hottest * (heat.shape[2] * heat.shape[3]))
 
 
 def faded(heatmap: Tensor, evidence: Tensor) -> Tensor:
-    """The same heatmap, with a gradient that goes to 0 with the evidence that it rests on.
+    """The same heatmap, with a gradient that vanishes with its evidence.
 
-    A heatmap divided by its own maximum m looks the same however small m is, so its gradient grows as 1 / m:
-    on good parts, whose evidence for a defect vanishes as training goes well, without bound. Times
-    min(1, m / m0)^2, with m0 = `FAINT`, it is largest at m0 and vanishes with m; from m0 on it is as it was.
+    The gradient of a heatmap that is divided by its maximum m grows as 1 / m. On good parts m approaches 0
+    during training, so the gradient would be unbounded. The factor min(1, m / m0)^2, with m0 = `FAINT`, makes
+    it largest at m0 and 0 at m = 0, and leaves it unchanged for m >= m0.
 
     Args:
         heatmap: (N, 1, h, w).
-        evidence: m, in logits, (N, 1, 1, 1); taken as a constant.
+        evidence: m, in logits, (N, 1, 1, 1); treated as a constant.
 
     Returns:
         (N, 1, h, w), equal to `heatmap`.
@@ -213,14 +213,14 @@ def faded(heatmap: Tensor, evidence: Tensor) -> Tensor:
 
 
 def damped(values: Tensor, share: Tensor) -> Tensor:
-    """The same values, with that share of their gradient."""
+    """The same values, with their gradient times `share`."""
     if not (torch.is_grad_enabled() and values.requires_grad):
         return values
     return values.detach() + share * (values - values.detach())
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision, integers and booleans as float32, float64 as it is."""
+    """Convert half precision, integers and booleans to float32; float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

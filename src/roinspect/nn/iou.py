@@ -1,4 +1,4 @@
-"""Intersection over union of a predicted region and a drawn one."""
+"""Intersection over union of a predicted and a true region."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torchmetrics.functional.segmentation import mean_iou
 
 
 def region_iou(found: Tensor, drawn: Tensor) -> Tensor:
-    """Intersection over union of masks (N, 1, H, W), 0 or not: (N,) in [0, 1]; 1 where both are empty.
+    """Intersection over union of masks (N, 1, H, W), non-zero = region: (N,) in [0, 1]; 1 if both are empty.
 
     Example:
         >>> import torch
@@ -17,5 +17,5 @@ def region_iou(found: Tensor, drawn: Tensor) -> Tensor:
         tensor([0.3330])
     """
     both = (found != 0).long(), (drawn != 0).long()
-    # NaN where both are empty, which is agreement.
+    # NaN if both are empty, which counts as agreement.
     return mean_iou(*both, num_classes=1, include_background=True, input_format="one-hot").nan_to_num(1.0)

@@ -1,4 +1,4 @@
-"""A model of normal patches: a memory of examples or one Gaussian, and how to keep a memory small."""
+"""Models of normal patches: a memory of examples or one Gaussian; and sampling for a small memory."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import torch
 from torch import Tensor, nn
 
 _ABSENT = 1e12
-"""Squared distance to a row that holds no patch: never the nearest, and no infinity in an exported graph."""
+"""Squared distance to an empty row: never the nearest, and no infinity in an exported graph."""
 _ROWS_AT_ONCE = 1024
 _CONVOLVED_AT_ONCE = 128
 _SAME = 1e-5
-"""Squared distance, as a share of the squared length, that rounding makes of none at all."""
+"""Squared distance of identical patches after rounding, as a share of the squared length."""
 
 
 class NearestNeighbours(nn.Module):
-    """Distance of every patch to the nearest one in a memory, as products of matrices.
+    """Distance of each patch to the nearest one in a memory, by matrix products.
 
     Args:
-        size: rows of the memory, at most; rows that are not filled are never the nearest.
+        size: rows of the memory; empty rows are never the nearest.
         dimensions: of a patch vector.
-        reweight: neighbours of PatchCore's re-weighting; 0 is none.
+        reweight: number of neighbours in PatchCore's re-weighting; 0 disables it.
 
     Attributes:
         weight: (size, dimensions), -2 m for each memorised patch m.
         offset: (size,), its squared length.
         neighbours: (size, reweight), the rows nearest to each row, itself first.
-        as_convolution: take the products as 1 x 1 convolutions, which OpenVINO does faster and ONNX Runtime
-            slower; the same distances.
+        as_convolution: compute the products as 1 x 1 convolutions, which is faster in OpenVINO and slower in
+            ONNX Runtime; the distances are the same.
 
     Reference:
         Roth et al., *Towards Total Recall in Industrial Anomaly Detection*, 2022: Eq. 6 and 7.
@@ -49,7 +49,7 @@ class NearestNeighbours(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """(N, D, h, w) to distances (N, 1, h, w)."""
         n, _, h, w = patches.shape
-        # |q - m|^2 = |q|^2 + (|m|^2 - 2 q m): a linear layer. By blocks, whose products stay in the cache.
+        # |q - m|^2 = |q|^2 + (|m|^2 - 2 q m): a linear layer. In blocks whose products fit the cache.
         rows = _CONVOLVED_AT_ONCE if self.as_convolution else _ROWS_AT_ONCE
         blocks = zip(self.weight.split(rows), self.offset.split(rows), strict=True)
         if self.as_convolution:
@@ -65,11 +65,11 @@ class NearestNeighbours(nn.Module):
         return squared.clamp_min(0).sqrt().view(n, 1, h, w)
 
     def differences(self, patches: Tensor) -> Tensor:
-        """Squared differences of patches (P, D) to their nearest memorised one, by dimension: (P, D).
+        """Squared differences, per dimension, of patches (P, D) to their nearest memorised one: (P, D).
 
-        A patch that is memorised itself is compared with the next one: it says nothing about others.
+        A memorised patch is compared with its nearest neighbour, not with itself.
         """
-        found = []
+        differences = []
         for block in patches.split(_ROWS_AT_ONCE):
             length = block.square().sum(1, keepdim=True)
             squared = length + nn.functional.linear(block, self.weight, self.offset)
@@ -77,20 +77,20 @@ class NearestNeighbours(nn.Module):
             is_itself = nearest.values[:, :1] <= _SAME * length
             row = torch.where(is_itself, nearest.indices[:, -1:], nearest.indices[:, :1])[:, 0]
             is_filled = self.offset[row, None] < _ABSENT
-            found.append(torch.where(is_filled, block + self.weight[row] / 2, 0).square())
-        return torch.cat(found)
+            differences.append(torch.where(is_filled, block + self.weight[row] / 2, 0).square())
+        return torch.cat(differences)
 
     @torch.no_grad()
     def rescale(self, factors: Tensor) -> None:
-        """Multiply each dimension of what is memorised by a factor (D,), in place."""
+        """Multiply each dimension of the memory by a factor (D,), in place."""
         is_filled = self.offset < _ABSENT
-        # Which ones are neighbours depends on the scale.
+        # The neighbours depend on the scale.
         self.fill(self.weight[is_filled] / -2 * factors)
 
     def certainty(self, patch: Tensor) -> Tensor:
         """PatchCore's weight of patches (N, D): 1 - softmax of the distances to the neighbours (Eq. 7).
 
-        A patch far from a memory row that has many rows about it is stranger than one far from a lonely row.
+        The weight is larger if the nearest memorised patch has many close neighbours.
 
         Returns:
             (N,) in [0, 1].
@@ -105,7 +105,7 @@ class NearestNeighbours(nn.Module):
         """Memorise patches (P, D), in place.
 
         Raises:
-            ValueError: more than there are rows.
+            ValueError: there are no patches, or more than rows.
         """
         count, reweight = len(patches), self.neighbours.shape[1]
         if not 0 < count <= len(self.weight):
@@ -120,14 +120,14 @@ class NearestNeighbours(nn.Module):
                 for block in patches.split(_ROWS_AT_ONCE)
             ]
             nearest = torch.cat(order)
-            # Fewer rows than neighbours: the last one stands for those that are missing.
-            lacking = nearest[:, -1:].expand(-1, reweight - nearest.shape[1])
-            self.neighbours[:count] = torch.cat((nearest, lacking), dim=1)
+            # With fewer rows than neighbours, repeat the last one.
+            missing = nearest[:, -1:].expand(-1, reweight - nearest.shape[1])
+            self.neighbours[:count] = torch.cat((nearest, missing), dim=1)
 
 
 @contextmanager
 def without_rows(bank: NearestNeighbours, lacking: Tensor) -> Iterator[None]:
-    """A memory as if these rows (size,) had never been memorised, for as long as the context lasts."""
+    """A context in which these rows (size,) of a memory, boolean or indices, count as empty."""
     offset = bank.offset.clone()
     bank.offset[lacking] = _ABSENT
     try:
@@ -137,11 +137,11 @@ def without_rows(bank: NearestNeighbours, lacking: Tensor) -> Iterator[None]:
 
 
 class Gaussian(nn.Module):
-    """Length of whitened patch vectors: Mahalanobis distance to one Gaussian of low rank; nothing is kept.
+    """Length of whitened patch vectors, the Mahalanobis distance to one Gaussian of low rank. Has no state.
 
     Reference:
-        Defard et al., *PaDiM*, 2021, section III-C, with one Gaussian for all places, which also holds for a
-        product that moves.
+        Defard et al., *PaDiM*, 2021, section III-C, with one Gaussian for all positions, so that the product
+        may move.
 
     Example:
         >>> Gaussian()(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).item()
@@ -153,24 +153,24 @@ class Gaussian(nn.Module):
         return patches.square().sum(1, keepdim=True).sqrt()
 
     def differences(self, patches: Tensor) -> Tensor:
-        """Squared differences of patches (P, D) to the mean, by dimension: (P, D)."""
+        """Squared differences, per dimension, of patches (P, D) to the mean: (P, D)."""
         return patches.square()
 
 
 @torch.no_grad()
 def greedy_coreset(patches: Tensor, count: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Patches that lie close to all others: each next is the farthest from those chosen (k-centre greedy).
+    """K-centre greedy selection: each next patch is the farthest from those selected.
 
     Args:
         patches: (P, D).
-        count: how many to choose; all where there are no more.
-        generator: chooses the first.
+        count: number to select; all if there are fewer.
+        generator: draws the first.
 
     Returns:
-        (min(count, P),) indices, int64, in the order in which they were chosen.
+        (min(count, P),) indices, int64, in the order of selection.
 
     Raises:
-        ValueError: a count below 1.
+        ValueError: count is below 1.
 
     Reference:
         Sener and Savarese, *Active Learning for Convolutional Neural Networks: A Core-Set Approach*, 2018; as
@@ -190,27 +190,27 @@ def greedy_coreset(patches: Tensor, count: int, *, generator: torch.Generator | 
     chosen[0] = torch.randint(len(patches), (1,), generator=generator, device=source).to(patches.device)
     squared = patches.square().sum(1)
     distance = torch.full_like(squared, torch.inf)
-    for place in range(1, count):
-        # Kept on the device: the index is never read here, so a GPU is not held up.
-        last = chosen[place - 1 : place]
+    for row in range(1, count):
+        # The index stays on the device, so that a GPU is not synchronised.
+        last = chosen[row - 1 : row]
         centre = patches.index_select(0, last)[0]
         new = torch.addmv(squared, patches, centre, alpha=-2).add_(squared.index_select(0, last))
         distance = torch.minimum(distance, new, out=distance)
         distance.index_fill_(0, last, -torch.inf)
-        chosen[place] = distance.argmax()
+        chosen[row] = distance.argmax()
     return chosen
 
 
 class Reservoir:
-    """A uniform sample of a stream of patches, in bounded memory (Vitter's algorithm R, by batches).
+    """A uniform sample of a stream of patches in bounded memory (Vitter's algorithm R, batched).
 
     Args:
-        size: rows kept.
+        size: of the sample.
         dimensions: of a patch vector.
         generator: source of randomness, on the CPU.
 
     Attributes:
-        seen: patches offered so far.
+        seen: number of patches so far.
 
     Example:
         >>> sample = Reservoir(10, 2)
@@ -227,20 +227,18 @@ class Reservoir:
 
     @property
     def patches(self) -> Tensor:
-        """(min(seen, size), D), of those offered."""
+        """The sample, (min(seen, size), D)."""
         return self._rows[: self.seen]
 
     def add(self, patches: Tensor) -> None:
-        """Offer patches (P, D)."""
+        """Add patches (P, D) of the stream."""
         size, count = len(self._rows), len(patches)
         free = max(0, min(size - self.seen, count))
         self._rows[self.seen : self.seen + free] = patches[:free].cpu()
-        # The i-th patch of the stream takes one of i places; beyond the last row it is let go.
+        # The i-th patch of the stream draws one of i rows; it is dropped if that is beyond the last.
         number = torch.arange(self.seen + free, self.seen + count)
-        place = (
-            torch.rand(len(number), generator=self._generator, dtype=torch.float64) * (number + 1)
-        ).long()
-        wanted = (place < size).nonzero()[:, 0]
-        # In NumPy the last of several patches for one place takes it, always.
-        self._rows.numpy()[place[wanted].numpy()] = patches[free + wanted].cpu().float().numpy()
+        row = (torch.rand(len(number), generator=self._generator, dtype=torch.float64) * (number + 1)).long()
+        kept = (row < size).nonzero()[:, 0]
+        # In NumPy the last of several assignments to a row wins, deterministically.
+        self._rows.numpy()[row[kept].numpy()] = patches[free + kept].cpu().float().numpy()
         self.seen += count

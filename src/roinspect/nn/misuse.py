@@ -14,24 +14,24 @@ _ACTIVATIONS = (
 )  # fmt: skip
 _NORMS = ("NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormWithUpdate")
 _APART = 2.0
-"""Factor between two aspect ratios that no rounding of a grid explains."""
+"""Factor between two aspect ratios too large for rounding of the grid."""
 
 
 def refuse_misuse(logits: Tensor, heat: Tensor, roi_mask: Tensor, defect_class: int) -> None:
-    """Raise where Grad-CAM or the cross-entropy would be taken of something that it is not meant for.
+    """Raise if the inputs of `CeodLoss` are not those that Grad-CAM and cross-entropy are defined for.
 
-    Costs one backward pass through the head. Looks for probabilities instead of logits; features
-    (N, h, w, C); features before their norm or activation; and a head in which one part's logit depends on
-    the other parts, as with a batch norm in training mode, for which Grad-CAM is not defined.
+    Detects probabilities instead of logits; features (N, h, w, C); features before their norm or activation;
+    and a head in which a part's logit depends on other parts, such as a batch norm in training mode. Costs
+    one backward pass through the head.
 
     Args:
-        logits: (N, K), with the graph that leads to the features.
+        logits: (N, K), connected to the features by the autograd graph.
         heat: the features (N, C, h, w), or a heatmap (N, 1, h, w).
         roi_mask: (N, 1, H, W).
-        defect_class: the class whose heatmap is taken.
+        defect_class: the class of the heatmap.
 
     Raises:
-        ValueError: one of these, and what to do.
+        ValueError: one of these was detected; the message says what to do.
     """
     _refuse_probabilities(logits.detach(), logits.grad_fn)
     if heat.shape[1] == 1:
@@ -51,8 +51,8 @@ def _refuse_probabilities(logits: Tensor, origin: Any) -> None:
     squashed = origin is not None and origin.name().startswith(("Softmax", "LogSoftmax", "Sigmoid"))
     if squashed or (len(values) > 1 and bool(is_share | is_log_share)):
         raise ValueError(
-            "the logits look like probabilities, or their logarithms: give what the last linear layer says, "
-            "before softmax or sigmoid"
+            "the logits look like probabilities, or their logarithms: pass the output of the last linear "
+            "layer, before softmax or sigmoid"
         )
 
 
@@ -61,7 +61,7 @@ def _refuse_channels_at_the_end(features: torch.Size, roi_mask: torch.Size) -> N
     aspect = roi_mask[2] / roi_mask[3]
 
     def fits(height: int, width: int) -> bool:
-        # A cell more or less, as strides do not divide every size.
+        # One cell of tolerance, as strides do not divide every size.
         low, high = max(height - 1, 0.5) / (width + 1), (height + 1) / max(width - 1, 0.5)
         return low / _APART <= aspect <= high * _APART
 
@@ -81,8 +81,8 @@ def _refuse_before_activation(logits: Tensor, features: Tensor) -> None:
         if takes and node.name().startswith((*_ACTIVATIONS, *_NORMS)):
             kind = "norm" if node.name().startswith(_NORMS) else "activation"
             raise ValueError(
-                f"the features are those before the last {kind} ({node.name()} comes next): give what it "
-                "makes of them, as Grad-CAM explains what the head pools"
+                f"the features are those before the last {kind} ({node.name()} follows): pass its "
+                "output, as Grad-CAM explains the input of the pooling"
             )
 
 
@@ -93,6 +93,6 @@ def _refuse_coupled_parts(logits: Tensor, features: Tensor, defect_class: int) -
     own, others = gradient[0].abs().amax(), gradient[1:].abs().amax()
     if others > 1e-6 * own:
         raise ValueError(
-            "a part's logits depend on the other parts of the batch, so there is no Grad-CAM of it: put the "
-            "batch norms of the head in evaluation mode, or give `linear_cam(features, linear, 1, norm=norm)`"
+            "a part's logits depend on the other parts of the batch, so its Grad-CAM is undefined: set the "
+            "batch norms of the head to evaluation mode, or pass `linear_cam(features, linear, 1, norm=norm)`"
         )

@@ -18,7 +18,7 @@ Clip = Literal["smooth", "hard"]
 Areas = Literal["soft", "hard"]
 
 HOTTEST = 0.5
-"""Share of a heatmap's maximum from which a cell counts among the hottest."""
+"""Share of a heatmap's maximum from which a cell counts as hot."""
 
 
 def overlap_distance(
@@ -34,36 +34,36 @@ def overlap_distance(
     areas: Areas = "soft",
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """How far a heatmap lies from the ROI: 0 when all heat is inside.
+    """Overlap distance between a heatmap and the ROI: 0 if all heat is inside.
 
     With A the heatmap and R the softened mask, x = sum(A R) / D is the overlap coefficient (CEOD, Eq. 3),
     where D is ``min(sum A, sum R)`` or ``sum A``. The distance is -log(x) (Eq. 4 and 8) or 1 - x (the 2022
-    form and GRD-Net, Eq. 8). With ``denominator="min"`` a heatmap that covers the whole image costs nothing,
-    a flaw of the papers' formula; ``"heatmap"`` is the share of the heat that lies inside.
+    form and GRD-Net, Eq. 8). With ``denominator="min"``, as in the papers, a heatmap over the whole image has
+    distance 0; with ``"heatmap"`` x is the share of the heat inside.
 
     Args:
         heatmap: (N, 1, H, W) or (N, H, W), >= 0, best scaled to a maximum of 1.
-        roi_mask: the same shape, in [0, 1], at the heatmap's grid.
+        roi_mask: the same shape, in [0, 1].
         variant: "log" or "linear".
         denominator: "min" or "heatmap".
-        soften: how the mask spreads beyond its rim, so that near heat costs less than far heat. "clip":
+        soften: how the mask spreads beyond its rim, so that heat nearby costs less. "clip":
             convolved with a 3 x 3 kernel of 0.5 and clipped to [0, 1]; "literal": not clipped, as printed in
             the paper; "max": max(mask, mean of the 3 x 3 neighbourhood); "falloff": linear in the chessboard
             distance over `reach` cells; "none": the mask itself.
-        reach: how many cells beyond the mask "falloff" stays above 0, at least 1.
-        clip: "smooth" takes -log(x (1 - 2 eps) + eps), shifted by log(1 - eps) to be 0 at x = 1, which keeps
+        reach: number of cells beyond the mask where "falloff" is above 0, at least 1.
+        clip: "smooth" takes -log(x (1 - 2 eps) + eps), shifted by log(1 - eps) to be 0 at x = 1, which has
             a gradient at x = 0; "hard" clips x to [eps, 1 - eps] as Eq. 8 does. For "log" only.
-        eps: the clip's epsilon, and the sum up to which a heatmap counts as empty.
-        areas: "soft" sums the heat (Eq. 8); "hard" counts the cells of at least half the maximum, as the
-            polygon of the 2022 form encloses them, and lets gradients pass as if it were soft.
+        eps: epsilon of the clip, and the largest sum of an empty heatmap.
+        areas: "soft" sums the heat (Eq. 8); "hard" counts the cells of at least half the maximum, like the
+            polygon of the 2022 form, with the gradient of "soft".
         reduction: "mean" over the batch, "sum" or "none".
 
     Returns:
-        A scalar, or (N,) with ``reduction="none"``; >= 0 and at most -log(eps). An empty heatmap gives 0. In
-        float32 for half-precision input.
+        A scalar, or (N,) with ``reduction="none"``; >= 0 and at most -log(eps). 0 for an empty heatmap.
+        Float32 for half-precision input.
 
     Raises:
-        ValueError: shapes differ or are not image-like, or an option is unknown.
+        ValueError: shapes differ or are not those above, or an option is unknown.
 
     Example:
         >>> roi = torch.zeros(1, 1, 8, 8)
@@ -88,8 +88,8 @@ def overlap_distance(
         (reduction, Reduction),
     ):
         if value not in get_args(options):
-            raise ValueError(f"{value!r} is none of {', '.join(get_args(options))}")
-    # In half precision a sum of a whole heatmap overflows, and the logarithm's epsilon is rounded away.
+            raise ValueError(f"{value!r} is not one of {', '.join(get_args(options))}")
+    # In half precision the sum of a heatmap overflows, and the epsilon is lost.
     heatmap = at_least_float32(heatmap)
     soft = soften_mask(roi_mask.to(heatmap.dtype), soften=soften, reach=reach).flatten(1)
     heat = heatmap.flatten(1)
@@ -99,12 +99,12 @@ def overlap_distance(
         heat = hottest.to(heat.dtype) + (heat - heat.detach())
     heat_area = heat.sum(1)
     area = torch.minimum(heat_area, soft.sum(1)) if denominator == "min" else heat_area
-    # The safe divisor keeps 0/0 out of the graph: a `where` on the result alone would let NaN into gradients.
+    # The clamp avoids 0/0: a `where` on the result alone would give NaN gradients.
     overlap = ((heat * soft).sum(1) / area.clamp_min(eps)).clamp_max(1)
     if variant == "linear":
         distance = 1 - overlap
     elif clip == "smooth":
-        # The shift as a factor inside the logarithm: two rounded logarithms would not cancel at 1.
+        # The shift is a factor inside the logarithm: two rounded logarithms would not cancel at 1.
         kept = overlap * ((1 - 2 * eps) / (1 - eps)) + eps / (1 - eps)
         distance = -torch.log(kept.clamp_max(1))
     else:
@@ -116,18 +116,18 @@ def overlap_distance(
 
 
 def soften_mask(roi_mask: Tensor, *, soften: Soften = "clip", reach: int = 3) -> Tensor:
-    """The mask with a rim that falls off, as `overlap_distance` uses it (CEOD, Algorithm 1, line 3).
+    """The mask with a softened rim (CEOD, Algorithm 1, line 3).
 
     Args:
         roi_mask: (N, 1, H, W) or (N, H, W) in [0, 1].
-        soften: as in `overlap_distance`.
-        reach: as in `overlap_distance`.
+        soften: see `overlap_distance`.
+        reach: see `overlap_distance`.
 
     Returns:
-        The mask's shape; in [0, 1], but up to 4.5 for "literal".
+        Same shape; in [0, 1], or up to 4.5 for "literal".
 
     Raises:
-        ValueError: a reach below 1.
+        ValueError: reach is below 1.
 
     Example:
         >>> roi_mask = torch.zeros(1, 1, 3, 5)
@@ -146,7 +146,7 @@ def soften_mask(roi_mask: Tensor, *, soften: Soften = "clip", reach: int = 3) ->
             grown = F.max_pool2d(grown, 3, stride=1, padding=1)
             soft = torch.maximum(soft, grown * (1 - step / (reach + 1)))
     else:
-        # Average pooling that counts the padding is the zero-padded convolution with 1/9 (the paper: 0.5).
+        # Average pooling with padding is the zero-padded convolution with 1/9; the paper has 0.5.
         mean = F.avg_pool2d(mask, 3, stride=1, padding=1)
         soft = torch.maximum(mask, mean) if soften == "max" else mean * 4.5
         if soften == "clip":

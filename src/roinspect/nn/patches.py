@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from roinspect.nn.backbone import Backbone
 
 _SMALLEST_SHARE = 1e-6
-"""Of the variance: directions below it hold rounding errors only."""
+"""Share of the variance below which a direction holds rounding errors only."""
 
 
 class PatchFeatures(nn.Module):
-    """An image to patch vectors on the grid of its finest level (PatchCore, section 3.1, and a whitening).
+    """An image to whitened patch vectors on the grid of its finest level (PatchCore, section 3.1).
 
-    Each level is averaged over a neighbourhood, brought to the finest level's grid and stacked: a patch of C
+    Each level is averaged over a neighbourhood, resized to the finest level's grid and stacked: a patch of C
     channels. `fit` finds the directions of largest variance among normal patches, each scaled to unit
     variance: Euclidean distances between the vectors are then Mahalanobis distances of low rank.
 
     Args:
-        backbone: with the wanted levels; it stays as it is.
+        backbone: with the levels to use; it is not trained.
         dimensions: of a patch vector, at most C.
-        neighbourhood: cells along the side of the square that is averaged, odd.
+        neighbourhood: side in cells of the square that is averaged, odd.
 
     Attributes:
         channels: C, of all levels together.
@@ -44,8 +44,8 @@ class PatchFeatures(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to patch vectors (N, dimensions, h, w)."""
         levels = self._levels(image)
-        # Projected before they are enlarged, which is the same and less work: both are linear, and weights of
-        # an interpolation add up to 1.
+        # Projecting before resizing gives the same with less work: both are linear, and interpolation weights
+        # sum to 1.
         weights = self.weight.split(self.backbone.level_channels, dim=1)
         parts = [F.conv2d(level, weight) for level, weight in zip(levels, weights, strict=True)]
         patches = parts[0] + self.bias
@@ -64,20 +64,20 @@ class PatchFeatures(nn.Module):
 
     @torch.no_grad()
     def fit(self, patches: Tensor) -> tuple[Tensor, float]:
-        """Choose the directions from normal raw patches (P, C), in place.
+        """Fit the whitening to normal raw patches (P, C), in place.
 
         Returns:
-            Variance of the patches along each direction (D,), descending, where each channel is scaled to 1;
-            and the share of all variance that these directions hold, in [0, 1].
+            Variance of the patches along each direction (D,), descending, with each channel scaled to 1; and
+            the share of the total variance in these directions, in [0, 1].
         """
         wide = patches.double()
         mean, deviation = wide.mean(0), wide.std(0, correction=min(1, len(wide) - 1))
-        # A channel that never varies has its rounding errors as deviation, which must not be blown up.
+        # The deviation of a constant channel is a rounding error, which must not be amplified.
         varies = deviation > _SMALLEST_SHARE * wide.abs().amax(0)
         deviation = torch.where(varies, deviation, torch.inf)
         scaled = (wide - mean) / deviation
         variance, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
-        # Ascending; the last ones are wanted.
+        # Ascending order: use the last ones.
         count = len(self.weight)
         kept, chosen = variance[-count:].flip(0), directions[:, -count:].flip(1)
         is_sound = kept > _SMALLEST_SHARE * variance[-1]
@@ -88,7 +88,7 @@ class PatchFeatures(nn.Module):
 
     def _levels(self, image: Tensor) -> list[Tensor]:
         size = self.neighbourhood
-        # At the border the mean is over what lies inside the image.
+        # At the border, average only over cells inside the image.
         return [
             F.avg_pool2d(level, size, stride=1, padding=size // 2, count_include_pad=False)
             for level in self.backbone.levels(image)

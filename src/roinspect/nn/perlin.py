@@ -1,6 +1,6 @@
 """Synthetic defects: Perlin-shaped blobs of foreign content (GRD-Net, section 3.1 and Fig. 1).
 
-Everything is computed for the whole batch at once, on the images' device, for any height and width.
+Computed for the whole batch at once, on the device of the images, for any height and width.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _LARGEST_SCALE = 8
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """Where `perturb` puts foreign content.
+    """Shapes and sizes of the areas that `perturb` fills.
 
     Attributes:
         min_scale: lowest frequency of the Perlin noise: 2 ** min_scale cells along a side.
         max_scale: highest frequency.
-        threshold: range of the level from which on noise becomes a blob, as a share of the noise's own peak;
-            drawn per image.
-        local_share: share of the images whose blobs are a few small spots instead of a pattern over the
-            whole image; real defects are mostly few and small.
-        local_radius: range of such a spot's radii, as a share of the image's shorter side.
-        local_count: how many such spots an image gets at most.
+        threshold: range of the level above which noise becomes a blob, as a share of the noise's peak; drawn
+            per image.
+        local_share: share of the images with a few small spots instead of a pattern over the whole image,
+            as most real defects are few and small.
+        local_radius: range of the radii of a spot, as a share of the image's shorter side.
+        local_count: largest number of spots per image.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is out of range.
     """
 
     min_scale: int = 0
@@ -62,14 +62,14 @@ def perlin_noise(
     min_scale: int = 0,
     max_scale: int = 6,
 ) -> Tensor:
-    """Perlin's gradient noise with a frequency of its own for every image and axis.
+    """Perlin's gradient noise with a random frequency per image and axis.
 
     Args:
         batch: number of noise fields N.
-        height: H in pixels, any.
-        width: W in pixels, any.
-        generator: source of randomness; numbers are drawn on its device.
-        device: where the noise is computed; the generator's by default.
+        height: H in pixels.
+        width: W in pixels.
+        generator: source of randomness, used on its device.
+        device: of the result; defaults to the generator's.
         min_scale: lowest frequency, 2 ** min_scale cells along a side.
         max_scale: highest frequency, at most 8; a side never has more cells than pixels.
 
@@ -77,7 +77,7 @@ def perlin_noise(
         (N, 1, H, W) float32 in [-1, 1], zero at the lattice points, with expectation 0.
 
     Raises:
-        ValueError: a size below 1 or scales that are not 0 <= min_scale <= max_scale <= 8.
+        ValueError: a size is below 1, or 0 <= min_scale <= max_scale <= 8 does not hold.
 
     Reference:
         K. Perlin, *An image synthesizer*, 1985; GRD-Net, section 3.1.
@@ -93,12 +93,12 @@ def perlin_noise(
             f"0 <= min_scale <= max_scale <= {_LARGEST_SCALE} does not hold for {min_scale}, {max_scale}"
         )
     source = generator.device if generator is not None else torch.device(device or "cpu")
-    wanted = torch.device(device) if device is not None else source
+    target = torch.device(device) if device is not None else source
     side = 2**max_scale + 1
     scale = torch.randint(min_scale, max_scale + 1, (batch, 2), generator=generator, device=source)
-    angle = torch.rand(batch, side, side, generator=generator, device=source).to(wanted) * (2 * math.pi)
-    # Cells narrower than a pixel would put pixels on lattice points only, where the noise is 0.
-    cells = torch.exp2(scale.to(wanted, torch.float32))
+    angle = torch.rand(batch, side, side, generator=generator, device=source).to(target) * (2 * math.pi)
+    # With cells narrower than a pixel, all pixels would be lattice points, where the noise is 0.
+    cells = torch.exp2(scale.to(target, torch.float32))
     y, y_cell = _cell_coordinates(height, cells[:, 0].clamp_max(height))
     x, x_cell = _cell_coordinates(width, cells[:, 1].clamp_max(width))
     gradients = torch.stack((angle.sin(), angle.cos()), dim=1)
@@ -108,8 +108,8 @@ def perlin_noise(
         index = (x_cell + shift)[:, None, None, :].expand(-1, 2, side, -1)
         return gradients.gather(3, index)
 
-    # The dot product g_y * y + g_x * x is linear in y: interpolating slope and offset over x once per lattice
-    # row, of which there are few, leaves one interpolation per pixel.
+    # The dot product g_y * y + g_x * x is linear in y: slope and offset are interpolated over x once per
+    # lattice row, which leaves one interpolation per pixel.
     fade_x = _fade(x)[:, None, :]
     left, right = corner_column(0), corner_column(1)
     slope = torch.lerp(left[:, 0], right[:, 0], fade_x)
@@ -121,7 +121,7 @@ def perlin_noise(
     y_in_cell = y[:, :, None]
     above = at_rows(slope, 0).mul_(y_in_cell).add_(at_rows(offset, 0))
     below = at_rows(slope, 1).mul_(y_in_cell - 1).add_(at_rows(offset, 1))
-    # Unit gradients reach sqrt(1/2) at most, in the middle of a cell.
+    # Unit gradients give at most sqrt(1/2), in the centre of a cell.
     noise = torch.lerp(above, below, _fade(y_in_cell)).mul_(math.sqrt(2)).clamp_(-1, 1)
     return noise.unsqueeze(1)
 
@@ -137,34 +137,34 @@ def perturb(
     beta: tuple[float, float] = (0.5, 1.0),
     visible: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Put synthetic defects into images: X_n = (1 - beta M) X + beta M N, M the blobs, N foreign content.
+    """Add synthetic defects to images: X_n = (1 - beta M) X + beta M N, with blobs M and content N.
 
-    `X_n` equals `X` exactly where `M` is 0. Content is chosen per image among
+    `X_n` equals `X` exactly where `M` is 0. The content is drawn per image from
 
     - ``pixel``: a random colour per pixel (the paper's Fig. 1),
     - ``blob``: one random colour with a soft grain,
-    - ``patch``: another image of the batch, mirrored (itself, where the batch is one image),
+    - ``patch``: another image of the batch, mirrored (the image itself in a batch of one),
     - ``shade``: the image itself, darker or lighter, with grain (pits, burns, stains),
     - ``texture``: one of `textures`, mirrored.
 
     Args:
         images: (N, 3, H, W) float in [0, 1].
-        generator: source of randomness, on any device; the same state gives the same defects.
+        generator: source of randomness, on any device; equal states give equal defects.
         blobs: shapes and sizes of the defects.
-        sources: weight of every kind of content; by default the first four, equally.
-        textures: (T, 3, H, W) float in [0, 1], wanted where `sources` names ``texture``.
-        clean_share: chance of an image to be left untouched, in [0, 1]; every other has a defect.
+        sources: weight of each kind of content; by default the first four, equally.
+        textures: (T, 3, H, W) float in [0, 1], required if `sources` has ``texture``.
+        clean_share: probability in [0, 1] that an image is unchanged; all others have a defect.
         beta: range of the opacity, drawn per image, in [0, 1].
-        visible: pixels that would change by no more than this in every channel, in [0, 1], are left alone and
-            out of M: nobody can be taught to see them. 0 keeps the blobs whole.
+        visible: pixels that would change by at most this in every channel, in [0, 1], stay unchanged and are
+            not in M, as they cannot be detected. 0 keeps the blobs whole.
 
     Returns:
-        Noisy images (N, 3, H, W) in [0, 1] and mask M (N, 1, H, W) in {0, 1}, 1 where there is foreign
-        content; both of the images' dtype and device.
+        Noisy images (N, 3, H, W) in [0, 1] and mask M (N, 1, H, W) in {0, 1}, 1 = foreign content;
+        both with the dtype and device of the images.
 
     Raises:
-        ValueError: images of another shape or not float, a share or range outside [0, 1], an unknown or empty
-            choice of sources, or textures missing or of another size.
+        ValueError: images have another shape or are not float, a share or range is outside [0, 1], sources
+            are unknown or empty, or textures are missing or of another size.
 
     Reference:
         GRD-Net, section 3.1 and Fig. 1.
@@ -211,7 +211,7 @@ def perturb(
     content = images
     for position, name in enumerate(names):
         if name == "pixel":
-            # One field of random colours serves the batch, shifted per image by its own tint.
+            # One field of random colours for the batch, shifted per image by its tint.
             foreign = (uniform(1, 3, height, width) + tint).remainder_(1)
         elif name == "blob":
             foreign = tint + 0.15 * noise + 0.1 * grain
@@ -219,7 +219,7 @@ def perturb(
             other = torch.arange(count, device=device) + integers(1, max(count, 2))
             foreign = images[other % count].flip(3)
         elif name == "shade":
-            # From a quarter to twice the brightness, as tint's first channel says.
+            # A quarter to twice the brightness, by the first channel of the tint.
             foreign = images * torch.exp2(3 * tint[:, :1] - 2) + 0.2 * grain
         else:
             assert textures is not None
@@ -235,18 +235,18 @@ def _blob_mask(noise: Tensor, blobs: Blobs, uniform: _Uniform) -> Tensor:
     """(N, 1, H, W) bool with at least one pixel set in every image."""
     count, _, height, width = noise.shape
     highest, lowest = noise.amax((2, 3), keepdim=True), noise.amin((2, 3), keepdim=True)
-    # Turned so that the larger extreme points up: a coarse field may lie wholly below 0.
+    # The sign is chosen such that the larger extreme is positive: a coarse field may be negative everywhere.
     peak = torch.where(highest > -lowest, highest, lowest)
     cut = uniform(count, 1, 1, 1, low=blobs.threshold[0], high=blobs.threshold[1])
     is_local = uniform(count, 1, 1, 1) < blobs.local_share
-    # A spot's rim is bent by the noise; elsewhere the noise itself decides.
+    # Noise deforms the rim of a spot.
     spots = _spots(count, height, width, blobs, uniform) + 0.5 * noise - 0.5
     level = torch.where(is_local, spots, noise / peak - cut)
     return level >= level.amax((2, 3), keepdim=True).clamp_max(0)
 
 
 def _cell_coordinates(length: int, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Position of every pixel within its lattice cell, in [0, 1), and the cell's number: both (N, length)."""
+    """Position of each pixel within its lattice cell, in [0, 1), and the cell's index: both (N, length)."""
     centre = (torch.arange(length, device=cells.device) + 0.5) / length
     position = centre * cells[:, None]
     cell = position.floor()
@@ -258,19 +258,19 @@ def _fade(t: Tensor) -> Tensor:
 
 
 def _spots(count: int, height: int, width: int, blobs: Blobs, uniform: _Uniform) -> Tensor:
-    """(N, 1, H, W): 1 in the middle of the nearest spot, 0 at its rim, negative beyond."""
+    """(N, 1, H, W): 1 at the centre of the nearest spot, 0 at its rim, negative outside."""
     shorter = min(height, width)
     low, high = (math.log(max(radius * shorter, 1.0)) for radius in blobs.local_radius)
     shape = (count, blobs.local_count, 1, 1)
-    # Small spots are drawn as often as large ones: the logarithm of the radius is uniform.
+    # The logarithm of the radius is uniform, so that small spots are as frequent as large ones.
     along, across = uniform(*shape, low=low, high=high).exp(), uniform(*shape, low=low, high=high).exp()
     angle = uniform(*shape, high=math.pi)
     rows, columns = (torch.arange(side, device=along.device) + 0.5 for side in (height, width))
     y, x = rows[:, None] - uniform(*shape, high=height), columns - uniform(*shape, high=width)
-    # An image has between one and `local_count` spots: later ones are pushed away.
+    # An image has one to `local_count` spots: absent ones get a large distance.
     absent = (uniform(*shape) < 0.5).float() * 1e3
     absent[:, 0] = 0
-    # The turned ellipse (u / along)^2 + (v / across)^2 = a y^2 + b y x + c x^2 is a product of matrices.
+    # The rotated ellipse (u / along)^2 + (v / across)^2 = a y^2 + b y x + c x^2 is a matrix product.
     sin, cos = angle.sin(), angle.cos()
     a = (sin / along).square() + (cos / across).square()
     b = 2 * sin * cos * (along**-2 - across**-2)
@@ -300,6 +300,6 @@ def _source_weights(
 
 
 class _Uniform(Protocol):
-    """Type of the uniform sampler that `perturb` hands to its parts."""
+    """Type of the uniform sampler within `perturb`."""
 
     def __call__(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor: ...

@@ -1,4 +1,4 @@
-"""Predict the ROI from features, and the training damage that keeps a defect from hiding itself."""
+"""Predict the ROI from features; and synthetic damage, so that a defect does not change the prediction."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from roinspect.nn.perlin import perlin_noise
 
 _NEAR = 8
 _BOUND = 6.0
-"""Whitened features of what was never seen can be huge; none may outvote its surroundings."""
+"""Limit of whitened features, which can be huge for unseen content."""
 _SUREST = 1e-3
-"""A head starts no surer than this of what covers all of the images, or next to nothing."""
+"""Smallest initial probability of the ROI, and of its complement."""
 
 
 def roi_convolutions(
     inputs: int, *, width: int = 24, dilations: Sequence[int] = (2, 4), outputs: int = 1
 ) -> nn.Sequential:
-    """Features (N, inputs, h, w) to (N, outputs, h, w), by 3 x 3 convolutions of these dilations."""
+    """Features (N, inputs, h, w) to (N, outputs, h, w), by 3 x 3 convolutions with these dilations."""
     layers: list[nn.Module] = []
     for dilation in dilations:
         layers += [nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
@@ -32,19 +32,19 @@ def roi_convolutions(
 
 
 class RoiHead(nn.Module):
-    """Whitened patch vectors and their places to ROI logits.
+    """Whitened patch vectors and their positions to ROI logits.
 
-    Where a place lies is seen from afar, on a coarse grid; where the ROI ends, from the patch itself.
+    A coarse grid with a large receptive field locates the ROI; the patch itself refines its rim.
 
     Args:
         dimensions: of a patch vector.
-        pooling: cells of the patches along a cell of the coarse grid; 1 makes both grids the same.
+        pooling: patches along the side of a coarse cell; 1 makes both grids equal.
         width: channels of the convolutions on the coarse grid.
-        dilations: one convolution each. They sum up to the coarse cells that it sees to either side:
-            far enough to tell a place by its surroundings when the place itself is damaged.
+        dilations: one convolution each. Their sum is the reach in coarse cells, which must be large enough to
+            recognise a position by its surroundings if the position itself is damaged.
 
     Attributes:
-        beside: (), what a cell beside the ROI counts of one inside, in [0, 1].
+        beside: (), weight in [0, 1] of a cell outside the ROI relative to one inside.
 
     Example:
         >>> RoiHead(16, pooling=2)(torch.rand(1, 16, 8, 12)).shape
@@ -66,7 +66,7 @@ class RoiHead(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """(N, dimensions, h, w) to logits (N, 1, h, w)."""
         bounded = patches.clamp(-_BOUND, _BOUND)
-        # At the border the mean is over what lies inside the image.
+        # At the border, average only over cells inside the image.
         coarse = F.avg_pool2d(bounded, self.pooling, ceil_mode=True, count_include_pad=False)
         afar = self.afar(with_coordinates(coarse))
         afar = F.interpolate(afar, patches.shape[2:], mode="bilinear", align_corners=False)
@@ -75,10 +75,10 @@ class RoiHead(nn.Module):
 
     @torch.no_grad()
     def begin_at(self, share: float) -> None:
-        """Let the ROI's share of all cells, in [0, 1], be the answer everywhere before anything is learned.
+        """Set the initial prediction everywhere to the ROI's share of all cells, in [0, 1].
 
-        The first steps of a head that begins at one half only lower all of its answers: then hardly a
-        gradient is left of an ROI of 1 %.
+        A head that starts at one half first lowers all predictions; after that, the gradient of an ROI of 1 %
+        is almost 0.
         """
         share = min(max(share, _SUREST), 1 - _SUREST)
         assert self.last.bias is not None
@@ -86,15 +86,15 @@ class RoiHead(nn.Module):
 
 
 def roi_head_loss(logits: Tensor, cells: Tensor) -> Tensor:
-    """Cross-entropy of every cell, and the Dice loss of every image: what every ROI head goes down by.
+    """Cross-entropy per cell plus Dice loss per image: the loss of every ROI head.
 
-    By cross-entropy alone a head that says "nowhere" is right about 98.7 % of the cells of an ROI of 1.3 %,
-    and learns little for long. The Dice loss looks at the ROI, whatever its size. Taken image by image it is
-    a mean over them, so that processes with a share of the batch each follow the gradient of the whole.
+    With cross-entropy alone, predicting no ROI is right for 98.7 % of the cells if the ROI covers 1.3 %, and
+    training is slow. The Dice loss does not depend on the size of the ROI. It is computed per image and
+    averaged, so that processes with a share of the batch each follow the gradient of the whole batch.
 
     Args:
-        logits: (N, 1, h, w), of any float type; the loss is taken in float32 at least.
-        cells: (N, 1, h, w) in [0, 1], every cell's share of the ROI.
+        logits: (N, 1, h, w), any float type; computed in at least float32.
+        cells: (N, 1, h, w) in [0, 1], the share of each cell inside the ROI.
 
     Returns:
         A scalar, at least 0.
@@ -110,20 +110,20 @@ def roi_head_loss(logits: Tensor, cells: Tensor) -> Tensor:
         >>> bool(right < 1e-6), bool(wrong > 1)
         (True, True)
     """
-    kept = torch.promote_types(logits.dtype, torch.float32)
-    logits, cells = logits.to(kept), cells.to(kept)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    logits, cells = logits.to(dtype), cells.to(dtype)
     return dice_loss(logits, cells) + F.binary_cross_entropy_with_logits(logits, cells)
 
 
 def swap_patches(patches: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
-    """Put foreign content into whitened patch vectors: synthetic defects that cost no pass of the backbone.
+    """Add synthetic defects to whitened patch vectors, without a pass of the backbone.
 
-    Perlin-shaped areas are filled, image by image, with patches of another place and image of the batch, or
-    with one random vector and grain; either between half and two and a half times as strong.
+    Perlin-shaped areas of each image are filled with patches from another position and image of the batch, or
+    with one random vector and noise; both scaled by 0.5 to 2.5.
 
     Args:
         patches: (N, D, h, w), each dimension of about unit variance.
-        share: of an image's area, at most; drawn uniformly from [0, share] for each image. 0 returns the
+        share: largest share of the area of an image; drawn uniformly from [0, share] per image. 0 returns the
             input.
         generator: source of randomness.
 
@@ -131,7 +131,7 @@ def swap_patches(patches: Tensor, *, share: float = 0.5, generator: torch.Genera
         (N, D, h, w).
 
     Raises:
-        ValueError: a share outside [0, 1].
+        ValueError: share is outside [0, 1].
 
     Example:
         >>> patches = torch.randn(4, 8, 6, 6)
@@ -159,7 +159,7 @@ def swap_patches(patches: Tensor, *, share: float = 0.5, generator: torch.Genera
     is_foreign = noise >= ranked.gather(1, last).view(n, 1, 1, 1)
     rows, columns = (int(torch.randint(side, (1,), generator=generator, device=source)) for side in (h, w))
     elsewhere = patches.roll((1, rows, columns), (0, 2, 3))
-    # One field of grain serves the batch: numbers for all of it would cost more than the rest of a step.
+    # One field of noise for the batch: noise per image would cost more than the rest of a step.
     random = normal(n, d, 1, 1) + 0.3 * normal(1, d, h, w)
     content = torch.where(uniform(n, 1, 1, 1) < 0.5, elsewhere, random) * (0.5 + 2 * uniform(n, 1, 1, 1))
     return torch.where(is_foreign, content, patches)

@@ -23,12 +23,12 @@ def segmentation_loss(
     gamma: float = 2.0,
     alpha: float | None = None,
 ) -> Tensor:
-    """The loss of GRD-Net's segmenter, with the ROI where `roi` puts it.
+    """The loss of GRD-Net's segmenter, with the ROI as `roi` specifies.
 
     With A = sigmoid(logits), M the noise mask, R the ROI, FL the focal loss (Eq. 4):
 
-    - ``target``: FL(A, M R), Fig. 3 and section 4.2. The default: defects outside are taught to be none.
-    - ``intersection``: FL(A R, M), Eq. 5 and 6, case 2 of Table 7. No gradient comes from outside the ROI.
+    - ``target``: FL(A, M R), Fig. 3 and section 4.2. The default: defects outside are negatives.
+    - ``intersection``: FL(A R, M), Eq. 5 and 6, case 2 of Table 7. No gradient from outside the ROI.
     - ``overlap``: FL(A, M) + w (1 - |A R| / min(|A|, |R|)), Eq. 8 and 9, case 1.
     - ``intersection_overlap``: FL(A R, M) with the same second term, case 3.
     - ``outside_overlap``: FL(A, M) + w |A (1 - R)| / min(|A|, |1 - R|), case 4.
@@ -54,24 +54,24 @@ def segmentation_loss(
         >>> logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
         >>> noise, roi = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
         >>> segmentation_loss(logits, noise, roi).backward()
-        >>> bool((logits.grad > 0).all())  # all noise lies outside: the network is taught to find none
+        >>> bool((logits.grad > 0).all())  # all noise lies outside, so all logits should fall
         True
     """
     if roi not in get_args(RoiForm):
-        raise ValueError(f"{roi!r} is none of {', '.join(get_args(RoiForm))}")
+        raise ValueError(f"{roi!r} is not one of {', '.join(get_args(RoiForm))}")
     if roi == "target":
         return focal_loss(logits, noise_mask * roi_mask, gamma=gamma, alpha=alpha)
     if roi == "none":
         return focal_loss(logits, noise_mask, gamma=gamma, alpha=alpha)
-    # In half precision a certain pixel would be certain beyond all distance.
-    found = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
+    # In half precision a certain pixel would saturate.
+    prediction = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
     if roi in ("intersection", "intersection_overlap"):
-        loss = focal_loss(found * roi_mask, noise_mask, gamma=gamma, alpha=alpha, from_logits=False)
+        loss = focal_loss(prediction * roi_mask, noise_mask, gamma=gamma, alpha=alpha, from_logits=False)
     else:
         loss = focal_loss(logits, noise_mask, gamma=gamma, alpha=alpha)
     if roi in ("overlap", "intersection_overlap"):
-        loss = loss + overlap_weight * overlap_distance(found, roi_mask, variant="linear", soften="none")
+        loss = loss + overlap_weight * overlap_distance(prediction, roi_mask, variant="linear", soften="none")
     elif roi == "outside_overlap":
-        apart = overlap_distance(found, 1 - roi_mask, variant="linear", soften="none")
-        loss = loss + overlap_weight * (1 - apart)
+        distance = overlap_distance(prediction, 1 - roi_mask, variant="linear", soften="none")
+        loss = loss + overlap_weight * (1 - distance)
     return loss

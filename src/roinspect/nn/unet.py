@@ -13,7 +13,7 @@ from roinspect.nn.coordinates import with_coordinates
 
 
 class DoubleConv(nn.Sequential):
-    """Twice convolution, norm and ReLU."""
+    """Convolution, norm and ReLU, twice."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
@@ -30,9 +30,9 @@ class Heads(NamedTuple):
     """Logits of a U-Net, (N, 1, H, W) each."""
 
     defect: Tensor
-    """That something is wrong there, whether or not it matters."""
+    """Whether a pixel is defective, inside the ROI or not."""
     roi: Tensor
-    """That it would matter there."""
+    """Whether a pixel belongs to the ROI."""
 
 
 class UNet(nn.Module):
@@ -43,10 +43,10 @@ class UNet(nn.Module):
         width: channels of the finest level, doubled per level up to eight times.
         depth: number of halvings of the working grid; the image's sides must be multiples of stem * 2**depth.
         stem: 1, or 2 to fold 2 x 2 pixels into channels first and unfold the logits last.
-        coordinates: adds two channels that hold y and x in [-1, 1], so that an ROI with a fixed place in the
-            image can be learned from the place alone.
-        roi_head: let the logit that says whether a pixel belongs to the ROI gate the other. Without it the
-            ROI is predicted all the same, to tell what a picture shows, and moves nothing else.
+        coordinates: adds two channels that hold y and x in [-1, 1], so that an ROI at a fixed position can
+            be learned from the position alone.
+        roi_head: gate the defect logit by the ROI logit. If False, the ROI is still predicted, as a
+            description of the scene, without effect on the rest.
 
     Example:
         >>> UNet(6, 8, depth=2, stem=1, coordinates=False)(torch.rand(1, 6, 32, 48)).shape
@@ -71,7 +71,7 @@ class UNet(nn.Module):
         self.is_gated = roi_head
         self.head = nn.Conv2d(width, stem**2, 1)
         self.roi_head = nn.Conv2d(width, stem**2, 1)
-        # Defects are rare: the first maps say so, and the first steps are not spent on learning it.
+        # Defects are rare: start with low probabilities, so that no steps are spent on learning that.
         nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]
         self.unfold = nn.PixelShuffle(stem) if stem > 1 else nn.Identity()
 
@@ -80,7 +80,7 @@ class UNet(nn.Module):
         return self.with_heads(x)[0]
 
     def with_heads(self, x: Tensor) -> tuple[Tensor, Heads]:
-        """The logits of `forward`, and those of both heads, whose product they are with a gate."""
+        """The logits of `forward`, and those of both heads."""
         x = self.fold(x)
         if self.coordinates:
             x = with_coordinates(x)

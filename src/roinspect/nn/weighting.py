@@ -8,25 +8,25 @@ from torch import Tensor
 
 _STEPS = 200
 _STAY = 0.1
-"""Pull of all weights towards 1: a defect of another kind than those known must still be far from normal."""
+"""Regularisation towards weights of 1, so that unknown kinds of defects stay far from normal patches."""
 
 
-@torch.enable_grad()  # also where a caller has switched gradients off
+@torch.enable_grad()  # even if the caller disabled gradients
 def defect_weights(normal: Tensor, defective: Tensor) -> Tensor:
-    """Weights of a squared distance's dimensions, under which known defects are farther than normal patches.
+    """Weights of the dimensions of a squared distance that separate known defects from normal patches.
 
-    A logistic regression on the weighted squared distance, both kinds counting alike, with positive weights
-    that are pulled towards 1.
+    Logistic regression on the weighted squared distance, with balanced classes and positive weights that are
+    regularised towards 1.
 
     Args:
-        normal: (P, D), squared differences of normal patches to their nearest memorised one, by dimension.
-        defective: (Q, D), those of patches on known defects.
+        normal: (P, D), squared differences between normal patches and their nearest memorised one.
+        defective: (Q, D), the same for patches on known defects.
 
     Returns:
-        (D,), positive; the mean squared distance of normal patches stays what it was.
+        (D,), positive; the mean squared distance of normal patches is unchanged.
 
     Raises:
-        ValueError: one of them is empty.
+        ValueError: an input is empty.
 
     Example:
         >>> normal, defective = torch.rand(200, 2), torch.rand(200, 2) + torch.tensor([1.0, 0.0])
@@ -38,7 +38,7 @@ def defect_weights(normal: Tensor, defective: Tensor) -> Tensor:
         raise ValueError("weights need normal and defective patches")
     unit = normal.sum(1).mean()
     if unit <= 0:
-        # Normal patches that do not differ at all say nothing of how they do.
+        # Identical normal patches give no scale.
         return torch.ones_like(normal[0])
     normal, defective = normal / unit, defective / unit
     logarithm = torch.zeros(normal.shape[1], device=normal.device, requires_grad=True)
@@ -52,5 +52,5 @@ def defect_weights(normal: Tensor, defective: Tensor) -> Tensor:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = logarithm.detach().exp()
-    return found / (normal @ found).mean()
+    weights = logarithm.detach().exp()
+    return weights / (normal @ weights).mean()

@@ -1,4 +1,4 @@
-"""Pictures for the pages: photographs as JPEGs, and what a model found in one."""
+"""Images for the pages: photographs as JPEGs, and overlays of heat and outlines."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from roinspect.errors import UserError
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.inspector import Inspector, Verdict
-from roinspect.studio.state.masks import stamp_of
+from roinspect.studio.state.regions import stamp_of
 
 STATIC = Path(__file__).parent / "static"
 THUMB, SHOWN = 176, 1600
-"""Pixels of the longer side: in a list, and to draw on."""
+"""Pixels of the longer side, in a list and for drawing."""
 
 LEAST = 480
-"""Pixels of the longer side of a picture with outlines."""
+"""Smallest longer side, in pixels, of a picture with outlines."""
 
 UNREADABLE = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 176 132"><rect width="176" height="132" '
@@ -43,7 +43,7 @@ def jpeg(image: NDArray[np.uint8], longest: int = SHOWN) -> bytes:
 
 
 def data_uri(image: NDArray[np.uint8], longest: int) -> str:
-    """A picture to stand in a page itself."""
+    """An image as a data URI."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, longest)).decode()
 
 
@@ -75,10 +75,10 @@ def _encoded(bgr: NDArray[np.uint8]) -> bytes:
 
 
 def inspector(model: Path) -> Inspector:
-    """The model on the disk, loaded once as long as it is the same.
+    """The model, cached until its files change.
 
     Raises:
-        UserError: as `Inspector.load`.
+        UserError: see `Inspector.load`.
     """
     try:
         changed = (model / "bundle.json").stat().st_mtime_ns
@@ -94,7 +94,7 @@ def _load(model: Path, changed: int, exports: tuple[str, ...]) -> Inspector:
 
 
 def picture(verdict: Verdict, roi_mask: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """The photograph with heat and outlines, as the report draws it: (H, W, 3), RGB."""
+    """The photograph with heat and outlines, same as in the report: (H, W, 3), RGB."""
     assert verdict.image is not None and verdict.anomaly_map is not None
     return draw(verdict.image, verdict.anomaly_map, verdict.map_level, roi_mask)
 

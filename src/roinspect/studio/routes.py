@@ -1,6 +1,6 @@
 """HTTP routes beside Gradio's: images, drawings and downloads. No request names a path.
 
-A photograph is named by its folder's id and its key, and is only read where that key is in the folder's list.
+A photograph is named by its folder's id and its key, and is only read if the folder lists that key.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from roinspect.images.pixels import image_size, read_image
 from roinspect.studio.page_images import STATIC, UNREADABLE, jpeg, thumbnail, veiled
 from roinspect.studio.pages.elements import PER_PAGE, page_of
 from roinspect.studio.state.drawing import read_drawing
-from roinspect.studio.state.drawn_regions import keep, mask_of, region, share, source_of
 from roinspect.studio.state.project import Projects
+from roinspect.studio.state.regions import mask_of, region, save_drawing, share, source_of
 from roinspect.studio.state.trained_models import model_path
 
 SERVED = {
     "studio.css": ("text/css", ("studio.css",)),
     "board.js": ("text/javascript", ("canvas.js", "paint.js")),
 }
-"""Name to its type and the files that it is made of."""
+"""Name to media type and source files."""
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 def add_routes(app: FastAPI, projects: Projects) -> None:
-    """Add the routes below /studio/; what fails is answered with words that the page can show."""
+    """Add the routes below /studio/; errors are answered with a message for the page."""
 
     @app.exception_handler(UserError)
     def refused(_: Request, error: UserError) -> Response:
@@ -56,16 +56,22 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
     @app.get("/studio/photographs")
     def photographs(project: str, page: int = 0, only: str = "all") -> Any:
         opened = projects.get(project)
-        # First those that training looks at, good ones before all.
+        # Photographs for training first, good ones before defective ones.
         records = sorted(opened.records().values(), key=lambda r: (r.split == "test", r.label == 1))
-        sure = opened.confidences()
+        confidences = opened.confidences()
         if only == "undrawn":
             records = [record for record in records if source_of(opened, record) == "none"]
         if only == "doubtful":
-            records = sorted((r for r in records if r.key in sure), key=lambda record: sure[record.key])
+            records = sorted(
+                (r for r in records if r.key in confidences), key=lambda record: confidences[record.key]
+            )
         at, shown, _ = page_of(records, page)
         listed = [
-            {"key": record.key, "source": source_of(opened, record), "confidence": sure.get(record.key)}
+            {
+                "key": record.key,
+                "source": source_of(opened, record),
+                "confidence": confidences.get(record.key),
+            }
             for record in shown
         ]
         pages = max(1, -(-len(records) // PER_PAGE))
@@ -73,7 +79,7 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
 
     @app.get("/studio/thumbnail")
     def small(project: str, key: str, region_of: str = "") -> Response:
-        """With any `region_of`, which names its state for the browser's cache, what is ignored is dark."""
+        """With `region_of`, a cache key for the region's state, the area outside the region is dark."""
         try:
             opened = projects.get(project)
             content = thumbnail(opened.record(key).image_path)
@@ -93,14 +99,14 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
     def drawing(project: str, key: str) -> Any:
         opened = projects.get(project)
         shown = region(opened, key)
-        return {**shown.drawing.to_json(), "source": shown.source, "revision": shown.revision}
+        return {**shown.drawing.to_json(), "source": shown.source}
 
     @app.put("/studio/drawing")
     def draw(project: str, key: str, sent: Annotated[Any, Body()]) -> Any:
         opened = projects.get(project)
         drawn = read_drawing(sent, image_size(opened.record(key).image_path))
-        revision, is_changed = keep(opened, key, drawn, str(sent.get("revision", "")))
-        return {"revision": revision, "changed_elsewhere": is_changed}
+        save_drawing(opened, key, drawn)
+        return {}
 
     @app.post("/studio/share")
     def use_for_all(project: str, key: str) -> Any:

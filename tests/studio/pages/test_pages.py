@@ -113,7 +113,7 @@ def test_what_a_model_is_worth_is_told_with_what_would_help(
     [
         ({"split": "train", "trained_on": 4, "photographs": 5}, "trained on 4 of the 5"),
         ({"split": "test", "trained_on": 1, "photographs": 5}, "trained on 1 of the 5"),
-        ({"split": "val", "trained_on": 0, "photographs": 5}, "have set the threshold"),
+        ({"split": "val", "trained_on": 0, "photographs": 5}, "threshold was set on those"),
     ],
 )
 def test_photographs_it_learned_from_are_no_success(
@@ -145,7 +145,7 @@ def test_results_are_shown_a_page_at_a_time(project: Project) -> None:
     cards, place = wall(project, many, 0.5, "all", 999_999)
     assert place == 833 and cards.count("<button") == 8 and "20,000" in cards
     assert "of 10000 good parts" in figures_at(many, 0.5)
-    assert "none of these" in wall(project, [], 0.5, "wrong", 0)[0]
+    assert "no such photographs" in wall(project, [], 0.5, "wrong", 0)[0]
 
 
 def test_a_model_that_was_not_judged_says_so(project: Project) -> None:

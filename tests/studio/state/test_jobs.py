@@ -40,8 +40,8 @@ def sleeper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A worker whose command sleeps, in place of the real one."""
     program = tmp_path / "sleeper.py"
     program.write_text(
-        "import sys, time\nfrom pathlib import Path\nfrom roinspect.studio.state import worker\n"
-        "worker.run = lambda words: time.sleep(60) or 0\nsys.exit(worker.work(Path(sys.argv[1])))\n"
+        "import sys, time\nfrom pathlib import Path\nfrom roinspect.studio.state import jobs\n"
+        "jobs.run_command = lambda words: time.sleep(60) or 0\nsys.exit(jobs.work(Path(sys.argv[1])))\n"
     )
     real = jobs_module.subprocess.Popen
 

@@ -17,10 +17,9 @@ from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
 from roinspect.studio.state.drawing import Drawing, Shape, render
-from roinspect.studio.state.drawn_regions import keep, region, source_of
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.proposals import propose
-from roinspect.studio.state.saving import Saved, write_labelme, write_masks
+from roinspect.studio.state.regions import Saved, region, save_drawing, source_of, write_labelme, write_masks
 
 SIZE = (24, 32)
 BOX = Drawing(SIZE, (Shape("polygon", ((4.5, 4.5), (20.5, 4.5), (20.5, 15.5), (4.5, 15.5))),))
@@ -38,9 +37,9 @@ def rois(project: Project) -> dict[str, np.ndarray]:
 
 
 def test_a_drawing_counts_over_a_mask_that_came_after_it(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, "")
+    save_drawing(project, "train/good/a.png", BOX)
     last(write_masks(project))
-    keep(project, "train/good/b.png", DOT, "")
+    save_drawing(project, "train/good/b.png", DOT)
     # A network that was at work meanwhile writes its masks.
     mask = project.folder / "roi/train/good/b.png"
     write_image(mask, np.full(SIZE, 255, np.uint8))
@@ -50,12 +49,12 @@ def test_a_drawing_counts_over_a_mask_that_came_after_it(project: Project) -> No
 
 
 def test_times_of_files_say_nothing(project: Project) -> None:
-    keep(project, "train/good/a.png", BOX, "")
+    save_drawing(project, "train/good/a.png", BOX)
     last(write_masks(project))
     mask = project.folder / "roi/train/good/a.png"
     os.utime(mask, (2e9, 2e9))
     assert last(write_masks(project)).written == 0
-    keep(project, "train/good/a.png", DOT, "")
+    save_drawing(project, "train/good/a.png", DOT)
     assert last(write_masks(project)).written == 1
     assert np.array_equal(read_mask(mask), render(DOT))
     assert not (project.state / "replaced").exists(), "the studio's own mask is nobody else's"
@@ -67,13 +66,13 @@ def test_the_mask_of_a_drawing_that_is_cleared_goes_away(project: Project) -> No
     tree = project.folder / "roi" / "train" / "good"
     write_image(tree / "a.bmp", mask)
     for key in ("train/good/a.png", "train/good/b.png"):
-        keep(project, key, DOT, "")
+        save_drawing(project, key, DOT)
     last(write_masks(project))
     for key in ("train/good/a.png", "train/good/b.png"):
-        keep(project, key, Drawing(SIZE), "")
+        save_drawing(project, key, Drawing(SIZE))
     for _ in range(2):
         for key in ("train/good/a.png", "train/good/b.png"):
-            assert region(project, key) == (Drawing(SIZE), "none", "")
+            assert region(project, key) == (Drawing(SIZE), "none")
             assert source_of(project, project.record(key)) == "none"
         assert last(write_masks(project)).missing == 4
     assert not list(tree.iterdir())
@@ -81,9 +80,10 @@ def test_the_mask_of_a_drawing_that_is_cleared_goes_away(project: Project) -> No
 
 
 def test_what_is_erased_altogether_leaves_no_mask(project: Project) -> None:
-    keep(project, "train/good/a.png", DOT, "")
+    save_drawing(project, "train/good/a.png", DOT)
     last(write_masks(project))
-    keep(project, "train/good/a.png", Drawing(SIZE, (*DOT.shapes, Shape("brush", ((10, 10),), 9, True))), "")
+    erased = Drawing(SIZE, (*DOT.shapes, Shape("brush", ((10, 10),), 9, True)))
+    save_drawing(project, "train/good/a.png", erased)
     assert "no region yet" in last(write_masks(project)).remarks[0]
     assert not (project.folder / "roi/train/good/a.png").exists()
 
@@ -93,10 +93,10 @@ def test_a_drawing_that_was_cleared_teaches_the_network_nothing(project: Project
     (project.folder / "roi/confidence.csv").write_text(
         "key,origin,confidence,share,error\ntrain/good/a.png,predicted,0.9,1.0,\n"
     )
-    keep(project, "train/good/a.png", DOT, "")
+    save_drawing(project, "train/good/a.png", DOT)
     with pytest.raises(UserError, match="1 photographs have a region"):
         propose(project)
-    keep(project, "train/good/a.png", Drawing(SIZE), "")
+    save_drawing(project, "train/good/a.png", Drawing(SIZE))
     with pytest.raises(UserError, match="0 photographs have a region"):
         propose(project)
 
@@ -106,7 +106,7 @@ def test_two_people_who_save_at_once_lose_no_mask(make_project) -> None:  # type
     theirs = np.full(SIZE, 255, np.uint8)
     for key in project.records():
         write_image(project.folder / "roi" / key, theirs)
-        keep(project, key, DOT, "")
+        save_drawing(project, key, DOT)
     faults = list[Exception]()
 
     def save() -> None:
@@ -130,9 +130,9 @@ def test_one_backup_of_a_replaced_mask_is_kept_and_never_one_of_the_studio_s(pro
     mask, aside = project.folder / "roi/train/good/a.png", project.state / "replaced/train/good"
     for drawing, value in ((BOX, 70), (DOT, 90)):
         write_image(mask, np.full(SIZE, value, np.uint8))
-        keep(project, "train/good/a.png", drawing, "")
+        save_drawing(project, "train/good/a.png", drawing)
         last(write_masks(project))
-    keep(project, "train/good/a.png", BOX, "")
+    save_drawing(project, "train/good/a.png", BOX)
     last(write_masks(project))
     assert [(file.name, read_image(file).max()) for file in aside.iterdir()] == [("a.png", 90)]
 
@@ -144,7 +144,7 @@ def test_a_mask_with_a_suffix_in_capitals_is_one(project: Project) -> None:
     project.forget()
     assert source_of(project, project.record("train/good/a.png")) == "file"
     for key in project.records():
-        keep(project, key, DOT, "")
+        save_drawing(project, key, DOT)
     assert last(write_masks(project)).written == 4
     assert np.array_equal(rois(project)["train/good/a.png"], render(DOT))
     assert (project.state / "replaced/train/good/a.PNG").is_file()
@@ -153,7 +153,7 @@ def test_a_mask_with_a_suffix_in_capitals_is_one(project: Project) -> None:
 @pytest.mark.parametrize("write_all", [write_masks, lambda project: write_labelme(project, project.folder)])
 def test_photographs_that_would_share_a_mask_are_refused(make_project, write_all) -> None:  # type: ignore[no-untyped-def]
     project: Project = make_project("good/a.png", "good/a.jpg")
-    keep(project, "good/a.png", DOT, "")
+    save_drawing(project, "good/a.png", DOT)
     with pytest.raises(
         UserError, match=r"good/a\.png: would share its mask with good/a\.jpg; give them names"
     ):
@@ -166,11 +166,11 @@ def test_a_mask_that_the_manifest_names_is_replaced_where_it_lies(make_project) 
     mask = project.folder / "roi/x.bmp"
     write_image(mask, np.full(SIZE, 255, np.uint8))
     project.forget()
-    keep(project, "x.png", DOT, "")
+    save_drawing(project, "x.png", DOT)
     for _ in range(2):
         last(write_masks(project))
         assert np.array_equal(rois(project)["x.png"], render(DOT))
-    keep(project, "x.png", Drawing(SIZE), "")
+    save_drawing(project, "x.png", Drawing(SIZE))
     last(write_masks(project))
     assert project.record("x.png").roi_path == mask and source_of(project, project.record("x.png")) == "file"
     assert np.array_equal(read_mask(mask), render(DOT)), "the manifest names the file, so it stays"
@@ -183,7 +183,7 @@ def test_a_mask_that_was_there_is_shown_and_kept_aside_when_it_is_replaced(proje
     write_image(project.folder / "roi" / "train" / "good" / "a.bmp", mask)
     found = region(project, "train/good/a.png")
     assert found.source == "file" and np.array_equal(255 * render(found.drawing), mask)
-    keep(project, "train/good/a.png", DOT, "")
+    save_drawing(project, "train/good/a.png", DOT)
     last(write_masks(project))
     tree = project.folder / "roi" / "train" / "good"
     assert [path.name for path in tree.iterdir()] == ["a.png"]
@@ -200,9 +200,9 @@ def test_a_labelme_file_that_was_there_is_shown_and_kept_aside_when_it_is_replac
     found = region(project, "train/good/a.png")
     assert found.source == "file" and np.array_equal(render(found.drawing), render(BOX))
     assert source_of(project, project.record("train/good/b.png")) == "none"
-    keep(project, "train/good/a.png", DOT, "")
+    save_drawing(project, "train/good/a.png", DOT)
     for key in ("train/good/b.png", "test/good/c.png", "test/dent/d.png"):
-        keep(project, key, BOX, "")
+        save_drawing(project, key, BOX)
     assert last(write_masks(project)).written == 4
     assert np.array_equal(rois(project)["train/good/a.png"], render(DOT))
     assert (project.state / "replaced/train/good/a.json").read_text() == write(whole)
@@ -215,7 +215,7 @@ def test_a_file_with_the_regions_of_several_photographs_is_not_torn_apart(projec
     (project.folder / "roi" / "all.json").write_text(coco.write(both))
     project.forget()
     assert region(project, "train/good/b.png").source == "file"
-    keep(project, "train/good/a.png", DOT, "")
+    save_drawing(project, "train/good/a.png", DOT)
     with pytest.raises(UserError, match=r"several photographs.*roi convert"):
         last(write_masks(project))
     assert region(project, "train/good/a.png").drawing == DOT

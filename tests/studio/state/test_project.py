@@ -22,10 +22,8 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
 from roinspect.studio.state.adding import add, move
 from roinspect.studio.state.drawing import Drawing, Shape
-from roinspect.studio.state.drawn_regions import keep, region
-from roinspect.studio.state.masks import mask_file
 from roinspect.studio.state.project import Project, Projects, write_manifest
-from roinspect.studio.state.saving import write_masks
+from roinspect.studio.state.regions import mask_file, region, save_drawing, write_masks
 
 
 def test_only_the_folder_and_those_in_it_may_be_opened(tmp_path: Path) -> None:
@@ -109,7 +107,7 @@ def test_a_manifest_without_splits_goes_on_meaning_what_it_did(make_project, tmp
 
 def test_a_moved_photograph_takes_its_drawing_and_masks_along(project: Project) -> None:
     dot = Drawing((24, 32), (Shape("brush", ((10, 10),), 3),))
-    keep(project, "test/dent/d.png", dot, "")
+    save_drawing(project, "test/dent/d.png", dot)
     for tree in ("roi/test/dent/d.png", "ground_truth/dent/d_mask.png"):
         write_image(project.folder / tree, np.full((24, 32), 255, np.uint8))
     project.forget()
@@ -169,7 +167,7 @@ def test_a_proposal_that_is_moved_stays_a_proposal(project: Project) -> None:
 def test_a_photograph_that_cannot_be_moved_keeps_what_belongs_to_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep(project, "test/dent/d.png", Drawing((24, 32), (Shape("brush", ((10, 10),), 3),)), "")
+    save_drawing(project, "test/dent/d.png", Drawing((24, 32), (Shape("brush", ((10, 10),), 3),)))
     assert [*write_masks(project)][-1].written == 1
     write_image(project.folder / "ground_truth/dent/d_mask.png", np.full((24, 32), 255, np.uint8))
     project.forget()

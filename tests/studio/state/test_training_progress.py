@@ -13,7 +13,7 @@ pytest.importorskip("tensorboard")
 
 from torch.utils.tensorboard import SummaryWriter
 
-from roinspect.studio.state.training_progress import read_progress
+from roinspect.studio.state.training import read_progress
 
 
 def write(run: Path, epochs: range, value: float) -> None:

@@ -23,7 +23,7 @@ LATEST = 12
 
 
 def camera(job: Job) -> str:
-    """What came of the camera's photographs, the latest first."""
+    """The results for the camera's photographs, latest first."""
     state = job.state()
     results = Path(job.commands[0][job.commands[0].index("--out") + 1])
     model = Path(job.commands[0][2])
@@ -63,7 +63,7 @@ def _row(row: dict[str, Any], model: Path, folder: Path) -> str:
 
 @lru_cache(maxsize=4 * LATEST)
 def _picture(path: str, changed: object, map_path: str, factor: float, model: Path) -> str:
-    """The photograph with the heat that was found in it, as far as both are still there."""
+    """The photograph with its heat, if both files still exist."""
     try:
         bundle = read_bundle(model)
         image = read_image(path, bundle.bits)

@@ -26,7 +26,7 @@ from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html
 from roinspect.studio.state.project import Project, Projects
 
 AT_ONCE = 300
-"""So many photographs are checked without being asked to: more take longer than anybody waits."""
+"""Up to this number of photographs are checked automatically; more would take too long."""
 
 USES = {"train": "to train on", "val": "to set the threshold", "test": "to test with"}
 
@@ -50,7 +50,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
         on = gr.Button("Further photographs ›", size="sm")
     whole = [page.top, page.project, path, recent, found, adopt, findings, check_button, at, thumbs]
 
-    # Or a slow look at what was open would replace what was opened meanwhile.
+    # Otherwise a slow request could replace the view of a folder that was opened meanwhile.
     one_at_a_time = threading.Lock()
 
     def show(id: str) -> tuple[Any, ...]:
@@ -59,7 +59,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
         if project is None:
             asked = plain(note("No folder is open yet. Type its path above, then press Open."))
             hidden = gr.Button(visible=False)
-            # What was typed already stays.
+            # Keep the text that was typed.
             return steps("/", None), "", gr.skip(), _recent(names), asked, hidden, "", hidden, 0, ""
         loose = project.loose() if not (project.folder / "manifest.csv").exists() else []
         count = _count(project)
@@ -119,7 +119,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
 
 
 def _recent(folders: list[str]) -> str:
-    """Folders that were opened before, as buttons."""
+    """Recently opened folders, as buttons."""
     names = map(escape, folders)
     buttons = "".join(f'<button type="button" data-key="{name}">{name}</button>' for name in names)
     head = '<span class="soft">Opened before:</span>'
@@ -127,7 +127,7 @@ def _recent(folders: list[str]) -> str:
 
 
 def summary(project: Project) -> str:
-    """How many photographs of each kind there are, and what to do next."""
+    """The number of photographs of each kind, and the next step."""
     rows = project.summary()
     kinds: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for split, category, label, count in rows:
@@ -145,7 +145,7 @@ def summary(project: Project) -> str:
         words = (
             "There are no test photographs (test/good, test/scratch ...). Training works without them, but "
         )
-        parts.append(note(f"{words}nobody can say how well the model does.", "warning"))
+        parts.append(note(f"{words}they are needed to measure how good the model is.", "warning"))
     parts.append(note("Next: mark the region to inspect.", link=("Draw the region", "/region")))
     return plain(*parts)
 
@@ -156,11 +156,11 @@ def _listed(folders: list[tuple[str, int]]) -> str:
 
 
 def in_words(findings: Findings) -> str:
-    """What the check found, for people."""
+    """The findings of the check as text."""
     parts = [note(line, "problem") for line in findings.problems[:12]]
     parts += [note(line, "warning") for line in findings.warnings[:12]]
     if hidden := max(0, len(findings.problems) - 12) + max(0, len(findings.warnings) - 12):
-        parts.append(note(f"{hidden} more of the kind"))
+        parts.append(note(f"{hidden} more"))
     sizes = sorted({size for row in findings.rows for size in row.sizes_hw})
     seen = ", ".join(f"{width} × {height}" for height, width in sizes[:4])
     seen += " ..." if len(sizes) > 4 else ""
@@ -183,9 +183,9 @@ def _count(project: Project) -> int:
 
 def _loose_words(count: int) -> str:
     words = (
-        f"{count:,} photographs lie in the folder itself. If all of them show good parts, press the button "
-        "below: they are listed in a manifest.csv, and no file is moved. Else sort them into folders: good, "
-        "scratch, ..."
+        f"{count:,} photographs are directly in the folder. If all of them show good parts, press the button "
+        "below: they are listed in a manifest.csv, and no file is moved. Otherwise sort them into folders: "
+        "good, scratch, ..."
     )
     return plain(note(words))
 

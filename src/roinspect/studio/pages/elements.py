@@ -1,4 +1,4 @@
-"""Pieces of HTML in the studio's own look. What comes from people or files is escaped here."""
+"""HTML elements of the studio. Text from users or files is escaped here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def steps(path: str, folder: Path | None) -> str:
-    """The steps as links, and the folder that is open."""
+    """The navigation bar, with the open folder."""
     links = "".join(
         f'<a href="{to}"{" aria-current=page" if to == path else ""}>{name}</a>' for name, to in STEPS
     )
@@ -43,7 +43,7 @@ def note(text: str, kind: str = "", *, link: tuple[str, str] | None = None) -> s
     Args:
         text: plain text.
         kind: "", "warning" or "problem".
-        link: words and address of what to do next.
+        link: text and address of the next step.
     """
     word = {"problem": "<b>Problem:</b> ", "warning": "<b>Note:</b> "}.get(kind, "")
     to = f' <a class="next" href="{escape(link[1])}">{escape(link[0])} ›</a>' if link else ""
@@ -51,12 +51,12 @@ def note(text: str, kind: str = "", *, link: tuple[str, str] | None = None) -> s
 
 
 def plain(*parts: str) -> str:
-    """HTML in the studio's own look."""
+    """HTML with the studio's styles."""
     return f'<div class="plain">{"".join(parts)}</div>'
 
 
 def as_note(work: Callable[[], str]) -> str:
-    """What `work` returns, or the note that says why it could not."""
+    """The result of `work`, or a note with the error."""
     try:
         return work()
     except UserError as error:
@@ -67,7 +67,7 @@ def as_note(work: Callable[[], str]) -> str:
 
 
 def job_note(job: Job, running: str, done: str = "", *, link: tuple[str, str] | None = None) -> str:
-    """How a job stands: these words while it runs and when it is done, else why it is not."""
+    """The state of a job: the given texts while it runs and when it is done, else the error."""
     state = job.state()
     if state == "running":
         return note(f"{running}, {job.seconds():.0f} s so far. You may close this page.")
@@ -75,22 +75,22 @@ def job_note(job: Job, running: str, done: str = "", *, link: tuple[str, str] | 
         return note(job.fault(), "problem")
     if state == "done":
         return note(done, link=link) if done else ""
-    return note("It did not come to an end. Ask again, and it starts over.", "warning")
+    return note("It was interrupted. Start it again.", "warning")
 
 
 def cards(items: Iterator[str], *, large: bool = False) -> str:
-    """Pictures with words, side by side."""
+    """A grid of cards."""
     return f'<div class="cards{" large" if large else ""}">{"".join(items)}</div>'
 
 
 def card(picture: str, name: str, verdict: str = "", *, key: str = "", css: str = "") -> str:
-    """One picture with its name; with a key it is a button.
+    """A picture with its name; a button if a key is given.
 
     Args:
-        picture: its address.
+        picture: address of the image.
         name: plain text.
         verdict: HTML below the name.
-        key: given to the page's `select` event.
+        key: passed to the page's `select` event.
         css: more classes.
     """
     image = f'<img src="{escape(picture)}" alt="" loading="lazy">'
@@ -111,12 +111,12 @@ def figures(*pictures: tuple[NDArray[np.uint8], str]) -> str:
 
 
 def thumbnail_address(project: Project, key: str) -> str:
-    """Where the small picture of a photograph is served."""
+    """The address of the thumbnail of a photograph."""
     return "/studio/thumbnail?" + urlencode({"project": project.id, "key": key})
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of plain text, whose rows become blocks on a narrow screen; the first column is in bold."""
+    """A table of plain text, with the first column in bold; rows become blocks on narrow screens."""
     body = "".join(
         f"<tr><th>{escape(first)}</th>"
         + "".join(
@@ -130,7 +130,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def page_of(items: Sequence[T], place: float, words: str = "") -> tuple[int, Sequence[T], str]:
-    """The items on a page, which page that is, and what it shows in words: "1 to 24 of 300"."""
+    """The page's number, its items, and a caption such as "1 to 24 of 300"."""
     at = max(0, min(int(place), (len(items) - 1) // PER_PAGE))
     shown = items[PER_PAGE * at : PER_PAGE * (at + 1)]
     first = PER_PAGE * at + 1
@@ -146,7 +146,7 @@ _BADGES = {
 
 
 def verdict_badge(verdict: str | None, reason: str | None = None, *, score: float | None = None) -> str:
-    """Good, rejected, not inspectable or none, in words and colour, with the score and the reason."""
+    """The verdict in words and colour, with the score and the reason."""
     css, word = _BADGES[verdict]
     number = "" if score is None else f" {score:.4g}"
     why = f' <span class="name">{escape(reason)}</span>' if reason else ""
@@ -154,6 +154,6 @@ def verdict_badge(verdict: str | None, reason: str | None = None, *, score: floa
 
 
 def counts(*boxes: tuple[int, str]) -> str:
-    """Large figures, with plain text under each."""
+    """Large numbers, with plain text under each."""
     shown = "".join(f"<div><b>{count:,}</b>{escape(words)}</div>" for count, words in boxes)
     return f'<div class="tally" role="status">{shown}</div>'

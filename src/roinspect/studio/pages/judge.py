@@ -109,7 +109,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     def enlarge(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
         project = page.opened(id)
         words, result = one_of(project, model_path(project, name), picked, value)
-        # Damaged outside the region, it counts as good; its folder is right all the same.
+        # A part with damage only outside the region counts as good, but its folder is right.
         is_damaged = result.label == 1 or (result.is_outside_only and not result.is_corrected)
         split_now = "test" if project.record(picked).split == "test" else "train"
         shown_kind = result.category if is_damaged else ""
@@ -122,7 +122,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
             results.mark_wrong(path, result_of(path, picked), value)
         words, marked = one_of(project, path, picked, value)
         marked_words = "Marked: the figures above count the part as you say."
-        words_ = marked_words if marked.is_corrected else "Taken back."
+        words_ = marked_words if marked.is_corrected else "Undone."
         is_damaged = max(0, marked.label)
         shown_kind = marked.category if is_damaged and not marked.is_corrected else ""
         return words, is_damaged, shown_kind, plain(note(words_)), mark_button(marked.is_corrected)
@@ -158,12 +158,12 @@ def judge_page(blocks: Any, projects: Projects) -> None:
 
 
 def mark_button(is_marked: bool) -> Any:
-    """The button that marks a verdict as wrong, or takes that back."""
-    return gr.Button("Marked as wrong. Take it back" if is_marked else "This verdict is wrong")
+    """The button that marks a verdict as wrong, or undoes that."""
+    return gr.Button("Marked as wrong. Undo" if is_marked else "This verdict is wrong")
 
 
 def about(model: Path) -> str:
-    """The threshold and where it comes from, and what the results are worth."""
+    """The threshold and its origin, and warnings about the results."""
     threshold = read_bundle(model).threshold
     parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
     if words := results.too_small_region(results.read_results(model)):

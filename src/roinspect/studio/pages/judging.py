@@ -20,13 +20,13 @@ from roinspect.studio.pages.elements import (
     verdict_badge,
 )
 from roinspect.studio.state.drawing import render
-from roinspect.studio.state.drawn_regions import region
 from roinspect.studio.state.project import Project
+from roinspect.studio.state.regions import region
 from roinspect.studio.state.results import Result, Which, chosen, histogram, read_results, tally
 
 
 def figures_at(results: list[Result], threshold: float) -> str:
-    """What a threshold does, in large figures, and the scores about it."""
+    """The counts at a threshold, and the histogram of the scores."""
     at = tally(results, threshold)
     boxes = [
         (at.rejects, f"of {at.good} good parts rejected"),
@@ -40,10 +40,10 @@ def figures_at(results: list[Result], threshold: float) -> str:
 def wall(
     project: Project, results: list[Result], threshold: float, which: Which, place: float
 ) -> tuple[str, int]:
-    """A page of results, and which page it is."""
+    """A page of results, and its number."""
     at, shown, span = page_of(chosen(results, threshold, which), place)
     if not shown:
-        return plain(note("There are none of these.")), 0
+        return plain(note("There are no such photographs.")), 0
     return plain(
         f"<p>{span}; press one to look closer.</p>", cards(_card(project, one, threshold) for one in shown)
     ), at
@@ -63,7 +63,7 @@ def result_of(model: Path, key: str) -> Result:
     """One photograph's result.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no result.
     """
     for result in read_results(model):
         if result.key == key:
@@ -72,7 +72,7 @@ def result_of(model: Path, key: str) -> Result:
 
 
 def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[str, Result]:
-    """One result at large: the photograph, what was found, and what that means.
+    """One result in detail: the photograph, the heat, the label and the verdict.
 
     Raises:
         UserError: there is no such result.

@@ -13,7 +13,7 @@ from roinspect.studio.pages.shell import begin, html
 from roinspect.studio.state.jobs import latest
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.proposals import propose
-from roinspect.studio.state.saving import Saved, write_labelme, write_masks
+from roinspect.studio.state.regions import Saved, write_labelme, write_masks
 
 TICK_S = 2.0
 BEGIN = """const begin = () => {

@@ -1,4 +1,4 @@
-"""Common to all pages: the steps at the top, notes, and errors as messages with a remedy."""
+"""Common to all pages: navigation, event handlers, and error messages."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page under construction.
+    """The parts that all pages have.
 
     Attributes:
-        blocks: it stands in.
-        projects: the folders that are open.
-        top: the steps.
-        project: hidden; the id of the folder that the page shows.
-        fault: where it is said what did not work.
+        blocks: the Gradio page.
+        projects: the open folders.
+        top: the navigation bar.
+        project: hidden field with the id of the page's folder.
+        fault: the place for error messages.
     """
 
     blocks: Any
@@ -52,21 +52,21 @@ class Page:
         outputs: Any,
         **settings: Any,
     ) -> Any:
-        """Let a handler answer an event of the page; what it raises is said, and nothing else changes.
+        """Connect a handler to an event. An exception is shown as a message, and the outputs stay unchanged.
 
-        Only a handler that reports progress goes through Gradio's queue: an event that is queued in the very
-        moment in which the queue's stream ends is never answered (Gradio 6.31). Outside of the queue Gradio
-        shows no messages of its own, so the page has a place for them.
+        Only handlers that report progress use Gradio's queue: an event that is queued at the moment when the
+        stream of the queue ends is never answered (Gradio 6.31). Outside the queue Gradio shows no error
+        messages, so the page does.
 
         Args:
-            event: of a component or a page, as `button.click`.
-            handler: a function, or a generator of steps.
-            inputs: components whose values it is given.
-            outputs: a component, or a list of them, for what it returns.
-            settings: further ones of the event.
+            event: of a component or a page, such as `button.click`.
+            handler: a function, or a generator that reports progress.
+            inputs: components whose values are its arguments.
+            outputs: the component or components that show its result.
+            settings: more arguments for the event.
 
         Returns:
-            The event, for what comes after it, whether the handler raised or not.
+            The event, for `then`, which runs even if the handler raised.
         """
         shown = outputs if isinstance(outputs, list) else [outputs]
 
@@ -95,19 +95,19 @@ class Page:
         return event(steps_of if is_slow else once, inputs, [*shown, self.fault], **usual | settings)
 
     def find(self, id: str) -> Project | None:
-        """The folder that the page shows, if one is open."""
+        """The page's folder, if one is open."""
         return self.projects.get(id) if id else self.projects.current
 
     def opened(self, id: str) -> Project:
-        """The folder that the page shows.
+        """The page's folder.
 
         Raises:
-            UserError: none is open.
+            UserError: no folder is open.
         """
         return self.projects.get(id) if id else self.projects.shown()
 
     def models(self, id: str) -> tuple[Any, str | None, str]:
-        """The dropdown of trained models, the newest one, and what to say where there is none."""
+        """The dropdown of trained models, the newest model, and a message if there is none."""
         project = self.find(id)
         listed = names(project) if project else []
         newest = listed[0] if listed else None
@@ -115,7 +115,7 @@ class Page:
         return gr.Dropdown(listed, value=newest), newest, missing
 
     def stop(self, id: str, kind: Kind) -> None:
-        """Ask the latest job of a kind to end, if it is running."""
+        """Stop the latest job of a kind, if it is running."""
         job = latest(self.opened(id), kind)
         if job is not None and job.state() == "running":
             job.stop()
@@ -136,12 +136,12 @@ def begin(blocks: Any, projects: Projects, path: str) -> Page:
 
 
 def html(value: str = "", **settings: Any) -> Any:
-    """HTML without Gradio's own look."""
+    """HTML without Gradio's styles."""
     return gr.HTML(value, apply_default_css=False, **settings)
 
 
 def fault(error: Exception) -> str:
-    """What went wrong, as a message that goes away by itself or when it is pressed."""
+    """An error message that disappears after a while or on a click."""
     if isinstance(error, UserError):
         words = str(error)
     elif isinstance(error, OSError):
@@ -149,7 +149,7 @@ def fault(error: Exception) -> str:
     else:
         _LOG.error("a page could not be answered", exc_info=error)
         words = f"{type(error).__name__}; reload the page, and look at what the studio's terminal says"
-    # Else the same message, asked for twice, would not come up anew.
+    # Otherwise a repeated message would not be shown again.
     nonce = time.monotonic_ns()
     return (
         f'<button type="button" class="fault" role="alert" data-nonce="{nonce}" title="Close">'
@@ -161,17 +161,17 @@ SELECT = """element.addEventListener('click', (event) => {
   const chosen = event.target.closest('[data-key]');
   if (chosen) trigger('select', { key: chosen.dataset.key });
 });"""
-"""Makes a gr.HTML of cards tell which one was pressed."""
+"""Lets a gr.HTML of cards report which one was clicked."""
 
 
 def chosen_key(event: Any) -> str:
-    """The key in the event of a card that was pressed."""
+    """The key of the card that was clicked."""
     data = getattr(event, "_data", None)
     return str(data.get("key", "")) if isinstance(data, dict) else ""
 
 
 def truth(question: str, split: str) -> tuple[Any, Any, Any]:
-    """Fields for what a part really is: its label, the kind of defect, and the use of the photograph."""
+    """Fields for the true label of a part, the kind of defect, and the split."""
     with gr.Row():
         label = gr.Radio([("good", 0), ("defective", 1)], value=0, label=question)
         kind = gr.Textbox(label="Kind of defect", placeholder="scratch")

@@ -15,14 +15,19 @@ from roinspect.evaluation.report import training_plots
 from roinspect.inspection.bundle import read_bundle
 from roinspect.studio.pages.elements import as_note, note, plain, table
 from roinspect.studio.pages.shell import begin, html
-from roinspect.studio.state.drawn_regions import source_of
 from roinspect.studio.state.jobs import Job, latest
 from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.regions import source_of, write_masks
 from roinspect.studio.state.results import read_results, tally, too_small_region, untested
-from roinspect.studio.state.saving import write_masks
 from roinspect.studio.state.trained_models import free_name, new_path, run_path
-from roinspect.studio.state.training import METHODS, Wish, begin_training, resume_training
-from roinspect.studio.state.training_progress import TrainingProgress, read_progress
+from roinspect.studio.state.training import (
+    METHODS,
+    TrainingProgress,
+    Wish,
+    begin_training,
+    read_progress,
+    resume_training,
+)
 
 TICK_S = 2.0
 SEEN = (
@@ -45,7 +50,7 @@ def train_page(blocks: Any, projects: Projects) -> None:
     page = begin(blocks, projects, "/train")
     heads = ("method", "needs", "takes", "take it when")
     html(plain("<h2>Train</h2>", table(heads, METHODS.values())))
-    at_hand = html()
+    available = html()
     choices = [(choice.title, name) for name, choice in METHODS.items()]
     method = gr.Radio(choices, value="roibank", label="Method", elem_id="method")
     with gr.Row():
@@ -73,7 +78,7 @@ def train_page(blocks: Any, projects: Projects) -> None:
         project = page.find(id)
         if project is None:
             return ("", "roibank-1", *_idle(as_note(lambda: str(projects.shown()))))
-        words = as_note(lambda: _at_hand(project))
+        words = as_note(lambda: _available(project))
         return (words, free_name(project, "roibank"), *look(project.id))
 
     def look(id: str) -> tuple[Any, ...]:
@@ -118,7 +123,7 @@ def train_page(blocks: Any, projects: Projects) -> None:
             resume_training(project, job)
         return look(id)
 
-    page.answer(blocks.load, show, page.project, [at_hand, name, *watched])
+    page.answer(blocks.load, show, page.project, [available, name, *watched])
     page.answer(method.change, rename, [page.project, method], name)
     wish = [page.project, method, name, detail, region, reject, more]
     page.answer(start.click, begin_it, wish, [name, *watched], show_progress="full")
@@ -127,11 +132,11 @@ def train_page(blocks: Any, projects: Projects) -> None:
     page.answer(timer.tick, look, page.project, watched)
 
 
-def _at_hand(project: Project) -> str:
+def _available(project: Project) -> str:
     rows = project.summary()
     good = sum(count for split, _, label, count in rows if split != "test" and label == "good")
     bad = sum(count for split, _, label, count in rows if split != "test" and label == "defective")
-    parts = [note(f"At hand: {good:,} good and {bad:,} defective photographs to train on.")]
+    parts = [note(f"Available: {good:,} good and {bad:,} defective photographs to train on.")]
     if not _has_drawings(project) and project.roi() == "none":
         parts.append(note("No region is drawn yet.", "warning", link=("Draw it", "/region")))
     return plain(*parts)
@@ -149,7 +154,7 @@ def _idle(words: str) -> tuple[Any, ...]:
 
 
 def _status(project: Project, job: Job, progress: TrainingProgress) -> str:
-    """How a training stands, its curves and its pictures."""
+    """The state of a training, its curves and its pictures."""
     state, spent, name = job.state(), _time(job.seconds()), job.subject
     parts = []
     if state == "running":
@@ -169,7 +174,7 @@ def _status(project: Project, job: Job, progress: TrainingProgress) -> str:
     elif state == "stopped":
         parts.append(note(f"{name} was stopped after {spent}. It can go on where it stopped.", "warning"))
     elif state == "broken off":
-        words = f"{name} broke off, as after a power cut. It can go on from its last checkpoint."
+        words = f"{name} was interrupted, for example by a power cut. It can resume from its last checkpoint."
         parts.append(note(words, "warning"))
     else:
         parts.append(note(job.fault(), "problem"))
@@ -185,14 +190,14 @@ def _status(project: Project, job: Job, progress: TrainingProgress) -> str:
 
 
 def worth(model: Path, log: str) -> list[str]:
-    """How good the model is on labelled photographs, and what to do where it is not good."""
+    """How good the model is on labelled photographs, and how to improve it."""
     try:
         judged, threshold = read_results(model), read_bundle(model).threshold
     except UserError:
         return []
     parts, at = list[str](), tally(judged, threshold.value)
     if unproven := untested(model):
-        parts.append(note(f"{unproven} What is known: the threshold {threshold.origin}.", "warning"))
+        parts.append(note(f"{unproven} Known so far: the threshold {threshold.origin}.", "warning"))
     elif at.defective:
         rejected = at.defective - at.escapes
         words = f"It rejects {rejected:,} of {at.defective:,} defective parts and {at.rejects:,} of "
@@ -206,7 +211,7 @@ def worth(model: Path, log: str) -> list[str]:
 
 
 def _preview(title: str, png: bytes) -> str:
-    """A picture whose columns are named."""
+    """A picture with captions for its columns."""
     names = "".join(f"<span>{escape(name)}</span>" for name in title.split(", "))
     image = f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
     return f'<div class="previews"><div class="columns">{names}</div>{image}</div>'

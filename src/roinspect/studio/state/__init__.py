@@ -1,4 +1,1 @@
-"""The studio's state on disk, and its background jobs.
-
-Whatever writes here raises a `UserError` where the disk refuses.
-"""
+"""The studio's state on disk, and its background jobs. A file that cannot be written raises a `UserError`."""

@@ -17,35 +17,34 @@ from roinspect.data.records import Record, manifest_path
 from roinspect.errors import UserError
 from roinspect.files import whole_file, writing
 from roinspect.images.pixels import image_size, read_image, write_image
-from roinspect.studio.state.drawn_regions import drawing_file
-from roinspect.studio.state.masks import mask_file, note_file, own_file, set_aside
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.proposals import carry_proposal
+from roinspect.studio.state.regions import drawing_file, mask_file, note_file, own_file, set_aside
 from roinspect.studio.state.store import move_file, remove_file, write_csv
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
 _NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
-"""Folder names that mean something other than a kind of defect."""
+"""Names that mean something other than a kind of defect."""
 
 
 def add(
     project: Project, source: Path, *, label: int, kind: str = "", split: str = "train", name: str = ""
 ) -> str:
-    """Copy a photograph into the data.
+    """Copy a photograph into the data set.
 
     Args:
         project: the folder.
         source: the photograph.
         label: 0 good, 1 defective.
-        kind: of the defect, which names the folder or the label; "" for "defect".
-        split: "train" or "test"; folders without splits know no other than "train".
-        name: of the new file; the source's own by default.
+        kind: of defect, used as folder name or label; "" means "defect".
+        split: "train" or "test"; ignored in folders without splits.
+        name: of the new file; defaults to the source's name.
 
     Returns:
         The new photograph's key.
 
     Raises:
-        UserError: the photograph cannot be read, the kind is no name, or the disk refuses.
+        UserError: the photograph cannot be read, the kind is not a valid name, or a file cannot be written.
     """
     read_image(source)
     with project.lock:
@@ -65,15 +64,15 @@ def add(
 
 
 def move(project: Project, key: str, *, label: int, kind: str = "", split: str = "train") -> str:
-    """Give a photograph of the data another label or split: its row in the manifest, or its folder.
+    """Change the label or split of a photograph: its row in the manifest, or its folder.
 
-    Its drawing, its region and, among defects, its defect mask go with it.
+    Its drawing, its region and, if it stays defective, its defect mask move along.
 
     Returns:
         The photograph's new key.
 
     Raises:
-        UserError: as `add`, or a network is proposing regions just now.
+        UserError: see `add`; or regions are being proposed right now.
     """
     with project.lock:
         record = project.record(key)
@@ -100,14 +99,14 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
 
 
 def _carry(project: Project, record: Record, target: Path, key: str, category: str, label: int) -> None:
-    """Move a photograph with its files: copied first, so that nothing has changed where the disk refuses."""
+    """Move a photograph with its files. They are copied first, so that a failure changes nothing."""
     copies = [(file(project, record.key), file(project, key)) for file in (drawing_file, note_file)]
     mask, tree, pixels, retired = mask_file(project, record), project.folder / "roi", None, list[Path]()
     new_mask = (tree / PurePosixPath(key)).with_suffix(".png")
     if isinstance(mask, Path) and mask.is_relative_to(tree):
         copies.append((mask, new_mask.with_suffix(mask.suffix)))
     if isinstance(mask, DrawnMask) and mask.path.is_relative_to(tree):
-        # An annotation file names its photograph, and goes on naming the former one.
+        # An annotation file would still name the old photograph.
         retired += [mask.path] if own_file(mask) else []
         if own_file(mask) or not _still_named(project, record, key):
             pixels = mask.pixels(image_size(record.image_path))
@@ -139,20 +138,20 @@ def _carry(project: Project, record: Record, target: Path, key: str, category: s
 
 
 def _still_named(project: Project, record: Record, key: str) -> bool:
-    """Whether the annotation files below roi/ name a photograph under its new key as well."""
+    """Whether the annotation files below roi/ match a photograph under its new key too."""
     keys = [key if other == record.key else other for other in project.records()]
     return key in drawn_in_folder(project.folder / "roi", None, keys, lambda: keys)
 
 
 def _category(project: Project, label: int, kind: str) -> str:
-    """The folder's name or the label's text."""
+    """The folder name or label text."""
     if label == 0:
         records = project.records() if project.state.parent.is_dir() else {}
         return next((record.category for record in records.values() if record.label == 0), "good")
     kind = kind.strip() or "defect"
     if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND:
-        remedy = "use letters and figures, and no word for a use or a good part: scratch"
-        raise UserError("is no name for a kind of defect", where=kind, remedy=remedy)
+        remedy = "use letters and digits, not a word for a split or a good part; for example: scratch"
+        raise UserError("is not a valid name for a kind of defect", where=kind, remedy=remedy)
     return kind
 
 
@@ -164,7 +163,7 @@ def _folder(project: Project, split: str, category: str) -> Path:
 
 
 def _free(project: Project, folder: Path, category: str, name: Path) -> Path:
-    """A path in the folder whose stem no photograph of the category has, as masks are found by stem."""
+    """An unused path in the folder. Its stem is unique in the category, as masks are found by stem."""
     with suppress(UserError):
         taken = {r.image_path.stem for r in project.records().values() if r.category == category}
         taken |= {path.stem for path in folder.glob("*")} if folder.is_dir() else set()
@@ -174,7 +173,7 @@ def _free(project: Project, folder: Path, category: str, name: Path) -> Path:
 
 
 def _rewrite(manifest: Path, change: Callable[[list[dict[str, str]]], object]) -> None:
-    """Change a manifest's rows; its other columns and its delimiter stay."""
+    """Change a manifest's rows, keeping its other columns and its delimiter."""
     try:
         text = manifest.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -187,7 +186,7 @@ def _rewrite(manifest: Path, change: Callable[[list[dict[str, str]]], object]) -
     reader.fieldnames = columns
     rows = list(reader)
     if "split" not in columns:
-        # What a row without a split is taken for, so that a new column changes none of them.
+        # The default of a row without a split, so that the new column changes nothing.
         rows = [{**row, "split": "train"} for row in rows]
     change(rows)
     columns += [name for name in ("split", "label") if name not in columns]

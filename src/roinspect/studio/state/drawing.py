@@ -1,6 +1,6 @@
 """A drawing over an image, and its mask: a pure function of the drawing.
 
-Shapes are laid on top of each other in order; one that erases removes what the earlier ones marked.
+Shapes apply in order; an erasing shape removes what earlier ones marked.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Points: TypeAlias = tuple[tuple[float, float], ...]
 Mask: TypeAlias = NDArray[np.uint8]
 
 MOST_POINTS = 400_000
-"""Points in one drawing: a hand draws a few thousand, a ragged mask that was read in some ten thousand."""
+"""Largest number of points in a drawing; traced masks have some ten thousand."""
 
 LEAST_RADIUS = 0.75
-"""Of a brush, in pixels: wherever it is set down, it covers the centre of a pixel."""
+"""Smallest brush radius, in pixels: it always covers the centre of a pixel."""
 
 _SEGMENTS_AT_ONCE = 64
 _TINY = 1e-9
@@ -38,7 +38,7 @@ class Shape:
 
     kind: Kind
     points_xy: Points
-    """In pixels, from the photograph's upper left corner: the first pixel reaches from 0 to 1."""
+    """In pixels from the upper left corner; the first pixel spans 0 to 1."""
     radius: float = 0.0
     """Of the brush, in pixels; 0 for a polygon."""
     erase: bool = False
@@ -46,22 +46,22 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All that is drawn over one photograph."""
+    """The drawing over one photograph."""
 
     size_hw: tuple[int, int]
-    """Of the photograph."""
+    """Height and width of the photograph."""
     shapes: tuple[Shape, ...] = ()
-    """In the order in which they were drawn."""
+    """In drawing order."""
     begun_xy: Points = ()
-    """Corners of a polygon that is not closed yet; they mark nothing."""
+    """Corners of an unclosed polygon, which marks nothing yet."""
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing was drawn, not even begun."""
+        """Whether nothing was drawn or begun."""
         return not self.shapes and not self.begun_xy
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as `read_drawing` takes them."""
+        """Plain values for `read_drawing`."""
         shapes = [
             {"kind": shape.kind, "points": shape.points_xy, "radius": shape.radius, "erase": shape.erase}
             for shape in self.shapes
@@ -70,23 +70,23 @@ class Drawing:
 
 
 def read_drawing(value: Any, size_hw: tuple[int, int] | None = None) -> Drawing:
-    """A drawing from what a browser sent or a file holds.
+    """A drawing from JSON sent by the browser or read from a file.
 
     Args:
-        value: as `Drawing.to_json`.
-        size_hw: of the photograph; None takes the drawing's own.
+        value: the format of `Drawing.to_json`.
+        size_hw: of the photograph; None uses the drawing's own size.
 
     Raises:
-        UserError: it is no drawing, or too large a one.
+        UserError: the value is not a drawing, or has too many points.
     """
     try:
         if size_hw is None:
             height, width = map(int, value["size_hw"])
             size_hw = (height, width)
         begun = _points(value.get("begun", ()))
-        shapes = tuple(_shape(one) for one in value["shapes"])
+        shapes = tuple(_shape(shape) for shape in value["shapes"])
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-        raise UserError("is no drawing", where="what was sent", remedy="reload the page") from None
+        raise UserError("is not a drawing", where="the request", remedy="reload the page") from None
     if len(begun) + sum(len(shape.points_xy) for shape in shapes) > MOST_POINTS:
         remedy = "clear it and draw fewer, larger shapes"
         raise UserError(f"has more than {MOST_POINTS:,} points", where="the drawing", remedy=remedy)
@@ -103,12 +103,12 @@ def _shape(value: Mapping[str, Any]) -> Shape:
 def _points(value: Sequence[Sequence[float]]) -> Points:
     points = tuple((float(x), float(y)) for x, y in value)
     if not all(math.isfinite(number) and abs(number) <= 1e5 for point in points for number in point):
-        raise ValueError("a point lies beyond every photograph")
+        raise ValueError("a point lies outside any photograph")
     return points
 
 
 def render(drawing: Drawing) -> Mask:
-    """The mask of a drawing: the pixels whose centres it covers, as `polygons.rasterise` fills them.
+    """The mask of a drawing: the pixels whose centres it covers, same as `polygons.rasterise`.
 
     Returns:
         (H, W), uint8 in {0, 1}.
@@ -121,7 +121,7 @@ def render(drawing: Drawing) -> Mask:
 
 
 def _marked(shapes: Sequence[Shape], size_hw: tuple[int, int]) -> Mask:
-    """The union of some shapes."""
+    """The union of shapes, (H, W) in {0, 1}."""
     outlines = tuple(Polygon("", (shape.points_xy,)) for shape in shapes if shape.kind == "polygon")
     marked = rasterise(polygons.ImageShapes("", size_hw, outlines), size_hw)
     brushes = [shape for shape in shapes if shape.kind == "brush"]
@@ -163,10 +163,10 @@ def _sweep(path: NDArray[np.float64], radius: float, turns: NDArray[np.int32]) -
 
 
 def from_mask(mask: Mask) -> Drawing:
-    """The drawing whose mask this is, pixel by pixel.
+    """The drawing that renders to exactly this mask.
 
     Args:
-        mask: (H, W), non-zero is marked.
+        mask: (H, W), non-zero = marked.
     """
     height, width = mask.shape
     pieces = trace((mask != 0).astype(np.uint8), "")
@@ -174,10 +174,10 @@ def from_mask(mask: Mask) -> Drawing:
 
 
 def scaled(drawing: Drawing, size_hw: tuple[int, int]) -> Drawing:
-    """The drawing on a photograph of another size but the same aspect.
+    """The drawing scaled to a photograph with the same aspect ratio.
 
     Raises:
-        UserError: the aspects differ, as `polygons.fits` tells.
+        UserError: the aspect ratios differ by `polygons.fits`.
     """
     if drawing.size_hw == size_hw:
         return drawing

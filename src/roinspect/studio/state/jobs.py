@@ -1,22 +1,25 @@
-"""Background jobs in processes of their own, which outlive the browser and the studio.
+"""Background jobs in their own processes, `python -m roinspect.studio.state.jobs JOB`.
+
+They outlive the browser and the studio. Their whole state is on disk:
 
     FOLDER/.roinspect/jobs/ID/
-      job.json    what is done
-      log.txt     what it says
-      lock        held by the process as long as it lives
-      stop        asks it to end
-      exit.json   how it ended
-
-Nothing else is needed to find them again.
+      job.json    the commands
+      log.txt     their output
+      lock        held while the process lives
+      stop        requests that it end
+      exit.json   exit code and time
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +28,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from roinspect.errors import UserError
-from roinspect.files import is_locked, writing
+from roinspect.files import is_locked, lock, writing
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.store import read_json, write_json
 
@@ -33,18 +36,21 @@ Kind: TypeAlias = Literal["train", "judge", "propose", "export", "watch"]
 State: TypeAlias = Literal["running", "done", "failed", "stopped", "broken off"]
 
 STARTING_S = 60.0
-"""So long a process may take until it holds its lock."""
+"""How long a process may take to acquire its lock."""
 
 KEPT = 30
 HEAVY = frozenset({"train", "judge", "propose"})
-"""Kinds of work that take all of the computer: one at a time."""
+"""Kinds of work that use the whole computer; only one runs at a time."""
+
+GRACE_S = 60.0
+"""How long a stop may take until the process is killed. Checkpoints are complete at any time."""
 
 _children: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Some commands, one after the other."""
+    """Commands that run one after the other."""
 
     folder: Path
     kind: Kind
@@ -56,7 +62,7 @@ class Job:
     """Seconds since 1970."""
 
     def state(self) -> State:
-        """How it stands, whoever started it."""
+        """The current state, whoever started the job."""
         _children[:] = [child for child in _children if child.poll() is None]
         if isinstance(ended := read_json(self.folder / "exit.json"), dict):
             code = ended.get("code")
@@ -69,39 +75,39 @@ class Job:
         return self.state() if ended else "running" if is_starting else "broken off"
 
     def seconds(self) -> float:
-        """How long it ran, or has been running."""
+        """Its run time so far."""
         ended = read_json(self.folder / "exit.json")
         until = ended.get("ended", self.started) if isinstance(ended, dict) else time.time()
         return max(0.0, float(until) - self.started)
 
     def log(self, most: int = 20_000) -> str:
-        """The end of what it says."""
+        """The last `most` bytes of its output."""
         with suppress(OSError), (self.folder / "log.txt").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - most))
             return file.read().decode("utf-8", "replace")
         return ""
 
     def fault(self) -> str:
-        """The line that says why it failed."""
+        """The line of the log that explains a failure."""
         lines = [line.strip() for line in self.log().splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("roinspect: ") and ": INFO:" not in line]
         return (errors or lines or ["it ended without a message"])[-1].removeprefix("roinspect: ")
 
     def stop(self) -> None:
-        """Ask it to end; it does so at the next chance."""
+        """Request that it end at the next opportunity."""
         write_json(self.folder / "stop", True)
 
 
 def start(project: Project, kind: Kind, subject: str, commands: Sequence[Sequence[str]]) -> Job:
-    """Start a process for some commands.
+    """Start a process that runs the commands.
 
     Raises:
-        UserError: such a job is running already, or the disk refuses.
+        UserError: a conflicting job is running, or a file cannot be written.
     """
     with project.lock:
         for job in jobs(project):
-            is_rival = job.kind == kind or {job.kind, kind} <= HEAVY
-            if is_rival and job.state() == "running":
+            is_conflict = job.kind == kind or {job.kind, kind} <= HEAVY
+            if is_conflict and job.state() == "running":
                 remedy = "wait for it, or stop it first"
                 raise UserError(f"still at work on {job.subject}", where=job.kind, remedy=remedy)
         began = time.time()
@@ -109,9 +115,9 @@ def start(project: Project, kind: Kind, subject: str, commands: Sequence[Sequenc
         plain = {"kind": kind, "subject": subject, "commands": [list(c) for c in commands], "started": began}
         write_json(folder / "job.json", plain)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "100", "TERM": "dumb"}
-        words = [sys.executable, "-m", "roinspect.studio.state.worker", str(folder)]
+        words = [sys.executable, "-m", "roinspect.studio.state.jobs", str(folder)]
         with writing(folder), (folder / "log.txt").open("wb") as log:
-            # A session of its own: closing the studio's terminal does not end it.
+            # In a new session, so that closing the studio's terminal does not end it.
             child = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -128,7 +134,7 @@ def start(project: Project, kind: Kind, subject: str, commands: Sequence[Sequenc
 
 
 def jobs(project: Project, *kinds: Kind) -> list[Job]:
-    """Jobs of these kinds, or all, the latest first."""
+    """Jobs of these kinds (all by default), latest first."""
     listed = list[Job]()
     for file in (project.state / "jobs").glob("*/job.json"):
         saved = read_json(file)
@@ -142,3 +148,56 @@ def jobs(project: Project, *kinds: Kind) -> list[Job]:
 def latest(project: Project, *kinds: Kind) -> Job | None:
     """The latest job of these kinds."""
     return next(iter(jobs(project, *kinds)), None)
+
+
+def work(folder: Path) -> int:
+    """Run a job's commands until one fails or a stop is requested, then write the exit code."""
+    with (folder / "lock").open("ab") as lock_file:
+        if not lock(lock_file):
+            raise UserError("is running already", where=folder)
+        # Started in the background of some shells, Python would ignore interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=_watch_stop, args=(folder,), daemon=True).start()
+        code = 1
+        try:
+            for command in read_json(folder / "job.json")["commands"]:
+                code = run_command(command)
+                if code:
+                    break
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            write_json(folder / "exit.json", {"code": code, "ended": time.time()})
+    return code
+
+
+def run_command(words: list[str]) -> int:
+    """Run a command as `python -m roinspect` does, in this process; returns its exit code."""
+    sys.argv[1:] = words
+    try:
+        runpy.run_module("roinspect", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _watch_stop(folder: Path) -> None:
+    while not (folder / "stop").exists():
+        time.sleep(0.2)
+    _interrupt()
+    time.sleep(GRACE_S)
+    write_json(folder / "exit.json", {"code": 130, "ended": time.time()})
+    os._exit(130)
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread. A signal to another thread would not wake it from a sleep."""
+    main_thread = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main_thread is not None:
+        signal.pthread_kill(main_thread, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
+
+
+if __name__ == "__main__":
+    sys.exit(work(Path(sys.argv[1])))

@@ -1,15 +1,15 @@
 """A folder of images in the studio, and the recently opened folders.
 
-What the studio knows of a folder lies in the folder:
+All state of a folder is stored in the folder:
 
-    FOLDER/.roinspect/            the studio's own; hidden, so it is never taken for photographs
-      drawings/KEY.json           what was drawn over a photograph
-      masks/KEY.json              what the mask that was written of it is made from
-      replaced/                   the last mask of somebody else's that it replaced, one of each name
+    FOLDER/.roinspect/            hidden, so it is never taken for photographs
+      drawings/KEY.json           the drawing over a photograph
+      masks/KEY.json              what the mask of a photograph was made from
+      replaced/                   one backup of each file that the studio replaced
       shared.json                 the region of all photographs without one of their own
       region-finder               the network that proposes regions
-      models/NAME                 trained models, with NAME.run and NAME.evaluation beside them
-      jobs/ID/                    trainings and the like, each a process of its own
+      models/NAME                 trained models, with NAME.run and NAME.evaluation
+      jobs/ID/                    background jobs
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.state = folder, folder / STATE
-        # Requests name the folder by it, and so never name a path.
+        # Requests use the id, so that they never contain a path.
         self.id = sha256(str(folder))[:12]
-        # Held while files of the folder are changed.
+        # Hold it while changing files of the folder.
         self.lock = threading.RLock()
         self._records: dict[str, Record] | None = None
         self._drawn: dict[str, DrawnMask] | None = None
         self._masks: dict[Path, list[Path]] | None = None
 
     def records(self) -> dict[str, Record]:
-        """Photographs by key, in order; read once, and anew after `forget`.
+        """Photographs by key, in order; cached until `forget`.
 
         Raises:
-            UserError: the folder has gone, or its layout cannot be read; the message says what to do.
+            UserError: the folder is missing, or its layout cannot be read.
         """
         if not self.folder.is_dir():
             remedy = "connect the drive or bring the folder back, then reload; or open another on page 1"
@@ -72,12 +72,12 @@ class Project:
             return self._records
 
     def forget(self) -> None:
-        """Look at the folder anew next time."""
+        """Clear the caches, so that the folder is read again."""
         with self.lock:
             self._records = self._drawn = self._masks = None
 
     def drawn_regions(self) -> dict[str, DrawnMask]:
-        """Regions in annotation files below FOLDER/roi, by key; none where training would refuse them."""
+        """Regions in annotation files below FOLDER/roi, by key; empty if training would reject them."""
         records = self.records()
         with self.lock:
             if self._drawn is None:
@@ -87,7 +87,7 @@ class Project:
             return self._drawn
 
     def masks(self) -> dict[Path, list[Path]]:
-        """Mask files below FOLDER/roi by their path less the suffix, as they lay there at the last look."""
+        """Mask files below FOLDER/roi by path without suffix; cached until `forget`."""
         with self.lock:
             if self._masks is None:
                 self._masks = {}
@@ -96,17 +96,17 @@ class Project:
             return self._masks
 
     def confidences(self) -> dict[str, float]:
-        """How sure the network is of each region that it proposed, in [0, 1], by the photograph's key."""
+        """The network's confidence in each proposed region, in [0, 1], by the photograph's key."""
         file = self.folder / "roi" / TABLE
         with suppress(OSError):
             return _confidences(file, file.stat().st_mtime_ns)
         return {}
 
     def record(self, key: str) -> Record:
-        """One photograph; only what `records` lists is ever read.
+        """One photograph. Only files that `records` lists are ever read.
 
         Raises:
-            UserError: there is no such photograph, or as `records`.
+            UserError: there is no such photograph, or `records` fails.
         """
         record = self.records().get(key)
         if record is None:
@@ -114,7 +114,7 @@ class Project:
         return record
 
     def roi(self) -> str:
-        """The value for `--roi`: the regions that were saved, else the folder's own, else none."""
+        """The value for `--roi`: the saved regions, else "auto" if the folder has its own, else "none"."""
         saved = read_json(self.state / "roi.json")
         if isinstance(saved, str) and (self.folder / saved).exists():
             return str(self.folder / saved)
@@ -124,18 +124,18 @@ class Project:
         return "auto" if has_own else "none"
 
     def use_roi(self, name: str) -> None:
-        """Remember where the regions were saved: a name in the folder."""
+        """Remember where the regions were saved, by name within the folder."""
         write_json(self.state / "roi.json", name)
 
     def with_roi(self, records: Sequence[Record]) -> list[Record]:
-        """Records with their regions; all of each image where some have none."""
+        """Records with their regions, or all without one if some have none."""
         try:
             return attach_roi(read_data(self.folder, self.roi()), records)
         except UserError:
             return [replace(record, roi_path=None) for record in records]
 
     def loose(self) -> list[Path]:
-        """Photographs that lie in the folder itself, in no category."""
+        """Photographs directly in the folder, in no category."""
         with suppress(OSError):
             images = [path for path in self.folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
             return sorted(path for path in images if path.name[0] != "." and path.name != ONE_FOR_ALL)
@@ -145,10 +145,10 @@ class Project:
         """List the loose photographs as good ones to train on, in a manifest.csv; no file is moved.
 
         Returns:
-            How many there are.
+            The number of photographs.
 
         Raises:
-            UserError: there is a manifest already, or it cannot be written.
+            UserError: a manifest exists, or it cannot be written.
         """
         manifest = self.folder / "manifest.csv"
         if manifest.exists():
@@ -167,12 +167,12 @@ class Project:
 
 
 class Projects:
-    """The folders that are open.
+    """The open folders.
 
     Args:
-        first: the folder to show at first, if any.
-        confined_to: only this folder and those in it can be opened; None allows every one.
-        recent_file: where opened folders are remembered.
+        first: the folder to show first, if any.
+        confined_to: only this folder and its subfolders can be opened; None allows all.
+        recent_file: JSON file with the recently opened folders.
     """
 
     def __init__(self, first: Path | None, *, confined_to: Path | None, recent_file: Path) -> None:
@@ -188,10 +188,10 @@ class Projects:
             self.open(str(first))
 
     def open(self, text: str, *, remember: bool = True) -> Project:
-        """Open a folder by the path that a person typed.
+        """Open a folder by the path that a user typed.
 
         Raises:
-            UserError: as `folder`.
+            UserError: see `folder`.
         """
         folder = self.folder(text)
         project = Project(folder)
@@ -204,10 +204,10 @@ class Projects:
         return project
 
     def folder(self, text: str) -> Path:
-        """The folder that a person typed.
+        """The folder that a user typed.
 
         Raises:
-            UserError: it is no folder, or lies outside of what may be opened.
+            UserError: it is not a folder, or must not be opened.
         """
         typed = text.strip().strip("\"'")
         if not typed:
@@ -216,39 +216,37 @@ class Projects:
             folder = Path(typed).expanduser().resolve()
             is_folder = folder.is_dir()
         except (OSError, RuntimeError, ValueError):
-            raise UserError("is no path", where=typed, remedy="copy it from your file manager") from None
+            raise UserError("is not a path", where=typed, remedy="copy it from your file manager") from None
         if self._confined_to and not folder.is_relative_to(self._confined_to):
             remedy = f"choose one in {self._confined_to}, or start the studio with another"
-            raise UserError(
-                "lies outside of the folder that this studio may open", where=typed, remedy=remedy
-            )
+            raise UserError("lies outside the folder that this studio may open", where=typed, remedy=remedy)
         if not is_folder:
             remedy = "it is a file: type the folder it lies in" if folder.is_file() else "check the spelling"
             raise UserError("there is no such folder", where=typed, remedy=remedy)
         return folder
 
     def get(self, id: str) -> Project:
-        """An open folder.
+        """An open folder by its id.
 
         Raises:
-            UserError: there is none of that name, as after another studio was started.
+            UserError: no open folder has this id, for example after a restart.
         """
         if id not in self._open:
             raise UserError("no folder is open", where="this page", remedy="open one on page 1, Data")
         return self._open[id]
 
     def shown(self) -> Project:
-        """The folder that was opened last.
+        """The folder opened last.
 
         Raises:
-            UserError: none was.
+            UserError: no folder is open.
         """
         if self.current is None:
             raise UserError("no folder is open", where="studio", remedy="open one on page 1, Data")
         return self.current
 
     def recent(self) -> list[Path]:
-        """Folders that were opened, the latest first, as far as they are still there."""
+        """Recently opened folders that still exist, latest first."""
         saved = read_json(self._recent_file)
         paths = [Path(text) for text in saved if isinstance(text, str)] if isinstance(saved, list) else []
         if self._confined_to:
@@ -257,7 +255,7 @@ class Projects:
 
 
 def default_recent_file() -> Path:
-    """Where this user's opened folders are remembered."""
+    """The JSON file with this user's recently opened folders."""
     return user_config_path("roinspect", appauthor=False, roaming=True) / "studio.json"
 
 

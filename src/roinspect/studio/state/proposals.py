@@ -1,4 +1,4 @@
-"""Regions proposed by a segmenter that was trained on the drawn ones."""
+"""Regions proposed by a segmenter trained on the drawn ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from roinspect.images.pixels import image_size
 from roinspect.production.journal import Journal
 from roinspect.segmenter.tree import JOURNAL, TABLE
 from roinspect.studio.state.jobs import Job, latest, start
-from roinspect.studio.state.masks import mask_file, mask_place, own_file, written_as
 from roinspect.studio.state.project import Project, write_manifest
-from roinspect.studio.state.saving import write_masks
+from roinspect.studio.state.regions import mask_file, mask_path, own_file, write_masks, written_note
 from roinspect.studio.state.store import write_csv
 from roinspect.studio.state.training import DETAILS, size_for
 
@@ -22,22 +21,22 @@ NAME = "region-finder"
 
 
 def propose(project: Project, more: list[str] | None = None) -> Job:
-    """Learn from the regions that are drawn, then propose the others, in a process of its own.
+    """Start a job that trains on the drawn regions, then proposes the missing ones.
 
     Args:
         project: the folder.
-        more: further options of the training.
+        more: extra options for training.
 
     Raises:
-        UserError: too few regions are drawn, something is at work already, or the disk refuses.
+        UserError: too few regions are drawn, a conflicting job is running, or a file cannot be written.
     """
     for _ in write_masks(project):
         pass
     drawn = project.state / f"{NAME}.csv"
-    have = _list_drawn(project, drawn)
-    if have < LEAST:
+    count = _list_drawn(project, drawn)
+    if count < LEAST:
         raise UserError(
-            f"{have} photographs have a region of their own",
+            f"{count} photographs have a region of their own",
             where="the network",
             remedy=f"draw on at least {LEAST}, better on ten, that differ from each other",
         )
@@ -51,16 +50,16 @@ def propose(project: Project, more: list[str] | None = None) -> Job:
 
 
 def _list_drawn(project: Project, manifest: Path) -> int:
-    """Write a manifest of the photographs whose region was drawn, of any split; returns how many there are.
+    """Write a manifest of all photographs whose region was drawn; returns their number.
 
-    A region is no verdict: one that is drawn on a test photograph teaches nothing about its defects.
+    Test photographs are included: a region says nothing about defects.
     """
-    sure = project.confidences()
+    confidences = project.confidences()
     rows = []
     for record in project.records().values():
         mask = own_file(mask_file(project, record))
-        is_drawn = written_as(project, record.key, mask_place(project, record)) is not None
-        is_proposed = record.key in sure and not is_drawn
+        is_drawn = written_note(project, record.key, mask_path(project, record)) is not None
+        is_proposed = record.key in confidences and not is_drawn
         if mask is not None and not is_proposed:
             rows.append(
                 {"image_path": str(record.image_path), "split": "train", "label": "", "roi_path": str(mask)}
@@ -70,17 +69,19 @@ def _list_drawn(project: Project, manifest: Path) -> int:
 
 
 def carry_proposal(project: Project, key: str, new: str) -> None:
-    """Let the region that was proposed for a photograph stay a proposal under the photograph's new key.
+    """Keep the region of a renamed photograph marked as proposed.
 
     Raises:
-        UserError: a network is at work on the proposals, or the disk refuses.
+        UserError: proposals are being made right now, or a file cannot be written.
     """
     if key not in project.confidences():
         return
     job = latest(project, "propose")
     if job and job.state() == "running":
         raise UserError(
-            "its region is a proposal, and a network is at work on these", where=key, remedy="wait for it"
+            "its region is a proposal, and proposals are being made right now",
+            where=key,
+            remedy="wait for it",
         )
     roi, made = project.folder / "roi", list[dict[str, Any]]()
     with Journal(roi / JOURNAL, lambda _, row: made.append(row)) as journal:

@@ -1,4 +1,4 @@
-"""A model's verdicts on labelled images at any threshold, and the user's corrections."""
+"""A model's verdicts on labelled images at any threshold, with the user's corrections."""
 
 from __future__ import annotations
 
@@ -26,64 +26,64 @@ class Result:
 
     key: str
     category: str
-    """Its folder or label text."""
+    """Folder name or label text."""
     label: int
-    """0 good, 1 defective, -1 unknown; a defect outside the region makes a good part."""
+    """0 good, 1 defective, -1 unknown; a part with defects only outside the region is good."""
     pred_score: float
     """Higher = more anomalous; NaN with an error."""
     is_outside_only: bool = False
-    """Whether it has a defect, but none that counts inside the region."""
+    """Whether it has defects, but none inside the region."""
     error: str = ""
     """Why there is no score."""
     is_corrected: bool = False
-    """Whether a person said that the label is the other one."""
+    """Whether the user corrected the label."""
     reason: str = ""
-    """Why the picture is not inspectable."""
+    """Why the photograph is not inspectable."""
 
     def verdict(self, threshold: float) -> Outcome | None:
-        """The answer at a threshold; None with an error."""
+        """The verdict at a threshold; None with an error."""
         return None if self.error else outcome(self.pred_score, threshold, self.reason)
 
     def is_wrong(self, threshold: float) -> bool:
-        """Whether the verdict at a threshold is not the label's."""
-        said = {"good": 0, "defective": 1}.get(self.verdict(threshold) or "")
-        return self.label >= 0 and said is not None and said != self.label
+        """Whether the verdict at a threshold contradicts the label."""
+        verdict = {"good": 0, "defective": 1}.get(self.verdict(threshold) or "")
+        return self.label >= 0 and verdict is not None and verdict != self.label
 
 
 def too_small_region(results: list[Result]) -> str:
-    """A warning where many damaged parts count as good, as the region leaves their damage out; else ""."""
+    """A warning if many damaged parts count as good, their damage being outside the region; else ""."""
     outside = sum(one.is_outside_only and not one.is_corrected for one in results)
     damaged = outside + sum(one.label == 1 for one in results)
     if not outside or 5 * outside < 2 * damaged:
         return ""
     return (
         f"{outside:,} of {damaged:,} damaged parts count as good: their damage lies outside the region. If "
-        "that is not so, the region is too small or in the wrong place."
+        "that is wrong, the region is too small or in the wrong place."
     )
 
 
 def untested(model: Path) -> str:
-    """Why a model's results say nothing of other photographs; "" where they do."""
+    """Why a model's results do not generalise to other photographs; "" if they do."""
     measured = read_json(evaluation_path(model) / "metrics.json")
     if not isinstance(measured, dict):
         return ""
-    known, split = measured.get("trained_on", 0), measured.get("split")
-    advice = "Put good parts, and defective ones where there are any, to test with; then judge again."
-    if known:
+    trained_on, split = measured.get("trained_on", 0), measured.get("split")
+    advice = "Set good parts, and defective ones if available, aside for testing; then judge again."
+    if trained_on:
         return (
-            f"It was trained on {known:,} of the {measured.get('photographs', known):,} photographs that "
-            f"were judged: its verdicts on them do not show how good it is. {advice}"
+            f"It was trained on {trained_on:,} of the {measured.get('photographs', trained_on):,} "
+            f"photographs that were judged: its verdicts on them do not show how good it is. {advice}"
         )
     if split == "test":
         return ""
     return (
-        "There are no test photographs. Those that were judged have set the threshold, so that verdicts on "
-        f"them flatter the model. {advice}"
+        "There are no test photographs. The threshold was set on those that were judged, so verdicts "
+        f"on them flatter the model. {advice}"
     )
 
 
 class AtThreshold(NamedTuple):
-    """What a threshold does to the labelled parts."""
+    """Counts of the labelled parts at a threshold."""
 
     good: int
     rejects: int
@@ -97,10 +97,10 @@ class AtThreshold(NamedTuple):
 
 
 def read_results(model: Path) -> list[Result]:
-    """Results of a model's evaluation, the highest score first, with what a person corrected.
+    """Results of a model's evaluation with the user's corrections, highest score first.
 
     Raises:
-        UserError: it was not judged yet.
+        UserError: the model was not evaluated yet.
     """
     file = evaluation_path(model) / "predictions.csv"
     corrected = corrections(model)
@@ -124,7 +124,7 @@ def _result(row: dict[str, str]) -> Result:
 
 
 def tally(results: list[Result], threshold: float) -> AtThreshold:
-    """Count what a threshold does."""
+    """Count the results at a threshold."""
     good = [one for one in results if one.label == 0 and not one.error]
     defective = [one for one in results if one.label == 1 and not one.error]
     return AtThreshold(
@@ -138,7 +138,7 @@ def tally(results: list[Result], threshold: float) -> AtThreshold:
 
 
 def chosen(results: list[Result], threshold: float, which: Which) -> list[Result]:
-    """The results that somebody wants to see."""
+    """The selected results."""
     if which == "all":
         return results
     if which == "wrong":
@@ -148,16 +148,16 @@ def chosen(results: list[Result], threshold: float, which: Which) -> list[Result
 
 
 def corrections(model: Path) -> dict[str, int]:
-    """Labels that a person set, by key."""
-    kept = read_json(evaluation_path(model) / "corrections.json")
-    return {str(key): int(label) for key, label in kept.items()} if isinstance(kept, dict) else {}
+    """Labels that the user corrected, by key."""
+    labels = read_json(evaluation_path(model) / "corrections.json")
+    return {str(key): int(label) for key, label in labels.items()} if isinstance(labels, dict) else {}
 
 
 def mark_wrong(model: Path, result: Result, threshold: float) -> None:
-    """Note that a verdict is wrong: the part is what the verdict does not say. Marked again, the note goes.
+    """Record that a verdict is wrong, which sets the opposite label. A second call removes the correction.
 
     Raises:
-        UserError: there is no verdict, or the disk refuses.
+        UserError: there is no verdict, or the file cannot be written.
     """
     if result.error:
         raise UserError("has no verdict", where=result.key, remedy="copy the photograph again")
@@ -170,13 +170,13 @@ def mark_wrong(model: Path, result: Result, threshold: float) -> None:
 
 
 def score_bounds(results: list[Result], threshold: float) -> tuple[float, float]:
-    """Scores between which a threshold is worth moving."""
+    """The useful range of the threshold."""
     scores = np.array([one.pred_score for one in results if not one.error])
     return score_range(scores, threshold) if len(scores) else (threshold - 1, threshold + 1)
 
 
 def slider_range(results: list[Result], threshold: float) -> tuple[float, float, float]:
-    """Least and greatest value of the threshold's slider, and its step: round numbers, some hundred apart."""
+    """Minimum, maximum and step of the threshold slider: round numbers, some hundred steps."""
     low, high = score_bounds(results, threshold)
     power = math.floor(math.log10((high - low) / 300))
     step, digits = 10.0**power, max(0, -power)
@@ -185,7 +185,7 @@ def slider_range(results: list[Result], threshold: float) -> tuple[float, float,
 
 
 def histogram(results: list[Result], threshold: float) -> str:
-    """The scores as SVG, good, damaged outside the region alone, and defective."""
+    """Histograms of the scores as SVG: good, damaged only outside the region, and defective."""
     groups = []
     for css, caption, label, is_outside in (
         ("good", "good parts", 0, (False,)),

@@ -1,4 +1,4 @@
-"""Small JSON files, written atomically: all of the studio's state is on disk."""
+"""Read and write the small files of the studio's state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from roinspect.files import write_whole, writing
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds; None where it is missing or damaged, as after a power cut on another disk."""
+    """The content of a JSON file; None if it is missing or damaged."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -22,14 +22,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file at once or not at all; folders that are missing are made."""
+    """Write a JSON file atomically; missing folders are created."""
     write_whole(path, json.dumps(value, separators=(",", ":")))
 
 
 def write_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str = ","
 ) -> None:
-    """Write a table; fields without a column are left out."""
+    """Write a CSV table atomically; fields without a column are left out."""
     text = io.StringIO()
     writer = csv.DictWriter(
         text, columns, extrasaction="ignore", delimiter=delimiter, lineterminator="\n", restval=""

@@ -12,32 +12,32 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 def new_path(project: Project, name: str) -> Path:
-    """Where a model of this name goes.
+    """The folder for a model of this name.
 
     Raises:
-        UserError: the name is no name for a folder.
+        UserError: the name is not allowed as a folder name.
     """
     if not _NAME.fullmatch(name.strip()):
         raise UserError(
-            "is no name for a model",
+            "is not a valid model name",
             where=name or "an empty name",
-            remedy="use up to 40 letters, figures, - and _, such as zipper-1",
+            remedy="use up to 40 letters, digits, - and _, such as zipper-1",
         )
     return project.state / "models" / name.strip()
 
 
 def names(project: Project) -> list[str]:
-    """Models that are there, the newest first."""
-    found = (project.state / "models").glob("*/bundle.json")
-    dated = sorted((-file.stat().st_mtime, file.parent.name) for file in found)
+    """Names of the trained models, newest first."""
+    bundles = (project.state / "models").glob("*/bundle.json")
+    dated = sorted((-file.stat().st_mtime, file.parent.name) for file in bundles)
     return [name for _, name in dated if _NAME.fullmatch(name)]
 
 
 def model_path(project: Project, name: str | None) -> Path:
-    """A model that is there; None is the newest, which a page shows first: it may be used before it is shown.
+    """The folder of a trained model; None for the newest.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such model.
     """
     if name is None:
         name = next(iter(names(project)), None)
@@ -47,10 +47,10 @@ def model_path(project: Project, name: str | None) -> Path:
     return path
 
 
-def free_name(project: Project, wanted: str) -> str:
-    """The first of wanted-1, wanted-2... that nothing has been trained under."""
+def free_name(project: Project, prefix: str) -> str:
+    """The first unused name of prefix-1, prefix-2, ..."""
     number = 1
-    while (path := new_path(project, f"{wanted}-{number}")).exists() or run_path(path).exists():
+    while (path := new_path(project, f"{prefix}-{number}")).exists() or run_path(path).exists():
         number += 1
     return path.name
 

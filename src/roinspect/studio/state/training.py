@@ -1,9 +1,13 @@
-"""The choices on the training page as commands."""
+"""Training: the choices on the page as commands, and the progress of a run."""
 
 from __future__ import annotations
 
 import math
 import shlex
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from roinspect.data.reading import read_data
@@ -13,11 +17,12 @@ from roinspect.images.pixels import image_size
 from roinspect.methods.registry import OTHERS
 from roinspect.studio.state.jobs import Job, start
 from roinspect.studio.state.project import Project
+from roinspect.studio.state.store import read_json
 from roinspect.studio.state.trained_models import evaluation_path, new_path, run_path
 
 
 class Choice(NamedTuple):
-    """A method in plain words."""
+    """A method as the page describes it."""
 
     title: str
     needs: str
@@ -50,14 +55,14 @@ METHODS |= {
     for name, point in OTHERS.items()
 }
 DETAILS = {"quick": 128, "normal": 256, "fine": 384}
-"""Pixels of a square as large as the size that photographs are reduced to."""
+"""Side, in pixels, of a square with the area that photographs are reduced to."""
 
 _OPEN_OPTIONS = ("--method.", "--training.")
 _CLOSED_OPTIONS = ("--method.weights",)
 
 
 class Wish(NamedTuple):
-    """A training that somebody asks for."""
+    """A requested training."""
 
     method: str
     name: str
@@ -65,22 +70,22 @@ class Wish(NamedTuple):
     detail: str = "normal"
     uses_region: bool = True
     false_reject: float = 1.0
-    """Share of good parts that may be rejected, in percent."""
+    """Largest share of good parts that may be rejected, in percent."""
     more: str = ""
-    """Further options, as on the command line."""
+    """More options, as on the command line."""
 
 
 def begin_training(project: Project, wish: Wish) -> Job:
-    """Start to train, then to judge the test photographs.
+    """Start a job that trains, then judges the test photographs.
 
     Raises:
-        UserError: the wish or the data does not allow it, or something is at work already.
+        UserError: the request or the data is invalid, or a conflicting job is running.
     """
     out = new_path(project, wish.name)
     if out.exists() or run_path(out).exists():
         raise UserError("there is a model of that name", where=wish.name, remedy="choose another name")
-    fitted = [record for record in project.records().values() if record.split != "test"]
-    if not fitted:
+    trained_on = [record for record in project.records().values() if record.split != "test"]
+    if not trained_on:
         remedy = "put good ones into train/good"
         raise UserError("no photographs to train on", where=project.folder, remedy=remedy)
     roi = project.roi() if wish.uses_region else "none"
@@ -88,28 +93,28 @@ def begin_training(project: Project, wish: Wish) -> Job:
         if roi == "none":
             remedy = 'draw it on page 2 and save it, or choose "the whole photograph"'
             raise UserError("no region is drawn yet", where="the region", remedy=remedy)
-        attach_roi(read_data(project.folder, roi), fitted)
-    size = "x".join(map(str, size_for(image_size(fitted[0].image_path), DETAILS.get(wish.detail, 256))))
-    given = ["--out", str(out), "--roi", roi, "--size", size]
-    given += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
-    train = ("train", wish.method, str(project.folder), *given)
+        attach_roi(read_data(project.folder, roi), trained_on)
+    size = "x".join(map(str, size_for(image_size(trained_on[0].image_path), DETAILS.get(wish.detail, 256))))
+    options = ["--out", str(out), "--roi", roi, "--size", size]
+    options += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
+    train = ("train", wish.method, str(project.folder), *options)
     return start(project, "train", out.name, [train, judge_command(project, out.name, roi)])
 
 
 def resume_training(project: Project, job: Job) -> Job:
-    """Go on with a training that was stopped or broken off, from its last checkpoint.
+    """Resume an interrupted training from its last checkpoint.
 
     Raises:
-        UserError: something is at work already.
+        UserError: a conflicting job is running.
     """
     train, *rest = job.commands
     is_trained = (new_path(project, job.subject) / "bundle.json").is_file()
-    again = [] if is_trained else [(*(word for word in train if word != "--resume"), "--resume")]
-    return start(project, "train", job.subject, [*again, *rest])
+    resumed = [] if is_trained else [(*(word for word in train if word != "--resume"), "--resume")]
+    return start(project, "train", job.subject, [*resumed, *rest])
 
 
 def judge_command(project: Project, name: str, roi: str) -> tuple[str, ...]:
-    """The command that judges labelled photographs: the test ones, or else those of training."""
+    """The command that judges labelled photographs: those of test, else val, else train."""
     records = list(project.records().values())
     splits = {record.split for record in records if record.label is not None}
     split = next((one for one in ("test", "val", "train") if one in splits), "test")
@@ -124,7 +129,7 @@ def judge_command(project: Project, name: str, roi: str) -> tuple[str, ...]:
 
 
 def size_for(photograph_hw: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size to train at: the photograph's proportions, the area of a square, no more than is there.
+    """The training size: the photograph's aspect ratio, the area of a square, never enlarged.
 
     Args:
         photograph_hw: height and width.
@@ -144,10 +149,10 @@ def size_for(photograph_hw: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def further(text: str) -> list[str]:
-    """Options that an expert typed; none that names a file.
+    """Split options that a user typed; options that name files are not allowed.
 
     Raises:
-        UserError: it is no option of the method or of training.
+        UserError: an option belongs to neither the method nor training.
     """
     try:
         words = shlex.split(text)
@@ -159,3 +164,64 @@ def further(text: str) -> list[str]:
             remedy = "use --method.KEY VALUE or --training.KEY VALUE"
             raise UserError("cannot be set here", where=word, remedy=remedy)
     return words
+
+
+class TrainingProgress(NamedTuple):
+    """Curves and pictures from the TensorBoard files of a run."""
+
+    epoch: int
+    epochs: int
+    """0 if the run has not started."""
+    curves: dict[str, list[tuple[float, float]]]
+    """Name to (epoch, value) pairs, epochs from 1."""
+    pictures: list[tuple[str, bytes]]
+    """Name and latest PNG of each picture."""
+    left_s: float | None = None
+    """Estimated time for the remaining epochs; None until one is complete."""
+
+
+def read_progress(run: Path) -> TrainingProgress:
+    """Read a run folder, which may be incomplete or missing."""
+    settings = read_json(run / "settings.json")
+    epochs = 0
+    if isinstance(settings, dict):
+        epochs = int(settings.get("training", {}).get("epochs_trained", 0))
+    try:
+        files = sorted((file.name, file.stat().st_size) for file in (run / "tensorboard").glob("events.*"))
+    except OSError:
+        files = []
+    if not files:
+        return TrainingProgress(0, epochs, {}, [])
+    return _read(run, epochs, tuple(files))
+
+
+@lru_cache(maxsize=4)
+def _read(run: Path, epochs: int, files: tuple[tuple[str, int], ...]) -> TrainingProgress:
+    """Cached until a file grows."""
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped,unused-ignore]
+        EventAccumulator,
+    )
+
+    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 2000, "images": 1})
+    events.Reload()
+    scalars = {name: events.Scalars(name) for name in events.Tags()["scalars"]}
+    # Lightning logs by step; the page shows epochs.
+    ends = scalars.pop("epoch", [])
+    epoch_of = {event.step: int(event.value) + 1 for event in ends}
+    # A resumed run repeats the epochs after its checkpoint: the later value counts.
+    curves = {
+        name: sorted(
+            {float(epoch_of.get(event.step, event.step + 1)): float(event.value) for event in logged}.items()
+        )
+        for name, logged in scalars.items()
+    }
+    pictures = [(name, events.Images(name)[-1].encoded_image_string) for name in events.Tags()["images"]]
+    epoch = max(epoch_of.values(), default=0)
+    # The median ignores the pause between a stop and a resume.
+    paces = [
+        (after.wall_time - before.wall_time) / (after.value - before.value)
+        for before, after in pairwise(ends)
+        if after.value > before.value
+    ]
+    left_s = (epochs - epoch) * median(paces) if paces else None
+    return TrainingProgress(epoch, epochs, curves, pictures, left_s)

@@ -15,7 +15,7 @@
       this.veil = document.createElement("canvas");
       Object.assign(this, { tool: "polygon", erase: false, key: "", shapes: [], begun: [], past: [],
         future: [], stroke: null, cross: null, photo: null, size: [1, 1], list: [], page: 0, pages: 1, only: "all",
-        opening: 0, sending: false, pending: new Map(), revisions: new Map() });
+        opening: 0, sending: false, pending: new Map(), versions: new Map() });
       host.addEventListener("click", (event) => this.clicked(event));
       host.querySelector("[data-zoom]").addEventListener("change", () => this.fit());
       host.querySelector("[data-size]").addEventListener("input", () => this.paint());
@@ -37,10 +37,10 @@
 
     async ask(path, parameters = {}, options = {}) {
       const query = new URLSearchParams({ project: this.project, ...parameters });
-      const answer = await fetch(`/studio/${path}?${query}`, options);
-      const told = await answer.json().catch(() => ({}));
-      if (!answer.ok) throw Object.assign(new Error(told.error || `the studio answered ${answer.status}`), { told: true });
-      return told;
+      const response = await fetch(`/studio/${path}?${query}`, options);
+      const answer = await response.json().catch(() => ({}));
+      if (!response.ok) throw Object.assign(new Error(answer.error || `the studio answered ${response.status}`), { isAnswer: true });
+      return answer;
     }
 
     async start() {
@@ -51,14 +51,14 @@
       } catch (error) { this.say(this.words(error), true); }
     }
 
-    words(error) { return error.told ? error.message : "The studio does not answer. Is it still running? Nothing drawn is lost."; }
+    words(error) { return error.isAnswer ? error.message : "The studio does not answer. Is it still running? Nothing drawn is lost."; }
 
     async turnTo(page) {
       try {
-        const told = await this.ask("photographs", { page, only: this.only });
-        Object.assign(this, { list: told.photographs, page: told.page, pages: told.pages, looked: Date.now() });
+        const answer = await this.ask("photographs", { page, only: this.only });
+        Object.assign(this, { list: answer.photographs, page: answer.page, pages: answer.pages, looked: Date.now() });
         this.host.querySelector(".page").textContent =
-          `${told.total.toLocaleString("en")} photographs, page ${told.page + 1} of ${told.pages}`;
+          `${answer.total.toLocaleString("en")} photographs, page ${answer.page + 1} of ${answer.pages}`;
         this.strip();
       } catch (error) { this.say(this.words(error), true); }
     }
@@ -67,20 +67,19 @@
       const turn = ++this.opening;
       this.say("opening…");
       try {
-        const told = await this.ask("drawing", { key });
+        const answer = await this.ask("drawing", { key });
         const photo = new Image();
         photo.src = `/studio/image?${new URLSearchParams({ project: this.project, key })}`;
-        await photo.decode().catch(() => { throw Object.assign(new Error(`${key}: cannot be shown`), { told: true }); });
+        await photo.decode().catch(() => { throw Object.assign(new Error(`${key}: cannot be shown`), { isAnswer: true }); });
         if (turn !== this.opening) return;
-        Object.assign(this, { key, photo, size: told.size_hw, shapes: told.shapes, begun: told.begun || [],
+        Object.assign(this, { key, photo, size: answer.size_hw, shapes: answer.shapes, begun: answer.begun || [],
           past: [], future: [], stroke: null, cross: null });
-        this.revisions.set(key, told.revision);
         this.fit();
         this.say({ own: "", shared: "This is the region for all photographs. Draw to change it on this one alone.",
           file: "Read from a mask file. Draw to correct it.", proposed: "Proposed by the network. Look, and draw to correct it.",
-          none: "Nothing is drawn yet." }[told.source]);
+          none: "Nothing is drawn yet." }[answer.source]);
         const unsaved = this.pending.get(key) || this.recall(key);
-        const there = JSON.stringify([told.shapes, told.begun]);
+        const there = JSON.stringify([answer.shapes, answer.begun]);
         if (unsaved && JSON.stringify([unsaved.shapes, unsaved.begun]) === there) this.forget(key);
         else if (unsaved) {
           this.change(() => Object.assign(this, { shapes: unsaved.shapes, begun: unsaved.begun }));
@@ -108,11 +107,11 @@
       while (this.pending.size && !fault) {
         for (const [key, drawing] of [...this.pending]) {
           try {
-            const body = JSON.stringify({ ...drawing, revision: this.revisions.get(key) || "" });
-            const told = await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
-            this.revisions.set(key, told.revision);
+            const body = JSON.stringify(drawing);
+            await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
+            this.versions.set(key, Date.now());
             if (this.pending.get(key) === drawing) { this.pending.delete(key); this.forget(key); }
-            this.say(told.changed_elsewhere ? "Saved. Another window had changed this drawing; yours counts now." : "Saved.");
+            this.say("Saved.");
             const entry = this.list.find((photograph) => photograph.key === key);
             if (entry && entry.source !== "own") { entry.source = "own"; this.strip(); }
           } catch (error) { fault = error; }
@@ -279,10 +278,9 @@
 
     async share() {
       try {
-        const told = await this.ask("share", { key: this.key }, { method: "POST" });
-        if (!this.begun.length) this.revisions.set(this.key, "");
+        const answer = await this.ask("share", { key: this.key }, { method: "POST" });
         await this.turnTo(this.page);
-        this.say(`This is now the region of all ${told.photographs.toLocaleString("en")} photographs but those with a drawing of their own. ` +
+        this.say(`This is now the region of all ${answer.photographs.toLocaleString("en")} photographs but those with a drawing of their own. ` +
           "Look at the pictures below. Where it does not fit, the parts lie differently: draw on some ten of them, and let the network propose the rest.");
       } catch (error) { this.say(this.words(error), true); }
     }

@@ -119,7 +119,7 @@
         const button = add(add(strip, "div", { role: "listitem" }), "button", { type: "button" });
         button.dataset.key = key;
         if (key === this.key) button.setAttribute("aria-current", "true");
-        const state = source === "own" ? this.revisions.get(key) || "own" : source;
+        const state = source === "own" ? this.versions.get(key) || "own" : source;
         const region = source === "none" ? {} : { region_of: `${state} ${this.looked}` };
         const src = `/studio/thumbnail?${new URLSearchParams({ project: this.project, key, ...region })}`;
         add(button, "img", { loading: "lazy", alt: "", src });
