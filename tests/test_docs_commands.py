@@ -209,7 +209,7 @@ def test_blocks_that_are_not_run_are_the_known_ones() -> None:
 TRAIN = {
     "roibank": "--method.backbone tf_efficientnet_lite0 --method.weights none --method.memory_size 100 "
     "--training.steps 60 --method.learning_rate 0.01",
-    "ceod": "--method.backbone customnet --training.steps 60 --method.learning_rate 0.01",
+    "ceod": "--method.backbone customnet --size 128 --training.steps 60 --method.learning_rate 0.01",
     "grdnet": "--method.width 8 --method.segmenter_width 8",
     "segmenter": "--method.backbone tf_efficientnet_lite0 --training.steps 20",
 }

@@ -507,5 +507,5 @@ def test_sizes_that_cannot_be_halved_are_refused(size_hw: tuple[int, int]) -> No
 
 def test_a_texture_folder_without_pictures_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match="no pictures"):
+        with pytest.raises(UserError, match="contains no images"):
             GrdNet(small(texture=1.0, texture_folder=str(folder)), SIZE)

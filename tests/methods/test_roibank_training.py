@@ -572,7 +572,7 @@ def test_a_small_roi_that_moves_is_found_and_the_iou_is_told(
     found = bundle.metrics
     assert found["roi_iou"] > 0.6 and found["roi_lowest_iou"] > 0.1 and found["roi_parts"] == 6
     assert "region of interest" not in bundle.threshold.warning
-    told = "On 6 held-out photographs the predicted region of interest and the drawn one have an IoU of "
+    told = "On 6 held-out photographs the IoU of predicted and drawn regions is "
     assert told + f"{found['roi_iou']:.3f}" in capsys.readouterr().out
 
 

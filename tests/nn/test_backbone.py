@@ -178,7 +178,7 @@ def test_what_cannot_give_a_heatmap_is_refused(name: str, stride: int | None, wo
 
 def test_a_network_that_ends_in_tokens_is_refused() -> None:
     backbone = Backbone("efficientformer_l1").eval()
-    with pytest.raises(UserError, match=r"ends in tokens.*give a stride"), torch.no_grad():
+    with pytest.raises(UserError, match=r"outputs tokens.*set a stride"), torch.no_grad():
         backbone(image(1, 224))
 
 

@@ -63,7 +63,7 @@ _ORDER: tuple[Standing, ...] = ("used", "missed", "aside")
 
 
 def account(data: Data, records: Sequence[Record] | None = None) -> tuple[FileUse, ...]:
-    """What becomes of every file below a data set's folder; each is counted once.
+    """How every file below a data set's folder is used; each is counted once.
 
     No file is opened. A file that another place names, such as a mask of `--roi`, is not in the folder and so
     not counted.
@@ -223,5 +223,5 @@ class _Judge:
         return (
             "missed",
             "pictures that are neither photograph nor mask",
-            "name them anew, or move them elsewhere",
+            "rename them, or move them elsewhere",
         )

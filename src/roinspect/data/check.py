@@ -70,7 +70,7 @@ class Findings:
         problems: lines on what would break training.
         warnings: lines on what looks wrong but would not.
         remarks: lines on what is worth knowing.
-        files: what becomes of every file in the folder.
+        files: how every file in the folder is used.
     """
 
     rows: tuple[CategoryRow, ...]
@@ -121,7 +121,7 @@ def check(
         records: with their ROI attached.
         size_hw: height and width that training will use; None leaves out what depends on it.
         min_pixels: defective pixels inside the ROI that make a defect, as in training.
-        files: what becomes of every file in the folder, as `account` tells it.
+        files: how every file in the folder is used, from `account`.
         bits: as `read_image`, and as training will be given it.
         workers: decoding threads.
     """

@@ -205,7 +205,7 @@ def _labelled_by_mask(one: Photograph) -> Photograph:
         state = one.mask.stat()
         marks = _marks_something(one.mask, state.st_mtime_ns, state.st_size)
     except (OSError, UserError):
-        # A mask that cannot be read is told where its pixels are wanted.
+        # A mask that cannot be read is reported where its pixels are needed.
         marks = True
     return replace(one, label=int(marks), category=one.category or ("defective" if marks else "good"))
 

@@ -61,7 +61,7 @@ class CeodSettings:
         learning_rate: of Adamax; the papers' 0.002 is for whole networks, not for a few fresh layers.
         schedule: "cosine" goes down to 1 % over the training, "constant" is the papers'.
         rotation: degrees; every image is turned by up to this much either way. Not 0: a frozen backbone must
-            then see every image anew in every epoch.
+            then see a new version of every image in every epoch.
         light: brightness and contrast vary by up to this share; as above.
         feature_memory_gb: features of a frozen backbone are computed once and kept, up to this much.
     """

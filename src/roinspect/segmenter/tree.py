@@ -109,7 +109,7 @@ def predict_rois(
         out: the folder of masks; it may hold drawn ones. An ended run goes on there.
         columns: the manifest's column names.
         certain: confidence below which a mask is worth a look, in [0, 1]; None is the bundle's own.
-        overwrite: predict those anew that another segmenter made here and nobody changed; never drawn ones.
+        overwrite: predict those again that another segmenter made here and nobody changed; never drawn ones.
 
     Raises:
         UserError: the bundle or the data cannot be used, two photographs would share a mask, another
@@ -214,7 +214,7 @@ def _survey(
                 missing.append(key)
         elif before["segmenter"] != digest:
             stale.append(key)
-        # A row that does not tell its photograph may be of any: nobody's work is lost by predicting it anew.
+        # A row without its photograph's digest may be of any: predicting it again loses nobody's work.
         elif before.get("photograph") != stamps[key]:
             missing.append(key)
         else:
@@ -223,7 +223,7 @@ def _survey(
         raise UserError(
             f"holds {len(stale):,} masks of another segmenter",
             where=out,
-            remedy="pass --overwrite to predict those anew that nobody changed, or name another --out",
+            remedy="pass --overwrite to predict unchanged ones again, or name another --out",
         )
     return rows, sorted([*missing, *stale])
 

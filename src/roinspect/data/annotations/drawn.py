@@ -28,7 +28,7 @@ _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 @dataclass(frozen=True, slots=True)
 class DrawnMask:
-    """A mask in an annotation file; the file is read when its pixels are wanted, and kept for the next one.
+    """A mask in an annotation file; the file is read when its pixels are needed, and kept for the next one.
 
     Attributes:
         path: the file.
@@ -86,7 +86,7 @@ class DrawnMask:
                     f"was drawn on {height}x{width} pixels (height x width), the transposed size of the "
                     f"image's {size_hw[0]}x{size_hw[1]}: the file tells the size before EXIF turns it",
                     where=self,
-                    remedy="save the photograph upright and export anew, or swap height and width",
+                    remedy="save the photograph upright and export again, or swap height and width",
                 ) from None
             raise UserError(
                 f"was drawn on {height}x{width} pixels (height x width), which is of another aspect than the "

@@ -93,7 +93,7 @@ def _shape(entry: Node, kind: str, size_hw: tuple[int, int] | None) -> Shape:
         return Polygon(label, (ellipse(x0, y0, radius, radius),))
     if size_hw is None:
         raise entry.fault(
-            "is painted on an image whose size the file does not tell", "save it in LabelMe anew"
+            "is painted on an image whose size is missing from the file", "save it in LabelMe again"
         )
     return Painted(label, _painted(entry.at("mask"), points, size_hw))
 
