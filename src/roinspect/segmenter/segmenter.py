@@ -176,7 +176,7 @@ class Segmenter(Learner):
         self.note("held-out", noted, len(batch.label))
 
     def changed(self, batch: Batch, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, H, W) and masks (N, 1, H, W) as if photographed again; defects change images alone."""
+        """Images (N, 3, H, W) and masks (N, 1, H, W) as photographed again; defects are not in the masks."""
         s, image, mask = self.settings, batch.image, batch.roi_mask
         if self.moves:
             image, mask = random_rotation(
