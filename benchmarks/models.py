@@ -17,13 +17,10 @@ SHORT = ("--training.steps", "20")
 
 MODELS: dict[str, tuple[str, ...]] = {
     "roibank": ("roibank", *LITE0),
-    "roibank, cropped, re-weighted": (
+    "roibank, cropped": ("roibank", *LITE0, *SHORT, "--method.crop_margin", "16"),
+    "roibank, no heads": (
         *("roibank", *LITE0, *SHORT),
-        *("--method.crop_margin", "16", "--method.reweight", "9"),
-    ),
-    "roibank, Gaussian, no head": (
-        *("roibank", *LITE0, *SHORT),
-        *("--method.bank", "gaussian", "--method.roi_head", "false"),
+        *("--method.defect_head", "false", "--method.roi_head", "false"),
     ),
     "roibank, known defects": ("roibank", *LITE0, *SHORT, "--method.known_defects", "true"),
     "ceod, lite0": ("ceod", *LITE0, *SHORT),

@@ -1,14 +1,18 @@
 """roibank against PatchCore and PaDiM with the same backbone, and ablations.
 
     python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; continues where it stopped
-    python benchmarks/roibank.py ablation    # the ROI head with and without synthetic defects; known defects
+    python benchmarks/roibank.py sets        # roibank as it is on all sets, also in changed light; likewise
+    python benchmarks/roibank.py ablation    # variants without one part each, on two sets; likewise
     python benchmarks/roibank.py crop        # a graph that looks at the ROI's box only
     python benchmarks/roibank.py cost        # time to fit, time per image and memory next to PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
 
 PatchCore keeps 1 % of its patches, one of its paper's settings: anomalib's default of 10 % takes ten times as
-long. Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. A set can
-be named after the verb.
+long.
+Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. Sets can be
+named after the verb, and with `sets` and `ablation` also variants and seeds:
+
+    python benchmarks/roibank.py sets tile vials --variants "as it is" "no defect head" --seeds 0 1
 """
 
 from __future__ import annotations
@@ -21,18 +25,20 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+from unittest import mock
 
 import numpy as np
 import torch
 from compared import run_compare
 from numpy.typing import NDArray
-from results import Results, where
+from results import Results, Run, where
 from tables import markdown, outcomes_table, put, shown
+from torch import Tensor
 
 from roinspect.comparison.arms import ARMS, PLAIN, measure
 from roinspect.comparison.compare import CompareSettings, compare
@@ -46,8 +52,11 @@ from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
 from roinspect.images.pixels import parse_size
 from roinspect.methods.method import load_graph, predict
+from roinspect.methods.roibank import part_weights
+from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
-from roinspect.synthetic.products import write_dataset
+from roinspect.nn.iou import region_iou
+from roinspect.synthetic.products import ProductName, write_dataset
 from roinspect.training.settings import TrainingSettings
 from roinspect.training.train import train
 
@@ -70,24 +79,30 @@ class Set(NamedTuple):
     size: str
 
 
-def zipper() -> Path:
-    """400 synthetic zippers: the teeth move and matter, the cloth does not."""
-    out = WORK / "zipper"
-    if not out.is_dir():
-        write_dataset("zipper", out, count=400, seed=7, size_hw=(256, 256))
-    return out
-
-
-BALLSCREW = IMAGES / "ballscrew" / "manifest.csv"
+BALLSCREW, BOTTLE = IMAGES / "ballscrew" / "manifest.csv", IMAGES / "bottle"
 SETS = {
     "zipper": Set("synthetic zipper", WORK / "zipper", "auto", "256"),
     "hazelnut": Set("hazelnut_toy", IMAGES / "hazelnut_toy", "auto", "256"),
     "right": Set("ball screw, right half of the raceway", BALLSCREW, "column:roi_right_path", "128x320"),
     "raceway": Set("ball screw, raceway", BALLSCREW, "column:roi_path", "128x320"),
+    "tile": Set("magnetic_tile", IMAGES / "magnetic_tile", "auto", "256"),
+    "bottle": Set("bottle, right half of the rim", BOTTLE, str(BOTTLE / "roi_rim_right.png"), "256"),
+    "vials": Set("synthetic vials", WORK / "vials", "auto", "256"),
 }
+COMPARED = ("zipper", "hazelnut", "right", "raceway")
+SYNTHETIC: dict[str, tuple[ProductName, int]] = {"zipper": ("zipper", 400), "vials": ("vials", 300)}
+"""Product and number of images of the sets that are generated."""
 
 
-def compare_sets(names: list[str]) -> None:
+def generate(names: Iterable[str]) -> None:
+    """Write those of these sets that are synthetic and do not exist yet."""
+    for name in names:
+        if name in SYNTHETIC and not SETS[name].data.is_dir():
+            product, count = SYNTHETIC[name]
+            write_dataset(product, SETS[name].data, count=count, seed=7, size_hw=(256, 256))
+
+
+def compare_sets(names: Sequence[str]) -> None:
     for name in names:
         one = SETS[name]
         settings = CompareSettings(
@@ -102,59 +117,120 @@ def compare_sets(names: list[str]) -> None:
         run_compare(RESULTS, common, one.data, one.roi, settings, work)
 
 
-# -- parts ---------------------------------------------------------------------------------------------------
+# -- variants ------------------------------------------------------------------------------------------------
 
-COMPACT = RoiBankSettings()
+DEFAULT = RoiBankSettings()
+AS_IT_IS, UNWEIGHTED = "as it is", "no synthetic weighing"
 VARIANTS = {
-    "as it is": COMPACT,
-    "head without synthetic defects": dataclasses.replace(COMPACT, pasted=0.0, swapped=0.0),
-    "head with pasted ones only": dataclasses.replace(COMPACT, pasted=1.0, swapped=0.0),
-    "head with swapped patches only": dataclasses.replace(COMPACT, pasted=0.0),
-    "no head": dataclasses.replace(COMPACT, roi_head=False),
-    "gaussian": dataclasses.replace(COMPACT, bank="gaussian"),
-    "re-weighted, 9 neighbours": dataclasses.replace(COMPACT, reweight=9),
-    "known defects": dataclasses.replace(COMPACT, known_defects=True),
+    AS_IT_IS: DEFAULT,
+    "no defect head": dataclasses.replace(DEFAULT, defect_head=False),
+    "memory of strides 4 and 8 only": dataclasses.replace(DEFAULT, strides=(4, 8)),
+    "strides 4, 8, 16": dataclasses.replace(DEFAULT, strides=(4, 8, 16)),
+    "no changed light": dataclasses.replace(DEFAULT, light=0.0),
+    UNWEIGHTED: DEFAULT,
+    "no ROI head": dataclasses.replace(DEFAULT, roi_head=False),
+    "known defects": dataclasses.replace(DEFAULT, known_defects=True),
 }
+ABLATED = ("zipper", "right")
+
+Photographs: TypeAlias = NDArray[np.uint8]
+LIGHTS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "brightness x1.15": lambda images: images * np.float32(1.15),
+    "brightness x0.87": lambda images: images * np.float32(0.87),
+    "contrast x1.2": lambda images: (
+        images.mean((1, 2, 3), keepdims=True) * np.float32(-0.2) + images * np.float32(1.2)
+    ),
+    "grey": lambda images: np.broadcast_to(
+        images @ np.array([[0.299], [0.587], [0.114]], np.float32), images.shape
+    ),
+}
+"""Changes of light, on photographs (N, H, W, 3) from 0 to 255."""
+IN_CHANGED_LIGHT = 30
+"""Good test photographs that are also scored in every changed light."""
 
 
-def fitted_and_measured(one: Set, settings: RoiBankSettings, seed: int) -> dict[str, Any]:
-    """Train, and measure on the test split: the measures, the defects that the head hides, seconds."""
+def rejected_in_changed_light(graph: RoiBankGraph, good: Photographs, threshold: float) -> dict[str, int]:
+    """How many good photographs are rejected as they are and in each changed light."""
+
+    def count(images: Photographs) -> int:
+        return sum(bool(predict(graph, image[None]).pred_score[0] >= threshold) for image in images)
+
+    rejected = {"unchanged": count(good)}
+    for title, change in LIGHTS.items():
+        rejected[title] = count(change(good.astype(np.float32)).round().clip(0, 255).astype(np.uint8))
+    return rejected
+
+
+def without_weighing(good: Tensor, damaged: Tensor) -> Tensor:
+    """Every part counts the same, whatever it says of synthetic defects."""
+    return part_weights(good, damaged[:0])
+
+
+def fitted_and_measured(
+    one: Set, settings: RoiBankSettings, seed: int, *, weighs_parts: bool = True
+) -> dict[str, Any]:
+    """Train, and measure on the test split.
+
+    `weighs_parts` False gives every part of the map the same weight, for which there is no setting.
+
+    Returns:
+        Among others: AUPRO, parts counted at the model's own threshold, good parts rejected in changed light,
+        the mean IoU of predicted and drawn ROIs, defects that the ROI head hides, seconds.
+    """
     size_hw = parse_size(one.size)
     data = read_data(one.data, one.roi)
     test = attach_roi(data, data.split("test"))
-    with tempfile.TemporaryDirectory() as place, DecodedCache(test, size_hw) as cache:
-        bundle, start = Path(place, "bundle"), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, DecodedCache(test, size_hw) as cache:
+        path, start = Path(folder, "bundle"), time.perf_counter()
         training = TrainingSettings(size=one.size, seed=seed)
-        train("roibank", one.data, bundle, method_settings=settings, training=training, roi=one.roi)
+        weights = part_weights if weighs_parts else without_weighing
+        with mock.patch("roinspect.methods.roibank.part_weights", weights):
+            train("roibank", one.data, path, method_settings=settings, training=training, roi=one.roi)
         seconds = time.perf_counter() - start
-        _, graph = load_graph(bundle)
-        scores, maps, roi = [], [], []
-        took = []
+        bundle, graph = load_graph(path)
+        assert isinstance(graph, RoiBankGraph)
+        scores, maps, rois, took = [], [], [], []
         for image in cache.images:
             start = time.perf_counter()
-            found = predict(graph, image[None])
+            prediction = predict(graph, image[None])
             took.append(time.perf_counter() - start)
-            scores.append(found.pred_score)
-            maps.append(found.anomaly_map)
+            scores.append(prediction.pred_score)
+            maps.append(prediction.anomaly_map)
             batch = torch.from_numpy(image[None]).permute(0, 3, 1, 2).float() / 255
             with torch.inference_mode():
-                inside = graph.predict_roi(batch)
-            roi.append(np.ones((1, *size_hw), np.float32) if inside is None else inside[:, 0].numpy())
+                roi = graph.predict_roi(batch)
+            rois.append(np.ones((1, *size_hw), np.float32) if roi is None else roi[:, 0].numpy())
         model_bytes = sum(tensor.nbytes for tensor in graph.state_dict().values())
         cost = Cost(seconds, 0, 1000 * statistics.median(took), model_bytes, None)
         scored = Scored(np.concatenate(scores), np.concatenate(maps), cost)
-        measures = measure(scored, cache)[PLAIN]
-        defects, hidden = count_hidden(np.concatenate(roi), cache)
-    kept = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95", "roi_mass")
-    return {
-        **{name: measures[name] for name in kept},
-        "defective": defects,
-        "hidden": hidden,
-        "fit_seconds": seconds,
-        "inference_ms": cost.inference_ms,
-        "model_mb": model_bytes / 1e6,
-        "scores": scored.pred_score.tolist(),
-    }
+        measures, predicted = measure(scored, cache)[PLAIN], np.concatenate(rois)
+        defects, hidden = count_hidden(predicted, cache)
+        threshold = bundle.threshold.value
+        alarms = scored.pred_score >= threshold
+        defective, good = cache.labels == 1, np.array([place == "none" for place in cache.places])
+        outside = ~defective & ~good
+        shown_in_light = cache.images[np.flatnonzero(good)[:IN_CHANGED_LIGHT]]
+        drawn = torch.from_numpy(cache.roi_masks.copy()).expand(len(cache), -1, -1)[:, None]
+        ious = region_iou(torch.from_numpy(predicted)[:, None] >= 0.5, drawn)
+        kept = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95", "roi_mass")
+        return {
+            **{name: measures[name] for name in kept},
+            "defective": defects,
+            "hidden": hidden,
+            "caught": int(alarms[defective].sum()),
+            "good": int(good.sum()),
+            "rejected": int(alarms[good].sum()),
+            "outside": int(outside.sum()),
+            "outside_alarms": int(alarms[outside].sum()),
+            "threshold": threshold,
+            "in_light": len(shown_in_light),
+            "rejected_in_light": rejected_in_changed_light(graph, shown_in_light, threshold),
+            "roi_iou": float(ious.mean()) if settings.roi_head else None,
+            "fit_seconds": seconds,
+            "inference_ms": cost.inference_ms,
+            "model_mb": model_bytes / 1e6,
+            "scores": scored.pred_score.tolist(),
+        }
 
 
 def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, int]:
@@ -165,25 +241,25 @@ def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, in
     return len(rows), len(hidden)
 
 
-def run_ablation(names: list[str]) -> None:
-    for seed, name in product(range(SEEDS), names):
-        one = SETS[name]
+def run_sets(names: Sequence[str], variants: Sequence[str], seeds: Sequence[int]) -> None:
+    """Measure these variants on these sets, where that has not been done."""
+    for seed, name, title in product(seeds, names, variants):
+        one, settings = SETS[name], VARIANTS[title]
         has_known = any(record.split == "train" and record.label == 1 for record in read_records(one.data))
-        for title, settings in VARIANTS.items():
-            variant = {"verb": "ablation", "set": name, "variant": title}
-            if RESULTS.has(variant, seed) or (settings.known_defects and not has_known):
-                continue
-            measures = fitted_and_measured(one, settings, seed)
-            del measures["scores"]
-            RESULTS.append(variant, measures, seed=seed)
-            print(f"{name}, {title}, seed {seed}: {measures}", flush=True)
+        run = {"verb": "sets", "set": name, "variant": title}
+        if RESULTS.has(run, seed) or (settings.known_defects and not has_known):
+            continue
+        measures = fitted_and_measured(one, settings, seed, weighs_parts=title != UNWEIGHTED)
+        del measures["scores"]
+        RESULTS.append(run, measures, seed=seed)
+        print(f"{name}, {title}, seed {seed}: {measures}", flush=True)
 
 
 def run_crop() -> None:
     """The right half, from the whole image and from the ROI's box plus 32 pixels on each side."""
     one = SETS["right"]
     found = {
-        title: fitted_and_measured(one, dataclasses.replace(COMPACT, crop_margin=margin), 0)
+        title: fitted_and_measured(one, dataclasses.replace(DEFAULT, crop_margin=margin), 0)
         for title, margin in (("whole image", None), ("ROI's box and 32 px", 32))
     }
     whole, cropped = (np.array(result.pop("scores")) for result in found.values())
@@ -238,27 +314,56 @@ def compare_table(name: str) -> str:
     return outcomes_table(RESULTS.read(verb="compare", set=name), tuple(ARMS))
 
 
-def ablation_table() -> str:
+def total(runs: Sequence[Mapping[str, Any]], part: str, whole: str) -> str:
+    return f"{sum(run[part] for run in runs)} of {sum(run[whole] for run in runs)}"
+
+
+def cells(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those of `HEADS` of one set and variant, over all seeds."""
+    names = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95", "roi_iou")
+    *measures, iou = (shown([run[name] for run in runs]) for name in names)
+    shares = [
+        total(runs, part, whole)
+        for part, whole in (("caught", "defective"), ("rejected", "good"), ("outside_alarms", "outside"))
+    ]
+    in_light = [f"{sum(run['rejected_in_light'][title] for run in runs)}" for title in ("unchanged", *LIGHTS)]
+    shown_in_light = sum(run["in_light"] for run in runs)
+    costs = [
+        f"{statistics.mean(run[name] for run in runs):.{digits}f}"
+        for name, digits in (("fit_seconds", 0), ("inference_ms", 0), ("model_mb", 1))
+    ]
+    light = f"{' / '.join(in_light)} of {shown_in_light}"
+    return [*measures, *shares, light, iou, total(runs, "hidden", "defective"), *costs, str(len(runs))]
+
+
+HEADS = ["image AUROC", "pixel AUROC", "AUPRO", "outside alarms at 95 % recall"]
+HEADS += ["defects caught", "good parts rejected", "alarms by damage outside"]
+HEADS += [f"good parts rejected in changed light: none / {' / '.join(LIGHTS)}"]
+HEADS += ["ROI's IoU", "defects taken for outside", "fit, s", "ms per image", "model, MB", "seeds"]
+
+
+def sets_table() -> str:
     rows = []
-    for name in SETS:
-        for title in VARIANTS:
-            runs = RESULTS.read(verb="ablation", set=name, variant=title)
-            if seeds := [run.measures for run in runs]:
-                hidden, defective = (sum(seed[key] for seed in seeds) for key in ("hidden", "defective"))
-                rows.append(
-                    [
-                        SETS[name].title,
-                        title,
-                        *(shown([seed[k] for seed in seeds]) for k in ("image_auroc", "pixel_auroc")),
-                        shown([seed["outside_alarm_rate_at_recall95"] for seed in seeds]),
-                        f"{hidden} of {defective}",
-                        f"{statistics.mean(seed['model_mb'] for seed in seeds):.1f}",
-                        str(len(seeds)),
-                    ]
-                )
-    heads = ["set", "variant", "image AUROC", "pixel AUROC", "outside alarms at 95 % recall"]
-    heads += ["defects taken for outside", "model, MB", "seeds"]
-    return f"{markdown(heads, rows)}\n\n{where(RESULTS.read(verb='ablation'))}"
+    for name, one in SETS.items():
+        if runs := RESULTS.read(verb="sets", set=name, variant=AS_IT_IS):
+            rows.append([one.title, *cells([run.measures for run in runs])])
+    measured = where(RESULTS.read(verb="sets", variant=AS_IT_IS))
+    return f"{markdown(['set', *HEADS], rows)}\n\n{measured}"
+
+
+def ablation_table() -> str:
+    """Every variant on the sets on which more than the default was measured."""
+    rows, shown_runs = [], list[Run]()
+    for name, one in SETS.items():
+        of_set = RESULTS.read(verb="sets", set=name)
+        if all(run.settings["variant"] == AS_IT_IS for run in of_set):
+            continue
+        shown_runs += of_set
+        by_variant = {
+            title: [run.measures for run in of_set if run.settings["variant"] == title] for title in VARIANTS
+        }
+        rows += [[one.title, title, *cells(runs)] for title, runs in by_variant.items() if runs]
+    return f"{markdown(['set', 'variant', *HEADS], rows)}\n\n{where(shown_runs)}"
 
 
 def crop_table() -> str:
@@ -294,7 +399,8 @@ def cost_table() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{f"compare-{name}": partial(compare_table, name) for name in SETS},
+    **{f"compare-{name}": partial(compare_table, name) for name in COMPARED},
+    "sets": sets_table,
     "ablation": ablation_table,
     "crop": crop_table,
     "cost": cost_table,
@@ -306,20 +412,26 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("compare", "ablation", "crop", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("compare", "sets", "ablation", "crop", "cost"))
     parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, metavar="variant", help=", ".join(VARIANTS)
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(SEEDS), metavar="seed")
     parser.add_argument("--tables", action="store_true")
-    given = parser.parse_args()
-    chosen = given.sets or list(SETS)
-    if given.verb in ("compare", "ablation") and "zipper" in chosen:
-        zipper()
-    if given.verb == "compare":
-        compare_sets(chosen)
-    elif given.verb == "ablation":
-        run_ablation(given.sets or ["zipper", "right"])
-    elif given.verb == "crop":
+    arguments = parser.parse_args()
+    if arguments.verb in ("compare", "sets", "ablation"):
+        usual = {"compare": COMPARED, "sets": tuple(SETS), "ablation": ABLATED}[arguments.verb]
+        names = arguments.sets or usual
+        generate(names)
+        if arguments.verb == "compare":
+            compare_sets(names)
+        else:
+            variants = (AS_IT_IS,) if arguments.verb == "sets" else tuple(VARIANTS)
+            run_sets(names, arguments.variants or variants, arguments.seeds)
+    elif arguments.verb == "crop":
         run_crop()
-    elif given.verb == "cost":
+    elif arguments.verb == "cost":
         run_cost()
-    if given.tables:
+    if arguments.tables:
         put(DOCS, TABLES)

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from roinspect.data.augment import random_light, random_rotation, random_tint  # noqa: E402
+from roinspect.data.augment import (  # noqa: E402
+    random_conditions,
+    random_light,
+    random_rotation,
+    random_tint,
+)
 
 Turn = tuple[torch.Tensor, torch.Tensor]
 
@@ -216,3 +221,39 @@ def test_each_colour_changes_by_itself_and_stays_in_range() -> None:
     found = random_tint(image, amount=0.2, generator=torch.Generator().manual_seed(0))
     assert found.min() >= 0.4 and found.max() <= 0.6 and (found.std((2, 3)) == 0).all()
     assert (found[:, 0] != found[:, 1]).all() and random_tint(image, amount=0) is image
+
+
+@settings(deadline=None, max_examples=25)
+@given(amount=st.floats(0, 0.9), seed=st.integers(0, 2**32))
+def test_conditions_stay_in_range_and_the_generator_decides(amount: float, seed: int) -> None:
+    image = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    before = image.clone()
+    one, again = (
+        random_conditions(image, amount=amount, generator=torch.Generator().manual_seed(seed))
+        for _ in range(2)
+    )
+    assert one.shape == image.shape and torch.equal(one, again) and torch.equal(image, before)
+    assert one.min() >= 0 and one.max() <= 1
+
+
+def test_no_amount_keeps_the_conditions() -> None:
+    image = torch.rand(2, 3, 8, 8)
+    assert random_conditions(image, amount=0) is image
+
+
+def test_a_quarter_of_the_images_turn_grey_and_the_others_keep_half_of_their_colour() -> None:
+    image = torch.tensor([0.6, 0.5, 0.4]).view(1, 3, 1, 1).expand(800, 3, 4, 4)
+    found = random_conditions(image, amount=0.04, generator=torch.Generator().manual_seed(0))
+    spread = (found.amax(1) - found.amin(1)).mean((1, 2))
+    grey = spread < 1e-5
+    assert grey.float().mean().item() == pytest.approx(0.25, abs=0.05)
+    # Between half and all of 0.2, but for the tint of 1 %.
+    assert 0.085 < spread[~grey].min() < 0.12 and 0.18 < spread[~grey].max() < 0.225
+
+
+def test_light_changes_for_every_image_by_itself() -> None:
+    image = torch.full((300, 3, 4, 4), 0.5)
+    found = random_conditions(image, amount=0.2, generator=torch.Generator().manual_seed(0)).mean((1, 2, 3))
+    assert found.unique().numel() > 250
+    assert found.min() < 0.44 and found.max() > 0.56
+    assert found.min() > 0.5 * 0.8 * 0.95 and found.max() < 0.5 * 1.2 * 1.05

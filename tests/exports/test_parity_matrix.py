@@ -27,14 +27,15 @@ from roinspect.inspection.targets import TARGETS  # noqa: E402
 from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
+from roinspect.nn.patches import Whitening  # noqa: E402
 
 LITE0: dict[str, Any] = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
-BANK: dict[str, Any] = {"backbone": "test_efficientnet", "weights": "none", "dimensions": 16}
+BANK: dict[str, Any] = {"backbone": "test_efficientnet", "weights": "none", "strides": (8, 16)}
 MODELS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
     "ceod on lite0": ("ceod", (61, 48), LITE0 | {"stride": 8}),
-    "roibank on lite0": ("roibank", (61, 64), LITE0 | {"dimensions": 16, "reweight": 3}),
-    "roibank cropped, knows defects": ("roibank", (64, 96), BANK | {"crop_margin": 0, "known_defects": True}),
-    "roibank, Gaussian, no head": ("roibank", (64, 64), BANK | {"bank": "gaussian", "roi_head": False}),
+    "roibank on lite0": ("roibank", (61, 64), LITE0 | {"memory_size": 200}),
+    "roibank cropped": ("roibank", (64, 96), BANK | {"crop_margin": 0}),
+    "roibank, no heads": ("roibank", (64, 64), BANK | {"defect_head": False, "roi_head": False}),
 }
 """Beside the models of `make_bundle`: method, size, and what differs from the compact preset."""
 
@@ -99,18 +100,18 @@ def built(folder: Path, method: str, size_hw: tuple[int, int], changes: dict[str
 
 
 def _remember(graph: RoiBankGraph, noise: Any, settings: Any) -> None:
-    graph.train().features.stacked(noise)
+    graph.train().features.backbone.levels(noise)
     graph.eval()
     if settings.crop_margin is not None:
         graph.crop_to([0, 32, 64, 96])
-    noise = graph.cropped(noise)
-    graph.features.fit(graph.features.stacked(noise).permute(0, 2, 3, 1).flatten(0, 2))
-    if settings.known_defects:
-        # What known defects do: directions count more or less.
-        graph.scale.mul_(torch.rand_like(graph.scale) + 0.5)
-    if isinstance(graph.bank, NearestNeighbours):
-        patches = (graph.features(noise) * graph.scale).permute(0, 2, 3, 1).flatten(0, 2)
-        graph.bank.fill(patches[::5][: settings.memory_size])
+    raw = graph.features.backbone.levels(graph.cropped(noise))
+    for whitening, bank, level in zip(graph.features.whitenings, graph.banks, raw, strict=True):
+        assert isinstance(whitening, Whitening) and isinstance(bank, NearestNeighbours)
+        whitening.fit(level.permute(0, 2, 3, 1).flatten(0, 2), settings.shrinkage)
+        bank.fill(whitening(level).permute(0, 2, 3, 1).flatten(0, 2)[::5][: settings.memory_size])
+    parts = torch.cat(graph.parts(graph.features.whitened(raw)), dim=1)
+    graph.usual.copy_(parts.amin((0, 2, 3)))
+    graph.span.copy_(parts.amax((0, 2, 3)) - graph.usual)
 
 
 @pytest.fixture(scope="module", params=["grdnet", "ceod", *MODELS])

@@ -1,4 +1,4 @@
-"""roibank's graph: distance times predicted ROI, of every image alone, in ONNX too; and what may be set."""
+"""roibank's graph: scaled parts times predicted ROI, of every image alone, in ONNX too; and its settings."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from torch import Tensor, nn  # noqa: E402
 
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.inspection.prediction import OUTPUTS  # noqa: E402
-from roinspect.methods.roibank import RoiBank, RoiBankGraph  # noqa: E402
+from roinspect.methods.roibank import RoiBank, part_weights  # noqa: E402
+from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
+from roinspect.nn.patches import Whitening, stacked  # noqa: E402
 
 TINY = RoiBankSettings(
-    backbone="test_convnext", weights="none", strides=(8, 16), neighbourhood=3, dimensions=16,
-    whitening=1.0, bank="neighbours", memory_size=100, candidates=1000, reweight=0, roi_head=True, pasted=0.0,
-    swapped=0.5, learning_rate=0.01, rotation=0.0, shift=0.0, smoothing=1.0, crop_margin=None,
-    known_defects=False, feature_memory_gb=1.0,
+    backbone="test_convnext", weights="none", strides=(8, 16), shrinkage=0.05, memory_size=100,
+    candidates=1000, defect_head=True, synthetic=1.0, light=0.0, roi_head=True, pasted=0.0, swapped=0.5,
+    learning_rate=0.01, rotation=0.0, shift=0.0, smoothing=1.0, crop_margin=None, known_defects=False,
+    feature_memory_gb=1.0,
 )  # fmt: skip
 
 
@@ -69,21 +71,39 @@ def rows_of(maps: Tensor) -> Tensor:
 
 
 def built(**changes: Any) -> RoiBankGraph:
-    """A graph that remembers eight photographs of noise; its ROI head knows nothing."""
+    """A graph that remembers eight photographs of noise and is scaled by them; its heads have not learned."""
     torch.manual_seed(0)
     chosen = dataclasses.replace(TINY, **changes)
     graph = RoiBank.build_graph(chosen, (64, 64)).eval().requires_grad_(False)
-    graph.features.fit(rows_of(graph.features.stacked(photos(8))))
-    if isinstance(graph.bank, NearestNeighbours):
-        patches = rows_of(graph.features(photos(8)))
-        graph.bank.fill(patches[:: math.ceil(len(patches) / chosen.memory_size)])
+    raw = graph.features.backbone.levels(photos(8))
+    for whitening, bank, level in zip(graph.features.whitenings, graph.banks, raw, strict=True):
+        assert isinstance(whitening, Whitening) and isinstance(bank, NearestNeighbours)
+        whitening.fit(rows_of(level), 0.05)
+        patches = rows_of(whitening(level))
+        bank.fill(patches[:: math.ceil(len(patches) / chosen.memory_size)])
+    parts = torch.cat(graph.parts(graph.features(photos(4, seed=7))), dim=1)
+    graph.usual.copy_(parts.amin((0, 2, 3)) - 0.1)
+    graph.span.copy_(parts.amax((0, 2, 3)) - graph.usual)
+    weight = torch.rand(parts.shape[1], generator=seeded()) + 0.2
+    graph.weight.copy_(weight / weight.sum())
     return graph
+
+
+def fused(graph: RoiBankGraph, images: Tensor) -> Tensor:
+    """Cells (N, 1, h, w) before the gate: the weighted mean of the scaled parts, at least 0."""
+    cells = torch.zeros(())
+    for part, usual, span, weight in zip(
+        graph.parts(graph.features(images)), graph.usual, graph.span, graph.weight, strict=True
+    ):
+        cells = cells + weight * (part - usual) / span
+    return cells.clamp_min(0)
 
 
 # -- the graph -----------------------------------------------------------------------------------------------
 
 VARIANTS: list[dict[str, Any]] = [
-    {}, {"bank": "gaussian"}, {"roi_head": False}, {"strides": (4, 8)}, {"strides": (8,), "smoothing": 0.0},
+    {}, {"defect_head": False}, {"roi_head": False}, {"strides": (4, 8, 16, 32)},
+    {"strides": (8,), "smoothing": 0.0},
 ]  # fmt: skip
 BOXES = [[0, 0, 64, 64], [0, 32, 64, 64], [32, 0, 64, 32]]
 """Top, left, bottom, right."""
@@ -104,7 +124,7 @@ def test_an_image_is_scored_by_the_top_of_its_map_and_by_no_other_image(
     torch.testing.assert_close(torch.cat([one for _, one, *_ in alone]), anomaly_map, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"reweight": 4}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"defect_head": False, "border": 2}], ids=str)
 def test_nothing_is_random(changes: dict[str, Any]) -> None:
     graph, images = built(**changes), photos(3, seed=1)
     before = torch.get_rng_state()
@@ -113,20 +133,42 @@ def test_nothing_is_random(changes: dict[str, Any]) -> None:
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_the_map_is_distance_times_roi() -> None:
-    graph, images = built(smoothing=0.0, border=0), photos(3, seed=1)
+@pytest.mark.parametrize("strides", [(8,), (8, 16), (4, 8, 16, 32)], ids=str)
+@pytest.mark.parametrize("defect_head", [True, False])
+def test_parts_are_the_distances_of_every_level_and_the_evidence(
+    strides: tuple[int, ...], defect_head: bool
+) -> None:
+    graph = built(smoothing=0.0, strides=strides, defect_head=defect_head)
+    levels = graph.features(photos(3, seed=1))
+    *distances, last = graph.parts(levels) if defect_head else [*graph.parts(levels), torch.zeros(())]
+    for level, bank, part in zip(levels, graph.banks, distances, strict=True):
+        expected = F.interpolate(bank(level), levels[0].shape[2:], mode="bilinear", align_corners=False)
+        torch.testing.assert_close(part, expected)
+    if defect_head:
+        assert graph.defect_head is not None
+        torch.testing.assert_close(last, graph.defect_head(stacked(levels[:3])))
+    assert graph.weight.shape == graph.usual.shape == graph.span.shape == (len(strides) + defect_head,)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_the_map_is_the_mean_of_the_scaled_parts_times_the_roi(smoothing: float) -> None:
+    graph, images = built(smoothing=smoothing, border=0), photos(3, seed=1)
     assert graph.roi_head is not None
-    patches = graph.features(images)
-    assert isinstance(graph.bank, NearestNeighbours)
-    memorised = graph.bank.weight[graph.bank.offset < 1e11] / -2
-    distance = torch.cdist(rows_of(patches), memorised).amin(1).view(3, 1, 8, 8)
-    cells = distance * graph.roi_head(patches).sigmoid()
+    roi = graph.roi_head(stacked(graph.features(images))).sigmoid()
+    cells = fused(graph, images) * roi
     expected = F.interpolate(cells, (64, 64), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(graph(images)[1], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(graph(images)[1], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_less_strange_than_usual_is_0_and_does_not_become_negative() -> None:
+    graph, images = built(), photos(3, seed=1)
+    graph.usual.add_(1e3)
+    score, anomaly_map = graph(images)[:2]
+    assert not score.any() and not anomaly_map.any()
 
 
 def test_what_lies_outside_the_predicted_roi_counts_for_nothing() -> None:
-    graph, images = built(), photos(2, seed=1)
+    graph, images = built(border=0), photos(2, seed=1)
     plain = built(roi_head=False)(images)[1]
     for logit, share in ((-100.0, 0.0), (0.0, 0.5), (100.0, 1.0)):
         graph.roi_head = Constant(logit)
@@ -139,27 +181,48 @@ def test_what_lies_outside_the_predicted_roi_counts_for_nothing() -> None:
 @pytest.mark.parametrize("beside", [1.0, 0.6, 0.0])
 @pytest.mark.parametrize("border", [0, 1, 2])
 def test_what_touches_the_roi_counts(border: int, beside: float) -> None:
-    """A share of what it does in the surest cell at most `border` cells away; the ROI is told as it is."""
+    """A share of what the fine levels see, at most `border` cells away; the reported ROI stays."""
     graph, images = built(smoothing=0.0, border=border), photos(2, seed=1)
+    graph.weight.copy_(torch.tensor([0.75, 0.25, 0.0]))  # both levels are fine; the defect head is not
     logits = torch.full((2, 1, 8, 8), -100.0)
     logits[..., 3:5, 2:4] = 100.0
     graph.roi_head = Fixed(logits, beside)
     counts = torch.zeros(2, 1, 8, 8)
     counts[..., 3 - border : 5 + border, 2 - border : 4 + border] = beside
     counts[..., 3:5, 2:4] = 1
-    cells = graph.bank(graph.features(images) * graph.scale) * counts
+    cells = fused(graph, images) * counts
     expected = F.interpolate(cells, (64, 64), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(graph(images)[1], expected)
+    torch.testing.assert_close(graph(images)[1], expected, atol=1e-4, rtol=1e-4)
     roi = graph.predict_roi(images)
     assert roi is not None
     as_drawn = F.interpolate(logits.sigmoid(), (64, 64), mode="bilinear", align_corners=False)
     torch.testing.assert_close(roi, as_drawn)
 
 
+def test_what_coarse_cells_see_beside_the_roi_does_not_count() -> None:
+    graph, images = built(strides=(4, 8, 16), smoothing=0.0, border=1), photos(2, seed=1)
+    logits = torch.full((2, 1, 16, 16), -100.0)
+    logits[..., 6:10, 6:10] = 100.0
+    graph.roi_head = Fixed(logits, 1.0)
+    before = graph(images)[1]
+    graph.usual[2:] -= 100  # the coarsest level and the defect head find everything strange
+    change = graph(images)[1] - before
+    inside = F.interpolate(logits.sigmoid(), (64, 64), mode="bilinear", align_corners=False) > 0
+    assert (change[inside] > 0).all() and not change[~inside].any()
+
+
+def test_synthetic_damage_outside_the_roi_lowers_the_weight_of_what_sees_it() -> None:
+    good = random_scores(60)
+    damaged = random_scores(60, seed=1) + 3
+    seen = random_scores(60, seed=2) + torch.tensor([0.0, 3.0, 0.0])
+    plain, weights = part_weights(good, damaged), part_weights(good, damaged, seen)
+    assert weights[1] < 0.5 * plain[1] and weights[1] < weights[0]
+
+
 @pytest.mark.parametrize("box", BOXES, ids=str)
-@pytest.mark.parametrize("reweight", [0, 3])
-def test_a_crop_answers_as_if_nothing_else_had_been_photographed(box: list[int], reweight: int) -> None:
-    graph, images = built(strides=(4, 8), reweight=reweight), photos(3, seed=1)
+@pytest.mark.parametrize("defect_head", [True, False])
+def test_a_crop_answers_as_if_nothing_else_had_been_photographed(box: list[int], defect_head: bool) -> None:
+    graph, images = built(strides=(4, 8), defect_head=defect_head), photos(3, seed=1)
     (top, left, bottom, right), part = box, images[:, :, box[0] : box[2], box[1] : box[3]]
     expected, expected_map = graph(part)[:2]
     expected_roi = graph.predict_roi(part)
@@ -182,16 +245,42 @@ def test_a_crop_is_part_of_the_weights() -> None:
     assert torch.equal(other(images)[1], built()(images)[1]), "and so is its absence"
 
 
-def test_the_scale_weighs_distances_and_leaves_the_roi_alone() -> None:
-    """The head sees whitened patches, whatever the directions count in a distance."""
-    graph, images = built(bank="gaussian", smoothing=0.0, border=0), photos(2, seed=1)
-    roi, patches = graph.predict_roi(images), graph.features(images)
-    graph.scale.copy_(torch.rand(graph.scale.shape, generator=seeded()))
-    assert graph.roi_head is not None and roi is not None
-    cells = (patches * graph.scale).norm(dim=1, keepdim=True) * graph.roi_head(patches).sigmoid()
-    expected = F.interpolate(cells, (64, 64), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(graph(images)[1], expected)
-    torch.testing.assert_close(graph.predict_roi(images), roi)
+def test_scales_and_weights_belong_to_the_weights_and_leave_the_roi_alone() -> None:
+    graph, images = built(), photos(2, seed=1)
+    roi, anomaly_map = graph.predict_roi(images), graph(images)[1]
+    assert {"usual", "span", "weight", "defect_head.share"} <= graph.state_dict().keys()
+    graph.usual.sub_(0.5)
+    graph.span.mul_(0.5)
+    assert roi is not None and torch.equal(graph.predict_roi(images), roi)
+    assert (graph(images)[1] >= 2 * anomaly_map).all()
+
+
+def test_a_part_that_weighs_nothing_does_not_matter() -> None:
+    graph, images = built(defect_head=True), photos(2, seed=1)
+    graph.weight.copy_(torch.tensor([0.5, 0.5, 0.0]))
+    before = graph(images)[1]
+    assert graph.defect_head is not None
+    graph.defect_head.last.bias.add_(50)
+    assert torch.equal(graph(images)[1], before)
+
+
+@pytest.mark.parametrize("fold", [0, 2, None])
+def test_unseen_is_for_as_long_as_the_context_lasts(fold: int | None) -> None:
+    graph, images = built(), photos(2, seed=1)
+    before = {name: value.clone() for name, value in graph.state_dict().items()}
+    first = torch.zeros(TINY.memory_size, dtype=torch.bool)
+    first[:50] = True
+    head = graph.defect_head
+    assert head is not None
+    whole = graph.parts(graph.features(images))
+    with pytest.raises(KeyError), graph.as_if_unseen([first, ~first], fold):
+        assert head.share.tolist() == [0.25] * 4 if fold is None else head.share.argmax() == fold
+        assert head.share.sum() == 1
+        fewer = graph.parts(graph.features(images))
+        for less, more in zip(fewer[:2], whole[:2], strict=True):
+            assert (less >= more - 1e-4).all() and (less > more + 1e-3).any()
+        raise KeyError
+    assert all(torch.equal(value, before[name]) for name, value in graph.state_dict().items())
 
 
 def test_without_a_head_no_roi_is_predicted() -> None:
@@ -200,43 +289,26 @@ def test_without_a_head_no_roi_is_predicted() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0, 5.0, 32.0])
 def test_smoothing_keeps_level_ground_and_lowers_peaks(smoothing: float) -> None:
-    graph = built(bank="gaussian", roi_head=False, smoothing=smoothing)
-    rough = built(bank="gaussian", roi_head=False, smoothing=0.0)
+    graph, rough = built(smoothing=smoothing), built(smoothing=0.0)
     images = photos(2, 64, 90, seed=1)
-    assert (graph(images)[0] <= rough(images)[0] * (1 + 1e-5)).all()
-    assert graph(images)[1].std() <= rough(images)[1].std() * (1 + 1e-5)
+    for part, unsmoothed in zip(
+        graph.parts(graph.features(images)), rough.parts(rough.features(images)), strict=True
+    ):
+        assert part.shape == unsmoothed.shape
+        assert (part.amax((2, 3)) <= unsmoothed.amax((2, 3)) + 1e-4).all()
+        assert part.std() <= unsmoothed.std() * (1 + 1e-4)
     # Patches that are all alike are as strange at the border as in the middle.
-    graph.features.weight.zero_()
-    graph.features.bias.fill_(0.5)
-    level = graph(images)[1]
-    torch.testing.assert_close(level, torch.full_like(level, 0.5 * math.sqrt(TINY.dimensions)))
-
-
-def test_a_weighted_score_is_the_top_times_the_certainty_of_its_patch() -> None:
-    graph, images = built(reweight=4, smoothing=0.0, border=0), photos(6, seed=1)
-    graph.scale.copy_(torch.rand(graph.scale.shape, generator=seeded()) + 0.5)
-    assert isinstance(graph.bank, NearestNeighbours) and graph.roi_head is not None
-    patches = graph.features(images)
-    scaled = patches * graph.scale
-    strange = (graph.bank(scaled) * graph.roi_head(patches).sigmoid()).flatten(1).argmax(1)
-    expected = graph.bank.certainty(scaled.flatten(2)[torch.arange(6), :, strange])
-    score, anomaly_map = graph(images)[:2]
-    torch.testing.assert_close(score / anomaly_map.amax((1, 2, 3)), expected)
-    assert expected.unique().numel() > 1
-    unweighted = built(smoothing=0.0, border=0)
-    unweighted.scale.copy_(graph.scale)
-    assert torch.equal(anomaly_map, unweighted(images)[1]), "the map keeps its own scale"
-
-
-def test_one_neighbour_would_silence_the_score() -> None:
-    """A row's one neighbour is itself: its certainty would always be 0."""
-    with pytest.raises(UserError, match=r"method\.reweight: one neighbour is the patch itself"):
-        RoiBankSettings(reweight=1)
+    for whitening in graph.features.whitenings:
+        assert isinstance(whitening, Whitening)
+        whitening.weight.zero_()
+        whitening.bias.fill_(0.5)
+    for part in graph.parts(graph.features(images)):
+        torch.testing.assert_close(part, part[:1, :, :1, :1].expand_as(part))
 
 
 @pytest.fixture(scope="module")
 def graph() -> RoiBankGraph:
-    return built(reweight=2)
+    return built(strides=(4, 8, 16, 32))
 
 
 @settings(deadline=None, max_examples=10)
@@ -250,9 +322,8 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     # More than one block of rows, a crop, and a grid with odd sides: all that there can be.
-    graph = built(backbone="test_resnet", strides=(4, 8), reweight=3, memory_size=2000)
+    graph = built(backbone="test_resnet", strides=(4, 8, 16), memory_size=2000)
     graph.crop_to([0, 32, 60, 96])
-    graph.scale.copy_(torch.rand(graph.scale.shape, generator=seeded()) + 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -270,19 +341,59 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
             np.testing.assert_allclose(one, expected.numpy(), atol=1e-4, rtol=1e-4)
 
 
+# -- scales and weights --------------------------------------------------------------------------------------
+
+
+def random_scores(count: int, parts: int = 3, seed: int = 0) -> Tensor:
+    return torch.randn(count, parts, generator=seeded(seed))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    good=st.integers(1, 40), damaged=st.integers(0, 40), parts=st.integers(1, 6), seed=st.integers(0, 2**32)
+)
+def test_part_weights_are_shares(good: int, damaged: int, parts: int, seed: int) -> None:
+    weights = part_weights(random_scores(good, parts, seed), random_scores(damaged, parts, seed + 1))
+    assert weights.shape == (parts,) and weights.min() >= 0
+    assert weights.sum().item() == pytest.approx(1, abs=1e-5)
+    if not damaged:
+        torch.testing.assert_close(weights, torch.full((parts,), 1 / parts))
+
+
+def test_a_part_weighs_more_the_better_it_separates() -> None:
+    good = random_scores(60)
+    damaged = random_scores(100, seed=1) + torch.tensor([0.0, 1.0, 4.0])
+    none, some, all_ = part_weights(good, damaged).tolist()
+    assert none < 0.01 < some < all_
+    # The unit of a part does not matter.
+    unit = torch.tensor([100.0, 0.01, 3.0])
+    torch.testing.assert_close(part_weights(good * unit, damaged * unit), part_weights(good, damaged))
+    # One that is fooled gets nothing, not the opposite sign.
+    assert part_weights(good, damaged - torch.tensor([9.0, 0, 0])).min() >= 0
+
+
+def test_of_few_good_parts_little_is_concluded() -> None:
+    ratios = []
+    for count in (1, 5, 200):
+        good = random_scores(count)
+        good[:] = 0
+        weights = part_weights(good, torch.tensor([[0.0, 0.5, 1.0], [0.0, -0.5, 1.0]]))
+        ratios.append((weights[2] / weights[0]).item())
+    assert 1 < ratios[0] < ratios[1] < ratios[2]
+
+
 # -- settings ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("bank", ("sometimes", "", None)),
         ("strides", ((), (16, 8), (8, 8), (0, 8), (-8,))),
-        ("neighbourhood", (0, -1, 2, 4, 33)),
-        ("dimensions", (0, -1, 5000)),
         *((name, (0, -1, 10**8)) for name in ("memory_size", "candidates")),
-        ("reweight", (-1, 101)),
-        *((name, (-0.1, 1.1, math.nan)) for name in ("whitening", "pasted", "swapped", "shift")),
+        *(
+            (name, (-0.1, 1.1, math.nan))
+            for name in ("shrinkage", "synthetic", "light", "pasted", "swapped", "shift")
+        ),
         ("crop_margin", (-1,)),
         ("learning_rate", (-0.1, 11.0, math.nan)),
         ("rotation", (-1.0, 181.0, math.nan)),
@@ -298,19 +409,17 @@ def test_what_cannot_be_is_named_in_one_line(name: str, values: tuple[Any, ...])
         assert caught.value.where == f"method.{name}" and "\n" not in str(caught.value)
 
 
-def test_one_gaussian_has_no_neighbours() -> None:
-    with pytest.raises(UserError, match=r"method\.reweight: needs a memory; use 0 with bank=gaussian"):
-        dataclasses.replace(TINY, bank="gaussian", reweight=3)
+def test_known_defects_need_the_head_that_learns_from_them() -> None:
+    with pytest.raises(
+        UserError, match=r"method\.known_defects: needs the defect head; use defect_head=true"
+    ):
+        dataclasses.replace(TINY, known_defects=True, defect_head=False)
 
 
 def test_presets_are_allowed_and_compact_is_the_default() -> None:
     assert RoiBankSettings.preset("compact") == RoiBankSettings()
     paper = RoiBankSettings.preset("paper")
     assert paper.backbone == "wide_resnet50_2" and paper.memory_size > RoiBankSettings().memory_size
-
-
-def test_a_vector_has_no_more_dimensions_than_the_backbone_has_channels() -> None:
-    assert built(dimensions=4096, roi_head=False).features.weight.shape[:2] == (80, 80)
 
 
 def test_strides_that_the_backbone_lacks_are_refused() -> None:

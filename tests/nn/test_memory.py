@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 
 from roinspect.nn import memory  # noqa: E402
-from roinspect.nn.memory import Gaussian, NearestNeighbours, Reservoir, greedy_coreset  # noqa: E402
+from roinspect.nn.memory import NearestNeighbours, Reservoir, greedy_coreset, without_rows  # noqa: E402
 
 seeds = st.integers(0, 2**32)
 
@@ -27,8 +27,8 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=seeded(seed))
 
 
-def filled(patches: Tensor, *, size: int | None = None, reweight: int = 0) -> NearestNeighbours:
-    bank = NearestNeighbours(size or len(patches), patches.shape[1], reweight)
+def filled(patches: Tensor, *, size: int | None = None) -> NearestNeighbours:
+    bank = NearestNeighbours(size or len(patches), patches.shape[1])
     bank.fill(patches)
     return bank
 
@@ -38,8 +38,26 @@ def rows_of(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
+def scales_by_definition(kept: Tensor) -> list[float]:
+    """Mean distance of each row to the five rows nearest to it, over the median of all, in [0.5, 2]."""
+    means = []
+    for number, row in enumerate(kept):
+        others = torch.cat((kept[:number], kept[number + 1 :]))
+        means.append((others - row).norm(dim=1).sort().values[:5].mean().item())
+    # The lower median of an even number.
+    median = sorted(means)[(len(means) - 1) // 2]
+    return [min(max(mean / median, 0.5), 2.0) for mean in means]
+
+
+def distances_by_definition(patches: Tensor, kept: Tensor) -> Tensor:
+    """(P, D) and (M, D) to (P,): the least distance to a row, each divided by its row's scale."""
+    kept = kept.double()
+    scales = torch.tensor(scales_by_definition(kept) if len(kept) > 1 else [1.0], dtype=torch.float64)
+    return (torch.cdist(patches.double(), kept) / scales).amin(1)
+
+
 def radius(patches: Tensor, chosen: Tensor) -> float:
-    """The farthest that any patch lies from those chosen."""
+    """The largest distance of a patch to the nearest chosen one."""
     return torch.cdist(patches.double(), patches[chosen].double()).amin(1).max().item()
 
 
@@ -50,102 +68,87 @@ def radius(patches: Tensor, chosen: Tensor) -> float:
 @given(
     shape=st.tuples(*(st.integers(1, limit) for limit in (3, 5, 6))),
     dimensions=st.integers(1, 24),
-    count=st.integers(1, 80),
+    count=st.integers(1, 60),
     spare=st.integers(0, 20),
     away=st.floats(-20, 20),
     seed=seeds,
 )
-def test_distances_are_those_of_cdist(
+def test_distances_are_those_of_brute_force_with_row_scales(
     shape: tuple[int, int, int], dimensions: int, count: int, spare: int, away: float, seed: int
 ) -> None:
     n, h, w = shape
     kept = normal(count, dimensions, seed=seed)
     patches = normal(n, dimensions, h, w, seed=seed + 1) + away
-    found = filled(kept, size=count + spare)(patches)
-    assert found.shape == (n, 1, h, w) and found.dtype == torch.float32
-    expected = torch.cdist(rows_of(patches).double(), kept.double()).amin(1)
-    # Relative to the lengths that are subtracted: a patch that lies in the memory is at sqrt(rounding).
-    rounding = 1e-6 * (rows_of(patches).square().sum(1).max() + kept.square().sum(1).max()).item()
+    distances = filled(kept, size=count + spare)(patches)
+    assert distances.shape == (n, 1, h, w) and distances.dtype == torch.float32
+    expected = distances_by_definition(rows_of(patches), kept)
+    # Squared distances are differences of squared lengths, which are divided by at least 0.5^2.
+    rounding = 5e-6 * (rows_of(patches).square().sum(1).max() + kept.square().sum(1).max()).item()
     torch.testing.assert_close(
-        rows_of(found)[:, 0].double().square(), expected.square(), atol=rounding, rtol=0
-    )
-    far = expected > 0.1
-    torch.testing.assert_close(
-        rows_of(found)[:, 0].double()[far], expected[far], atol=1e-4, rtol=1e-4 * (1 + abs(away))
+        rows_of(distances)[:, 0].double().square(), expected.square(), atol=rounding, rtol=1e-4
     )
 
 
-def test_distances_are_those_of_scikit_learn() -> None:
-    neighbors = pytest.importorskip("sklearn.neighbors")
-    kept, patches = normal(300, 16), normal(2, 16, 7, 9, seed=1)
-    reference = neighbors.NearestNeighbors(n_neighbors=1).fit(kept.numpy())
-    expected, _ = reference.kneighbors(rows_of(patches).numpy())
-    found = filled(kept)(patches)
-    np.testing.assert_allclose(rows_of(found).numpy(), expected, atol=1e-4)
+def test_a_patch_near_scattered_rows_is_less_strange_than_one_as_near_a_crowd() -> None:
+    places = torch.tensor([[0.0, 0, 0, 0], [50, 0, 0, 0], [0, 900, 0, 0]])
+    crowd, ordinary, scattered = (
+        spread * normal(count, 4, seed=count) + place
+        for spread, count, place in zip((0.01, 1.0, 40.0), (20, 61, 21), places, strict=True)
+    )
+    bank = filled(torch.cat((crowd, ordinary, scattered)))
+    off_crowd = bank((places[0] + torch.tensor([0, 0, 0, 3.0])).view(1, 4, 1, 1)).item()
+    off_scattered = bank((scattered[0] + torch.tensor([0, 3.0, 0, 0])).view(1, 4, 1, 1)).item()
+    # The smallest scale is a half, the largest 2.
+    assert off_crowd == pytest.approx(2 * 3, rel=0.05)
+    assert off_scattered == pytest.approx(3 / 2, abs=0.2)
+
+
+@pytest.mark.parametrize("rows", [torch.ones(20, 3), torch.zeros(7, 3), torch.ones(1, 3)], ids=len)
+def test_rows_that_are_all_alike_have_no_scale(rows: Tensor) -> None:
+    patches = normal(1, 3, 4, 5)
+    expected = torch.cdist(rows_of(patches), rows[:1])[:, 0]
+    torch.testing.assert_close(rows_of(filled(rows, size=24)(patches))[:, 0], expected, atol=1e-3, rtol=1e-4)
+
+
+def test_scales_are_taken_by_blocks_and_do_not_depend_on_the_unit() -> None:
+    kept, patches = normal(memory._ROWS_AT_ONCE + 100, 5), normal(1, 5, 4, 4, seed=1)
+    distances = filled(kept)(patches)
+    expected = distances_by_definition(rows_of(patches), kept)
+    torch.testing.assert_close(rows_of(distances)[:, 0].double(), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(filled(1000 * kept)(1000 * patches), 1000 * distances, atol=1, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
     "size", [memory._ROWS_AT_ONCE, memory._ROWS_AT_ONCE + 1, 3 * memory._ROWS_AT_ONCE - 5]
 )
-def test_a_memory_of_several_blocks_is_one_memory(size: int) -> None:
-    kept, patches = normal(size, 6), normal(1, 6, 8, 8, seed=1)
-    expected = torch.cdist(rows_of(patches).double(), kept.double()).amin(1)
-    torch.testing.assert_close(rows_of(filled(kept)(patches))[:, 0].double(), expected, atol=1e-4, rtol=0)
-    # The nearest row may lie in any block.
+def test_the_nearest_row_may_lie_in_any_block(size: int) -> None:
+    bank, kept = NearestNeighbours(size, 6), normal(size, 6)
+    bank.fill(kept)
     for row in (0, memory._ROWS_AT_ONCE - 1, size - 1):
-        assert filled(kept)(kept[row].view(1, 6, 1, 1)).item() < 5e-3
+        assert bank(kept[row].view(1, 6, 1, 1)).item() < 5e-3
 
 
 @pytest.mark.parametrize("spare", [1, 700, 2 * memory._ROWS_AT_ONCE])
 def test_rows_without_a_patch_are_never_the_nearest(spare: int) -> None:
     """Such a row is all zeros: a patch of zeros, and any near it, would find it first."""
     kept = normal(40, 5) + 30
-    bank = filled(kept, size=40 + spare, reweight=3)
+    bank = filled(kept, size=40 + spare)
     patches = torch.cat((torch.zeros(1, 5, 2, 2), 0.1 * normal(1, 5, 2, 2), normal(1, 5, 2, 2) * 1000))
-    expected = torch.cdist(rows_of(patches).double(), kept.double()).amin(1)
+    expected = distances_by_definition(rows_of(patches), kept)
     torch.testing.assert_close(rows_of(bank(patches))[:, 0].double(), expected, rtol=1e-4, atol=0)
-    assert bank.neighbours[:40].max() < 40
 
 
 def test_what_is_memorised_is_no_distance_away() -> None:
     kept = normal(50, 8)
-    found = filled(kept, size=64)(kept.T.reshape(1, 8, 5, 10))
-    assert found.isfinite().all() and found.min() >= 0 and found.max() < 5e-3
+    distances = filled(kept, size=64)(kept.T.reshape(1, 8, 5, 10))
+    assert distances.isfinite().all() and distances.min() >= 0 and distances.max() < 1e-2
 
 
 def test_filling_again_forgets_what_was_there() -> None:
-    bank = filled(normal(30, 4), size=32, reweight=2)
+    bank = filled(normal(30, 4), size=32)
     few = normal(3, 4, seed=1) + 5
     bank.fill(few)
-    fresh = filled(few, size=32, reweight=2)
-    patches = normal(1, 4, 4, 4)
-    assert torch.equal(bank(patches), fresh(patches))
-    assert torch.equal(bank.certainty(normal(6, 4)), fresh.certainty(normal(6, 4)))
-
-
-def test_rescaling_is_filling_with_scaled_patches() -> None:
-    kept, factors = normal(40, 6), torch.rand(6, generator=seeded()) + 0.2
-    bank, fresh = filled(kept, size=50), filled(kept * factors, size=50)
-    bank.rescale(factors)
-    patches = normal(2, 6, 4, 5, seed=1)
-    torch.testing.assert_close(bank(patches), fresh(patches), atol=1e-4, rtol=1e-4)
-
-
-def test_rescaling_finds_neighbours_anew() -> None:
-    kept, factors = normal(40, 6), torch.tensor([10, 1, 1, 0.1, 0.1, 0.1])
-    bank, fresh = filled(kept, reweight=4), filled(kept * factors, reweight=4)
-    bank.rescale(factors)
-    torch.testing.assert_close(bank.certainty(normal(9, 6)), fresh.certainty(normal(9, 6)))
-
-
-@pytest.mark.parametrize("count", [3, 2500])
-def test_differences_are_those_to_the_nearest_row_by_dimension(count: int) -> None:
-    kept, patches = normal(30, 6), normal(count, 6, seed=1)
-    bank = filled(kept, size=40)
-    found = bank.differences(patches)
-    nearest = kept[torch.cdist(patches.double(), kept.double()).argmin(1)]
-    torch.testing.assert_close(found, (patches - nearest).square(), atol=1e-5, rtol=1e-4)
-    assert torch.equal(Gaussian().differences(patches), patches.square())
+    assert torch.equal(bank(normal(1, 4, 4, 4)), filled(few, size=32)(normal(1, 4, 4, 4)))
 
 
 @pytest.mark.parametrize("count", [0, 5])
@@ -154,57 +157,29 @@ def test_what_does_not_fit_is_refused(count: int) -> None:
         NearestNeighbours(4, 3).fill(torch.zeros(count, 3))
 
 
-def test_the_gaussian_gives_lengths() -> None:
-    patches = normal(2, 5, 3, 4)
-    torch.testing.assert_close(Gaussian()(patches), patches.norm(dim=1, keepdim=True))
-    assert not Gaussian().state_dict()
+@pytest.mark.parametrize("size", [290, 2 * memory._CONVOLVED_AT_ONCE])
+def test_distances_by_convolution_are_the_same(size: int) -> None:
+    bank, patches = filled(normal(size - 10, 5), size=size), normal(2, 5, 3, 4, seed=1)
+    expected = bank(patches)
+    bank.as_convolution = True
+    torch.testing.assert_close(bank(patches), expected, rtol=1e-4, atol=1e-4)
 
 
-# -- PatchCore's re-weighting --------------------------------------------------------------------------------
-
-
-def certainty_by_definition(patch: Tensor, kept: Tensor, count: int) -> float:
-    """Eq. 7: 1 - exp|q - m*| / sum of exp|q - m|, over the `count` rows m nearest to m*, q's nearest row."""
-    to_rows = [(patch - row).norm().item() for row in kept]
-    nearest = int(np.argmin(to_rows))
-    among = sorted(range(len(kept)), key=lambda row: (kept[row] - kept[nearest]).norm().item())[:count]
-    return float(1 - np.exp(to_rows[nearest]) / sum(np.exp(to_rows[row]) for row in among))
-
-
-@settings(deadline=None, max_examples=20)
-@given(count=st.integers(2, 40), reweight=st.integers(2, 12), spare=st.integers(0, 5), seed=seeds)
-def test_certainty_is_patchcores_equation_7(count: int, reweight: int, spare: int, seed: int) -> None:
-    kept, patches = normal(count, 6, seed=seed).double(), normal(4, 6, seed=seed + 1).double()
-    bank = filled(kept.float(), size=count + spare, reweight=min(reweight, count))
-    found = bank.certainty(patches.float())
-    assert found.shape == (4,)
-    expected = [certainty_by_definition(patch, kept, min(reweight, count)) for patch in patches]
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
-
-
-def test_neighbours_of_a_row_begin_with_itself() -> None:
-    kept = normal(60, 6)
-    neighbours = filled(kept, size=64, reweight=5).neighbours[:60]
-    assert torch.equal(neighbours[:, 0], torch.arange(60))
-    expected = torch.cdist(kept.double(), kept.double()).topk(5, largest=False).indices
-    assert torch.equal(neighbours, expected)
-
-
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_certainty_of_a_memory_smaller_than_the_neighbourhood_is_a_number(count: int) -> None:
-    kept = normal(count, 4)
-    bank = filled(kept, size=8, reweight=5)
-    assert bank.neighbours[:count].max() < count
-    found = bank.certainty(normal(9, 4, seed=1))
-    assert found.isfinite().all() and found.min() > 0 and found.max() < 1
-
-
-def test_a_patch_off_a_crowd_is_stranger_than_one_off_a_lonely_row() -> None:
-    crowd, lonely = torch.randn(20, 2, generator=seeded()) * 0.01, torch.tensor([[50.0, 0.0]])
-    bank = filled(torch.cat((crowd, lonely)), reweight=5)
-    of_crowd, of_lonely = bank.certainty(torch.tensor([[0.0, 3.0], [50.0, 3.0]]))
-    # All of a crowd is equally far away; but to what lies by a lonely row, all others are farther.
-    assert of_crowd.item() == pytest.approx(0.8, abs=0.01) and of_lonely > of_crowd
+def test_missing_rows_are_missing_for_as_long_as_the_context_lasts() -> None:
+    kept, patches = normal(30, 4), normal(1, 4, 3, 3, seed=1)
+    banks = [filled(kept, size=40), filled(kept + 1, size=40)]
+    whole = [bank(patches) for bank in banks]
+    first, none = torch.zeros(40, dtype=torch.bool), torch.zeros(40, dtype=torch.bool)
+    first[:15] = True
+    own = kept[3].view(1, 4, 1, 1)
+    assert banks[0](own).item() < 1e-2
+    with pytest.raises(KeyError), without_rows(banks, [first, none]):
+        assert banks[0](own).item() > 0.1
+        # Fewer rows never make a distance shorter: the scales stay.
+        assert (banks[0](patches) >= whole[0]).all()
+        assert torch.equal(banks[1](patches), whole[1])
+        raise KeyError
+    assert all(torch.equal(bank(patches), before) for bank, before in zip(banks, whole, strict=True))
 
 
 # -- the coreset ---------------------------------------------------------------------------------------------
@@ -326,10 +301,3 @@ def test_half_precision_is_taken_too() -> None:
     for _ in range(3):
         reservoir.add(normal(3, 2).half())
     assert reservoir.patches.dtype == torch.float32 and reservoir.seen == 9
-
-
-def test_distances_by_convolution_are_the_same() -> None:
-    bank, patches = filled(normal(290, 5), size=300), normal(2, 5, 3, 4, seed=1)
-    expected = bank(patches)
-    bank.as_convolution = True
-    torch.testing.assert_close(bank(patches), expected, rtol=1e-4, atol=1e-4)

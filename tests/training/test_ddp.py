@@ -45,8 +45,7 @@ METHODS = {
     "ceod": ["backbone=test_efficientnet", "weights=none", "stride=8", "block=8", "pooling=0.1"],
     "grdnet": ["width=8", "segmenter_width=8", "latent=4"],
     "roibank": [
-        "backbone=test_convnext", "weights=none", "strides=[8,16]", "dimensions=16", "memory_size=60",
-        "candidates=200",
+        "backbone=test_convnext", "weights=none", "strides=[8,16]", "memory_size=60", "candidates=200",
     ],
     "segmenter": ["backbone=test_efficientnet", "weights=none", "strides=[4,8]", "width=8"],
 }  # fmt: skip
@@ -110,8 +109,17 @@ def watched(patch: pytest.MonkeyPatch, comparable: str = "") -> dict[str, Any]:
 
     def on_train_end(self: Learner) -> None:
         seen["weights"].update({name: p.detach().clone() for name, p in self.named_parameters()})
-        seen["memory"].update({name: b.clone() for name, b in self.named_buffers() if "bank" in name})
+        learned = {name: b.clone() for name, b in self.named_buffers() if "bank" in name or "whiten" in name}
+        seen["memory"].update(learned)
 
+    scale_by = RoiBank.scale_by
+
+    def scaled_by(self: RoiBank, *held_out: Any) -> None:
+        scale_by(self, *held_out)
+        scales = self.graph.named_buffers(recurse=False)
+        seen["memory"].update({name: b.clone() for name, b in scales if name in ("usual", "span", "weight")})
+
+    patch.setattr(RoiBank, "scale_by", scaled_by)
     for hook in (on_train_batch_start, on_before_optimizer_step, on_train_end):
         patch.setattr(Learner, hook.__name__, hook)
     if comparable == "grdnet":

@@ -1,1 +1,1 @@
-"""From files to records, regions of interest and decoded samples."""
+"""Read files into records, regions of interest and decoded samples."""

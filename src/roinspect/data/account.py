@@ -26,7 +26,7 @@ UNREAD_PICTURES = frozenset(
         *(".avi", ".mkv", ".mov", ".mp4"),
     )
 )
-"""Suffixes of pictures and films that are not read."""
+"""Suffixes of image and video formats that are not supported."""
 
 Standing = Literal["used", "missed", "aside"]
 _EXAMPLES = 3
@@ -35,15 +35,15 @@ _ROI = "roi"
 
 @dataclass(frozen=True, slots=True)
 class FileUse:
-    """Files of which the same becomes.
+    """Files that are used, or not used, in the same way.
 
     Attributes:
-        what: what they are and, where they are not used, why not.
-        standing: "used"; "missed": not used, though they may be meant to be; "aside": not used, as they are
-            no part of the data.
-        count: how many.
-        examples: the first of them, relative to the data.
-        remedy: what to do where they are missed, else "".
+        what: what the files are and, if they are not used, why not.
+        standing: "used"; "missed": not used, but perhaps meant to be; "aside": not used because they are not
+            part of the data.
+        count: number of files.
+        examples: the first few, relative to the data.
+        remedy: what to do about missed files, else "".
     """
 
     what: str
@@ -54,8 +54,8 @@ class FileUse:
 
     def __str__(self) -> str:
         """One line for a warning."""
-        named = ", ".join(self.examples) + (", ..." if self.count > len(self.examples) else "")
-        return f"not used: {self.count:,} {self.what}: {named}; {self.remedy}"
+        names = ", ".join(self.examples) + (", ..." if self.count > len(self.examples) else "")
+        return f"not used: {self.count:,} {self.what}: {names}; {self.remedy}"
 
 
 _Reason = tuple[Standing, str, str]
@@ -65,12 +65,11 @@ _ORDER: tuple[Standing, ...] = ("used", "missed", "aside")
 def account(data: Data, records: Sequence[Record] | None = None) -> tuple[FileUse, ...]:
     """How every file below a data set's folder is used; each is counted once.
 
-    No file is opened. A file that another place names, such as a mask of `--roi`, is not in the folder and so
-    not counted.
+    No file is opened. Files outside the folder, such as a mask given by `--roi`, are not counted.
 
     Args:
         data: the data set.
-        records: all of its records with their ROI; None where that is not known yet.
+        records: all of its records with their ROI; None if no ROI is attached yet.
     """
     records = data.records if records is None else records
     root = data.path if kind(data.path) == "folder" else data.path.parent
@@ -82,31 +81,31 @@ def account(data: Data, records: Sequence[Record] | None = None) -> tuple[FileUs
         uses[_plain(manifest)] = "the manifest"
     has_splits = any(folder.name.lower() in SPLITS for folder in data.listing.folders(root))
     judge = _Judge(records, data.roi, is_listed=is_listed, has_splits=has_splits)
-    found: dict[_Reason, list[str]] = defaultdict(list)
+    by_reason: dict[_Reason, list[str]] = defaultdict(list)
     for path in data.listing.walk(root, hidden=True):
         use = uses.get(_plain(path))
         below = path.relative_to(root)
-        found[("used", use, "") if use else judge(path, below)].append(below.as_posix())
+        by_reason[("used", use, "") if use else judge(path, below)].append(below.as_posix())
     return tuple(
         FileUse(what, standing, len(files), tuple(sorted(files)[:_EXAMPLES]), remedy)
         for (standing, what, remedy), files in sorted(
-            found.items(), key=lambda item: (_ORDER.index(item[0][0]), -len(item[1]), item[0][1])
+            by_reason.items(), key=lambda item: (_ORDER.index(item[0][0]), -len(item[1]), item[0][1])
         )
     )
 
 
 def missed(files: Iterable[FileUse]) -> str | None:
-    """What is missed, in one line without the data's name; None where nothing is."""
+    """One line about the missed files, without the name of the data; None if there are none."""
     kinds = [file for file in files if file.standing == "missed"]
     if not kinds:
         return None
     count = sum(file.count for file in kinds)
-    told = "; ".join(f"{file.count:,} {file.what}" for file in kinds[:_EXAMPLES])
-    return f"{count:,} file{'s are' if count > 1 else ' is'} not used: {told}"
+    kinds_text = "; ".join(f"{file.count:,} {file.what}" for file in kinds[:_EXAMPLES])
+    return f"{count:,} file{'s are' if count > 1 else ' is'} not used: {kinds_text}"
 
 
 def missed_line(data: Data) -> str | None:
-    """The line with which a verb says what it does not use, and where to read more; None for nothing."""
+    """Warning about missed files that points to `roinspect check`; None if there are none."""
     what = missed(account(data))
     return what and f"{data.path}: {what}; see `roinspect check {data.path}`"
 
@@ -126,7 +125,7 @@ def _uses(records: Sequence[Record]) -> dict[str, str]:
 
 
 class _Judge:
-    """Says of a file that is not used why that is so."""
+    """Explains why a file is not used."""
 
     def __init__(self, records: Sequence[Record], roi: str, *, is_listed: bool, has_splits: bool) -> None:
         self._records = records
@@ -139,7 +138,7 @@ class _Judge:
             for source in (record.roi_path, record.mask_path)
         )
 
-    # Made where a file asks for them: most data sets have no file that does.
+    # Computed on demand: most data sets have no file that needs them.
     @cached_property
     def _stems(self) -> set[Path]:
         return {record.image_path.with_suffix("") for record in self._records}
@@ -179,7 +178,7 @@ class _Judge:
             return "aside", "regions in roi/, as --roi none leaves them aside", ""
         if self._roi != "auto" or self._is_listed:
             return "aside", "regions in roi/, as others are named", ""
-        # Before the regions are put with their photographs, a mask is told by its place.
+        # Until the regions are attached to their photographs, a mask is recognised by its path.
         is_known = PurePosixPath(*below.parts[1:]).with_suffix("") in self._keys
         if not self._knows_roi and (is_known or below.suffix.lower() in ANNOTATION_SUFFIXES):
             return "used", "regions of interest", ""

@@ -1,4 +1,4 @@
-"""Random augmentation of a batch on the device; geometry moves image and masks together."""
+"""Random augmentation of a batch on the device; geometric changes apply to images and masks alike."""
 
 from __future__ import annotations
 
@@ -19,49 +19,47 @@ def random_rotation(
     mirror: bool = False,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Rotate every image and its masks by an angle of its own; borders are reflected (GRD-Net, section 4.1).
+    """Rotate each image and its masks by a random angle; borders are reflected (GRD-Net, section 4.1).
 
-    They can be moved, scaled and mirrored in the same pass.
+    The same pass can also shift, scale and mirror them. If all are off, the input is returned.
 
     Args:
         image: (N, C, H, W) float.
         masks: (N, M, H, W) float in {0, 1}; they stay in {0, 1}.
         degrees: angles are uniform in [-degrees, degrees].
-        shift: they are also moved, down and right, by shares of their sides that are uniform in
-            [-shift, shift].
-        zoom: they grow or shrink by factors that are uniform in [1 - zoom, 1 + zoom], below 1.
-        mirror: half of them are flipped left to right, half of them top to bottom. With nothing asked for the
-            input is returned.
+        shift: shifts down and right, as shares of the sides, are uniform in [-shift, shift].
+        zoom: scale factors are uniform in [1 - zoom, 1 + zoom]; below 1.
+        mirror: flip left to right with probability 1/2, and independently top to bottom.
         generator: source of randomness.
 
     Returns:
-        Image and masks, rotated alike, of the same shapes.
+        Image and masks, transformed alike, of the same shapes.
     """
     if degrees == 0 and shift == 0 and zoom == 0 and not mirror:
         return image, masks
     n, _, h, w = image.shape
     device = generator.device if generator is not None else image.device
     angle = (torch.rand(n, generator=generator, device=device) * 2 - 1).to(image) * math.radians(degrees)
-    cos, sin, moved = angle.cos(), angle.sin(), torch.zeros(n, 2).to(image)
+    cos, sin, offset = angle.cos(), angle.sin(), torch.zeros(n, 2).to(image)
     if shift:
-        # A side of the image is 2 long in the normalised coordinates of grid_sample.
-        moved = (torch.rand(n, 2, generator=generator, device=device) * 2 - 1).to(image) * 2 * shift
+        # In grid_sample's normalised coordinates a side of the image has length 2.
+        offset = (torch.rand(n, 2, generator=generator, device=device) * 2 - 1).to(image) * 2 * shift
     if zoom:
         size = 1 + zoom * (torch.rand(n, generator=generator, device=device) * 2 - 1).to(image)
         cos, sin = cos / size, sin / size
-    sides = torch.ones(n, 2).to(image)
+    flips = torch.ones(n, 2).to(image)
     if mirror:
-        sides = 1 - 2 * (torch.rand(n, 2, generator=generator, device=device) < 0.5).to(image)
-    x, y = sides.unbind(1)
-    # There a rotation in pixels also scales by the aspect ratio.
+        flips = 1 - 2 * (torch.rand(n, 2, generator=generator, device=device) < 0.5).to(image)
+    x, y = flips.unbind(1)
+    # In these coordinates a rotation in pixels also scales by the aspect ratio.
     rows = (
-        torch.stack((cos * x, -sin * y * h / w, moved[:, 0]), 1),
-        torch.stack((sin * x * w / h, cos * y, moved[:, 1]), 1),
+        torch.stack((cos * x, -sin * y * h / w, offset[:, 0]), 1),
+        torch.stack((sin * x * w / h, cos * y, offset[:, 1]), 1),
     )
     grid = F.affine_grid(torch.stack(rows, 1), [n, 1, h, w], align_corners=False)
-    turned = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
-    turned_masks = F.grid_sample(masks, grid, mode="nearest", padding_mode="reflection", align_corners=False)
-    return turned.contiguous(memory_format=torch.channels_last), turned_masks
+    rotated = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+    rotated_masks = F.grid_sample(masks, grid, mode="nearest", padding_mode="reflection", align_corners=False)
+    return rotated.contiguous(memory_format=torch.channels_last), rotated_masks
 
 
 def random_light(image: Tensor, *, amount: float, generator: torch.Generator | None = None) -> Tensor:
@@ -86,7 +84,7 @@ def random_light(image: Tensor, *, amount: float, generator: torch.Generator | N
 
 
 def random_tint(image: Tensor, *, amount: float, generator: torch.Generator | None = None) -> Tensor:
-    """Scale every colour of every image by a factor of its own in [1 - amount, 1 + amount].
+    """Scale each colour channel of each image by a random factor in [1 - amount, 1 + amount].
 
     Args:
         image: (N, 3, H, W) in [0, 1].
@@ -101,3 +99,26 @@ def random_tint(image: Tensor, *, amount: float, generator: torch.Generator | No
     device = generator.device if generator is not None else image.device
     factors = torch.rand(image.shape[0], 3, 1, 1, generator=generator, device=device) * 2 - 1
     return (image * (1 + amount * factors.to(image))).clamp(0, 1)
+
+
+def random_conditions(image: Tensor, *, amount: float, generator: torch.Generator | None = None) -> Tensor:
+    """Imitate other lighting and cameras: vary brightness, contrast, tint and saturation.
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+        amount: same as for `random_light`; the tint uses a quarter of it. A quarter of the images become
+            grey, the others keep between half and all of their saturation. 0 returns the input.
+        generator: source of randomness.
+
+    Returns:
+        The changed image, clamped to [0, 1].
+    """
+    if amount == 0:
+        return image
+    device = generator.device if generator is not None else image.device
+    changed = random_light(image, amount=amount, generator=generator)
+    changed = random_tint(changed, amount=amount / 4, generator=generator)
+    uniform = torch.rand(2, image.shape[0], 1, 1, 1, generator=generator, device=device).to(image)
+    saturation = torch.where(uniform[0] < 0.25, 0.0, 0.5 + 0.5 * uniform[1])
+    grey = changed.mean(1, keepdim=True)
+    return grey + saturation * (changed - grey)

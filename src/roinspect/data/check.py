@@ -44,11 +44,11 @@ class CategoryRow:
         split: "train", "val" or "test".
         category: folder name or label text.
         label: "good", "bad" or "?" (unknown), before the ROI rule.
-        images: how many could be read.
-        sizes_hw: how many images there are of each (height, width).
-        places: how many images have no defect ("none"), or one "inside", "outside" or on "both" sides of
-            the ROI, or in an "unknown" place for want of a mask.
-        coverage: least, mean and largest share of the image that the ROI takes, in [0, 1]; None if none.
+        images: number of readable images.
+        sizes_hw: number of images of each (height, width).
+        places: number of images by location of the defect: "none", "inside", "outside" or "both" with
+            respect to the ROI, or "unknown" without a mask.
+        coverage: minimum, mean and maximum share of the image inside the ROI, in [0, 1]; None without ROI.
     """
 
     split: str
@@ -66,10 +66,10 @@ class Findings:
 
     Attributes:
         rows: one per split and category.
-        duplicates: keys of pictures with equal pixels that stand in more than one split.
-        problems: lines on what would break training.
-        warnings: lines on what looks wrong but would not.
-        remarks: lines on what is worth knowing.
+        duplicates: keys of images with equal pixels in more than one split.
+        problems: what would break training, one line each.
+        warnings: what looks wrong but would not break training.
+        remarks: other facts worth knowing.
         files: how every file in the folder is used.
     """
 
@@ -83,7 +83,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class _RecordSummary:
-    """What is kept of a record once its pixels are let go."""
+    """Measurements of a record that remain after its pixels are freed."""
 
     record: Record
     error: UserError | None = None
@@ -92,7 +92,7 @@ class _RecordSummary:
     coverage: float = 1.0
     defect_pixels: int = 0
     label: int = UNKNOWN_LABEL
-    """The label in use, after the ROI rule."""
+    """The effective label, after the ROI rule."""
     place: SamplePlace = "none"
     width: float = 0.0
     own_width: float = 0.0
@@ -111,25 +111,24 @@ def check(
 ) -> Findings:
     """Read every file once and report on the data set.
 
-    Problems: files that cannot be read, masks of another size than their image, a ROI that marks nothing or
-    that only some images have, no photograph or no good one to train on, a defect to learn from whose mask is
-    empty. Warnings: equal pictures in two splits, labels that the masks contradict, defects without a mask or
-    narrower than five pixels at the training size, files that are not used, good photographs that look unlike
-    the others.
+    Problems: unreadable files, masks of a different size than their image, a ROI that is empty or missing for
+    some images, no photograph or no good one to train on, an empty mask of a defect used for training.
+    Warnings: equal images in two splits, labels that contradict the masks, defects without a mask or narrower
+    than five pixels at the training size, unused files, good photographs that look unlike the others.
 
     Args:
         records: with their ROI attached.
-        size_hw: height and width that training will use; None leaves out what depends on it.
+        size_hw: height and width used for training; None skips the checks that depend on it.
         min_pixels: defective pixels inside the ROI that make a defect, as in training.
         files: how every file in the folder is used, from `account`.
-        bits: as `read_image`, and as training will be given it.
+        bits: same as for `read_image`; use the value that training will use.
         workers: decoding threads.
     """
     read = SharedMasks(records)
     good = [record for record in records if record.label == 0]
     compared = {good[row].key for row in sampled(len(good))} if good else set[str]()
 
-    def look(record: Record) -> _RecordSummary:
+    def summarise(record: Record) -> _RecordSummary:
         try:
             content = read_file(record.image_path)
             sample = load_sample(record, None, min_pixels=min_pixels, bits=bits, read=read, content=content)
@@ -151,23 +150,24 @@ def check(
             deep=sixteen_bit(content),
         )
 
-    seen = list(in_threads(look, records, workers=workers, ahead=16))
-    whole = [one for one in seen if one.error is None]
-    duplicates = _duplicates(whole)
+    summaries = list(in_threads(summarise, records, workers=workers, ahead=16))
+    readable = [summary for summary in summaries if summary.error is None]
+    duplicates = _duplicates(readable)
     return Findings(
-        rows=_rows(whole),
+        rows=_rows(readable),
         duplicates=duplicates,
-        problems=tuple(_problems(seen)),
+        problems=tuple(_problems(summaries)),
         warnings=(
-            *_warnings(whole, duplicates),
+            *_warnings(readable, duplicates),
             *shallow_warnings(
-                {one.record.image_path: one.deep for one in whole if one.deep is not None}, bits
+                {summary.record.image_path: summary.deep for summary in readable if summary.deep is not None},
+                bits,
             ),
-            *([] if size_hw is None else _too_narrow(whole, size_hw)),
-            *_unlike(whole),
+            *([] if size_hw is None else _too_narrow(readable, size_hw)),
+            *_unlike(readable),
             *(str(file) for file in files if file.standing == "missed"),
         ),
-        remarks=() if size_hw is None else tuple(_smallest(whole, size_hw)),
+        remarks=() if size_hw is None else tuple(_smallest(readable, size_hw)),
         files=tuple(files),
     )
 
@@ -195,7 +195,7 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
         sizes = [f"{height}x{width}" for (height, width), _ in row.sizes_hw.most_common(2)]
         more = [f"{len(row.sizes_hw) - 2} more"] if len(row.sizes_hw) > 2 else []
         coverage = "/".join(f"{100 * share:.0f}" for share in row.coverage) if row.coverage else "-"
-        places = [str(row.places[place] or "-") for place in ("inside", "outside", "both", "unknown")]
+        places = [str(row.places[location] or "-") for location in ("inside", "outside", "both", "unknown")]
         table.add_row(
             row.split,
             escape(row.category),
@@ -225,44 +225,44 @@ def _files_table(files: Sequence[FileUse]) -> Table:
     table.add_column("used", no_wrap=True)
     table.add_column("such as", overflow="fold")
     for file in files:
-        named = "\n".join(file.examples) + ("\n..." if file.count > len(file.examples) else "")
+        names = "\n".join(file.examples) + ("\n..." if file.count > len(file.examples) else "")
         is_used = "yes" if file.standing == "used" else "no"
-        # Of what is used, one tells what is meant.
+        # For used files one example is enough.
         table.add_row(
             f"{file.count:,}",
             escape(file.what),
             is_used,
-            escape(file.examples[0] if file.standing == "used" else named),
+            escape(file.examples[0] if file.standing == "used" else names),
         )
     return table
 
 
-def _rows(whole: Sequence[_RecordSummary]) -> tuple[CategoryRow, ...]:
+def _rows(readable: Sequence[_RecordSummary]) -> tuple[CategoryRow, ...]:
     groups: dict[tuple[int, str, str], list[_RecordSummary]] = defaultdict(list)
-    for one in whole:
-        record = one.record
-        groups[_SPLITS.index(record.split), record.category, _LABELS[record.label]].append(one)
+    for summary in readable:
+        record = summary.record
+        groups[_SPLITS.index(record.split), record.category, _LABELS[record.label]].append(summary)
     rows: list[CategoryRow] = []
     for (split, category, label), group in sorted(groups.items(), key=lambda item: item[0]):
-        shares = [one.coverage for one in group if one.record.roi_path is not None]
+        shares = [summary.coverage for summary in group if summary.record.roi_path is not None]
         rows.append(
             CategoryRow(
                 split=_SPLITS[split],
                 category=category,
                 label=label,
                 images=len(group),
-                sizes_hw=Counter(one.size_hw for one in group),
-                places=Counter(one.place for one in group),
+                sizes_hw=Counter(summary.size_hw for summary in group),
+                places=Counter(summary.place for summary in group),
                 coverage=(min(shares), float(np.mean(shares)), max(shares)) if shares else None,
             )
         )
     return tuple(rows)
 
 
-def _duplicates(whole: Sequence[_RecordSummary]) -> tuple[tuple[str, ...], ...]:
+def _duplicates(readable: Sequence[_RecordSummary]) -> tuple[tuple[str, ...], ...]:
     by_pixels: dict[tuple[tuple[int, int], str], list[Record]] = defaultdict(list)
-    for one in whole:
-        by_pixels[one.size_hw, one.digest].append(one.record)
+    for summary in readable:
+        by_pixels[summary.size_hw, summary.digest].append(summary.record)
     return tuple(
         tuple(record.key for record in group)
         for group in by_pixels.values()
@@ -270,95 +270,106 @@ def _duplicates(whole: Sequence[_RecordSummary]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _problems(seen: Sequence[_RecordSummary]) -> Iterable[str]:
-    # One mask may serve many images: its fault is told once.
-    yield from dict.fromkeys(str(one.error) for one in seen if one.error is not None)
-    without = [one.record for one in seen if one.record.roi_path is None]
-    if 0 < len(without) < len(seen):
-        yield f"{without[0].key}: no ROI mask ({len(without)} of {len(seen)} images have none); add the masks"
-    training = [one for one in seen if one.record.split == "train" and one.error is None]
+def _problems(images: Sequence[_RecordSummary]) -> Iterable[str]:
+    # One mask may serve many images: report its error once.
+    yield from dict.fromkeys(str(summary.error) for summary in images if summary.error is not None)
+    no_roi = [summary.record for summary in images if summary.record.roi_path is None]
+    if 0 < len(no_roi) < len(images):
+        yield f"{no_roi[0].key}: no ROI mask ({len(no_roi)} of {len(images)} images have none); add the masks"
+    training = [summary for summary in images if summary.record.split == "train" and summary.error is None]
     if not training:
         yield "train: no readable photograph in this split; add some"
-    elif all(one.label != 0 for one in training):
-        called = ", ".join(sorted({one.record.category for one in training if one.record.category}))
-        of = f", only {called}" if called else ""
-        yield f"train: no good photograph in this split{of}; add some, or name the good folders: --good NAME"
-    if learnt := [one for one in seen if one.record.split != "test" and _is_empty(one)]:
-        yield _told(learnt, f"labelled defective but its mask is empty; {EMPTY_REMEDY}")
+    elif all(summary.label != 0 for summary in training):
+        called = ", ".join(
+            sorted({summary.record.category for summary in training if summary.record.category})
+        )
+        but = f", only {called}" if called else ""
+        yield f"train: no good photograph in this split{but}; add some, or name the good folders: --good NAME"
+    if empty := [summary for summary in images if summary.record.split != "test" and _is_empty(summary)]:
+        yield _describe(empty, f"labelled defective but its mask is empty; {EMPTY_REMEDY}")
 
 
-def _warnings(whole: Sequence[_RecordSummary], duplicates: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    def count(found: list[_RecordSummary], what: str) -> Iterable[str]:
-        if found:
-            yield _told(found, what)
+def _warnings(readable: Sequence[_RecordSummary], duplicates: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    def count(summaries: list[_RecordSummary], what: str) -> Iterable[str]:
+        if summaries:
+            yield _describe(summaries, what)
 
     for group in duplicates:
         yield f"{', '.join(group)}: the same picture in more than one split; keep it in one"
-    marked = [one for one in whole if one.defect_pixels]
+    marked = [summary for summary in readable if summary.defect_pixels]
     yield from count(
-        [one for one in marked if one.record.label == 0], "labelled good but its mask marks a defect"
+        [summary for summary in marked if summary.record.label == 0],
+        "labelled good but its mask marks a defect",
     )
     yield from count(
-        [one for one in whole if one.record.split == "test" and _is_empty(one)],
+        [summary for summary in readable if summary.record.split == "test" and _is_empty(summary)],
         f"labelled defective but its mask is empty, so it counts as good; {EMPTY_REMEDY}",
     )
     yield from count(
-        [one for one in whole if one.record.label == 1 and one.record.mask_path is None],
+        [summary for summary in readable if summary.record.label == 1 and summary.record.mask_path is None],
         "defective without a mask: its label stands wherever the defect lies",
     )
     yield from count(
-        [one for one in whole if one.place == "unknown" and one.record.label is None], "no label"
+        [summary for summary in readable if summary.place == "unknown" and summary.record.label is None],
+        "no label",
     )
 
 
-def _told(found: Sequence[_RecordSummary], what: str) -> str:
-    others = f" ({len(found)} such images)" if len(found) > 1 else ""
-    return f"{found[0].record.key}: {what}{others}"
+def _describe(summaries: Sequence[_RecordSummary], what: str) -> str:
+    others = f" ({len(summaries)} such images)" if len(summaries) > 1 else ""
+    return f"{summaries[0].record.key}: {what}{others}"
 
 
-def _is_empty(one: _RecordSummary) -> bool:
-    return one.error is None and is_empty_defect(one.record, one.place)
+def _is_empty(summary: _RecordSummary) -> bool:
+    return summary.error is None and is_empty_defect(summary.record, summary.place)
 
 
-def _measured(whole: Sequence[_RecordSummary]) -> list[_RecordSummary]:
-    """Those with a defect that counts, from the narrowest on."""
-    return sorted((one for one in whole if one.width and one.record.label != 0), key=lambda one: one.width)
+def _measured(readable: Sequence[_RecordSummary]) -> list[_RecordSummary]:
+    """Records with a measured defect, narrowest first."""
+    return sorted(
+        (summary for summary in readable if summary.width and summary.record.label != 0),
+        key=lambda summary: summary.width,
+    )
 
 
-def _smallest(whole: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
-    if found := _measured(whole):
+def _smallest(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
+    if measured := _measured(readable):
         yield (
-            f"The smallest of {len(found):,} defects is {found[0].width:.1f} pixels wide at "
-            f"{size_hw[0]}x{size_hw[1]} ({found[0].record.key})."
+            f"The smallest of {len(measured):,} defects is {measured[0].width:.1f} pixels wide at "
+            f"{size_hw[0]}x{size_hw[1]} ({measured[0].record.key})."
         )
 
 
-def _too_narrow(whole: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
-    """A size that would do is named where the photographs have as many pixels."""
-    narrow = [one for one in _measured(whole) if one.width < WIDE_ENOUGH]
+def _too_narrow(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
+    """Suggests a larger size if the photographs have enough pixels for it."""
+    narrow = [summary for summary in _measured(readable) if summary.width < WIDE_ENOUGH]
     if not narrow:
         return
     worst = narrow[0]
-    told = f"its defect is {worst.width:.1f} pixels wide at {size_hw[0]}x{size_hw[1]}, under {WIDE_ENOUGH:g}"
+    width_text = (
+        f"its defect is {worst.width:.1f} pixels wide at {size_hw[0]}x{size_hw[1]}, under {WIDE_ENOUGH:g}"
+    )
     if worst.own_width < WIDE_ENOUGH:
         remedy = (
             f"the photograph itself shows it {worst.own_width:.1f} pixels wide: photograph the part closer up"
         )
     else:
-        wanted = size_for(worst.width, size_hw)
-        remedy = f"--size {wanted[0]}x{wanted[1]} would do"
-    yield _told(narrow, f"{told}; {remedy}")
+        enough_hw = size_for(worst.width, size_hw)
+        remedy = f"--size {enough_hw[0]}x{enough_hw[1]} would do"
+    yield _describe(narrow, f"{width_text}; {remedy}")
 
 
-def _unlike(whole: Sequence[_RecordSummary]) -> Iterable[str]:
-    compared = [one for one in whole if one.appearance is not None]
+def _unlike(readable: Sequence[_RecordSummary]) -> Iterable[str]:
+    compared = [summary for summary in readable if summary.appearance is not None]
     if not compared:
         return
-    odd = unlike(np.stack([one.appearance for one in compared if one.appearance is not None]))
-    named = [one.record.key for one, is_odd in zip(compared, odd, strict=True) if is_odd]
-    if named:
-        shown = ", ".join(named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")
+    is_unlike = unlike(
+        np.stack([summary.appearance for summary in compared if summary.appearance is not None])
+    )
+    odd_keys = [summary.record.key for summary, is_odd in zip(compared, is_unlike, strict=True) if is_odd]
+    if odd_keys:
+        shown = ", ".join(odd_keys[:_NAMED]) + (", ..." if len(odd_keys) > _NAMED else "")
         yield (
-            f"{shown}: {len(named):,} of {len(compared):,} good photographs look unlike the rest; see "
+            f"{shown}: {len(odd_keys):,} of {len(compared):,} good photographs look unlike the rest; see "
             "whether they show defects or another product"
         )

@@ -37,10 +37,10 @@ class Sample:
         image: (H, W, 3), uint8, RGB.
         roi_mask: (H, W), uint8 in {0, 1}, 1 = inspect.
         gt_mask: (H, W), uint8 in {0, 1}, 1 = defect; zeros where the record has no mask.
-        label: the label in use: 0 good, 1 defective, -1 unknown.
-        place: where the defect lies, "unknown" for a defective or unlabelled record without a mask.
+        label: the effective label: 0 good, 1 defective, -1 unknown.
+        place: location of the defect, "unknown" for a defective or unlabelled record without a mask.
         digest: SHA-256 of the photograph's file, in hexadecimal digits.
-        taken: when the photograph was taken, as `time_taken`.
+        taken: when the photograph was taken, from `time_taken`.
     """
 
     image: NDArray[np.uint8]
@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """The result of loading a record: its sample, or the error why there is none."""
+    """The result of loading a record: its sample, or the error."""
 
     record: Record
     sample: Sample | None
@@ -70,22 +70,22 @@ def load_sample(
     read: ReadMask = read_source,
     content: bytes | None = None,
 ) -> Sample:
-    """Decode a record and resize it; its photograph's file is opened once.
+    """Decode a record and resize it; the photograph's file is opened once.
 
-    The label in use follows the ROI rule, applied to the masks as they are stored: a record labelled good is
-    good; a defective or unlabelled one is defective where its mask marks at least `min_pixels` inside the
-    ROI; without a mask the record's own label stands.
+    The effective label follows the ROI rule, applied to the masks at their stored size: a record labelled
+    good is good; a defective or unlabelled one is defective if its mask marks at least `min_pixels` inside
+    the ROI; without a mask the record's own label applies.
 
     Args:
         record: the record.
         size_hw: height and width of the sample; None keeps the image's own.
         min_pixels: defective pixels inside the ROI, at the stored size, that make a defect.
-        bits: as `read_image`.
+        bits: same as for `read_image`.
         read: reads a mask.
-        content: of the photograph's file, where that has been read.
+        content: content of the photograph's file if it has already been read.
 
     Raises:
-        UserError: a file cannot be read, a mask is of another size than its image, or the ROI marks nothing.
+        UserError: a file cannot be read, a mask differs in size from its image, or the ROI is empty.
     """
     content = read_file(record.image_path) if content is None else content
     image = read_image(content, bits, name=record.image_path)
@@ -116,17 +116,17 @@ EMPTY_REMEDY = "mark the defect, label it good, or remove the mask: then the lab
 
 
 def is_empty_defect(record: Record, place: str) -> bool:
-    """Whether a photograph is labelled defective but its mask marks nothing: one of both is wrong.
+    """Whether a photograph is labelled defective although its mask is empty.
 
     Args:
         record: the photograph.
-        place: where its defect lies, as `Sample.place`.
+        place: location of its defect, from `Sample.place`.
     """
     return record.label == 1 and record.mask_path is not None and place == "none"
 
 
 def refuse_empty_defects(records: Sequence[Record], places: Sequence[str]) -> None:
-    """Raise the UserError for defects to learn from whose mask is empty: they would be learnt as good."""
+    """Raise a UserError if a training record is labelled defective but its mask is empty."""
     empty = [record for record, place in zip(records, places, strict=True) if is_empty_defect(record, place)]
     if empty:
         others = f" ({len(empty)} such photographs)" if len(empty) > 1 else ""
@@ -138,34 +138,34 @@ def refuse_empty_defects(records: Sequence[Record], places: Sequence[str]) -> No
 
 
 class SharedMasks:
-    """Reads masks, from any thread; those that serve several records are decoded once and kept.
+    """Thread-safe mask reader; masks shared by several records are decoded once and cached.
 
     Attributes:
-        digests: SHA-256 of each mask file that was read.
+        digests: SHA-256 of each mask file read so far.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         uses = Counter(source for r in records for source in (r.mask_path, r.roi_path) if source is not None)
         self._locks = {source: threading.Lock() for source, count in uses.items() if count > 1}
         self.digests: dict[Path, str] = {}
-        self._kept: dict[tuple[MaskSource, tuple[int, int] | None], NDArray[np.uint8] | UserError] = {}
+        self._cached: dict[tuple[MaskSource, tuple[int, int] | None], NDArray[np.uint8] | UserError] = {}
 
     def __call__(self, source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """The mask, (H, W) uint8 in {0, 1}, not to be written to; raises as `read_source`."""
+        """The mask, (H, W) uint8 in {0, 1}, read-only by convention; raises the errors of `read_source`."""
         if source not in self._locks:
             return self._read(source, size_hw)
-        # A file has its own size; a drawing takes that of each image.
-        wanted = source, size_hw if isinstance(source, DrawnMask) else None
+        # A file has one size; a drawing is rasterised at the size of each image.
+        key = source, size_hw if isinstance(source, DrawnMask) else None
         with self._locks[source]:
-            if wanted not in self._kept:
+            if key not in self._cached:
                 try:
-                    self._kept[wanted] = self._read(source, size_hw)
+                    self._cached[key] = self._read(source, size_hw)
                 except UserError as error:
-                    self._kept[wanted] = error
-        kept = self._kept[wanted]
-        if isinstance(kept, UserError):
-            raise kept
-        return kept
+                    self._cached[key] = error
+        cached = self._cached[key]
+        if isinstance(cached, UserError):
+            raise cached
+        return cached
 
     def _read(self, source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         if not isinstance(source, Path):
@@ -176,29 +176,29 @@ class SharedMasks:
 
 
 class DecodedCache:
-    """All samples of some records, decoded once: in memory, or on disk where they would not fit.
+    """Decoded samples of some records, held in memory, or on disk if they would not fit.
 
-    The files on disk are memory-mapped and go away with `close`, or when the cache is no longer referred to.
+    Files on disk are memory-mapped and removed by `close` or when the cache is garbage-collected.
 
     Attributes:
         records: the records, in the order of every array.
         images: (N, H, W, 3), uint8, RGB.
-        roi_masks: (N, H, W), uint8 in {0, 1}. Where all records share one mask it is held once.
-        gt_masks: (N, H, W), uint8 in {0, 1}. Where no record has a mask one row of zeros is held.
-        labels: (N,), int64: the label in use, 0 good, 1 defective, -1 unknown.
-        places: N times where the defect lies, as `Sample.place`.
-        digests: N times the digest of the photograph's file, as `Sample.digest`.
-        taken: N times when it was taken, as `Sample.taken`.
+        roi_masks: (N, H, W), uint8 in {0, 1}. A mask shared by all records is stored once.
+        gt_masks: (N, H, W), uint8 in {0, 1}. If no record has a mask, one row of zeros is stored.
+        labels: (N,), int64: effective labels, 0 good, 1 defective, -1 unknown.
+        places: `Sample.place` of each record.
+        digests: `Sample.digest` of each record.
+        taken: `Sample.taken` of each record.
         mask_digests: SHA-256 of the mask files, ROI and ground truth.
-        on_disk: the arrays are memory-mapped files.
+        on_disk: whether the arrays are memory-mapped files.
 
     Args:
         records: what to decode, at least one.
         size_hw: height and width of every sample.
-        memory_bytes: what the arrays may take in memory.
-        folder: where the files go if they take more; None is the system's temporary folder.
-        min_pixels: as `load_sample`.
-        bits: as `read_image`.
+        memory_bytes: maximum size of the arrays in memory.
+        folder: where larger arrays are stored; None is the system's temporary folder.
+        min_pixels: same as for `load_sample`.
+        bits: same as for `read_image`.
         workers: decoding threads.
 
     Raises:
@@ -232,9 +232,9 @@ class DecodedCache:
         }
         needed = sum(int(np.prod(shape)) for shape in shapes.values())
         self.on_disk = needed > memory_bytes
-        place = _temporary_folder(folder, needed) if self.on_disk else None
-        self._finalizer = weakref.finalize(self, shutil.rmtree, place, ignore_errors=True) if place else None
-        held = {name: _allocate(shape, place and place / name) for name, shape in shapes.items()}
+        files = _temporary_folder(folder, needed) if self.on_disk else None
+        self._finalizer = weakref.finalize(self, shutil.rmtree, files, ignore_errors=True) if files else None
+        arrays = {name: _allocate(shape, files and files / name) for name, shape in shapes.items()}
         self.labels = np.zeros(count, np.int64)
         self.places: list[SamplePlace] = ["none"] * count
         self.digests = [""] * count
@@ -246,11 +246,11 @@ class DecodedCache:
             if loaded.sample is None:
                 errors += [loaded.error] if loaded.error else []
                 continue
-            held["images"][row] = loaded.sample.image
+            arrays["images"][row] = loaded.sample.image
             if row < roi_rows:
-                held["roi_masks"][row] = loaded.sample.roi_mask
+                arrays["roi_masks"][row] = loaded.sample.roi_mask
             if row < gt_rows:
-                held["gt_masks"][row] = loaded.sample.gt_mask
+                arrays["gt_masks"][row] = loaded.sample.gt_mask
             self.labels[row] = loaded.sample.label
             self.places[row] = loaded.sample.place
             self.digests[row] = loaded.sample.digest
@@ -258,9 +258,9 @@ class DecodedCache:
         if errors:
             self.close()
             raise _summary(errors, count)
-        self.images = held["images"]
-        self.roi_masks = np.broadcast_to(held["roi_masks"], (count, *size_hw))
-        self.gt_masks = np.broadcast_to(held["gt_masks"], (count, *size_hw))
+        self.images = arrays["images"]
+        self.roi_masks = np.broadcast_to(arrays["roi_masks"], (count, *size_hw))
+        self.gt_masks = np.broadcast_to(arrays["gt_masks"], (count, *size_hw))
 
     def __len__(self) -> int:
         return len(self.records)
@@ -272,7 +272,7 @@ class DecodedCache:
         self.close()
 
     def close(self) -> None:
-        """Remove the files of a cache on disk; one in memory needs no closing."""
+        """Remove the files of a cache on disk; does nothing for a cache in memory."""
         if self._finalizer is not None:
             self._finalizer()
 
@@ -288,15 +288,15 @@ def stream(
 ) -> Iterator[list[LoadResult]]:
     """Load records in order, in lists of `batch_size` (the last may be shorter), while the caller computes.
 
-    At most two batches are decoded ahead, so memory stays bounded. A record that cannot be loaded carries its
-    error and the rest goes on.
+    At most two batches are decoded ahead, so memory stays bounded. If a record cannot be loaded, its result
+    holds the error and loading continues.
 
     Args:
         records: what to load.
         size_hw: height and width of every sample; None keeps each image's own.
         batch_size: records per list.
-        min_pixels: as `load_sample`.
-        bits: as `read_image`.
+        min_pixels: same as for `load_sample`.
+        bits: same as for `read_image`.
         workers: decoding threads.
     """
     records = list(records)
@@ -324,26 +324,26 @@ def _load(
     return in_threads(load, records, workers=workers, ahead=ahead)
 
 
-def _temporary_folder(folder: Path | None, needed: int) -> Path:
-    # A full disk would kill the process when a mapped page is written, so the room is asked for first.
+def _temporary_folder(folder: Path | None, needed_bytes: int) -> Path:
+    # Check the free space first: writing a mapped page to a full disk would kill the process.
     try:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix="roinspect-cache-", dir=folder))
-        free = shutil.disk_usage(place).free
+        cache_folder = Path(tempfile.mkdtemp(prefix="roinspect-cache-", dir=folder))
+        free_bytes = shutil.disk_usage(cache_folder).free
     except OSError as error:
         where = folder or tempfile.gettempdir()
         raise UserError(
             f"no cache can be made there ({error.strerror})", where=where, remedy="choose another folder"
         ) from None
-    if free < needed:
-        place.rmdir()
+    if free_bytes < needed_bytes:
+        cache_folder.rmdir()
         raise UserError(
-            f"the image cache takes {needed / 1e9:.1f} GB but {free / 1e9:.1f} GB are free",
-            where=place.parent,
+            f"the image cache takes {needed_bytes / 1e9:.1f} GB but {free_bytes / 1e9:.1f} GB are free",
+            where=cache_folder.parent,
             remedy="free space, choose another folder or a smaller --size",
         )
-    return place
+    return cache_folder
 
 
 def _allocate(shape: tuple[int, ...], path: Path | None) -> NDArray[np.uint8]:

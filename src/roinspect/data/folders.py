@@ -4,7 +4,7 @@ SPLIT/CATEGORY/NAME.png            or CATEGORY/NAME.png
 ground_truth/CATEGORY/NAME_mask.png   a mask; also in masks/ or mask/, under SPLIT/CATEGORY, or in
                                       SPLIT/ground_truth (MVTec AD 2)
 ground_truth/CATEGORY/NAME/000.png    a mask in several pieces (MVTec LOCO, AutoVI)
-mask/NAME.png                         where only one defective photograph is called so (anomalib's Folder)
+mask/NAME.png                         if only one defective photograph has this name (anomalib's Folder)
 CATEGORY/img/NAME.png                 with its mask in CATEGORY/label (BMAD)
 CATEGORY/NAME.jpg                     with its mask beside it: NAME.png (Real-IAD, magnetic tiles), or
                                       NAME_label.bmp, NAME_GT.png (KolektorSDD)
@@ -48,7 +48,7 @@ class Photograph:
         split: "train", "val" or "test".
         label: 0 good, 1 defective.
         category: the folder's name.
-        mask: of its defects; None where there is none.
+        mask: mask of its defects, or None.
     """
 
     path: Path
@@ -59,23 +59,23 @@ class Photograph:
 
 
 def read_folders(root: Path, good: Sequence[str] | None, listing: Listing) -> list[Photograph]:
-    """Every photograph of a tree of folders.
+    """Every photograph below a folder.
 
-    Where no category is called good and every photograph has its mask beside it, as in KolektorSDD, the mask
-    says what is good: one that marks nothing.
+    If no category is called good and every photograph has a mask in its own folder, as in KolektorSDD, those
+    with an empty mask are good.
 
     Args:
         root: the folder.
-        good: names of good parts' folders; None takes those of `names.GOOD`.
-        listing: of the folder.
+        good: names of folders with good parts; None takes `names.GOOD`.
+        listing: listing of the folder.
 
     Raises:
-        UserError: photographs lie outside any category, the folder holds several products, or a mask fits two
-            images or an image two masks.
+        UserError: photographs lie outside any category, the folder holds several products, or a mask matches
+            two images or an image two masks.
     """
     split_folders = [folder for folder in listing.folders(root) if folder.name.lower() in SPLITS]
-    found: list[Photograph] = []
-    loose: list[Path] = []
+    photographs: list[Photograph] = []
+    outside: list[Path] = []
     inner: list[tuple[Path, Path]] = []
     for folder in split_folders or [root]:
         split = SPLITS[folder.name.lower()] if split_folders else ""
@@ -85,22 +85,24 @@ def read_folders(root: Path, good: Sequence[str] | None, listing: Listing) -> li
                 raise UserError(
                     "holds several products", where=root, remedy=f"point at one, such as {category}"
                 )
-            is_good_one = is_good(category.name, good)
-            place = split or (split_of_good(category.name) if is_good_one else "train")
+            is_ok = is_good(category.name, good)
+            category_split = split or (split_of_good(category.name) if is_ok else "train")
             images, masks = _apart(category, listing)
             inner += [(category, mask) for mask in masks]
-            found += [Photograph(path, place, int(not is_good_one), category.name) for path in images]
+            photographs += [
+                Photograph(path, category_split, int(not is_ok), category.name) for path in images
+            ]
         if split_folders or not categories:
-            own = [path for path in listing.own_files(folder) if _is_image(path)]
-            loose += own
-            found += [Photograph(path, split or "train", 1, "") for path in own]
-    found = _with_masks_beside(found)
-    is_masked = bool(found) and all(one.mask for one in found)
-    if loose and not is_masked:
-        _refuse_loose(loose, root, has_splits=bool(split_folders))
-    if is_masked and all(one.label for one in found):
-        found = [_labelled_by_mask(one) for one in found]
-    return _with_masks(found, root, inner, listing, has_split=bool(split_folders))
+            files = [path for path in listing.own_files(folder) if _is_image(path)]
+            outside += files
+            photographs += [Photograph(path, split or "train", 1, "") for path in files]
+    photographs = _with_masks_beside(photographs)
+    is_masked = bool(photographs) and all(photograph.mask for photograph in photographs)
+    if outside and not is_masked:
+        _refuse_loose(outside, root, has_splits=bool(split_folders))
+    if is_masked and all(photograph.label for photograph in photographs):
+        photographs = [_labelled_by_mask(photograph) for photograph in photographs]
+    return _with_masks(photographs, root, inner, listing, has_split=bool(split_folders))
 
 
 def _refuse_loose(outside: Sequence[Path], root: Path, *, has_splits: bool) -> None:
@@ -122,10 +124,10 @@ def _is_image(path: Path) -> bool:
 
 
 def _apart(category: Path, listing: Listing) -> tuple[list[Path], list[Path]]:
-    """Photographs of a category, and the files in its own folders of masks."""
+    """Photographs of a category, and the files in its mask folders."""
     images: list[Path] = []
     masks: list[Path] = []
-    # Below a folder with img/, a folder called label/ holds masks; elsewhere that may be a kind of defect.
+    # A folder called label/ holds masks if there is an img/ beside it; otherwise it may be a defect category.
     has_images = any(inner.name.lower() in IMAGE_FOLDERS for inner in listing.folders(category))
     names = MASKS_BESIDE_IMAGES if has_images else frozenset(MASK_FOLDERS)
     holds_masks: dict[Path, bool] = {}
@@ -138,20 +140,20 @@ def _apart(category: Path, listing: Listing) -> tuple[list[Path], list[Path]]:
     return images, masks
 
 
-# -- masks beside their photographs ------------------------------------------------------------------------
+# -- masks in the same folder as their photographs -------------------------------------------------------
 
 
-def _with_masks_beside(found: Sequence[Photograph]) -> list[Photograph]:
-    """Photographs less those files that are the masks of others in their folder, which are put with these."""
+def _with_masks_beside(photographs: Sequence[Photograph]) -> list[Photograph]:
+    """Attach masks that lie in the same folder as their photographs, and remove them from the photographs."""
     by_stem: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for one in found:
-        by_stem[str(one.path.parent), one.path.stem].append(one.path)
+    for photograph in photographs:
+        by_stem[str(photograph.path.parent), photograph.path.stem].append(photograph.path)
     masks: dict[Path, list[Path]] = defaultdict(list)
     used: set[Path] = set()
     for (folder, stem), files in by_stem.items():
         _, *shorter = stems_of_mask(stem)
         for owner in shorter:
-            # Two files of one name may be a photograph and its mask in their turn.
+            # Two files with the same stem may themselves be a photograph and its mask.
             owners = by_stem.get((folder, owner), ())
             if len(owners) == 1:
                 masks[owners[0]] += files
@@ -161,26 +163,26 @@ def _with_masks_beside(found: Sequence[Photograph]) -> list[Photograph]:
             if len(files) == 1:
                 continue
             lossy = [path for path in files if path.suffix.lower() in _LOSSY]
-            others = [path for path in files if path not in lossy]
-            if len(lossy) == len(others) == 1 and _is_two_valued(others[0]):
-                masks[lossy[0]] += others
-                used.update(others)
+            lossless = [path for path in files if path not in lossy]
+            if len(lossy) == len(lossless) == 1 and _is_two_valued(lossless[0]):
+                masks[lossy[0]] += lossless
+                used.update(lossless)
     if not used:
-        return list(found)
-    for image, own in masks.items():
-        if len(own) > 1:
+        return list(photographs)
+    for image, fitting in masks.items():
+        if len(fitting) > 1:
             raise UserError(
-                f"fits the same image as {own[1]} ({image})", where=own[0], remedy="keep one of them"
+                f"fits the same image as {fitting[1]} ({image})", where=fitting[0], remedy="keep one of them"
             )
     return [
-        replace(one, mask=masks[one.path][0]) if one.path in masks else one
-        for one in found
-        if one.path not in used
+        replace(photograph, mask=masks[photograph.path][0]) if photograph.path in masks else photograph
+        for photograph in photographs
+        if photograph.path not in used
     ]
 
 
 def _is_two_valued(path: Path) -> bool:
-    """Whether a picture has one or two grey levels, as masks have and no photograph has."""
+    """Whether an image has at most two grey levels, as masks do and photographs do not."""
     try:
         state = path.stat()
         return _looks_like_mask(path, state.st_mtime_ns, state.st_size)
@@ -193,21 +195,21 @@ def _looks_like_mask(path: Path, _mtime_ns: int, _size: int) -> bool:
     try:
         pixels = read_image(path)
     except UserError:
-        # Whoever reads it says why.
+        # The error is reported when the image is used.
         return False
     is_grey = bool((pixels[..., :1] == pixels).all())
     return is_grey and int(np.count_nonzero(np.bincount(pixels[..., 0].ravel(), minlength=256))) <= 2
 
 
-def _labelled_by_mask(one: Photograph) -> Photograph:
-    assert isinstance(one.mask, Path)
+def _labelled_by_mask(image: Photograph) -> Photograph:
+    assert isinstance(image.mask, Path)
     try:
-        state = one.mask.stat()
-        marks = _marks_something(one.mask, state.st_mtime_ns, state.st_size)
+        state = image.mask.stat()
+        marks = _marks_something(image.mask, state.st_mtime_ns, state.st_size)
     except (OSError, UserError):
-        # A mask that cannot be read is reported where its pixels are needed.
+        # An unreadable mask is reported when its pixels are needed.
         marks = True
-    return replace(one, label=int(marks), category=one.category or ("defective" if marks else "good"))
+    return replace(image, label=int(marks), category=image.category or ("defective" if marks else "good"))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -215,11 +217,11 @@ def _marks_something(path: Path, _mtime_ns: int, _size: int) -> bool:
     return bool(read_mask(path).any())
 
 
-# -- masks in folders of their own -------------------------------------------------------------------------
+# -- masks in separate folders -------------------------------------------------------------------------
 
 
 class _Masks:
-    """Masks by what their images may be called, as paths from the root less the suffix."""
+    """Masks by the possible names of their images: paths from the root without suffix."""
 
     def __init__(
         self, root: Path, inner: Iterable[tuple[Path, Path]], stems: frozenset[str], listing: Listing
@@ -248,7 +250,7 @@ class _Masks:
         whole, *shorter = stems_of_mask(PurePosixPath(name).with_suffix("").as_posix())
         self.whole[whole].append(_source(path))
         for stem in shorter:
-            # A mask that is called like an image is that image's.
+            # A mask with exactly the name of an image belongs to that image.
             if whole not in stems:
                 self.whole[stem].append(_source(path))
         if not is_annotation(path):
@@ -260,7 +262,7 @@ def _source(path: Path) -> MaskSource:
 
 
 def _with_masks(
-    found: Sequence[Photograph],
+    photographs: Sequence[Photograph],
     root: Path,
     inner: Sequence[tuple[Path, Path]],
     listing: Listing,
@@ -269,51 +271,62 @@ def _with_masks(
 ) -> list[Photograph]:
     own_folders = {category for category, _ in inner}
 
-    def may_have(one: Photograph) -> bool:
-        # A good part needs no mask; what lies in its own folder is looked at all the same.
-        return bool(one.label) or any(one.path.is_relative_to(folder) for folder in own_folders)
+    def may_have(photograph: Photograph) -> bool:
+        # Good parts need no mask, but mask folders within a category are always searched.
+        return bool(photograph.label) or any(photograph.path.is_relative_to(folder) for folder in own_folders)
 
-    places = {one.path: _places(one.path, root, has_split=has_split) for one in found if may_have(one)}
-    masks = _Masks(root, inner, frozenset(place for own in places.values() for place in own), listing)
-    names = Counter(one.path.stem for one in found if one.label)
+    places = {
+        photograph.path: _places(photograph.path, root, has_split=has_split)
+        for photograph in photographs
+        if may_have(photograph)
+    }
+    masks = _Masks(
+        root, inner, frozenset(name for candidates in places.values() for name in candidates), listing
+    )
+    names = Counter(photograph.path.stem for photograph in photographs if photograph.label)
 
-    def mask_of(one: Photograph) -> MaskSource | None:
-        if one.path not in places:
-            return one.mask
-        own = [mask for place in places[one.path] for mask in masks.whole.get(place, ())]
-        if not own:
-            pieces = [piece for place in places[one.path] for piece in masks.pieces.get(place, ())]
-            own = [MaskPieces(tuple(sorted(pieces)))] if pieces else []
-        if not own and one.label and names[one.path.stem] == 1:
-            own = masks.flat.get(one.path.stem, [])
-        own = list(dict.fromkeys([*([one.mask] if one.mask else []), *own]))
-        if len(own) > 1:
-            key = one.path.relative_to(root).as_posix()
+    def mask_of(photograph: Photograph) -> MaskSource | None:
+        if photograph.path not in places:
+            return photograph.mask
+        candidates = [mask for name in places[photograph.path] for mask in masks.whole.get(name, ())]
+        if not candidates:
+            pieces = [piece for name in places[photograph.path] for piece in masks.pieces.get(name, ())]
+            candidates = [MaskPieces(tuple(sorted(pieces)))] if pieces else []
+        if not candidates and photograph.label and names[photograph.path.stem] == 1:
+            candidates = masks.flat.get(photograph.path.stem, [])
+        candidates = list(dict.fromkeys([*([photograph.mask] if photograph.mask else []), *candidates]))
+        if len(candidates) > 1:
+            key = photograph.path.relative_to(root).as_posix()
             raise UserError(
-                f"fits the same image as {own[1]} ({key})", where=own[0], remedy="keep one of them"
+                f"fits the same image as {candidates[1]} ({key})",
+                where=candidates[0],
+                remedy="keep one of them",
             )
-        return own[0] if own else None
+        return candidates[0] if candidates else None
 
-    given = [replace(one, mask=mask_of(one)) if one.path in places else one for one in found]
-    _refuse_shared_masks(given, root)
-    return given
+    with_masks = [
+        replace(photograph, mask=mask_of(photograph)) if photograph.path in places else photograph
+        for photograph in photographs
+    ]
+    _refuse_shared_masks(with_masks, root)
+    return with_masks
 
 
 def _places(path: Path, root: Path, *, has_split: bool) -> tuple[str, ...]:
-    """What the mask of an image may be called: like it, with or without its split and a folder img/."""
+    """Possible names of the mask of an image: its path, with or without the split and a folder img/."""
     stem = path.relative_to(root).with_suffix("").as_posix()
     *folders, last = stem.split("/")
     plain = "/".join([*(f for f in folders if f.lower() not in IMAGE_FOLDERS), last])
     whole = dict.fromkeys((stem, plain))
-    short = [place.split("/", 1)[1] for place in whole if has_split and "/" in place]
+    short = [name.split("/", 1)[1] for name in whole if has_split and "/" in name]
     return tuple(dict.fromkeys((*whole, *short)))
 
 
-def _refuse_shared_masks(found: Sequence[Photograph], root: Path) -> None:
+def _refuse_shared_masks(photographs: Sequence[Photograph], root: Path) -> None:
     uses: dict[MaskSource, list[str]] = defaultdict(list)
-    for one in found:
-        if one.mask is not None:
-            uses[one.mask].append(one.path.relative_to(root).as_posix())
+    for photograph in photographs:
+        if photograph.mask is not None:
+            uses[photograph.mask].append(photograph.path.relative_to(root).as_posix())
     for mask, keys in uses.items():
         if len(keys) > 1:
             raise UserError(

@@ -82,8 +82,8 @@ def _by_name(records: Sequence[Record]) -> list[list[Hashable]]:
     counts = {len(parts) for _, parts in words}
     if len(counts) == 1:
         ways += [
-            [(parent, *parts[:place], *parts[place + 1 :]) for parent, parts in words]
-            for place in range(counts.pop())
+            [(parent, *parts[:index], *parts[index + 1 :]) for parent, parts in words]
+            for index in range(counts.pop())
         ]
     return [_without_numbering(records, keys) for keys in ways]
 
@@ -101,10 +101,10 @@ def _without_numbering(records: Sequence[Record], keys: Sequence[Hashable]) -> l
 def _by_time(records: Sequence[Record], taken: Sequence[float | None]) -> list[Hashable]:
     """Number of the burst of each photograph, by the camera's clock, or by file times if any lacks it."""
     times = [_written(record) for record in records] if None in taken else taken
-    known = [time for time in times if time is not None]
-    if len(known) < len(records) or len(known) < 2:
+    known_times = [time for time in times if time is not None]
+    if len(known_times) < len(records) or len(known_times) < 2:
         return []
-    moments = sorted(known)
+    moments = sorted(known_times)
     gaps = sorted(max(late - early, _TICK) for early, late in pairwise(moments))
     # Pauses are long between bursts and short within: the largest jump in length separates the two.
     steps = [late / early for early, late in pairwise(gaps)]
@@ -112,7 +112,7 @@ def _by_time(records: Sequence[Record], taken: Sequence[float | None]) -> list[H
         return []
     pause = gaps[steps.index(max(steps)) + 1]
     starts = [late for early, late in pairwise(moments) if late - early >= pause]
-    return [sum(time >= start for start in starts) for time in known]
+    return [sum(time >= start for start in starts) for time in known_times]
 
 
 def time_taken(content: bytes) -> float | None:

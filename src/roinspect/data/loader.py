@@ -14,7 +14,7 @@ from roinspect.data.dataset import DecodedCache
 
 
 class Batch(NamedTuple):
-    """Tensors of N samples; a named tuple, so Lightning moves it to the device as it is.
+    """Tensors of N samples; a named tuple, so Lightning can move it to the device directly.
 
     Attributes:
         image: (N, 3, H, W), channels last in memory: uint8 in [0, 255] from the loader, float32 in [0, 1]
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
 
     def to_float(self) -> Batch:
-        """The same batch with float32 pixels in [0, 1] and masks in {0, 1}, on the device where it lies."""
+        """The same batch on its device, with float32 pixels in [0, 1] and masks in {0, 1}."""
         return self._replace(
             image=self.image.float().div_(255), roi_mask=self.roi_mask.float(), gt_mask=self.gt_mask.float()
         )
@@ -51,7 +51,7 @@ def collate(cache: DecodedCache, indices: Sequence[int]) -> Batch:
 
 
 class InspectionDataset(Dataset[Batch]):
-    """A decoded cache as a torch dataset whose items are batches of one, and whose batches come whole."""
+    """A decoded cache as a torch dataset: an item is a batch of one, and batches are gathered at once."""
 
     def __init__(self, cache: DecodedCache) -> None:
         self.cache = cache
@@ -63,21 +63,21 @@ class InspectionDataset(Dataset[Batch]):
         return collate(self.cache, [index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Many rows as one batch; the data loader asks for these."""
+        """Several rows as one batch; called by the data loader."""
         return collate(self.cache, indices)
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation that depends on the seed and the epoch alone, so a resumed run sees the same order.
+    """A permutation that depends only on the seed and the epoch, so a resumed run sees the same order.
 
     Lightning calls `set_epoch` before each epoch.
 
     Args:
-        length: of what is permuted.
-        seed: of the order.
-        share: which of how many processes this is. Each takes every n-th sample of the same permutation, so
-            their batches together are those of one process with n times the batch. What does not divide is
-            left out, others in each epoch.
+        length: number of samples.
+        seed: seed of the order.
+        share: (rank, number of processes). Each of n processes takes every n-th sample of the same
+            permutation, so their batches together equal those of one process with n times the batch size. A
+            remainder is left out, which differs in each epoch.
     """
 
     def __init__(self, length: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
@@ -87,7 +87,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0."""
+        """Set the epoch, counted from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -108,17 +108,17 @@ def train_loader(
     shuffle: bool = True,
     drop_last: bool | None = None,
 ) -> DataLoader[Batch]:
-    """Batches of `batch_size`, in an order that depends on the seed and the epoch alone.
+    """Batches of `batch_size`, in an order that depends only on the seed and the epoch.
 
     Args:
         dataset: the decoded samples.
-        batch_size: samples per batch; more than there are gives one batch of all.
-        seed: of the order.
-        share: which of how many processes this is.
-        shuffle: False keeps the cache's order. So that all processes get as many samples, the first ones then
-            come again at the end.
-        drop_last: leave out a last, smaller batch; None does so where the order is shuffled, as other samples
-            are then left out in each epoch.
+        batch_size: samples per batch; limited to the number of samples.
+        seed: seed of the order.
+        share: (rank, number of processes).
+        shuffle: False keeps the cache's order and repeats the first samples at the end, so that all processes
+            get equally many.
+        drop_last: drop a smaller last batch; None drops it if shuffled, since then the dropped samples differ
+            in each epoch.
     """
     rank, count = share
     sampler: EpochSampler | DistributedSampler[Batch] | None = None
@@ -136,5 +136,5 @@ def train_loader(
 
 
 def _as_it_is(batch: Any) -> Batch:
-    # `__getitems__` has gathered the batch already; torch's types know only lists of items.
+    # `__getitems__` has already gathered the batch; torch's type hints assume lists of items.
     return cast(Batch, batch)

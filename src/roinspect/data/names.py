@@ -18,19 +18,19 @@ SPLITS: Final = {
 """Splits by their folders' names, in lower case; `test_public` is MVTec AD 2's."""
 
 MASK_FOLDERS: Final = ("ground_truth", "masks", "mask")
-"""Folders of defect masks, in lower case, wherever they lie."""
+"""Folders of defect masks, in lower case, at any level."""
 
 NO_CATEGORY: Final = frozenset({"roi", *MASK_FOLDERS})
 IMAGE_FOLDERS: Final = frozenset({"img", "imgs", "image", "images"})
 """Folders within a category that hold its photographs, in lower case."""
 
 MASKS_BESIDE_IMAGES: Final = frozenset({*MASK_FOLDERS, "label", "labels", "anomaly_mask"})
-"""Folders of masks beside a folder of photographs within a category, as in BMAD."""
+"""Mask folders beside an image folder within a category, as in BMAD."""
 
 MASK_ENDINGS: Final = ("_mask", "_gt", "_label", "-mask")
 
 GOOD: Final = ("good", "ok", "normal", "defect_free", "mt_free")
-"""Names of good parts' folders or labels, unless others are given."""
+"""Default names of folders or labels of good parts."""
 
 _NEUTRAL = frozenset(
     {"train", "training", "val", "valid", "validation", "test", "testing", "parts", "part", "images", "image"}
@@ -38,14 +38,14 @@ _NEUTRAL = frozenset(
 
 
 def is_good(name: str, good: Sequence[str] | None = None) -> bool:
-    """Whether a category's name says that its parts are good, whatever its case.
+    """Whether a category name means good parts; case does not matter.
 
-    Beside a name of good parts it may hold numbers and words that say nothing of the part, as `normal_test`
-    and `good-2` do. "0" always means good.
+    Besides a name in `good` it may contain numbers and neutral words, such as `normal_test` and `good-2`. "0"
+    always means good.
 
     Args:
-        name: of a folder, or a label.
-        good: names of good parts; None takes `GOOD`.
+        name: a folder name or a label.
+        good: names that mean good; None takes `GOOD`.
 
     Example:
         >>> [is_good(name) for name in ("Good", "normal_test", "abnormal", "not_good")]
@@ -54,14 +54,14 @@ def is_good(name: str, good: Sequence[str] | None = None) -> bool:
     words = _words(name)
     if words == ["0"]:
         return True
-    for known in GOOD if good is None else good:
-        if name.strip().lower() == known.strip().lower():
+    for good_name in GOOD if good is None else good:
+        if name.strip().lower() == good_name.strip().lower():
             return True
-        wanted = _words(known)
-        for start in range(len(words) - len(wanted) + 1) if wanted else ():
-            others = words[:start] + words[start + len(wanted) :]
-            if words[start : start + len(wanted)] == wanted and all(
-                word in _NEUTRAL or word.isdigit() for word in others
+        good_words = _words(good_name)
+        for start in range(len(words) - len(good_words) + 1) if good_words else ():
+            rest = words[:start] + words[start + len(good_words) :]
+            if words[start : start + len(good_words)] == good_words and all(
+                word in _NEUTRAL or word.isdigit() for word in rest
             ):
                 return True
     return False
@@ -72,12 +72,12 @@ def _words(name: str) -> list[str]:
 
 
 def split_of_good(name: str) -> str:
-    """The split in a good folder's name, where no folder of splits says one: `normal_test` is for tests."""
+    """The split in the name of a good folder outside any split folder: `normal_test` is a test folder."""
     return next((SPLITS[word] for word in _words(name) if word in SPLITS), "train")
 
 
 def stems_of_mask(stem: str) -> Iterator[str]:
-    """What the image of a mask may be called, less its suffix: like the mask, or without its ending.
+    """Possible image stems for a mask stem: the mask stem itself, then without its mask ending.
 
     Example:
         >>> list(stems_of_mask("pit/000_mask"))

@@ -1,4 +1,4 @@
-"""Check a path given by the user, and find files below a folder."""
+"""Check paths given by the user, and find files below a folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Kind: TypeAlias = Literal["file", "folder", "other", "none"]
 
 
 def kind(path: Path | str) -> Kind:
-    """What lies at a path; links are followed.
+    """What exists at a path; links are followed.
 
-    A path that no file system can hold names nothing, as a missing file's does: `Path.exists` and its like
-    raise OSError where a name is too long, and `Path.stat` ValueError where it holds a zero byte.
+    An impossible path counts as missing, although `Path.exists` raises OSError for a name that is too long
+    and `Path.stat` raises ValueError for a zero byte.
 
     Example:
         >>> kind("."), kind("x" * 300)
@@ -29,7 +29,7 @@ def kind(path: Path | str) -> Kind:
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Every file of some suffixes below a folder as it is now, as `Listing.files`."""
+    """`Listing.files` of a fresh listing."""
     return Listing().files(folder, suffixes)
 
 
@@ -40,44 +40,44 @@ class _Entry(NamedTuple):
 
 
 class Listing:
-    """What lies in folders; each folder is listed once, when it is first asked for."""
+    """Contents of folders; each folder is listed once, when first needed."""
 
     def __init__(self) -> None:
         self._entries: dict[str, list[_Entry]] = {}
 
     def folders(self, folder: Path) -> list[Path]:
-        """The folders in a folder, sorted; hidden ones are passed over."""
-        listed = self._list(folder)
-        return [folder / name for name in sorted(e.name for e in listed if e.is_folder and e.name[0] != ".")]
+        """The folders directly in a folder, sorted; hidden ones are skipped."""
+        entries = self._list(folder)
+        return [folder / name for name in sorted(e.name for e in entries if e.is_folder and e.name[0] != ".")]
 
     def own_files(self, folder: Path) -> list[Path]:
-        """The files in a folder itself, sorted; hidden ones are passed over."""
-        listed = self._list(folder)
+        """The files directly in a folder, sorted; hidden ones are skipped."""
+        entries = self._list(folder)
         return [
-            folder / name for name in sorted(e.name for e in listed if not e.is_folder and e.name[0] != ".")
+            folder / name for name in sorted(e.name for e in entries if not e.is_folder and e.name[0] != ".")
         ]
 
     def files(self, folder: Path, suffixes: Collection[str]) -> list[Path]:
-        """Every file of some suffixes below a folder, sorted; hidden files and folders are passed over.
+        """Every file with one of the suffixes below a folder, sorted; hidden files and folders are skipped.
 
         Args:
-            folder: where to begin, as `walk`.
-            suffixes: in lower case, with their dot; case does not matter in the files' names.
+            folder: where to start; same as for `walk`.
+            suffixes: in lower case, with the dot; file names match in any case.
         """
         return sorted(path for path in self.walk(folder) if path.suffix.lower() in suffixes)
 
     def walk(self, folder: Path, *, hidden: bool = False) -> Iterator[Path]:
-        """Every file below a folder, in no order; folders that cannot be listed are passed over.
+        """Every file below a folder, in no particular order; folders that cannot be listed are skipped.
 
         Args:
-            folder: where to begin; links are followed, but not to a folder that they lie in.
-            hidden: whether hidden files count, and those in hidden folders.
+            folder: where to start; links are followed, except to a folder that contains them.
+            hidden: whether to include hidden files and hidden folders.
         """
-        # Of every folder to come: where it really is, and where those really are that it lies in.
+        # For each pending folder: its path, its resolved path, and the resolved paths of it and its parents.
         real = folder.resolve()
-        ahead = [(folder, real, frozenset({real}))]
-        while ahead:
-            parent, real, around = ahead.pop()
+        pending = [(folder, real, frozenset({real}))]
+        while pending:
+            parent, real, ancestors = pending.pop()
             try:
                 entries = self._list(parent)
             except OSError:
@@ -90,11 +90,11 @@ class Listing:
                     yield path
                     continue
                 inner_real = path.resolve() if entry.is_link else real / entry.name
-                if inner_real not in around:
-                    ahead.append((path, inner_real, around | {inner_real}))
+                if inner_real not in ancestors:
+                    pending.append((path, inner_real, ancestors | {inner_real}))
 
     def _list(self, folder: Path) -> list[_Entry]:
-        # Not resolved, which would ask the disk: a link to a folder is listed under its own name.
+        # Not resolved, to save disk access: a link to a folder is listed under its own name.
         key = os.path.abspath(folder)  # noqa: PTH100
         if key not in self._entries:
             with os.scandir(folder) as entries:

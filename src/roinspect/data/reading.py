@@ -1,4 +1,4 @@
-"""A data set, read once: its records, and what else the verbs ask of its folder."""
+"""A data set, read once: its records and how they were read."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from roinspect.data.records import Record, read_records, refuse_unknown_good
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A data set as it was read.
+    """A data set and the options it was read with.
 
     Attributes:
         path: the folder or manifest.
-        records: of every photograph, sorted by key.
+        records: one per photograph, sorted by key.
         roi: where the ROI masks are: "none", "auto", "column:NAME", "segmenter:BUNDLE", a folder, an image
-            file or an annotation file, as `find_roi` and `with_roi` take it.
+            file or an annotation file; see `attach_roi`.
         columns: the manifest's own column names.
-        good: names of good parts' folders or labels that were asked for; None for the usual ones.
-        listing: of its folder.
+        good: names of folders or labels that mean good; None for the default names.
+        listing: listing of the folder.
     """
 
     path: Path
@@ -51,14 +51,14 @@ def read_data(
     """List a data set's folder and read its records; no photograph is opened.
 
     Args:
-        path: a folder or a manifest, as `read_records` takes it.
-        roi: where the ROI masks are; looked for when a record is given its own.
+        path: a folder or a manifest, as for `read_records`.
+        roi: where the ROI masks are; not read until `attach_roi`.
         columns: the manifest's own column names.
-        good: category or label names that mean good; each must be there.
-        usual_good: names that mean good where `good` is None; they need not be there.
+        good: category or label names that mean good; each must exist.
+        usual_good: used if `good` is None; these names need not exist.
 
     Raises:
-        UserError: as `read_records`, or no folder or label has a name in `good`.
+        UserError: same as `read_records`, or a name in `good` matches no folder or label.
     """
     listing = Listing()
     records = read_records(path, columns=columns, good=good or usual_good, listing=listing)

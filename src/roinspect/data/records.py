@@ -31,16 +31,16 @@ PATHS = ("image_path", "mask_path", "roi_path")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One photograph and what is known of it.
+    """One photograph with its label and masks.
 
     Attributes:
         image_path: the photograph.
         split: "train", "val" or "test".
-        label: 0 good, 1 defective, None unknown, as the folder or the manifest says (before the ROI rule).
-        category: folder name or label text, "" where there is none.
-        mask_path: ground truth mask of the defect, a file or drawn in one; None where there is none.
-        roi_path: mask of the region of interest likewise, None where all of the image is inspected.
-        group: what near-duplicates share (a position, a part), "" where not given.
+        label: 0 good, 1 defective, None unknown, from the folder or manifest (before the ROI rule).
+        category: folder name or label text, "" if none.
+        mask_path: ground-truth mask of the defect: a mask file or a drawing in an annotation file, or None.
+        roi_path: mask of the region of interest, likewise; None if the whole image is inspected.
+        group: shared by near-duplicates (a position, a part), "" if not given.
         key: unique name: image path relative to the data root, with forward slashes.
     """
 
@@ -63,34 +63,33 @@ def read_records(
 ) -> list[Record]:
     """Read every photograph below `data`, sorted by key.
 
-    The layout is found by itself, in this order:
+    The layout is detected, in this order:
 
     1. a CSV file, or a folder with `manifest.csv`: columns image_path, split, label, mask_path, roi_path,
-       group, of which only the first must be there; paths are absolute or relative to the CSV's folder. A
-       mask may be an annotation file, with the labels that count: defects.json#scratch,dent;
+       group; only the first is required. Paths are absolute or relative to the CSV's folder. A mask may be an
+       annotation file, optionally with the labels to use: defects.json#scratch,dent;
     2. an MVTec tree: `train/CATEGORY/`, `test/CATEGORY/`, `val/CATEGORY/` (or `validation`, `valid`);
-    3. plain folders: `CATEGORY/`, all of them in the train split, but for a good one that says another:
-       `normal_test`.
+    3. plain folders: `CATEGORY/`, all in the train split, except good ones that name another: `normal_test`.
 
-    In 2 and 3 a defect's mask lies in `ground_truth/`, `masks/` or `mask/`, under `CATEGORY/` or
-    `SPLIT/CATEGORY/`, or beside its photograph, and is named like the image with or without `_mask`: an image
-    file, or a LabelMe file (.json). `folders` tells all the places.
+    In 2 and 3 the mask of a defect is in `ground_truth/`, `masks/` or `mask/`, under `CATEGORY/` or
+    `SPLIT/CATEGORY/`, or beside its photograph. It is an image file or a LabelMe file (.json), named like the
+    photograph with or without `_mask`. The module `folders` lists all layouts.
 
     Args:
         data: folder or CSV file.
         columns: the manifest's own name for a column above, such as {"group": "position"}.
-        good: category or label names that mean good, as `is_good` takes them; None takes the usual ones.
-        listing: of the folder, where others ask for it too.
+        good: category or label names that mean good, as for `is_good`; None takes the default names.
+        listing: listing of the folder, to be shared with other callers.
 
     Raises:
-        UserError: nothing there, no image found, a file or column missing, a mask that fits two images, or an
-            annotation file that cannot be read or leaves an image out.
+        UserError: the path does not exist, no image is found, a file or column is missing, a mask matches two
+            images, or an annotation file cannot be read or lacks an image.
     """
     data = Path(data)
-    place = kind(data)
-    if place == "none":
+    path_kind = kind(data)
+    if path_kind == "none":
         raise UserError("no such folder or manifest", where=data, remedy="check the path")
-    manifest = data / "manifest.csv" if place == "folder" else data
+    manifest = data / "manifest.csv" if path_kind == "folder" else data
     if kind(manifest) == "file":
         records = _from_manifest(manifest, columns or {}, good)
     elif columns:
@@ -109,7 +108,7 @@ def read_records(
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every image below a folder, sorted; hidden files and folders are passed over."""
+    """Every image below a folder, sorted; hidden files and folders are skipped."""
     return find_files(folder, IMAGE_SUFFIXES)
 
 
@@ -128,7 +127,7 @@ def _from_folders(root: Path, good: Sequence[str] | None, listing: Listing) -> l
 
 
 def refuse_unknown_good(records: Sequence[Record], good: Sequence[str] | None) -> None:
-    """Raise the UserError for a name of good parts that no folder or label of the data has."""
+    """Raise a UserError if a name in `good` matches no folder or label."""
     categories = sorted({record.category for record in records})
     for name in good or ():
         if not any(is_good(category, [name]) for category in categories):
@@ -140,7 +139,7 @@ def refuse_unknown_good(records: Sequence[Record], good: Sequence[str] | None) -
 
 
 def refuse_without_good(records: Sequence[Record], data: Path) -> None:
-    """Raise the UserError for photographs to learn from of which some are labelled but none is good."""
+    """Raise a UserError if training photographs are labelled but none of them is good."""
     if not any(record.label == 0 for record in records) and any(record.category for record in records):
         called = ", ".join(sorted({record.category for record in records if record.category}))
         raise UserError(
@@ -186,26 +185,26 @@ def _from_manifest(manifest: Path, columns: Mapping[str, str], good: Sequence[st
 
 
 def _mask_source(root: Path, text: str) -> MaskSource:
-    """What a manifest names as a mask; which image of an annotation file is meant is left open."""
+    """The mask named by a manifest; the image within an annotation file is chosen later."""
     path, labels = split_labels(str(manifest_path(root, text)))
     return DrawnMask(Path(path), None, labels) if is_annotation(Path(path)) else manifest_path(root, text)
 
 
 def _with_drawings(records: list[Record]) -> list[Record]:
-    """Settle which image of its annotation file each record means.
+    """Choose the image within its annotation file for each record.
 
     Raises:
-        UserError: a file cannot be read, or does not annotate a record that names it.
+        UserError: a file cannot be read, or does not annotate a record that refers to it.
     """
     keys = [record.key for record in records]
-    named: dict[DrawnMask, list[str]] = defaultdict(list)
+    keys_of: dict[DrawnMask, list[str]] = defaultdict(list)
     for record in records:
         for source in dict.fromkeys((record.mask_path, record.roi_path)):
             if isinstance(source, DrawnMask):
-                named[source].append(record.key)
+                keys_of[source].append(record.key)
     drawn = {
-        source: drawn_in_file(source.path, source.labels, asked, lambda: keys, empty=True)
-        for source, asked in named.items()
+        source: drawn_in_file(source.path, source.labels, source_keys, lambda: keys, empty=True)
+        for source, source_keys in keys_of.items()
     }
 
     def settle(record: Record, source: MaskSource | None) -> MaskSource | None:
@@ -223,10 +222,10 @@ def _with_drawings(records: list[Record]) -> list[Record]:
 
 
 def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and the known columns, by our names, of every row of the manifest.
+    """Line number and known columns, by their standard names, of every row of the manifest.
 
     Raises:
-        UserError: it cannot be read, is no CSV, lacks a column, or a quote is not closed.
+        UserError: it cannot be read, is not CSV, lacks a column, or a quote is not closed.
     """
     if unknown := sorted(set(columns) - set(COLUMNS)):
         raise UserError(
@@ -239,11 +238,11 @@ def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[
             "cannot be read as UTF-8 text", where=manifest, remedy="save it as UTF-8 CSV"
         ) from None
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    # Not strict, a quote that is not closed would swallow all rows after it without a word.
+    # Without `strict`, an unclosed quote would silently swallow all following rows.
     reader = csv.DictReader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
-    begins = 1
+    row_start = 1
     try:
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
@@ -259,12 +258,12 @@ def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[
             )
         if len(set(header)) < len(header):
             raise UserError("has two columns of one name", where=manifest, remedy="rename one of them")
-        begins = reader.line_num + 1
+        row_start = reader.line_num + 1
         for row in reader:
             paths = [(row.get(names[name]) or "").strip() for name in PATHS]
             if any("\n" in path or "\r" in path for path in paths):
-                raise _open_quote(manifest, begins)
-            begins = reader.line_num + 1
+                raise _open_quote(manifest, row_start)
+            row_start = reader.line_num + 1
             if None in row or None in row.values():
                 raise UserError(
                     f"the line has not {len(header)} fields like the header",
@@ -273,10 +272,14 @@ def manifest_rows(manifest: Path, columns: Mapping[str, str]) -> Iterator[tuple[
                 )
             yield (
                 reader.line_num,
-                {ours: row[theirs].strip() for ours, theirs in names.items() if theirs in row},
+                {
+                    column: row[header_name].strip()
+                    for column, header_name in names.items()
+                    if header_name in row
+                },
             )
     except csv.Error as error:
-        raise _open_quote(manifest, begins, f" ({error})") from None
+        raise _open_quote(manifest, row_start, f" ({error})") from None
 
 
 def _open_quote(manifest: Path, line: int, detail: str = "") -> UserError:
@@ -288,12 +291,12 @@ def _open_quote(manifest: Path, line: int, detail: str = "") -> UserError:
 
 
 def manifest_path(root: Path, text: str) -> Path:
-    """The path that a manifest names, whichever way its slashes lean, from the folder it counts from."""
+    """Resolve a path from a manifest, with forward or backward slashes, against its root folder."""
     return Path(os.path.normpath(root / text.replace("\\", "/")))
 
 
 def _key(root: Path, image: Path) -> str:
-    """Path below the root; of an image elsewhere the whole path less the anchor, so no key holds `..`."""
+    """Path below the root; for an image elsewhere, the absolute path without anchor, so no key holds `..`."""
     home = Path(os.path.normpath(root))
     if image.is_relative_to(home) and ".." not in image.relative_to(home).parts:
         return image.relative_to(home).as_posix()
@@ -302,14 +305,14 @@ def _key(root: Path, image: Path) -> str:
 
 
 def _refuse_missing_files(manifest: Path, records: Sequence[Record]) -> None:
-    named = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
-    files = dict.fromkeys(file for path in named for file in files_of(path))
-    lying = {path: kind(path) for path in files}
-    if special := [path for path, found in lying.items() if found == "other"]:
+    sources = (path for r in records for path in (r.image_path, r.mask_path, r.roi_path) if path is not None)
+    files = dict.fromkeys(file for path in sources for file in files_of(path))
+    kinds = {path: kind(path) for path in files}
+    if special := [path for path, file_kind in kinds.items() if file_kind == "other"]:
         raise UserError(
             "is not a regular file", where=special[0], remedy=f"put a file in its place, or mend {manifest}"
         )
-    missing = [path for path, found in lying.items() if found != "file"]
+    missing = [path for path, file_kind in kinds.items() if file_kind != "file"]
     if missing:
         raise UserError(
             f"names {len(missing)} files that are not there: {', '.join(map(str, missing[:3]))}",

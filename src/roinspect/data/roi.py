@@ -1,4 +1,4 @@
-"""Attach a region of interest to every record, and the rule that turns it into an effective label.
+"""Attach a region of interest to every record, and derive effective labels from it.
 
 The region says where a defect matters; it is not ground truth. Non-zero means inspect, zero means ignore.
 """
@@ -33,14 +33,14 @@ ReadMask = Callable[[MaskSource, tuple[int, int]], NDArray[np.uint8]]
 
 
 def label_in_roi(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8], *, min_pixels: int = 1) -> int:
-    """The label in use: 1 where at least `min_pixels` of the defect lie inside the ROI, else 0.
+    """The effective label: 1 if at least `min_pixels` of the defect lie inside the ROI, else 0.
 
-    A defect wholly outside the ROI makes a good image.
+    An image whose defect lies entirely outside the ROI is good.
 
     Args:
         gt_mask: (H, W) in {0, 1}, 1 = defect.
         roi_mask: (H, W) in {0, 1}, 1 = inspect.
-        min_pixels: how many defective pixels inside the ROI make a defect, at least 1.
+        min_pixels: number of defective pixels inside the ROI that make a defect, at least 1.
 
     Raises:
         ValueError: the masks differ in shape, or `min_pixels` is below 1.
@@ -59,7 +59,7 @@ def label_in_roi(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8], *, min
 
 
 def defect_place(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8]) -> Place:
-    """Where the defect lies: "none" without one, "inside" or "outside" the ROI, or "both".
+    """Location of the defect: "none" without one, "inside" or "outside" the ROI, or "both".
 
     Args:
         gt_mask: (H, W) in {0, 1}, 1 = defect.
@@ -76,11 +76,11 @@ def defect_place(gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8]) -> Pla
 
 
 def is_outside_only(label: int, place: str) -> bool:
-    """Whether a part counts as good although it has a defect: what of it lies inside is too small to count.
+    """Whether a part is good despite a defect, because too little of it lies inside the ROI.
 
     Args:
-        label: the label in use, as `label_in_roi`.
-        place: where the defect lies, as `defect_place`.
+        label: the effective label, from `label_in_roi`.
+        place: location of the defect, from `defect_place`.
 
     Example:
         >>> is_outside_only(0, "outside"), is_outside_only(1, "both"), is_outside_only(0, "none")
@@ -92,25 +92,25 @@ def is_outside_only(label: int, place: str) -> bool:
 def attach_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
     """Give every record its ROI mask's path.
 
-    `data.roi` says where it is:
+    `data.roi` is one of:
 
-    - "none": all of each image is inspected;
-    - "auto": the manifest's roi_path, else the tree DATA/roi;
+    - "none": the whole of each image is inspected;
+    - "auto": the manifest's roi_path, else the folder DATA/roi;
     - "column:NAME": that column of the manifest;
-    - a folder: a tree that mirrors the images' keys, with any image suffix, or annotation files of the
-      images, or both;
-    - an image file: one mask for all;
-    - an annotation file (LabelMe, COCO, CVAT, Label Studio, YOLO): what is drawn on each image, found by the
-      image's key or a file name that only one has; a file that annotates one image serves all;
-    - FILE#LABEL,LABEL or FOLDER#LABEL,LABEL: of what is drawn, only these labels.
+    - a folder: masks in a tree that mirrors the images' keys, with any image suffix, or annotation files, or
+      both;
+    - an image file: one mask for all images;
+    - an annotation file (LabelMe, COCO, CVAT, Label Studio, YOLO): the drawing of each image, matched by key
+      or by a unique file name; a file that annotates a single image applies to all;
+    - FILE#LABEL,LABEL or FOLDER#LABEL,LABEL: only the shapes with these labels.
 
     Args:
         data: the data set.
-        records: those of its records that need a mask; None takes all.
+        records: the records that need a mask; None takes all.
 
     Raises:
-        UserError: no ROI is found and none was not asked for, some image has none, or in a folder two would
-            share one.
+        UserError: no ROI is found although `data.roi` is not "none", an image has no mask, or two images in a
+            folder would share one.
     """
     attached, source = find_roi(data, records)
     missing = [record for record in attached if record.roi_path is None]
@@ -124,14 +124,14 @@ def attach_roi(data: Data, records: Sequence[Record] | None = None) -> list[Reco
 
 
 def find_roi(data: Data, records: Sequence[Record] | None = None) -> tuple[list[Record], str]:
-    """As `attach_roi`, but an image without a mask is left without.
+    """Like `attach_roi`, but images may remain without a mask.
 
     Returns:
-        The records, and where the masks were looked for, in words.
+        The records, and a description of where the masks were searched.
 
     Raises:
-        UserError: no source of ROIs is found and none was not asked for, or in a folder two images would
-            share one.
+        UserError: no source of ROI masks is found although `data.roi` is not "none", or two images in a
+            folder would share a mask.
     """
     records = data.records if records is None else records
     roi = data.roi
@@ -153,14 +153,14 @@ def find_roi(data: Data, records: Sequence[Record] | None = None) -> tuple[list[
         return [replace(r, roi_path=roi_paths.get(r.key)) for r in records], f"column {name}"
     name, labels = split_labels(roi)
     path = Path(name)
-    lies_there = kind(path)
-    if lies_there == "folder":
+    path_kind = kind(path)
+    if path_kind == "folder":
         return _mirrored(data, records, path, labels), roi
-    if lies_there == "file" and is_annotation(path):
+    if path_kind == "file" and is_annotation(path):
         keys = [record.key for record in records]
         drawn = drawn_in_file(path, labels, keys, lambda: _keys(data), empty=False)
         return [replace(record, roi_path=drawn.get(record.key)) for record in records], roi
-    if lies_there == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
+    if path_kind == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
         return [replace(record, roi_path=path) for record in records], str(path)
     raise UserError(
         "no such folder or mask",
@@ -170,7 +170,7 @@ def find_roi(data: Data, records: Sequence[Record] | None = None) -> tuple[list[
 
 
 def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_source) -> NDArray[np.uint8]:
-    """The ROI mask of a record, all ones where it has no `roi_path`.
+    """The ROI mask of a record; all ones without `roi_path`.
 
     Args:
         record: the record.
@@ -181,7 +181,7 @@ def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_
         (H, W), uint8 in {0, 1}, of the image's size.
 
     Raises:
-        UserError: the mask cannot be read, is of another size than the image, or marks nothing.
+        UserError: the mask cannot be read, differs in size from the image, or is empty.
     """
     if record.roi_path is None:
         return np.ones(size_hw, np.uint8)
@@ -195,7 +195,7 @@ def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_
 def refuse_other_size(
     record: Record, mask: MaskSource, mask_hw: tuple[int, ...], size_hw: tuple[int, int]
 ) -> None:
-    """Raise the UserError for a mask that is not of its image's size."""
+    """Raise a UserError if a mask differs in size from its image."""
     if mask_hw != size_hw:
         raise UserError(
             f"is {mask_hw[0]}x{mask_hw[1]} pixels (height x width) but its image "
@@ -206,16 +206,16 @@ def refuse_other_size(
 
 
 def mask_stems(keys: Iterable[str]) -> dict[str, str]:
-    """Where the mask of each image lies in a tree that mirrors them, less the mask's suffix.
+    """Path of each image's mask, without suffix, in a tree that mirrors the images.
 
     Args:
-        keys: the images', each once.
+        keys: unique image keys.
 
     Returns:
-        By key.
+        Mask path by image key.
 
     Raises:
-        UserError: two images differ in their suffixes alone, and would share a mask.
+        UserError: two images differ only in their suffix and would share a mask.
 
     Example:
         >>> mask_stems(["good/a.v1.jpg"])
@@ -241,21 +241,23 @@ def _mirrored(
     data: Data, records: Sequence[Record], tree: Path, labels: frozenset[str] | None
 ) -> list[Record]:
     keys = [record.key for record in records]
-    # The images that are not asked for now count, too: training and measuring each ask for some of them.
-    every = list(dict.fromkeys((*keys, *_keys(data))))
-    stems = mask_stems(every)
-    drawn = drawn_in_folder(tree, labels, keys, lambda: every, data.listing)
+    # Check all images of the data set: training and evaluation each attach masks to only some of them.
+    all_keys = list(dict.fromkeys((*keys, *_keys(data))))
+    stems = mask_stems(all_keys)
+    drawn = drawn_in_folder(tree, labels, keys, lambda: all_keys, data.listing)
     masks: dict[str, list[MaskSource]] = defaultdict(list)
     for mask in data.listing.files(tree, IMAGE_SUFFIXES):
         masks[mask.relative_to(tree).with_suffix("").as_posix()].append(mask)
     attached: list[Record] = []
     for record in records:
-        # Where the drawings lie beside the photographs, those are no masks.
-        own = [mask for mask in masks.get(stems[record.key], ()) if mask != record.image_path]
-        own += [drawn[record.key]] if record.key in drawn else []
-        if len(own) > 1:
+        # If annotation files lie beside the photographs, the photographs themselves are not masks.
+        candidates = [mask for mask in masks.get(stems[record.key], ()) if mask != record.image_path]
+        candidates += [drawn[record.key]] if record.key in drawn else []
+        if len(candidates) > 1:
             raise UserError(
-                f"fits {record.key} as well as {own[1]} does", where=own[0], remedy="keep one of them"
+                f"fits {record.key} as well as {candidates[1]} does",
+                where=candidates[0],
+                remedy="keep one of them",
             )
-        attached.append(replace(record, roi_path=own[0] if own else None))
+        attached.append(replace(record, roi_path=candidates[0] if candidates else None))
     return attached

@@ -15,16 +15,16 @@ from roinspect.errors import UserError
 def hold_out(
     records: Sequence[Record], trains_on: str, share: float, seed: int, data: Path
 ) -> tuple[list[Record], list[Record]]:
-    """What is trained on, and what the threshold comes from: the val split, or a share of the train split.
+    """Split into images to train on and images for the threshold, from the val split or the train split.
 
-    Photographs of one group are held out together, as they show nearly the same: with all of their group that
-    would otherwise be trained on.
+    Photographs of one group are near-duplicates and are held out together.
 
     Args:
-        records: of the train and val splits.
-        trains_on: "good", or "all": then defective parts are trained on and held out too.
-        share: of each kind to hold out where there is no val split, in [0, 1); at least one good image is.
-        seed: which ones.
+        records: records of the train and val splits.
+        trains_on: "good", or "all" to train on defective parts too and hold them out likewise.
+        share: share of good and of defective training images to hold out if there is no val split, in
+            [0, 1); at least one good image is held out.
+        seed: seed of the random choice.
         data: where the records come from, for errors.
 
     Returns:
@@ -36,18 +36,18 @@ def hold_out(
     fitted = [r for r in records if r.split == "train" and (trains_on == "all" or r.label == 0)]
     held_out = [r for r in records if r.split == "val" and r.label is not None]
     if not any(record.label == 0 for record in held_out):
-        kept: set[int] = set()
-        for label, least in ((0, 1), (1, 0)):
-            kind = [row for row, record in enumerate(fitted) if record.label == label]
-            wanted = max(least, round(share * len(kind)))
-            for place in np.random.default_rng((seed, len(kind))).permutation(len(kind)):
-                if sum(row in kept for row in kind) >= wanted:
+        held_rows: set[int] = set()
+        for label, minimum in ((0, 1), (1, 0)):
+            rows = [row for row, record in enumerate(fitted) if record.label == label]
+            count = max(minimum, round(share * len(rows)))
+            for pick in np.random.default_rng((seed, len(rows))).permutation(len(rows)):
+                if sum(row in held_rows for row in rows) >= count:
                     break
-                group = fitted[kind[place]].group
+                group = fitted[rows[pick]].group
                 alike = {row for row, record in enumerate(fitted) if group and record.group == group}
-                kept |= alike or {kind[place]}
-        held_out += [fitted[row] for row in sorted(kept)]
-        fitted = [record for row, record in enumerate(fitted) if row not in kept]
+                held_rows |= alike or {rows[pick]}
+        held_out += [fitted[row] for row in sorted(held_rows)]
+        fitted = [record for row, record in enumerate(fitted) if row not in held_rows]
     if len(fitted) < 2:
         raise UserError(
             f"{len(fitted)} {'good ' if trains_on == 'good' else ''}training images are left beside those "
@@ -65,7 +65,7 @@ def hold_out(
 
 
 def refuse_one_kind(labels: NDArray[np.int64], data: Path) -> None:
-    """Raise a UserError where the best F1 is asked for and held-out parts (N,) are all of one kind."""
+    """Raise a UserError for the best-F1 threshold if held-out labels (N,) are all good or all defective."""
     good, defective = int((labels == 0).sum()), int((labels == 1).sum())
     if not good or not defective:
         raise UserError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDE_ENOUGH = 5.0
-"""Pixels across; a defect narrower than that is easily missed."""
+"""Width in pixels below which a defect is easily missed."""
 
 _STEP = 32
 
@@ -17,11 +17,11 @@ _STEP = 32
 def defect_width(
     gt_mask: NDArray[np.uint8], roi_mask: NDArray[np.uint8], size_hw: tuple[int, int] | None = None
 ) -> float:
-    """How wide a photograph's defect is: the diameter of the widest disc that fits into it.
+    """Width of a photograph's defect: the diameter of the largest disc that fits inside it.
 
-    So a scratch is as wide as its stroke, straight or bent, and a spot as its smaller extent. Of several
-    defects the widest counts: seen, it rejects the part. A defect counts whole where any of it lies inside
-    the ROI.
+    For a scratch, straight or bent, this is the width of its stroke; for a spot, its smaller extent. Of all
+    defects the widest counts, since detecting one is enough to reject the part. A defect counts as a whole if
+    any of it lies inside the ROI.
 
     Args:
         gt_mask: (H, W) in {0, 1}, 1 = defect.
@@ -48,28 +48,28 @@ def defect_width(
     touching = np.unique(pieces[(roi_mask != 0) & (gt_mask != 0)])
     if not len(touching):
         return 0.0
-    kept = np.isin(pieces, touching)
-    rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
-    part = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
-    # Where both sides shrink by other factors, the lesser one is stretched until pixels are square again.
+    marked = np.isin(pieces, touching)
+    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    part = marked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
+    # If the axes scale by different factors, stretch the one that shrinks less to make pixels square.
     scale = min(down, across)
     stretched = (round(part.shape[1] * across / scale), round(part.shape[0] * down / scale))
     if stretched != (part.shape[1], part.shape[0]):
         part = cv2.resize(part, stretched, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-    # On a lattice of pixels' corners and middles, which parts strokes of even and odd width alike: a point is
-    # inside where all that meets there is marked, and its distance to the edge is exact along an axis.
+    # Use a lattice of pixel corners and centres, so that strokes of even and odd width are treated alike. A
+    # point is inside if all pixels that meet there are marked; distances to the edge are exact along an axis.
     doubled = np.pad(part.repeat(2, axis=0).repeat(2, axis=1), 1)
     inside = doubled[:-1, :-1] & doubled[1:, :-1] & doubled[:-1, 1:] & doubled[1:, 1:]
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Half-pixels to the edge are pixels across.
+    # The distance to the edge in half-pixels equals the width in pixels.
     return float(distance.max()) * scale
 
 
 def size_for(width: float, size_hw: tuple[int, int]) -> tuple[int, int]:
-    """The size of the same aspect, in steps of 32 pixels, at which a defect would be wide enough.
+    """The input size, rounded up to multiples of 32 pixels, at which a defect would be wide enough.
 
     Args:
-        width: of the defect at `size_hw`, above 0.
+        width: width of the defect at `size_hw`, above 0.
         size_hw: height and width.
 
     Example:

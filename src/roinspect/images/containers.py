@@ -1,7 +1,7 @@
 """Identify an image file by its signature, read its header, and choose its decoder.
 
-What a decoder is right for is decoded by it; everything else is refused, as damaged or as not supported. A
-decoder's success is not believed: the picture has to be what the header promises.
+Each decoder handles only what it decodes correctly; everything else is rejected as damaged or not supported.
+Even a decoded image must match its header.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from roinspect.images.formats.jpeg import MOST_SCANS
 __all__ = ["MOST_PIXELS", "MOST_SCANS", "Container", "DamagedError", "UnsupportedError", "decode", "identify"]
 
 MOST_PIXELS = 2**30
-"""No larger image is decoded."""
+"""Larger images are not decoded."""
 
 _ACCOUNTS: dict[str, Callable[[bytes], Container]] = {
     "PNG": png.account,
@@ -51,22 +51,22 @@ def _kind(data: bytes) -> str | None:
 
 
 def decode(data: bytes, container: Container) -> Decoded:
-    """The picture of a file as its header promises it.
+    """Decode an image and check that it matches its header.
 
     Args:
         data: the file.
-        container: what `identify` says of it.
+        container: result of `identify`.
 
     Raises:
-        DamagedError: the file is cut off, damaged, or not what its header promises.
-        UnsupportedError: it may be intact, but is of a kind that no decoder here is right for.
+        DamagedError: the file is truncated, damaged, or does not match its header.
+        UnsupportedError: it may be intact, but no decoder here supports it.
     """
     if not container.whole:
         raise DamagedError
     try:
         decoded = _decoded(data, container)
     except (struct.error, ValueError, OverflowError, IndexError):
-        # A header may claim what no header can mean, in more ways than can be listed.
+        # A header can be inconsistent in more ways than can be listed.
         raise DamagedError("it contradicts itself") from None
     if decoded.pixels.shape[:2] != container.size_hw:
         raise DamagedError("the picture is not of the size that the header promises")

@@ -1,4 +1,4 @@
-"""Draw a verdict over its image: the inspected region, the heat and the regions found."""
+"""Draw a verdict over its image: the ROI, the heat map and the detected regions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROI_COLOUR = (255, 255, 255)
 TRUTH_COLOUR = (0, 229, 255)
 FOUND_COLOUR = (255, 214, 0)
 STRONGEST = 0.85
-"""Opacity of the hottest heat: the photograph still shows through."""
+"""Opacity of the highest heat; below 1, so that the photograph shows through."""
 
 
 def overlay(
@@ -25,21 +25,21 @@ def overlay(
     *,
     level: float | None = None,
 ) -> Image:
-    """Lays heat and outlines over a photograph: ROI white, truth cyan, found regions yellow.
+    """Draw heat and outlines over a photograph: ROI white, ground truth cyan, detected regions yellow.
 
-    Heat is drawn in a perceptually uniform colour map (inferno) and grows more opaque with its value, so what
-    is normal stays a photograph.
+    Heat uses a perceptually uniform colour map (inferno) with opacity proportional to its value, so normal
+    areas stay visible.
 
     Args:
         image: (H, W, 3), RGB.
-        anomaly_map: (h, w), 0 for normal; None draws outlines alone. Hottest is 1, for maps of probabilities,
-            or twice the level where that lies beyond 1, for maps of distances.
-        roi_mask: (h, w), non-zero where it was looked at; None, or the whole image, draws no outline.
-        gt_mask: (h, w), non-zero on the defects; None where unknown.
-        level: map value from which a region is outlined as found; None outlines none.
+        anomaly_map: (h, w), 0 for normal; None draws only outlines. The hottest colour is at 1 for
+            probabilities or, if the level is above 1 as for distances, at twice the level.
+        roi_mask: (h, w), non-zero where inspected; None or a mask of the whole image draws no outline.
+        gt_mask: (h, w), non-zero on the defects; None if unknown.
+        level: map value from which regions are outlined as detected; None outlines none.
 
     Returns:
-        (H, W, 3), RGB. Maps and masks of another size are scaled to the image's.
+        (H, W, 3), RGB. Maps and masks of another size are scaled to the image's size.
     """
     height, width = image.shape[:2]
     drawn = np.ascontiguousarray(image)
@@ -65,10 +65,10 @@ def _hottest(anomaly_map: NDArray[Any], level: float | None) -> float:
 
 
 def outline(image: Image, mask: NDArray[Any], colour: tuple[int, int, int]) -> Image:
-    """Draws the border of a mask, with a dark halo so that it shows on any ground.
+    """Draw the border of a mask, with a dark halo for contrast on any background.
 
     Args:
-        image: (H, W, 3), RGB; left as it is.
+        image: (H, W, 3), RGB; not modified.
         mask: (h, w), non-zero inside; scaled to the image's size.
         colour: RGB in [0, 255].
 
@@ -76,7 +76,7 @@ def outline(image: Image, mask: NDArray[Any], colour: tuple[int, int, int]) -> I
         (H, W, 3), a new image.
     """
     height, width = image.shape[:2]
-    # Scaled as a surface and cut at one half, a coarse mask gets a smooth border instead of steps.
+    # Interpolating and thresholding at one half gives a coarse mask a smooth border instead of steps.
     surface = cv2.resize((np.asarray(mask) > 0).astype(np.float32), (width, height))
     inside = (surface >= 0.5).astype(np.uint8)
     borders, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -88,10 +88,10 @@ def outline(image: Image, mask: NDArray[Any], colour: tuple[int, int, int]) -> I
 
 
 def grey_map(anomaly_map: NDArray[Any]) -> tuple[NDArray[np.uint16], float]:
-    """An anomaly map as a 16-bit grey picture, and the factor that leads back: ``map = grey * factor``.
+    """An anomaly map as a 16-bit grey image, and the factor to convert it back: ``map = grey * factor``.
 
-    The factor is 1 / 65535 for every map within [0, 1], so that such pictures can be compared; a map that
-    goes beyond is scaled to its own maximum. Values below zero become zero.
+    The factor is 1 / 65535 for every map within [0, 1], so that such images are comparable; a map with higher
+    values is scaled to its own maximum. Negative values become zero.
 
     Args:
         anomaly_map: (H, W), finite.

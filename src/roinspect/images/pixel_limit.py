@@ -1,4 +1,4 @@
-"""Estimate the cost of decoding an image file: a few kilobytes may unpack to gigabytes, or take minutes."""
+"""Estimate the cost of decoding an image file: a few kilobytes may expand to gigabytes or take minutes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def check_pixels(data: bytes, limit: int) -> None:
-    """Refuse an image that claims more pixels or scans than allowed, or hides how many. Decodes nothing.
+    """Reject an image that claims too many pixels or scans, or whose size cannot be read. Decodes nothing.
 
-    What is no image at all passes: the decoder refuses it.
+    Data that is not an image passes; the decoder rejects it.
 
     Raises:
-        UserError: too many pixels or scans, or no telling how many pixels.
+        UserError: too many pixels or scans, or an unknown number of pixels.
     """
     container = identify(data)
     if container is not None and container.scans > MOST_SCANS:
@@ -44,10 +44,10 @@ def check_pixels(data: bytes, limit: int) -> None:
 
 
 def claimed_pixels(data: bytes, kind: str) -> int | None:
-    """The most pixels that any header in the file claims; None where none can be read."""
+    """Maximum number of pixels claimed by any header in the file; None if none can be read."""
     try:
         return _READERS[kind](data)
-    except (struct.error, OverflowError):  # A place beyond the file's end, or beyond what an address can be.
+    except (struct.error, OverflowError):  # An offset beyond the end of the file or the address range.
         return None
 
 
@@ -57,9 +57,9 @@ def _png(data: bytes) -> int:
 
 
 def _jpeg(data: bytes) -> int | None:
-    # Every frame up to the end counts: a decoder takes the first, and a liar may add others. Bytes that only
-    # look like a frame, in a comment, a thumbnail or behind the end, must not count: so segments are walked.
-    most, position = 0, 2
+    # All frames count: decoders take the first, but a malicious file may contain more. Walk the segments, so
+    # that bytes that only look like a frame, in a comment, a thumbnail or after the end, do not count.
+    maximum, position = 0, 2
     while match := _JPEG_MARKER.search(data, position):
         marker, position = data[match.end() - 1], match.end()
         if marker == 0xD9:
@@ -69,9 +69,9 @@ def _jpeg(data: bytes) -> int | None:
         (length,) = struct.unpack_from(">H", data, position)
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 3)
-            most = max(most, height * width)
+            maximum = max(maximum, height * width)
         position += length
-    return most or None
+    return maximum or None
 
 
 def _bmp(data: bytes) -> int:
@@ -82,7 +82,7 @@ def _bmp(data: bytes) -> int:
 
 def _webp(data: bytes) -> int | None:
     end = 8 + struct.unpack_from("<I", data, 4)[0]
-    most, position = 0, 12
+    maximum, position = 0, 12
     while position + 8 <= min(end, len(data)):
         kind, length = struct.unpack_from("<4sI", data, position)
         start = position + 8
@@ -98,13 +98,13 @@ def _webp(data: bytes) -> int | None:
         else:
             sides = (0, 0)
         if kind.startswith(b"VP8"):
-            most = max(most, sides[0] * sides[1])
+            maximum = max(maximum, sides[0] * sides[1])
         position = start + length + length % 2
-    return most or None
+    return maximum or None
 
 
 def _tiff(data: bytes) -> int | None:
-    # Room is made for the page that is decoded, and for a tile of it.
+    # Memory is needed for the decoded page and one of its tiles.
     page = photograph_page(data)
     if tags.WIDTH not in page.entries or tags.HEIGHT not in page.entries:
         return None

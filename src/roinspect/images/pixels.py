@@ -1,8 +1,8 @@
 """Decode, resize and write images, for training and production alike.
 
-Eight- and sixteen-bit PNG, JPEG, TIFF, BMP and WebP files are read, grey, RGB, palette or with alpha, and
-turned as their EXIF tag says. Of an animated file the still picture or else the first one counts, of a
-many-paged one the first page that is no preview.
+Supports 8-bit and 16-bit PNG, JPEG, TIFF, BMP and WebP files in grey, RGB, with a palette or with alpha, and
+applies the EXIF orientation. Of an animation the still image or else the first frame is used, of a file with
+several pages the first page that is not a preview.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ Value = TypeVar("Value", bound=np.integer[Any] | np.floating[Any])
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
 
 BITS = (*SENSOR_BITS, 16)
-"""How many bits the values of 16-bit files may fill."""
+"""Possible numbers of significant bits in 16-bit files."""
 
 
 class SixteenBit(NamedTuple):
-    """What a 16-bit image holds: its highest colour value, and the bits that it says its values fill."""
+    """Range of a 16-bit image: its highest colour value, and the number of bits it declares."""
 
     highest: int
     bits: int
 
 
-# A damaged file becomes a UserError that names it; OpenCV's own lines on stderr name nothing.
+# A damaged file raises a UserError that names it; OpenCV's own messages on stderr do not name the file.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_image(source: Path | str | bytes, bits: int = 16, *, name: object = None) -> NDArray[np.uint8]:
     """Read an image as RGB.
 
-    Sixteen-bit values are divided by 257 and rounded; those that fill fewer bits from below likewise, so that
-    the highest of these bits becomes 255. Transparent parts are laid over black; the fourth byte of a BMP and
-    the alpha of a grey TIFF do not count.
+    16-bit values are divided by 257 and rounded; values with fewer significant bits are scaled likewise, so
+    that their maximum becomes 255. Transparent areas become black; the fourth byte of a BMP and the alpha of
+    a grey TIFF are ignored.
 
     Args:
-        source: a file, or a whole encoded file as bytes.
-        bits: that the values of a 16-bit file fill, one of `BITS`; with 16 what the file itself says holds,
-            where its values agree. Files of 8 bits are read as they are.
-        name: what errors are about; None is the file.
+        source: a path, or the content of an encoded file as bytes.
+        bits: number of significant bits in a 16-bit file, one of `BITS`; with 16 the file's own declaration
+            applies if its values are consistent with it. 8-bit files are not affected.
+        name: name of the file in errors; None takes the source.
 
     Returns:
-        Array (H, W, 3), uint8 in [0, 255], RGB, turned upright.
+        Array (H, W, 3), uint8 in [0, 255], RGB, upright.
 
     Raises:
-        UserError: the file cannot be read, is cut off, damaged, or of a kind or depth that is not supported;
-            or a value does not fit into `bits`.
+        UserError: the file cannot be read, is truncated or damaged, has an unsupported format or depth, or a
+            value does not fit into `bits`.
     """
     where = _name(source) if name is None else str(name)
-    pixels, _, told = _decode(_read(source), where, bits)
+    pixels, _, declared = _decode(_read(source), where, bits)
     if pixels.dtype not in (np.uint8, np.uint16):
         what = {"i": "signed integers", "u": "unsigned integers"}.get(pixels.dtype.kind, "floating point")
         raise UserError(
@@ -80,9 +80,9 @@ def read_image(source: Path | str | bytes, bits: int = 16, *, name: object = Non
     if pixels.dtype == np.uint16:
         if bits < 16:
             _refuse_above(pixels, bits, where)
-        most = (1 << (bits if bits < 16 else told)) - 1
-        # Rounded: no value lies half-way. In one pass, as the image may fill the memory.
-        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=255 / most)
+        maximum = (1 << (bits if bits < 16 else declared)) - 1
+        # Rounds (there are no ties), in a single pass because the image may be large.
+        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels), alpha=255 / maximum)
     image = np.ascontiguousarray(pixels, np.uint8)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) if image.ndim == 2 else image
 
@@ -90,18 +90,18 @@ def read_image(source: Path | str | bytes, bits: int = 16, *, name: object = Non
 def read_mask(source: Path | str | bytes, name: object = None) -> NDArray[np.uint8]:
     """Read a mask: 1 wherever any colour channel is above zero at the file's own depth.
 
-    Transparent parts are 0. Lossy compression (JPEG, WebP's lossy one, JPEG inside a TIFF) blurs the edges of
-    a mask into faint halos: there a pixel counts from half brightness on.
+    Transparent areas are 0. Lossy compression (JPEG, lossy WebP, JPEG inside a TIFF) blurs the edges of a
+    mask into faint halos; in such files a pixel is 1 from half brightness.
 
     Args:
-        source: a file, or a whole encoded file as bytes.
-        name: what errors are about; None is the file.
+        source: a path, or the content of an encoded file as bytes.
+        name: name of the file in errors; None takes the source.
 
     Returns:
-        Array (H, W), uint8 in {0, 1}, turned upright.
+        Array (H, W), uint8 in {0, 1}, upright.
 
     Raises:
-        UserError: as `read_image`, but every depth is supported.
+        UserError: same as `read_image`, but every depth is supported.
     """
     pixels, is_lossy, _ = _decode(_read(source), _name(source) if name is None else str(name))
     marked = pixels >= 128 if is_lossy else pixels != 0
@@ -109,10 +109,10 @@ def read_mask(source: Path | str | bytes, name: object = None) -> NDArray[np.uin
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Height and width as `read_image` would return them; PNG and JPEG are not decoded, others are.
+    """Height and width of the result of `read_image`; PNG and JPEG files are not decoded.
 
     Raises:
-        UserError: the file cannot be read, is cut off or is no image.
+        UserError: the file cannot be read, is truncated or is not an image.
     """
     data = _read(path)
     container = identify(data)
@@ -129,28 +129,28 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 
 def sixteen_bit(source: Path | str | bytes) -> SixteenBit | None:
-    """What a 16-bit image holds; None where it is of another depth, which is not decoded.
+    """Range of a 16-bit image; None for other depths, which are not decoded.
 
     Raises:
-        UserError: as `read_image`.
+        UserError: same as `read_image`.
     """
     data = _read(source)
     container = identify(data)
     if container is None or container.depth != 16:
         return None
     pixels, _, bits = _decode(data, _name(source))
-    # A palette's colours have 8 bits, whatever its indices have.
+    # The colours of a palette have 8 bits, whatever the depth of its indices.
     return SixteenBit(int(pixels.max()), bits) if pixels.dtype == np.uint16 else None
 
 
 def resize_image(image: NDArray[Value], size_hw: tuple[int, int]) -> NDArray[Value]:
-    """Resize (H, W) or (H, W, C): an axis that shrinks is area-averaged, one that grows is interpolated.
+    """Resize (H, W) or (H, W, C): area-averaged along shrinking axes, interpolated along growing ones.
 
     Returns:
-        Array of the input's type; the input itself where the size is already right.
+        Array of the input's type; the input itself if it already has the size.
     """
     height, width = size_hw
-    # Two passes, because OpenCV's area mode does not average along one axis while the other grows.
+    # Two passes, because OpenCV's area mode does not average along one axis if the other grows.
     shrunk_hw = (min(height, image.shape[0]), min(width, image.shape[1]))
     for target_hw, how in ((shrunk_hw, cv2.INTER_AREA), (size_hw, cv2.INTER_LINEAR)):
         if image.shape[:2] != target_hw:
@@ -159,17 +159,17 @@ def resize_image(image: NDArray[Value], size_hw: tuple[int, int]) -> NDArray[Val
 
 
 def resize_mask(mask: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a mask (H, W) in {0, 1}: a pixel is set where at least half of its area is.
+    """Resize a mask (H, W) in {0, 1}: a pixel is set if at least half of its area is set.
 
-    A mask too fine for that keeps every pixel that it touches, so no mask that marks something becomes empty.
+    If that would leave no pixel, every touched pixel is set, so that a non-empty mask never becomes empty.
 
     Returns:
-        Array `size_hw`, uint8 in {0, 1}; the input itself where the size is already right.
+        Array `size_hw`, uint8 in {0, 1}; the input itself if it already has the size.
     """
     if mask.shape == size_hw:
         return mask
     area = resize_image(mask.astype(np.float32), size_hw)
-    # The tolerance keeps exact halves on the same side whatever the rounding of the area weights.
+    # The tolerance makes exact halves independent of rounding in the area weights.
     resized = area >= 0.5 - 1e-4
     return (resized if resized.any() else area > 0).astype(np.uint8)
 
@@ -178,7 +178,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width from "HEIGHTxWIDTH", or from one number for a square.
 
     Raises:
-        UserError: the text is neither, or a side lies outside [1, 16384].
+        UserError: the text is neither, or a side is outside [1, 16384].
 
     Example:
         >>> parse_size("256x640"), parse_size("256")
@@ -196,7 +196,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def refuse_unknown_bits(bits: int, where: str = "--bits") -> None:
-    """Raise a UserError where `bits` is none of `BITS`; `where` is what it is about."""
+    """Raise a UserError that names `where` if `bits` is not in `BITS`."""
     if bits not in BITS:
         raise UserError(
             f"must be {', '.join(map(str, BITS[:-1]))} or {BITS[-1]}, not {bits}",
@@ -206,12 +206,12 @@ def refuse_unknown_bits(bits: int, where: str = "--bits") -> None:
 
 
 def write_image(path: Path | str, image: Pixels) -> None:
-    """Write RGB (H, W, 3) or grey (H, W), uint8 or uint16, in the format of the suffix, whole or not at all.
+    """Write RGB (H, W, 3) or grey (H, W), uint8 or uint16, in the format of the suffix, atomically.
 
-    Missing folders are made.
+    Missing folders are created.
 
     Raises:
-        UserError: as `encode_image`, or the file cannot be written.
+        UserError: same as `encode_image`, or the file cannot be written.
     """
     path = Path(path)
     write_whole(path, encode_image(image, path.suffix, path))
@@ -222,11 +222,11 @@ def encode_image(image: Pixels, suffix: str, where: object) -> bytes:
 
     Args:
         image: RGB (H, W, 3) or grey (H, W), uint8 or uint16.
-        suffix: says the format.
-        where: the file that messages name.
+        suffix: determines the format.
+        where: the file name for errors.
 
     Raises:
-        UserError: the suffix is not an image's, or the format cannot hold the array.
+        UserError: the suffix is not an image suffix, or the format cannot hold the array.
     """
     if suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(
@@ -255,19 +255,20 @@ def _read(source: Path | str | bytes) -> bytes:
 
 
 def _refuse_above(pixels: Pixels, bits: int, where: str) -> None:
-    highest, most = int(pixels.max()), (1 << bits) - 1
-    if highest > most:
+    highest, maximum = int(pixels.max()), (1 << bits) - 1
+    if highest > maximum:
         raise UserError(
-            f"a value of {highest:,} is more than {bits} bits hold ({most:,}), as --bits {bits} says",
+            f"a value of {highest:,} is more than {bits} bits hold ({maximum:,}), as --bits {bits} says",
             where=where,
             remedy="train with the --bits that the camera writes, or without where it writes all 16",
         )
 
 
 def _decode(data: bytes, where: str, bits: int = 16) -> tuple[Pixels, bool, int]:
-    """Pixels at the file's depth, upright and laid over black, (H, W) or (H, W, 3) RGB; and whether lossy.
+    """Decode to upright pixels over black at the file's depth, (H, W) or (H, W, 3) RGB.
 
-    Last comes how many bits 16-bit values fill as the file says. `bits` is what they fill as the user says.
+    Returns the pixels, whether the compression is lossy, and the significant bits declared by the file.
+    `bits` are the significant bits given by the user.
     """
     if not data:
         raise UserError("the file is empty", where=where, remedy="take or copy the photograph again")
@@ -307,7 +308,7 @@ def _decoded(data: bytes, container: Container, where: str) -> Decoded:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation: 5 to 8 are transposed, the rest is one flip of either axis or both."""
+    """Undo an EXIF orientation: transpose for 5 to 8, then flip none, one or both of the axes."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -318,9 +319,9 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _over_black(pixels: Pixels, bits: int) -> Pixels:
-    """Multiply colours by the alpha that stands behind them, where there is one.
+    """Multiply colours by the alpha channel, if there is one.
 
-    Alpha of 16 bits fills all of them, or as few as the colours do.
+    16-bit alpha uses all 16 bits, or `bits` if its values fit into them.
     """
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return pixels

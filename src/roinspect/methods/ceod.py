@@ -28,7 +28,7 @@ from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.ceod import ceod_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
-from roinspect.nn.distributed import share_buffers
+from roinspect.nn.distributed import share_values
 from roinspect.nn.gradcam import grad_cam
 from roinspect.nn.roi_head import roi_head_loss
 
@@ -195,7 +195,7 @@ class Ceod(Method):
             known = self._kept
             self.classifier.standardise(self.features(data, rows) if known is None else known[rows])
             # Devices of another kind round differently.
-            share_buffers(self.classifier)
+            share_values(self.classifier.buffers())
         s = self.settings
         if self._kept is not None or not self.is_frozen or s.rotation or s.light:
             return

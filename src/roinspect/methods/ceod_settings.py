@@ -28,42 +28,42 @@ class CeodSettings:
 
     Attributes:
         backbone: a CNN of timm, "customnet" (the papers' small one, from scratch), or "auto": efficientnet_b0
-            where its pretrained weights are available, else tf_efficientnet_lite0.
+            if its pretrained weights are available, otherwise tf_efficientnet_lite0.
         weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
-            ones.
-        stride: pixels per cell of the backbone's features; None takes all of it, down to its pooling.
-        finetune: how many of the backbone's last convolutional layers are trained too; 0 is transfer
-            learning. Its batch norms always stay as they are.
+            weights.
+        stride: pixels per cell of the backbone's features; None uses the whole backbone up to its pooling.
+        finetune: number of last convolutional layers of the backbone that are trained; 0 is transfer
+            learning. The statistics of its batch norms are never updated.
         block: channels of a trainable 3 x 3 convolution on the backbone's features; 0 is none, as in the
             papers.
-        coordinates: block and ROI head see where in the image a cell lies.
-        pooling: share of the cells, those with the most evidence, that the verdict averages; 1 is global
-            average pooling, as in the papers.
-        roi_head: the network predicts the ROI and lets only evidence from inside through. Ours. False
-            predicts it beside the network, only to tell what a picture shows.
-        roi_head_weight: weight of the ROI head's cross-entropy.
-        margin: the heatmap explains defect logit minus good logit; false: the defect logit, as in the papers.
+        coordinates: give block and ROI head the position of each cell in the image.
+        pooling: share of the cells, those with the most evidence, that are averaged for the verdict; 1 is
+            global average pooling, as in the papers.
+        roi_head: predict the ROI in the network, and use only evidence from inside; not in the papers. False
+            predicts the ROI separately, only to describe what an image shows.
+        roi_head_weight: weight of the ROI head's loss.
+        margin: the heatmap explains defect logit minus good logit; False: the defect logit, as in the papers.
         omega: weight of the overlap distance (Eq. 7).
-        area: where the heat should lie: "roi", as in the papers' experiments, or "defect": on the drawn
-            defect inside the ROI where a part has one, else in the ROI. An ROI says where to look, and leaves
-            the network free to find something else there that goes with defects, such as grease or light.
-        gate: "defects" steers parts with a defect only (2024), "all" every part (2022).
+        area: target area of the heat: "roi", as in the papers' experiments; or "defect": the drawn defect
+            inside the ROI if there is one, otherwise the ROI. With "roi" the network may still use something
+            else inside the ROI that correlates with defects, such as grease or light.
+        gate: "defects" applies the distance to parts with a defect (2024), "all" to every part (2022).
         variant: "log" (Eq. 4) or "linear" (2022).
-        denominator: "min" (Eq. 3), or "heatmap": share of the heat inside.
-        soften: how the mask's rim falls off, see `overlap_distance`.
-        reach: cells over which "falloff" falls.
+        denominator: "min" (Eq. 3), or "heatmap": the share of the heat inside.
+        soften: shape of the mask's rim, see `overlap_distance`.
+        reach: width of the rim of "falloff", in cells.
         clip: "smooth" or "hard" (Eq. 8).
-        areas: "soft" (Eq. 8) or "hard": the hottest cells count alike.
-        resolution: "grid" compares on the features' cells, "image" in the photograph's pixels.
-        cam: "closed" reads alpha off the head's weights, "autograd" differentiates. The same result.
+        areas: "soft" (Eq. 8), or "hard": each of the hottest cells counts as 1.
+        resolution: compare on the "grid" of the features, or in the pixels of the "image".
+        cam: "closed" computes alpha from the head's weights, "autograd" by differentiation; same result.
         detach_weights: no gradient through alpha.
-        balanced: weighs the classes by their rarity.
-        learning_rate: of Adamax; the papers' 0.002 is for whole networks, not for a few fresh layers.
-        schedule: "cosine" goes down to 1 % over the training, "constant" is the papers'.
-        rotation: degrees; every image is turned by up to this much either way. Not 0: a frozen backbone must
-            then see a new version of every image in every epoch.
-        light: brightness and contrast vary by up to this share; as above.
-        feature_memory_gb: features of a frozen backbone are computed once and kept, up to this much.
+        balanced: weight the classes by inverse frequency.
+        learning_rate: of Adamax; the papers' 0.002 is for whole networks, not for a few new layers.
+        schedule: "cosine" decays to 1 % over the training, "constant" is the papers'.
+        rotation: largest rotation in degrees, in either direction. If not 0, the features of a frozen
+            backbone must be computed again in every epoch.
+        light: largest change of brightness and contrast, as a share; same note as `rotation`.
+        feature_memory_gb: memory for the features of a frozen backbone, which are then computed only once.
     """
 
     backbone: str = "auto"
@@ -119,13 +119,13 @@ class CeodSettings:
         )
 
     def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
-        """What `TrainingSettings` a preset goes with; the papers' lengths are those on the zipper (5.2.1)."""
+        """`TrainingSettings` of a preset; the papers' numbers of epochs are those for the zipper (5.2.1)."""
         if preset == "compact":
             return {}
         return {"batch_size": 32, "epochs": 100 if self.backbone == "customnet" else 1000}
 
     @property
     def overlap(self) -> dict[str, Any]:
-        """Options of the distance, as `ceod_loss` takes them."""
+        """Options of the distance, for `ceod_loss`."""
         names = ("gate", "variant", "denominator", "soften", "reach", "clip", "areas", "resolution")
         return {name: getattr(self, name) for name in names}

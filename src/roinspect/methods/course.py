@@ -1,4 +1,4 @@
-"""Training length: until a held-out measure stops rising, then a decay of the learning rate."""
+"""Training length: train until a held-out measure stops rising, then decay the learning rate."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _COOL = 1 / 3
 
 @dataclass(slots=True)
 class Course:
-    """A schedule of whole epochs: warm-up, a constant rate for any length, and decay to 0.
+    """A schedule of whole epochs: warm-up, a constant rate for any number of epochs, and decay to 0.
 
     The rate depends on the step and on the start of the decay, which a checkpoint stores; the length need
     not be known in advance. Hu et al., *MiniCPM*, 2024, section 4: warm-up, stable, decay.
 
     Attributes:
         least: minimum number of epochs.
-        most: maximum number of epochs; equal to `least` if the length was set.
+        most: maximum number of epochs; equal to `least` if the length is set.
         good_enough: below this measure training continues up to `most`.
         last: the final epoch; 0 while it is open.
         best: the highest measure so far.
-        stale: number of measures since.
+        stale: number of measures since then.
     """
 
     least: int
@@ -52,7 +52,7 @@ class Course:
             self.stale += 1
 
     def is_over(self, done: int) -> bool:
-        """Whether training ends after `done` epochs; may start the decay."""
+        """Whether training ends after `done` epochs; may also start the decay."""
         if not self.last:
             # Without a measure there is no reason to continue.
             is_measured = self.best > -math.inf
@@ -63,7 +63,7 @@ class Course:
         return 0 < self.last <= done
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
-        """Share of the peak learning rate in a step, counted from 0: (0, 1]; 0 after the end."""
+        """Learning rate in a step, counted from 0, relative to the peak: (0, 1]; 0 after the end."""
         warm = max(1.0, _WARM * self.least * steps_per_epoch)
         share = min(1.0, (step + 1) / warm)
         if self.last:

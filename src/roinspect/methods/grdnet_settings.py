@@ -20,50 +20,50 @@ class GrdNetSettings:
     """Settings of GRD-Net; the defaults are the `compact` preset.
 
     Attributes:
-        roi: where the ROI enters the segmenter's loss, see `segmentation_loss`.
-        roi_head: with ``roi="target"`` the U-Net predicts two things per pixel, that something is wrong and
-            that it would matter there, and multiplies them. The first learns from all synthetic defects, the
-            second from the ROI masks while synthetic defects lie on them. Ours: the target alone tells the
-            network about the ROI only where a synthetic defect is, and about defects only inside the ROI.
-            False predicts the ROI beside it, only to tell what a picture shows.
-        roi_head_weight: weight of the ROI head's cross-entropy. Small, as the focal loss of rare defects is
-            small: at 1 the head would take the network's whole attention.
+        roi: how the ROI enters the segmenter's loss, see `segmentation_loss`.
+        roi_head: with ``roi="target"``, the U-Net predicts the probability of an anomaly and of the ROI per
+            pixel, and multiplies them. The first is trained on all synthetic defects, the second on the ROI
+            masks of the damaged images. Not in the paper: without it, the network learns about the ROI only
+            at synthetic defects, and about defects only inside the ROI. False predicts the ROI separately,
+            only to describe what an image shows.
+        roi_head_weight: weight of the ROI head's loss. Small, as the focal loss of rare defects is small; at
+            1 the ROI would dominate the training.
         overlap_weight: w of Eq. 8, in [0, 1].
         width: channels of the generator's first stage.
         segmenter_width: channels of the U-Net's first level.
-        stem: 2 folds 2 x 2 pixels into channels and works on half the grid; 1 is the paper.
+        stem: 2 folds 2 x 2 pixels into channels and works at half the resolution; 1 is the paper's.
         blocks: residual blocks per stage of the generator.
         latent: channels of the latent at 1/32 of the image.
         dense: features of a dense bottleneck (DRAE); None is fully convolutional (CRAE).
-        residual: false is the paper's "vanilla" autoencoder (Table 1).
-        adversarial: false trains without the discriminator.
-        coordinates: the U-Net also sees where in the image it is.
+        residual: False is the paper's "vanilla" autoencoder (Table 1).
+        adversarial: False trains without the discriminator.
+        coordinates: give the U-Net the position of each pixel in the image.
         adversarial_weight: omega_1 of Eq. 2.
         contextual_weight: omega_2 of Eq. 2.
         encoder_weight: omega_3 of Eq. 2.
         l1_weight: omega_a of Eq. 1.
         ssim_weight: omega_b of Eq. 1.
         focal_gamma: gamma of Eq. 4.
-        focal_alpha: weight of defective pixels in the focal loss; None weighs all alike.
+        focal_alpha: weight of defective pixels in the focal loss; None for equal weights.
         learning_rate: of Adam, for all three networks.
-        schedule: "plateau" is Eq. 7; "cosine" goes down to 1 % over the training.
-        plateau_epochs: epochs without a better held-out loss that make a plateau.
+        schedule: "plateau" is Eq. 7; "cosine" decays to 1 % over the training.
+        plateau_epochs: number of epochs without a lower held-out loss that count as a plateau.
         plateau_decay: alpha of Eq. 7: the rate is multiplied by exp(-alpha).
-        rotation: degrees; every image is turned by up to this much either way.
-        light: brightness and contrast vary by up to this share.
+        rotation: largest rotation in degrees, in either direction.
+        light: largest change of brightness and contrast, as a share.
         clean_share: share of images without a synthetic defect.
         beta: range of the synthetic defects' opacity.
-        visible: synthetic defects that change a pixel by no more than this, of 1, are not counted as such.
-        pixel: weight of random colours per pixel among the synthetic defects' contents.
-        blob: weight of plain colours with a grain.
-        patch: weight of pieces of other images.
-        shade: weight of darkened or lightened pieces of the image itself.
-        texture: weight of pictures from `texture_folder`.
-        texture_folder: pictures of foreign textures.
+        visible: pixels changed by at most this, in [0, 1], do not count as defective.
+        pixel: weight of random colours per pixel as content of synthetic defects.
+        blob: weight of plain colours with grain.
+        patch: weight of patches of other images.
+        shade: weight of darkened or lightened patches of the image itself.
+        texture: weight of images from `texture_folder`.
+        texture_folder: images of foreign textures.
         min_scale: lowest frequency of the Perlin noise: 2 ** min_scale cells along a side.
         max_scale: highest frequency.
         local_share: share of the synthetic defects that are a few small spots.
-        smoothing: side of the mean filter over the map, at images of 256 pixels; scaled with the size.
+        smoothing: side of the map's mean filter for images of 256 pixels; scales with the image size.
     """
 
     roi: RoiForm = "target"
@@ -148,12 +148,12 @@ class GrdNetSettings:
         )
 
     def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
-        """What `TrainingSettings` a preset goes with; the paper says nothing of the batch's size."""
+        """`TrainingSettings` of a preset; the paper does not give a batch size."""
         return {} if preset == "compact" else {"epochs": 200}
 
     @property
     def sources(self) -> dict[NoiseSource, float]:
-        """Weights of the synthetic defects' contents, as `perturb` takes them."""
+        """Weights of the contents of synthetic defects, for `perturb`."""
         return {
             "pixel": self.pixel,
             "blob": self.blob,

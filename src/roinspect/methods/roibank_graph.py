@@ -1,56 +1,76 @@
-"""roibank's inspection graph: features once, distances to a memory, gated by the predicted ROI."""
+"""roibank's inspection graph: one backbone pass, a memory per level, a defect head, a predicted ROI."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from roinspect.methods.method import InspectionGraph, Look
-from roinspect.nn.memory import Gaussian, NearestNeighbours
-from roinspect.nn.patches import PatchFeatures
+from roinspect.nn.defect_head import DefectHead
+from roinspect.nn.memory import NearestNeighbours, without_rows
+from roinspect.nn.patches import PatchFeatures, on_grid_of, stacked
 from roinspect.nn.roi_head import RoiHead
+
+ROI_LEVELS, DEFECT_LEVELS = 2, 3
+"""The finest levels, which the ROI head and the defect head see: coarser ones blur what lies where."""
 
 
 class RoiBankGraph(InspectionGraph):
-    """A bare image to distances from what is normal, where it matters.
+    """A bare image to how strange it is, where it matters.
+
+    Every level's memory and the defect head give a strangeness per cell. Each is scaled by held-out good
+    parts: 0 is a normal patch's, 1 that of the strangest patch of an ordinary good part. The map is their
+    mean, gated by the predicted ROI.
 
     Args:
-        features: image to whitened patch vectors.
-        bank: scaled patch vectors to distances.
-        roi_head: whitened patch vectors to ROI logits; None scores all of the image.
-        smoothing: deviation of the Gaussian that smooths the map, in cells.
-        border: cells beside the ROI that count as it does.
+        features: image to whitened patches of every level.
+        memory_size: rows of every level's memory.
+        defect_head: whitened patches of the finest levels to evidence; None: the memories alone.
+        roi_head: whitened patches of the finest levels to ROI logits; None scores all of the image.
+        smoothing: standard deviation of the Gaussian that smooths each level's distances, in cells.
+        border: cells beside the ROI in which a distance still counts.
 
     Attributes:
-        scale: (1, D, 1, 1), how much each direction counts in a distance.
-        box: (4,) top, left, bottom, right of what is looked at, in pixels; zeros: all of the image. It is
-            part of the weights, as it comes from the training images.
+        usual: (K,), what counts as 0 for every level and then the defect head.
+        span: (K,), what is added to `usual` to make 1.
+        weight: (K,), how much each counts; the sum is 1.
+        box: (4,) top, left, bottom, right of the part of the image that is used, in pixels; zeros: all of it.
+            It is part of the weights, as it comes from the training images.
     """
 
     kernel: Tensor
-    scale: Tensor
+    usual: Tensor
+    span: Tensor
+    weight: Tensor
     box: Tensor
 
     def __init__(
         self,
         features: PatchFeatures,
-        bank: NearestNeighbours | Gaussian,
+        memory_size: int,
+        defect_head: DefectHead | None,
         roi_head: RoiHead | None,
         smoothing: float,
         border: int = 0,
     ) -> None:
         super().__init__()
         self.border = border
-        self.features, self.bank, self.roi_head = features, bank, roi_head
+        self.features, self.defect_head, self.roi_head = features, defect_head, roi_head
+        self.banks = nn.ModuleList(NearestNeighbours(memory_size, count) for count in features.channels)
         reach = math.ceil(3 * smoothing)
         offsets = torch.arange(-reach, reach + 1).float()
         kernel = torch.exp(-0.5 * (offsets / max(smoothing, 1e-6)).square())
         self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
-        self.register_buffer("scale", torch.ones(1, len(features.weight), 1, 1))
+        parts = len(features.channels) + (defect_head is not None)
+        self.register_buffer("usual", torch.zeros(parts))
+        self.register_buffer("span", torch.ones(parts))
+        self.register_buffer("weight", torch.full((parts,), 1 / parts))
         self.register_buffer("box", torch.zeros(4, dtype=torch.int64))
         # As numbers, which an exported graph has fixed.
         self._crop: list[int] = []
@@ -58,54 +78,95 @@ class RoiBankGraph(InspectionGraph):
 
     def look(self, image: Tensor) -> Look:
         """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both at least 0, and the ROI."""
-        patches = self.features(self.cropped(image))
-        scaled = patches * self.scale
-        cells = self.bank(scaled)
+        levels = self.features(self.cropped(image))
+        parts = torch.cat(self.parts(levels), dim=1)
+        cells = self._fused(parts, self.weight)
         roi_map = torch.ones_like(cells)
         if self.roi_head is not None:
-            roi_map = self.roi_head(patches).sigmoid()
-            cells = cells * self.gate(roi_map)
-        cells = self._smoothed(cells)
+            roi_map = self.roi_head(stacked(levels[:ROI_LEVELS])).sigmoid()
+            cells = cells * roi_map
+            if self.border:
+                # Coarse cells beside the ROI show what lies far outside it: the fine ones decide there.
+                beside = self.roi_head.beside * self.widened(roi_map)
+                cells = torch.maximum(cells, beside * self._fused(parts, self._fine()))
         anomaly_map = self._enlarged(cells, image)
-        pred_score = anomaly_map.amax((1, 2, 3))
-        if isinstance(self.bank, NearestNeighbours) and self.bank.neighbours.shape[1]:
-            # PatchCore's weight of the patch that the score comes from; the map keeps its own scale.
-            top = cells.flatten(1).argmax(1)[:, None, None].expand(-1, patches.shape[1], 1)
-            pred_score = pred_score * self.bank.certainty(scaled.flatten(2).gather(2, top)[:, :, 0])
-        return Look(pred_score, anomaly_map, roi_map)
+        return Look(anomaly_map.amax((1, 2, 3)), anomaly_map, roi_map)
+
+    def parts(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """What is fused: every level's distances, smoothed, and the defect head's evidence.
+
+        Args:
+            levels: whitened patches of every level.
+
+        Returns:
+            K maps (N, 1, h, w) on the finest grid, unscaled.
+        """
+        finest = levels[0]
+        parts = [
+            on_grid_of(finest, self._smoothed(bank(level)))
+            for bank, level in zip(self.banks, levels, strict=True)
+        ]
+        if self.defect_head is not None:
+            parts.append(self._smoothed(self.defect_head(stacked(list(levels[:DEFECT_LEVELS])))))
+        return parts
 
     def predict_roi(self, image: Tensor) -> Tensor | None:
-        """(N, 3, H, W) in [0, 1] to the probability that a place belongs to the ROI, (N, 1, H, W).
+        """(N, 3, H, W) in [0, 1] to the probability that a pixel belongs to the ROI, (N, 1, H, W).
 
         As it is drawn, without the border that also counts.
         """
         return self.roi_of(self.features(self.cropped(image)), image)
 
-    def roi_of(self, patches: Tensor, image: Tensor) -> Tensor | None:
-        """The same from the patches (N, D, h, w) of these images."""
-        return None if self.roi_head is None else self._enlarged(self.roi_head(patches).sigmoid(), image)
+    def roi_of(self, levels: Sequence[Tensor], image: Tensor) -> Tensor | None:
+        """The same from these images' whitened patches of every level."""
+        if self.roi_head is None:
+            return None
+        return self._enlarged(self.roi_head(stacked(list(levels[:ROI_LEVELS]))).sigmoid(), image)
+
+    @contextmanager
+    def as_if_unseen(self, lacking: Sequence[Tensor], fold: int | None) -> Iterator[None]:
+        """The graph as if some images had not been trained on, for as long as the context lasts.
+
+        Args:
+            lacking: (memory_size,) bool of every level, the memory's rows that came from these images.
+            fold: the defect head that has not seen them; None keeps all.
+        """
+        head = self.defect_head
+        kept = None if head is None else head.share.clone()
+        if head is not None and fold is not None:
+            head.share.zero_()
+            head.share[fold] = 1
+        with without_rows(list(self.banks), lacking):
+            try:
+                yield
+            finally:
+                if head is not None and kept is not None:
+                    head.share.copy_(kept)
 
     def crop_to(self, box: list[int]) -> None:
-        """Look at this part of the image only: top, left, bottom, right, in pixels."""
+        """Use this part of the image only: top, left, bottom, right, in pixels."""
         self.box.copy_(torch.tensor(box))
         self._crop = box
 
     def cropped(self, image: Tensor) -> Tensor:
-        """What is looked at of images or masks (N, C, H, W)."""
+        """The part that is used of images or masks (N, C, H, W)."""
         if not self._crop:
             return image
         top, left, bottom, right = self._crop
         return image[:, :, top:bottom, left:right]
 
-    def gate(self, roi: Tensor) -> Tensor:
-        """What a distance counts, (N, 1, h, w) in [0, 1]: beside the ROI a share of what it does inside.
+    def _fused(self, parts: Tensor, weight: Tensor) -> Tensor:
+        """The weighted mean of the scaled parts (N, K, h, w), at least 0: (N, 1, h, w)."""
+        # What is scaled is linear: one convolution.
+        share = weight / self.span
+        cells = F.conv2d(parts, share.view(1, -1, 1, 1))
+        return (cells - (share * self.usual).sum()).clamp_min(0)
 
-        A defect that touches the ROI may have most of its cells outside; and a cell that the ROI's border
-        cuts is half sure at the most, though what lies there counts as much as anything.
-        """
-        if self.roi_head is None or not self.border:
-            return roi
-        return torch.maximum(roi, self.roi_head.beside * self.widened(roi))
+    def _fine(self) -> Tensor:
+        """The weights (K,) of the finest levels alone."""
+        count = min(ROI_LEVELS, len(self.banks))
+        fine = self.weight[:count].clamp_min(1e-6)
+        return F.pad(fine / fine.sum(), (0, len(self.weight) - count))
 
     def widened(self, cells: Tensor) -> Tensor:
         """The highest value of all cells (N, 1, h, w) at most `border` away."""

@@ -10,8 +10,6 @@ from annotated_types import Ge, Le
 from roinspect.errors import UserError
 from roinspect.settings import Share, check
 
-Bank = Literal["neighbours", "gaussian"]
-
 _MOST = 10_000_000
 
 
@@ -24,17 +22,19 @@ class RoiBankSettings:
             tf_efficientnet_lite0.
         weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
             ones.
-        strides: pixels per cell of the levels that are used, finest first; the first is the map's grid.
-        neighbourhood: cells along the square over which a level is averaged, odd; 1 is none.
-        dimensions: of a whitened patch vector.
-        whitening: how far the directions are evened out for distances: 0 keeps their variance among normal
-            patches (each channel scaled to 1), as in PatchCore; 1 is the Mahalanobis distance, as in PaDiM.
-        bank: "neighbours" keeps normal patches, "gaussian" only their mean and directions: the smallest
-            model.
-        memory_size: normal patches that are kept.
+        strides: pixels per cell of the feature levels, finest first; the first is the map's grid. Each has a
+            memory of its own, on its own grid.
+        shrinkage: how far the variances of a level's directions are pulled towards their mean before they are
+            evened out: 0 is the sample's Mahalanobis distance, 1 scales channels only.
+        memory_size: normal patches that each level's memory keeps.
         candidates: patches among which they are chosen: a uniform sample of all inside the ROI.
-        reweight: neighbours of PatchCore's re-weighting of the score, the nearest patch itself among them; 0
-            is none.
+        defect_head: learn to tell synthetic defects from normal patches; its evidence is fused with the
+            memories' distances.
+        synthetic: share of the good photographs into whose ROI a synthetic defect is put for the defect head;
+            each costs a pass of the backbone.
+        light: largest change of brightness, contrast and colour that counts as normal, as a share; 0 is none.
+            Each good photograph is also memorised in a changed light and with synthetic damage outside its
+            ROI, which costs a pass of the backbone.
         roi_head: predict the ROI; false scores the whole image with the memory of the ROI.
         pasted: share of the images that the ROI head also sees turned, moved and with synthetic defects
             pasted into the photograph; each costs a pass of the backbone.
@@ -45,28 +45,27 @@ class RoiBankSettings:
         rotation: degrees by which those images are turned at most, either way, with their ROI: for few
             photographs of a product that lies in any way.
         shift: share of a side by which they are moved at most, likewise.
-        smoothing: deviation of the Gaussian that smooths the map, in cells; 0 is none.
+        smoothing: standard deviation of the Gaussian that smooths each level's distances, in cells; 0: none.
         border: cells beside the predicted ROI in which a distance still counts, as much as normal parts allow
             there: what touches the ROI matters, and a cell that its border cuts is never sure. 0 lets such
             defects fade.
-        crop_margin: pixels about the box of all training ROIs beyond which an image is not looked at, for a
-            camera that stands still; None looks at all of it.
-        known_defects: let defective training photographs with masks weigh the directions of a distance. They
-            neither enter the memory nor train the ROI head.
-        feature_memory_gb: room for the features from which whitening and ROI head are learned. Photographs
-            beyond it only give patches to the memory.
+        crop_margin: pixels about the box of all training ROIs beyond which an image is not used, for a camera
+            that stands still; None uses all of it.
+        known_defects: let defective training photographs with masks train the defect head as well. They
+            neither enter the memories nor train the ROI head.
+        feature_memory_gb: room for the features from which whitening and heads are learned. Photographs
+            beyond it only give patches to the memories.
     """
 
     backbone: str = "auto"
     weights: str = "auto"
-    strides: tuple[int, ...] = (4, 8)
-    neighbourhood: Annotated[int, Ge(1), Le(31)] = 1
-    dimensions: Annotated[int, Ge(1), Le(4096)] = 64
-    whitening: Share = 0.25
-    bank: Bank = "neighbours"
-    memory_size: Annotated[int, Ge(1), Le(_MOST)] = 2000
-    candidates: Annotated[int, Ge(1), Le(_MOST)] = 65536
-    reweight: Annotated[int, Ge(0), Le(100)] = 0
+    strides: tuple[int, ...] = (4, 8, 16, 32)
+    shrinkage: Share = 0.05
+    memory_size: Annotated[int, Ge(1), Le(_MOST)] = 1500
+    candidates: Annotated[int, Ge(1), Le(_MOST)] = 16384
+    defect_head: bool = True
+    synthetic: Share = 1.0
+    light: Share = 0.2
     roi_head: bool = True
     pasted: Share = 0.5
     swapped: Share = 0.5
@@ -86,25 +85,19 @@ class RoiBankSettings:
             raise UserError(
                 f"must be different and ascending, not {list(self.strides)}",
                 where="method.strides",
-                remedy="such as [8, 16]",
+                remedy="such as [4, 8, 16]",
             )
-        if self.neighbourhood % 2 == 0:
-            raise UserError("must be odd", where="method.neighbourhood", remedy="use 1, 3 or 5")
-        if self.reweight == 1:
+        if self.known_defects and not self.defect_head:
             raise UserError(
-                "one neighbour is the patch itself, and weighs nothing",
-                where="method.reweight",
-                remedy="use 0, or at least 2",
+                "needs the defect head", where="method.known_defects", remedy="use defect_head=true"
             )
-        if self.reweight and self.bank == "gaussian":
-            raise UserError("needs a memory", where="method.reweight", remedy="use 0 with bank=gaussian")
 
     @classmethod
     def preset(cls, name: Literal["compact", "paper"]) -> RoiBankSettings:
         """Settings by name: "compact" trains on two CPU cores in seconds, "paper" has PatchCore's sizes."""
         if name == "compact":
             return cls()
-        return cls(backbone="wide_resnet50_2", dimensions=256, memory_size=20_000, candidates=400_000)
+        return cls(backbone="wide_resnet50_2", strides=(8, 16), memory_size=20_000, candidates=400_000)
 
     def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
         """What `TrainingSettings` a preset goes with: none of its own."""

@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def with_coordinates(x: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C + 2, H, W): two more channels hold y and x in [-1, 1].
+    """Append y and x in [-1, 1] as two channels: (N, C, H, W) to (N, C + 2, H, W).
 
-    A convolution does the same everywhere; with these an ROI of a fixed place can be learned from the place.
+    Convolutions are translation-equivariant; with coordinates they can learn an ROI at a fixed position.
 
     Example:
         >>> with_coordinates(torch.zeros(1, 1, 2, 3))[0, 2]

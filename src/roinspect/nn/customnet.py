@@ -10,10 +10,10 @@ WIDTHS = (16, 16, 32, 32, 64, 64, 128, 128)
 
 
 class CustomNet(nn.Module):
-    """Eight blocks of 3 x 3 convolution, batch norm and ReLU, halved after every second, and a linear head.
+    """Eight blocks of 3 x 3 convolution, batch norm and ReLU, pooling after every second, and a linear head.
 
-    The widths are found by search: with two classes they give the paper's 294,994 trainable parameters and,
-    counted with bias, norm, ReLU and pooling, its 1.33 GFLOP at 224 x 224.
+    The widths were found by search: with two classes they give the paper's 294,994 trainable parameters and,
+    including bias, norm, ReLU and pooling, its 1.33 GFLOP at 224 x 224.
 
     Args:
         classes: number of logits.

@@ -1,4 +1,4 @@
-"""Patch vectors of a frozen backbone: several feature levels, locally averaged, on one grid, whitened."""
+"""Patch vectors of a frozen backbone: every feature level on its own grid, whitened."""
 
 from __future__ import annotations
 
@@ -9,94 +9,110 @@ from torch import Tensor, nn
 from roinspect.nn.backbone import Backbone
 
 _SMALLEST_SHARE = 1e-6
-"""Share of the variance below which a direction holds rounding errors only."""
+"""Deviation, as a share of a channel's largest value, below which a channel counts as constant."""
 
 
-class PatchFeatures(nn.Module):
-    """An image to whitened patch vectors on the grid of its finest level (PatchCore, section 3.1).
+class Whitening(nn.Module):
+    """A linear map under which normal patches have the same variance in every direction.
 
-    Each level is averaged over a neighbourhood, resized to the finest level's grid and stacked: a patch of C
-    channels. `fit` finds the directions of largest variance among normal patches, each scaled to unit
-    variance: Euclidean distances between the vectors are then Mahalanobis distances of low rank.
+    All directions are kept. Defects often show in directions in which normal patches hardly vary (Rippel et
+    al., 2021), so a projection onto the directions of largest variance would lose them.
 
     Args:
-        backbone: with the levels to use; it is not trained.
-        dimensions: of a patch vector, at most C.
-        neighbourhood: side in cells of the square that is averaged, odd.
+        channels: C, of a raw patch and of a whitened one.
 
     Attributes:
-        channels: C, of all levels together.
+        weight: (C, C, 1, 1).
+        bias: (C,).
 
     Reference:
-        Roth et al., *Towards Total Recall in Industrial Anomaly Detection*, 2022.
+        Rippel, Mertens and Merhof, *Modeling the Distribution of Normal Data in Pre-Trained Deep Features for
+        Anomaly Detection*, 2021. MH-PatchCore (arXiv 2605.27748) whitens a PatchCore memory likewise.
+
+    Example:
+        >>> raw = torch.randn(5000, 3) * torch.tensor([1.0, 10.0, 100.0])
+        >>> whitening = Whitening(3)
+        >>> whitening.fit(raw, shrinkage=0.0)
+        >>> deviation = whitening(raw.T[None, :, :, None]).std((0, 2, 3))
+        >>> bool((deviation - 1).abs().max() < 0.1)
+        True
     """
 
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, backbone: Backbone, dimensions: int, neighbourhood: int = 3) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.backbone, self.neighbourhood = backbone, neighbourhood
-        self.channels = sum(backbone.level_channels)
-        self.register_buffer("weight", torch.zeros(dimensions, self.channels, 1, 1))
-        self.register_buffer("bias", torch.zeros(1, dimensions, 1, 1))
+        self.register_buffer("weight", torch.zeros(channels, channels, 1, 1))
+        self.register_buffer("bias", torch.zeros(channels))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to patch vectors (N, dimensions, h, w)."""
-        levels = self._levels(image)
-        # Projecting before resizing gives the same with less work: both are linear, and interpolation weights
-        # sum to 1.
-        weights = self.weight.split(self.backbone.level_channels, dim=1)
-        parts = [F.conv2d(level, weight) for level, weight in zip(levels, weights, strict=True)]
-        patches = parts[0] + self.bias
-        for part in parts[1:]:
-            patches = patches + _on_grid_of(parts[0], part)
-        return patches
-
-    def project(self, stacked: Tensor) -> Tensor:
-        """Raw patches (N, C, h, w) to patch vectors (N, dimensions, h, w)."""
-        return F.conv2d(stacked, self.weight) + self.bias
-
-    def stacked(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to raw patches (N, C, h, w), before any whitening."""
-        levels = self._levels(image)
-        return torch.cat([_on_grid_of(levels[0], level) for level in levels], dim=1)
+    def forward(self, raw: Tensor) -> Tensor:
+        """(N, C, h, w) to whitened patches (N, C, h, w)."""
+        return F.conv2d(raw, self.weight, self.bias)
 
     @torch.no_grad()
-    def fit(self, patches: Tensor) -> tuple[Tensor, float]:
-        """Fit the whitening to normal raw patches (P, C), in place.
+    def fit(self, patches: Tensor, shrinkage: float) -> None:
+        """Learn the map from normal raw patches (P, C), in place.
 
-        Returns:
-            Variance of the patches along each direction (D,), descending, with each channel scaled to 1; and
-            the share of the total variance in these directions, in [0, 1].
+        Channels are scaled to unit variance; the eigenvalues of their correlation are then pulled towards
+        their mean. Whitened patches have a mean squared length of C.
+
+        Args:
+            patches: (P, C), P >= 1.
+            shrinkage: in [0, 1]: 0 is the Mahalanobis distance of the sample, 1 scales channels only.
         """
         wide = patches.double()
-        mean, deviation = wide.mean(0), wide.std(0, correction=min(1, len(wide) - 1))
-        # The deviation of a constant channel is a rounding error, which must not be amplified.
+        mean, deviation = wide.mean(0), wide.std(0, correction=0)
+        # A constant channel has rounding errors as its deviation, which must not be amplified.
         varies = deviation > _SMALLEST_SHARE * wide.abs().amax(0)
-        deviation = torch.where(varies, deviation, torch.inf)
-        scaled = (wide - mean) / deviation
+        scaled = (wide - mean) / torch.where(varies, deviation, torch.inf)
         variance, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
-        # Ascending order: use the last ones.
-        count = len(self.weight)
-        kept, chosen = variance[-count:].flip(0), directions[:, -count:].flip(1)
-        is_sound = kept > _SMALLEST_SHARE * variance[-1]
-        weight = (chosen / deviation[:, None] * torch.where(is_sound, kept, torch.inf).rsqrt()).T
+        average = variance.mean()
+        if average <= 0:  # all patches are alike
+            self.weight.zero_()
+            self.bias.zero_()
+            return
+        shrunk = (1 - shrinkage) * variance.clamp_min(_SMALLEST_SHARE * average) + shrinkage * average
+        weight = (directions * shrunk.rsqrt()).T / torch.where(varies, deviation, torch.inf)
+        length = ((wide - mean) @ weight.T).square().sum(1).mean()
+        weight = weight * (len(weight) / length).sqrt()
         self.weight.copy_(weight[:, :, None, None])
-        self.bias.copy_(-(weight @ mean).view(1, -1, 1, 1))
-        return kept.clamp_min(0).float(), float(kept.sum() / variance.sum())
-
-    def _levels(self, image: Tensor) -> list[Tensor]:
-        size = self.neighbourhood
-        # At the border, average only over cells inside the image.
-        return [
-            F.avg_pool2d(level, size, stride=1, padding=size // 2, count_include_pad=False)
-            for level in self.backbone.levels(image)
-        ]
+        self.bias.copy_(-(weight @ mean))
 
 
-def _on_grid_of(finest: Tensor, level: Tensor) -> Tensor:
+class PatchFeatures(nn.Module):
+    """An image to whitened patch vectors of several feature levels, each on its own grid.
+
+    Args:
+        backbone: with the levels to use, finest first; it stays frozen.
+
+    Attributes:
+        channels: of every level.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.channels = list(backbone.level_channels)
+        self.whitenings = nn.ModuleList(Whitening(channels) for channels in self.channels)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] to whitened patches (N, C, h, w) of every level, finest first."""
+        return self.whitened(self.backbone.levels(image))
+
+    def whitened(self, levels: list[Tensor]) -> list[Tensor]:
+        """Raw features of every level (N, C, h, w) to whitened patches of the same shapes."""
+        return [whitening(level) for whitening, level in zip(self.whitenings, levels, strict=True)]
+
+
+def on_grid_of(finest: Tensor, level: Tensor) -> Tensor:
+    """Cells (N, C, h, w), interpolated to the grid of the finest level (N, *, H, W)."""
     size_hw = finest.shape[2:]
     if level.shape[2:] == size_hw:
         return level
     return F.interpolate(level, size_hw, mode="bilinear", align_corners=False)
+
+
+def stacked(levels: list[Tensor]) -> Tensor:
+    """Every level (N, C, h, w) on the finest level's grid, one after the other: (N, sum of C, H, W)."""
+    return torch.cat([on_grid_of(levels[0], level) for level in levels], dim=1)

@@ -1,4 +1,4 @@
-"""Predict the ROI from features; and synthetic damage, so that a defect does not change the prediction."""
+"""Predict the ROI from features, and train with synthetic defects so that they do not change it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEAR = 8
 _BOUND = 6.0
 """Limit of whitened features, which can be huge for unseen content."""
 _SUREST = 1e-3
-"""Smallest initial probability of the ROI, and of its complement."""
+"""Smallest initial probability of the ROI and of its complement."""
 
 
 def roi_convolutions(
@@ -32,7 +32,7 @@ def roi_convolutions(
 
 
 class RoiHead(nn.Module):
-    """Whitened patch vectors and their positions to ROI logits.
+    """ROI logits from whitened patch vectors and their positions.
 
     A coarse grid with a large receptive field locates the ROI; the patch itself refines its rim.
 
@@ -41,7 +41,7 @@ class RoiHead(nn.Module):
         pooling: patches along the side of a coarse cell; 1 makes both grids equal.
         width: channels of the convolutions on the coarse grid.
         dilations: one convolution each. Their sum is the reach in coarse cells, which must be large enough to
-            recognise a position by its surroundings if the position itself is damaged.
+            recognise a position by its surroundings if there is a defect.
 
     Attributes:
         beside: (), weight in [0, 1] of a cell outside the ROI relative to one inside.
@@ -77,8 +77,8 @@ class RoiHead(nn.Module):
     def begin_at(self, share: float) -> None:
         """Set the initial prediction everywhere to the ROI's share of all cells, in [0, 1].
 
-        A head that starts at one half first lowers all predictions; after that, the gradient of an ROI of 1 %
-        is almost 0.
+        A head that starts at 0.5 first lowers all predictions; after that, the gradient of an ROI of 1 % is
+        almost 0.
         """
         share = min(max(share, _SUREST), 1 - _SUREST)
         assert self.last.bias is not None
@@ -90,7 +90,7 @@ def roi_head_loss(logits: Tensor, cells: Tensor) -> Tensor:
 
     With cross-entropy alone, predicting no ROI is right for 98.7 % of the cells if the ROI covers 1.3 %, and
     training is slow. The Dice loss does not depend on the size of the ROI. It is computed per image and
-    averaged, so that processes with a share of the batch each follow the gradient of the whole batch.
+    averaged, so that the mean gradient over distributed processes is that of the whole batch.
 
     Args:
         logits: (N, 1, h, w), any float type; computed in at least float32.

@@ -1,4 +1,4 @@
-"""Structural similarity with a separable window, several times faster on a CPU than a 2D convolution."""
+"""Structural similarity with a separable window; on a CPU several times faster than a 2D convolution."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 def ssim(prediction: Tensor, target: Tensor, *, sigma: float = 1.5, window: int = 11) -> Tensor:
-    """Mean structural similarity of two batches of images, over all places where the window fits.
+    """Mean structural similarity of two batches of images, over all positions where the window fits.
 
     Args:
         prediction: (N, C, H, W) float in [0, 1].
         target: the same shape.
         sigma: standard deviation of the Gaussian window, in pixels.
-        window: its side, odd; at most the image's sides.
+        window: side of the window, odd; at most the shorter side of the images.
 
     Returns:
         A scalar in [-1, 1], at least float32; 1 for equal images.
@@ -42,7 +42,7 @@ def ssim(prediction: Tensor, target: Tensor, *, sigma: float = 1.5, window: int 
         raise ValueError(
             f"the window must be odd and no larger than the image, and sigma positive, not {window}, {sigma}"
         )
-    # Variances are differences of nearly equal numbers: half precision would leave nothing of them.
+    # Variances are differences of nearly equal numbers, which vanish in half precision.
     dtype = torch.promote_types(prediction.dtype, torch.float32)
     prediction, target = prediction.to(dtype), target.to(dtype)
     bell = [math.exp(-((tap - window // 2) ** 2) / (2 * sigma**2)) for tap in range(window)]
@@ -64,8 +64,8 @@ def ssim(prediction: Tensor, target: Tensor, *, sigma: float = 1.5, window: int 
 class _Blur(torch.autograd.Function):
     """Valid correlation of the last two axes with the same symmetric taps.
 
-    Sums of shifted views beat convolutions and banded matrix products on a CPU, but autograd would keep every
-    one of them. The adjoint is the same sum over the padded gradient, so none is kept.
+    On a CPU, summing shifted views is faster than convolutions and banded matrix products, but autograd would
+    store every view. The adjoint is the same sum over the padded gradient, so nothing is stored.
     """
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""A network that draws regions of interest."""
+"""A network that predicts regions of interest."""

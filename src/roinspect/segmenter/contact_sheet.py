@@ -1,4 +1,4 @@
-"""A contact sheet of the least certain masks, for review at a glance."""
+"""Contact sheet of the masks with the lowest confidence, for a quick review."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from roinspect.images.overlay import ROI_COLOUR, outline
 from roinspect.images.pixels import read_image, read_mask, resize_image, write_image
 
 SHOWN = 24
-"""Tiles on a sheet."""
+"""Maximum number of tiles on a sheet."""
 
 _COLUMNS = 4
 _TILE = 320
-"""Pixels of a tile's longer side."""
+"""Longer side of a tile, in pixels."""
 _CAPTION, _GAP = 26, 12
 _LETTERS = 38
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
@@ -37,16 +37,16 @@ class Tile(NamedTuple):
 
 
 def write_contact_sheet(file: Path, tiles: Sequence[Tile], *, bits: int = 16) -> None:
-    """Write a sheet: each photograph with its mask's outline, dimmed outside it, and its confidence.
+    """Write a sheet of photographs with outlined masks, dimmed outside, and their confidences.
 
     Args:
         file: the image to write.
-        tiles: in the order in which they are shown, row by row; the first 24 that can be read are. Without
-            any no sheet is written.
-        bits: as `read_image`.
+        tiles: in order, row by row; the first 24 readable ones are shown. No sheet is written if there are
+            none.
+        bits: see `read_image`.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: the file cannot be written.
     """
     pictures = list[tuple[str, NDArray[np.uint8]]]()
     for tile in tiles:
@@ -59,22 +59,22 @@ def write_contact_sheet(file: Path, tiles: Sequence[Tile], *, bits: int = 16) ->
 
 
 def contact_sheet(tiles: Sequence[tuple[str, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """Captions and pictures (h, w, 3) uint8 RGB, at least one, to a sheet (H, W, 3) with four in a row."""
+    """Arrange captioned pictures (h, w, 3) uint8 RGB, at least one, in rows of four; returns (H, W, 3)."""
     height = max(picture.shape[0] for _, picture in tiles)
     width = max(picture.shape[1] for _, picture in tiles)
     columns = min(_COLUMNS, len(tiles))
     step_y, step_x = height + _CAPTION + _GAP, width + _GAP
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * step_y + _GAP, columns * step_x + _GAP, 3), _PAPER, np.uint8)
-    for place, (caption, picture) in enumerate(tiles):
-        row, column = divmod(place, columns)
+    for index, (caption, picture) in enumerate(tiles):
+        row, column = divmod(index, columns)
         top, left = _GAP + row * step_y, _GAP + column * step_x
         sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-        # The end of a long path says more than its beginning.
+        # Keep the end of a long path, which identifies the file.
         letters = max(8, _LETTERS * width // _TILE)
-        shown = caption if len(caption) <= letters else f"{caption[:7]}...{caption[10 - letters :]}"
-        base = (left, top + picture.shape[0] + _CAPTION - 9)
-        cv2.putText(sheet, shown, base, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
+        text = caption if len(caption) <= letters else f"{caption[:7]}...{caption[10 - letters :]}"
+        baseline = (left, top + picture.shape[0] + _CAPTION - 9)
+        cv2.putText(sheet, text, baseline, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
     return sheet
 
 

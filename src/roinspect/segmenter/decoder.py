@@ -1,4 +1,4 @@
-"""The segmenter's decoder: from a backbone's feature levels to the region's logit, coarse to fine."""
+"""The segmenter's decoder: from a backbone's feature levels to logits of the region, coarse to fine."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _GROUPS = 8
 
 
 class RegionDecoder(nn.Module):
-    """A backbone's levels to the logit that a place belongs to the region.
+    """Feature levels of a backbone to logits of the region.
 
-    The U of U-Net in the thin form of a feature pyramid: every level is brought to the same few channels, and
-    from the coarsest on each is enlarged, added to the next finer one and convolved. With group norms it
-    learns alike from two images and from sixteen, on one device and on several.
+    A U-Net decoder with the few channels of a feature pyramid: every level is projected to the same width;
+    starting at the coarsest, each is upsampled, added to the next finer one and convolved. Group norm makes
+    training independent of the batch size and the number of devices.
 
     Args:
-        level_channels: of the levels, finest first.
+        level_channels: channels of each level, finest first.
         width: channels of the decoder, a multiple of 8.
-        coordinates: every level also holds y and x in [-1, 1], so that a region of a fixed place can be
-            learned from the place.
+        coordinates: append y and x in [-1, 1] to every level, so that the position of a fixed region can be
+            learned.
 
     Reference:
         Ronneberger et al., *U-Net*, 2015; Lin et al., *Feature Pyramid Networks for Object Detection*, 2017;
@@ -39,13 +39,13 @@ class RegionDecoder(nn.Module):
         self.last = nn.Conv2d(width, 1, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Levels (N, C, h, w), finest first, to logits (N, 1, h, w) on the finest one's grid."""
+        """Levels (N, C, h, w), finest first, to logits (N, 1, h, w) on the finest grid."""
         x: Tensor | None = None
         for level, lateral, merge in zip(levels[::-1], self.lateral[::-1], self.merge[::-1], strict=True):
-            taken = lateral(with_coordinates(level) if self.coordinates else level)
+            merged = lateral(with_coordinates(level) if self.coordinates else level)
             if x is not None:
-                taken = taken + F.interpolate(x, taken.shape[2:], mode="bilinear", align_corners=False)
-            x = merge(taken)
+                merged = merged + F.interpolate(x, merged.shape[2:], mode="bilinear", align_corners=False)
+            x = merge(merged)
         logits: Tensor = self.last(x)
         return logits
 

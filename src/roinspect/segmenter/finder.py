@@ -1,4 +1,4 @@
-"""Run a trained segmenter: from images to ROI masks. No torch where the graph was exported."""
+"""Run a trained segmenter: from images to ROI masks. An exported graph needs no torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from roinspect.segmenter.segmenter_bundle import segmenter_digest
 
 @dataclass(frozen=True, slots=True)
 class FoundRegion:
-    """The result for one photograph. Where `error` is set there is no mask.
+    """The result for one photograph. There is no mask if `error` is set.
 
     Attributes:
         image_path: the photograph.
-        image: (H, W, 3) uint8 RGB, as decoded; None with an error in reading it.
-        mask: (H, W) uint8 in {0, 1} of the photograph's size, 1 = inspect.
+        image: (H, W, 3) uint8 RGB, as decoded; None if it cannot be read.
+        mask: (H, W) uint8 in {0, 1}, 1 = inspect.
         confidence: in [0, 1], see `confidence`; 0 with an error.
-        error: one line on why there is no mask, else "".
+        error: why there is no mask, in one line; otherwise "".
     """
 
     image_path: Path
@@ -38,22 +38,22 @@ class FoundRegion:
 
 
 class RegionFinder:
-    """Predicts regions of interest with a segmenter's bundle.
+    """Predicts regions of interest with a segmenter bundle.
 
     Args:
-        bundle: the folder that `roinspect train segmenter` wrote.
+        bundle: folder written by `roinspect train segmenter`.
 
     Attributes:
-        digest: as `segmenter_digest`.
-        least_confidence: below which a region is worth a look.
-        bits: of the bundle.
+        digest: see `segmenter_digest`.
+        least_confidence: masks below this confidence should be reviewed.
+        bits: see `SegmenterBundle`.
 
     Raises:
-        UserError: the bundle is no segmenter's, missing or damaged.
+        UserError: the bundle is missing or damaged, or not of a segmenter.
     """
 
     def __init__(self, bundle: Path) -> None:
-        # torch is imported where a mask is predicted, not where one is looked up.
+        # Imported here because torch is not needed to look up cached masks.
         from roinspect.segmenter.segmenter import load_segmenter, probabilities
 
         self.digest = segmenter_digest(bundle)
@@ -65,9 +65,9 @@ class RegionFinder:
         self._largest_hole = float(manifest.method_settings["largest_hole"])
 
     def find(self, images: Sequence[Path]) -> Iterator[FoundRegion]:
-        """Predict the region of each photograph, in order; one that cannot be used says why."""
-        decoded = in_threads(self._decoded, images, workers=2, ahead=4)
-        for path, image in zip(images, decoded, strict=True):
+        """Predict the region of each photograph, in order; failures are reported in `error`."""
+        images_or_errors = in_threads(self._decoded, images, workers=2, ahead=4)
+        for path, image in zip(images, images_or_errors, strict=True):
             try:
                 yield self._found(path, image)
             except (UserError, MemoryError, cv2.error) as error:
@@ -87,9 +87,9 @@ class RegionFinder:
         mask = cleaned(large >= 0.5, self._smallest_part, self._largest_hole)
         if not mask.any():
             return FoundRegion(path, image, None, 0.0, "the segmenter finds no region in it")
-        # At the network's own size: what it knows has no finer grain.
-        sure = confidence(resize_image(large, self._size_hw), resize_mask(mask, self._size_hw))
-        return FoundRegion(path, image, mask, sure)
+        # At the network's input size, as predictions have no finer detail.
+        certainty = confidence(resize_image(large, self._size_hw), resize_mask(mask, self._size_hw))
+        return FoundRegion(path, image, mask, certainty)
 
 
 def _why(path: Path, error: Exception) -> str:
@@ -99,17 +99,17 @@ def _why(path: Path, error: Exception) -> str:
 
 
 def confidence(probability: NDArray[np.floating[Any]], mask: NDArray[np.uint8]) -> float:
-    """How sure the segmenter is of a mask: the mean of |2p - 1| over the pixels near the mask's border.
+    """Confidence in a mask: the mean of |2p - 1| over the pixels near the mask's border.
 
-    Near is within `border_reach` pixels of it, along rows and columns; without a border, where the mask fills
-    the image, the mean is over all pixels.
+    These lie within `border_reach` pixels of the border, along rows and columns. If the mask fills the image
+    and has no border, the mean is over all pixels.
 
     Args:
         probability: p (H, W) in [0, 1].
         mask: (H, W) in {0, 1}.
 
     Returns:
-        In [0, 1]: 1 where each of these pixels is decided, 0 for an empty mask.
+        In [0, 1]: 1 if p is 0 or 1 at each of these pixels, 0 for an empty mask.
 
     Example:
         >>> round(
@@ -122,12 +122,12 @@ def confidence(probability: NDArray[np.floating[Any]], mask: NDArray[np.uint8]) 
     reach = border_reach((mask.shape[0], mask.shape[1]))
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     near = cv2.dilate(mask, square) != cv2.erode(mask, square)
-    decided = np.abs(2 * np.asarray(probability, np.float64) - 1)
-    return float(decided[near].mean() if near.any() else decided.mean())
+    certainty = np.abs(2 * np.asarray(probability, np.float64) - 1)
+    return float(certainty[near].mean() if near.any() else certainty.mean())
 
 
 def border_reach(size_hw: tuple[int, int]) -> int:
-    """Pixels to either side of a border that count as near it: a fortieth of the longer side, at least 1."""
+    """Distance in pixels that counts as near a border: 1/40 of the longer side, at least 1."""
     return max(1, round(max(size_hw) / 40))
 
 
@@ -137,27 +137,27 @@ def cleaned(mask: NDArray[np.bool_], smallest_part: float, largest_hole: float) 
     Args:
         mask: (H, W).
         smallest_part: parts smaller than this share of the largest part are dropped, in [0, 1].
-        largest_hole: holes up to this share of the whole region are filled, in [0, 1]. A hole touches no
-            border of the image.
+        largest_hole: holes up to this share of the whole region are filled, in [0, 1]. A hole does not touch
+            the image border.
 
     Returns:
         (H, W) uint8 in {0, 1}.
     """
-    found = mask.astype(np.uint8)
+    region = mask.astype(np.uint8)
     if largest_hole > 0:
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - found, connectivity=4)
-        height, width = found.shape
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - region, connectivity=4)
+        height, width = region.shape
         left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
         right, bottom = left + stats[:, cv2.CC_STAT_WIDTH], top + stats[:, cv2.CC_STAT_HEIGHT]
         inside = (left > 0) & (top > 0) & (right < width) & (bottom < height)
-        is_hole = inside & (stats[:, cv2.CC_STAT_AREA] <= largest_hole * max(int(found.sum()), 1))
+        is_hole = inside & (stats[:, cv2.CC_STAT_AREA] <= largest_hole * max(int(region.sum()), 1))
         # Label 0 is the region itself.
         is_hole[0] = False
-        found = np.asarray(found | is_hole[labels], np.uint8) if count > 1 else found
+        region = np.asarray(region | is_hole[labels], np.uint8) if count > 1 else region
     if smallest_part > 0:
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(region, connectivity=8)
         if count > 2:
             areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
             areas[0] = 0
-            found = np.asarray((areas >= smallest_part * areas.max())[labels] & (labels > 0), np.uint8)
-    return found
+            region = np.asarray((areas >= smallest_part * areas.max())[labels] & (labels > 0), np.uint8)
+    return region

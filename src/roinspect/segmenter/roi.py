@@ -1,6 +1,6 @@
-"""Regions of interest for every verb: drawn ones through `data.roi`, or predicted by a segmenter.
+"""Regions of interest for all commands: drawn ones from `data.roi`, or predicted by a segmenter.
 
-Predicted masks are kept on disk by the segmenter's digest and the photograph's, so each is made once:
+Predicted masks are cached on disk under the digests of the segmenter and the photograph:
 
     CACHE/roi/SEGMENTER/PHOTOGRAPH.png
 """
@@ -30,16 +30,16 @@ FEWEST_DRAWN = 3
 
 
 def with_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
-    """Give every record its ROI mask's path.
+    """Set the path of the ROI mask in every record.
 
     Args:
-        data: the data set; where its `roi` is "segmenter:BUNDLE" the masks are predicted, else as
-            `attach_roi`. A photograph that cannot be read gets none: whoever reads it says so.
-        records: those of its records that need a mask; None takes all.
+        data: the data set. Masks are predicted if its `roi` is "segmenter:BUNDLE"; otherwise see
+            `attach_roi`. Unreadable photographs get no mask; the error is raised when they are read.
+        records: the records that need a mask; None for all.
 
     Raises:
-        UserError: as `attach_roi`; or the bundle is no segmenter's, it finds no region in some photograph, or
-            the disk refuses.
+        UserError: see `attach_roi`; or the bundle is not of a segmenter, no region is found in a photograph,
+            or a mask cannot be written.
     """
     if not data.roi.startswith(PREFIX):
         return attach_roi(data, records)
@@ -49,13 +49,13 @@ def with_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record
 
 
 def with_drawn_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
-    """Those records that have an ROI mask, with its path: what a segmenter learns from.
+    """The records with an ROI mask, with its path: the training data of a segmenter.
 
-    Labels play no part: all count as good, and masks of defects are left away.
+    Labels are ignored: all records count as good, and defect masks are dropped.
 
     Args:
         data: the data set.
-        records: those of its records that may be learnt from; None takes all.
+        records: the records that may be used for training; None for all.
 
     Raises:
         UserError: fewer than three have a mask, or no source of masks is found.
@@ -74,7 +74,7 @@ def with_drawn_roi(data: Data, records: Sequence[Record] | None = None) -> list[
 
 
 def absolute_roi(roi: str) -> str:
-    """The same source of ROIs for a process that stands in another folder."""
+    """The ROI source with absolute paths, for a process with another working directory."""
     if roi in ("auto", "none") or roi.startswith("column:"):
         return roi
     prefix = PREFIX if roi.startswith(PREFIX) else ""
@@ -82,14 +82,14 @@ def absolute_roi(roi: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where predicted masks are kept: ROINSPECT_CACHE, or `roinspect` in the user's cache folder."""
-    if given := os.environ.get("ROINSPECT_CACHE"):
-        return Path(given)
+    """Cache of predicted masks: ROINSPECT_CACHE, or `roinspect` in the user's cache folder."""
+    if folder := os.environ.get("ROINSPECT_CACHE"):
+        return Path(folder)
     return user_cache_path("roinspect", appauthor=False)
 
 
 def _predicted(images: Sequence[Path], bundle: Path) -> dict[Path, Path]:
-    """Photographs to their predicted masks, without those that cannot be read."""
+    """Predicted mask of each readable photograph."""
     from roinspect.segmenter.finder import RegionFinder
     from roinspect.segmenter.segmenter_bundle import segmenter_digest
 

@@ -1,9 +1,9 @@
-"""The segmenter: learns from a few drawn masks to predict the region of interest of a bare image.
+"""The segmenter: learns to predict the region of interest of an image from a few drawn masks.
 
-"Masks determined at run time through a trained segmentation network" are what CEOD (2024, abstract and
-section 4.2) needs where nobody has drawn any. A small decoder on a pretrained backbone is trained from some
-five to twenty masks: images and masks are turned, moved, scaled and mirrored together where the region moves,
-the light changes, and synthetic defects and gaps are pasted in that the region does not follow.
+CEOD (2024, abstract and section 4.2) uses "masks determined at run time through a trained segmentation
+network" if none were drawn. A small decoder on a pretrained backbone is trained on about five to twenty
+masks. Augmentation: images and masks are rotated, shifted, scaled and mirrored together if the position of
+the region varies; the light changes; synthetic defects and gaps are added without changing the mask.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from roinspect.segmenter.settings import SegmenterSettings
 log = logging.getLogger(__name__)
 
 _STILL_CERTAIN = 0.9
-"""Of the lowest confidence on held-out images: regions below that are worth a look."""
-_STANDS_STILL = 0.9
-"""Mean IoU of two masks from which on the region is taken to be a place."""
+"""Masks below this share of the lowest confidence on held-out images should be reviewed."""
+_FIXED_IOU = 0.9
+"""Smallest mean IoU of two masks at which the region counts as fixed."""
 _COMPARED = 32
-"""Masks that are compared for it."""
+"""Maximum number of masks in this comparison."""
 _VISIBLE = 0.05
-"""Pasted content must change a pixel by this much, or nobody could see it."""
-_AT_ONCE = 8
+"""Smallest change of a pixel, in [0, 1], that counts as a visible synthetic defect."""
+_BATCH = 8
 
 
 class SegmenterGraph(nn.Module):
-    """A bare image to the probability of the region."""
+    """An image to the probability of the region."""
 
     def __init__(self, backbone: Backbone, decoder: RegionDecoder) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class SegmenterGraph(nn.Module):
     def logits(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to logits of the region (N, 1, H, W)."""
         cells = self.decoder(self.backbone.levels(image))
-        # Logits are enlarged, not probabilities: the border is as steep as the decoder is sure.
+        # Upsample logits, not probabilities: the border is then as steep as the decoder is certain.
         return F.interpolate(cells, image.shape[2:], mode="bilinear", align_corners=False)
 
 
@@ -72,9 +72,9 @@ class Segmenter(Learner):
     """The segmenter in training.
 
     Args:
-        settings: see `SegmenterSettings`; the backbone must be chosen, see `prepared`.
+        settings: see `SegmenterSettings`; the backbone must not be "auto", see `prepared`.
         size_hw: image height and width.
-        seed: all randomness of a step is drawn from (seed, epoch, step), so a resumed run repeats it.
+        seed: the randomness of a step depends on (seed, epoch, step), so a resumed run is reproducible.
         epochs: length of the training, for the schedule.
 
     Raises:
@@ -97,7 +97,7 @@ class Segmenter(Learner):
 
     @classmethod
     def prepared(cls, settings: SegmenterSettings) -> SegmenterSettings:
-        """The settings with the backbone that "auto" stands for here and now.
+        """The settings with "auto" replaced by an available backbone.
 
         Raises:
             UserError: no pretrained weights are available.
@@ -106,7 +106,7 @@ class Segmenter(Learner):
 
     @classmethod
     def build_graph(cls, settings: SegmenterSettings) -> SegmenterGraph:
-        """The graph with fresh weights; nothing is read or downloaded.
+        """The graph with random weights; nothing is read or downloaded.
 
         Raises:
             UserError: the backbone is unknown or has no features of these strides.
@@ -116,11 +116,11 @@ class Segmenter(Learner):
         return SegmenterGraph(backbone, decoder)
 
     def preview(self, image: Tensor) -> tuple[Tensor, None]:
-        """The probability of the region; nothing is repaired."""
+        """The probability of the region; there is no repaired image."""
         return self.graph(image), None
 
     def begin(self, labels: NDArray[np.int64]) -> Mapping[str, str]:
-        """Load the backbone's weights; labels play no part.
+        """Load the backbone's weights; labels are ignored.
 
         Raises:
             UserError: the weights are not available.
@@ -131,52 +131,52 @@ class Segmenter(Learner):
         return {"backbone": load_pretrained(self.graph.backbone, self.settings.weights)}
 
     def train(self, mode: bool = True) -> Segmenter:
-        """Training mode for all but the backbone, whose batch norms keep their statistics."""
+        """Set the mode of the decoder; the backbone's batch norms always keep their statistics."""
         super().train(mode)
         self.graph.backbone.eval()
         return self
 
     def configure_optimizers(self) -> Any:
-        """AdamW, up and down in one cycle."""
+        """AdamW with a one-cycle schedule."""
         s = self.settings
-        parts: list[dict[str, Any]] = [{"params": list(self.graph.decoder.parameters())}]
-        highest = [s.learning_rate]
+        groups: list[dict[str, Any]] = [{"params": list(self.graph.decoder.parameters())}]
+        peak_rates = [s.learning_rate]
         if s.backbone_learning_rate:
-            parts.append({"params": list(self.graph.backbone.parameters())})
-            highest.append(s.backbone_learning_rate)
-        optimizer = torch.optim.AdamW(parts, lr=s.learning_rate, weight_decay=1e-3)
+            groups.append({"params": list(self.graph.backbone.parameters())})
+            peak_rates.append(s.backbone_learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=s.learning_rate, weight_decay=1e-3)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimizer, highest, total_steps=max(steps, 2))
+        schedule = OneCycleLR(optimizer, peak_rates, total_steps=max(steps, 2))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Look at the masks whether the region moves."""
+        """Determine from the masks whether the region moves, if `moves` is "auto"."""
         data = getattr(self.trainer.train_dataloader, "dataset", None)
         if self.settings.moves != "auto" or not isinstance(data, InspectionDataset):
             return
         overlap = mutual_iou(data.cache.roi_masks)
-        self.moves = overlap < _STANDS_STILL
+        self.moves = overlap < _FIXED_IOU
         what = "moves: images and masks are moved with it" if self.moves else "is a place"
         log.info(f"the region {what} (two masks overlap by {overlap:.0%} on average)")
 
     # -- a step ----------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Predict the region of changed and damaged images."""
+        """Predict the region of augmented images."""
         random = self.random(self.current_epoch, batch_index)
         image, mask = self.changed(batch.to_float(), random)
-        loss, noted = self.losses(image, mask)
-        self.note("train", noted, len(mask))
+        loss, values = self.losses(image, mask)
+        self.note("train", values, len(mask))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """The same on held-out images as they are."""
+        """Predict the region of held-out images, without augmentation."""
         batch = batch.to_float()
-        _, noted = self.losses(batch.image, batch.roi_mask)
-        self.note("held-out", noted, len(batch.label))
+        _, values = self.losses(batch.image, batch.roi_mask)
+        self.note("held-out", values, len(batch.label))
 
     def changed(self, batch: Batch, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, H, W) and masks (N, 1, H, W) as photographed again; defects are not in the masks."""
+        """Augmented images (N, 3, H, W) and masks (N, 1, H, W); synthetic defects do not change the masks."""
         s, image, mask = self.settings, batch.image, batch.roi_mask
         if self.moves:
             image, mask = random_rotation(
@@ -196,17 +196,17 @@ class Segmenter(Learner):
         return image, mask
 
     def _with_gaps(self, image: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
-        """Images with what lies around the region pasted over parts of it, as where a tooth is missing."""
+        """Images in which parts of the region are covered by its surroundings, as if a tooth were missing."""
         _, spots = perturb(image, generator=random, clean_share=1 - self.settings.gaps)
         height, width = image.shape[2:]
-        # A number of Python's own: one from the device would hold up the step.
+        # Drawn on the CPU, as reading a number from the device would block the step.
         rng = np.random.default_rng(random.initial_seed())
-        moved = int(rng.integers(height // 8, height - height // 8)), int(rng.integers(width))
-        around, is_region = image.roll(moved, (2, 3)), mask.roll(moved, (2, 3))
+        shift = int(rng.integers(height // 8, height - height // 8)), int(rng.integers(width))
+        around, is_region = image.roll(shift, (2, 3)), mask.roll(shift, (2, 3))
         return torch.where((spots * mask * (1 - is_region)) > 0, around, image)
 
     def losses(self, image: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy plus Dice loss, and what is worth noting, of images and masks as floats.
+        """Cross-entropy plus Dice loss of images and masks as floats, and the values to log.
 
         Reference:
             The sum is nnU-Net's (Isensee et al., 2021).
@@ -221,31 +221,31 @@ class Segmenter(Learner):
     # -- held-out images -------------------------------------------------------------------------------------
 
     def judge(self, held_out: DecodedCache) -> tuple[float, dict[str, Any]]:
-        """What held-out images say: the IoU of predicted with drawn regions, and the confidence in it.
+        """Measure the IoU of predicted and drawn regions, and the confidence, on held-out images.
 
-        How decided a border is depends on the product and on the length of training, so the line below which
-        a region is worth a look is drawn a little below the lowest confidence here.
+        Confidence depends on the product and on the length of training, so the limit below which a mask
+        should be reviewed is set slightly below the lowest confidence here.
 
         Returns:
-            That confidence, and measures for the bundle.
+            That limit, and measures for the bundle.
 
         Raises:
-            UserError: the network's answers are no finite numbers.
+            UserError: the network's output is not finite.
         """
-        ious, sure = list[Tensor](), list[float]()
-        for first in range(0, len(held_out), _AT_ONCE):
-            rows = slice(first, first + _AT_ONCE)
+        ious, confidences = list[Tensor](), list[float]()
+        for first in range(0, len(held_out), _BATCH):
+            rows = slice(first, first + _BATCH)
             probability = probabilities(self.graph, held_out.images[rows])
-            # One mask for all is held once, and is not to be written to.
+            # Copied, as a mask shared by all images is stored once, read-only.
             drawn = torch.from_numpy(held_out.roi_masks[rows].copy())
             ious.append(region_iou(torch.from_numpy(probability)[:, None] >= 0.5, drawn[:, None]))
-            sure += [confidence(p, (p >= 0.5).astype(np.uint8)) for p in probability]
+            confidences += [confidence(p, (p >= 0.5).astype(np.uint8)) for p in probability]
         iou = torch.cat(ious)
-        return _STILL_CERTAIN * min(sure), {
+        return _STILL_CERTAIN * min(confidences), {
             "held_out_images": len(held_out),
             "held_out_iou": round(float(iou.mean()), 4),
             "held_out_lowest_iou": round(float(iou.min()), 4),
-            "held_out_confidence": round(float(np.mean(sure)), 4),
+            "held_out_confidence": round(float(np.mean(confidences)), 4),
         }
 
 
@@ -253,26 +253,26 @@ def probabilities(graph: SegmenterGraph, images: NDArray[np.uint8]) -> NDArray[n
     """Decoded images (N, H, W, 3), uint8 RGB of the trained size, to the probability of the region (N, H, W).
 
     Raises:
-        UserError: the network's answers are no finite numbers.
+        UserError: the network's output is not finite.
     """
     device = next(graph.parameters()).device
     batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
     with torch.inference_mode():
-        found = graph(batch)[:, 0].cpu().numpy()
-    if not np.isfinite(found).all():
+        values = graph(batch)[:, 0].cpu().numpy()
+    if not np.isfinite(values).all():
         raise UserError(
             "the segmenter answered NaN or infinity",
             where="segmenter",
             remedy="train again, in float32, with a lower method.learning_rate",
         )
-    return np.asarray(found, np.float32)
+    return np.asarray(values, np.float32)
 
 
 def load_segmenter(path: Path) -> tuple[SegmenterBundle, SegmenterGraph]:
     """A segmenter's manifest and its graph, in evaluation mode.
 
     Raises:
-        UserError: the bundle is no segmenter's, missing, damaged, or its tensors do not fit its settings.
+        UserError: the bundle is missing, damaged or not of a segmenter, or its tensors and settings differ.
     """
     bundle = read_segmenter(path)
     settings = settings_of(Segmenter, bundle.method_settings, path)
@@ -280,7 +280,7 @@ def load_segmenter(path: Path) -> tuple[SegmenterBundle, SegmenterGraph]:
 
 
 def mutual_iou(masks: NDArray[np.uint8]) -> float:
-    """Mean IoU of every two of some masks (N, H, W) in {0, 1}, of 32 at most; 1 for a single mask.
+    """Mean IoU over all pairs of up to 32 of the masks (N, H, W) in {0, 1}; 1 for a single mask.
 
     Example:
         >>> mutual_iou(np.array([[[1, 1, 0]], [[0, 1, 1]]], np.uint8)).__round__(3)
@@ -288,8 +288,8 @@ def mutual_iou(masks: NDArray[np.uint8]) -> float:
     """
     rows = np.linspace(0, len(masks) - 1, min(len(masks), _COMPARED)).round().astype(int)
     flat = masks[rows].reshape(len(rows), -1).astype(np.float32)
-    both = flat @ flat.T
+    intersections = flat @ flat.T
     areas = flat.sum(1)
-    iou = both / np.maximum(areas[:, None] + areas[None] - both, 1)
+    iou = intersections / np.maximum(areas[:, None] + areas[None] - intersections, 1)
     pairs = iou[np.triu_indices(len(rows), 1)]
     return float(pairs.mean()) if len(pairs) else 1.0

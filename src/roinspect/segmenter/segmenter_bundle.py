@@ -1,4 +1,4 @@
-"""A trained segmenter's folder: the files of a bundle, with a manifest of its own."""
+"""The bundle of a trained segmenter: the usual files, with its own manifest."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from roinspect.inspection.exported import made_from
 
 @dataclass(frozen=True, slots=True)
 class SegmenterBundle:
-    """What a segmenter's manifest says.
+    """Manifest of a segmenter.
 
     Attributes:
-        method_settings: all of its settings.
-        size_hw: height and width that images are resized to.
-        least_confidence: confidence below which a region is worth a look, in [0, 1].
+        method_settings: all settings of the segmenter.
+        size_hw: height and width to which images are resized.
+        least_confidence: masks below this confidence should be reviewed, in [0, 1].
         training: settings of the training run.
         history: training curves: name to (epoch, value) pairs.
-        metrics: what was measured on held-out photographs.
-        fingerprints: SHA-256 of the data and of the ROI masks that were trained on, and of the backbone.
-        roinspect_version: of the writer.
-        bits: that the values of 16-bit photographs fill, as `read_image` takes them.
+        metrics: measured on held-out photographs.
+        fingerprints: SHA-256 of the training data, its ROI masks and the backbone's weights.
+        roinspect_version: version that wrote the bundle.
+        bits: significant bits of 16-bit photographs, see `read_image`.
         method: always "segmenter".
     """
 
@@ -45,10 +45,10 @@ class SegmenterBundle:
 
 
 def read_segmenter(path: Path) -> SegmenterBundle:
-    """Read and check a segmenter's manifest.
+    """Read and validate a segmenter's manifest.
 
     Raises:
-        UserError: as `read_manifest`, or the bundle is no segmenter's.
+        UserError: see `read_manifest`; or the bundle is not of a segmenter.
     """
     content = read_manifest(path)
     if content["method"] != SEGMENTER:
@@ -57,16 +57,16 @@ def read_segmenter(path: Path) -> SegmenterBundle:
             where=path,
             remedy=f"train one: roinspect train {SEGMENTER} DATA --out BUNDLE",
         )
-    values = {each.name: content[each.name] for each in dataclasses.fields(SegmenterBundle)}
+    values = {attribute.name: content[attribute.name] for attribute in dataclasses.fields(SegmenterBundle)}
     height, width = values["size_hw"]
     return SegmenterBundle(**values | {"size_hw": (height, width)})
 
 
 def segmenter_digest(path: Path) -> str:
-    """16 hexadecimal digits of a segmenter's weights and settings: the same digest, the same masks.
+    """16 hexadecimal digits of a segmenter's weights and settings, which determine its masks.
 
     Raises:
-        UserError: as `read_segmenter`.
+        UserError: see `read_segmenter`.
     """
     read_segmenter(path)
     return sha256(json.dumps(made_from(path)))[:16]

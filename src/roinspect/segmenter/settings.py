@@ -18,30 +18,29 @@ class SegmenterSettings:
     """Settings of the segmenter; the defaults are the `compact` preset.
 
     Attributes:
-        backbone: a CNN of timm, or "auto": efficientnet_b0 where its pretrained weights are available, else
+        backbone: a CNN of timm, or "auto": efficientnet_b0 if its pretrained weights are available, otherwise
             tf_efficientnet_lite0.
         weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
-            ones.
-        strides: pixels per cell of the levels that are used, finest first.
+            weights.
+        strides: pixels per cell of the feature levels, finest first.
         width: channels of the decoder, a multiple of 8.
-        coordinates: let the decoder see where in the image a cell lies.
-        learning_rate: of the decoder's AdamW, at its peak.
-        backbone_learning_rate: likewise of the backbone; 0 leaves it as it was pretrained.
-        moves: whether the region lies elsewhere in each image: then image and mask are turned, moved, scaled
-            and mirrored together. "auto" looks at the masks: they are taken to lie still where two of them
-            overlap by 90 % on average.
-        rotation: degrees by which such images are turned at most, either way.
-        shift: share of a side by which they are moved at most.
-        zoom: share of their size by which they grow or shrink at most.
-        mirror: flip half of them left to right, and half of them top to bottom.
-        light: share by which brightness and contrast change at most.
-        tint: share by which each colour changes at most.
-        pasted: share of the images with synthetic defects pasted in, which the region does not follow: so it
-            has no holes where real ones are.
-        gaps: share of the images in which parts of the region are covered with what lies around it, likewise:
-            where a tooth is missing, the region has no notch.
-        smallest_part: parts of a predicted region that are smaller than this share of its largest part are
-            dropped; 1 keeps the largest alone, 0 keeps all.
+        coordinates: give the decoder the position of each cell in the image.
+        learning_rate: peak rate of AdamW for the decoder.
+        backbone_learning_rate: peak rate for the backbone; 0 freezes it.
+        moves: whether the position of the region varies between images; if so, image and mask are rotated,
+            shifted, scaled and mirrored together. "auto": no if masks overlap by 90 % on average.
+        rotation: largest rotation in degrees, in either direction.
+        shift: largest shift, as a share of a side.
+        zoom: largest change of the size, as a share.
+        mirror: flip half of the images horizontally, and half of them vertically.
+        light: largest change of brightness and contrast, as a share.
+        tint: largest change of each colour, as a share.
+        pasted: share of the images with synthetic defects; their masks do not change, so that defects do not
+            cause holes in the predicted region.
+        gaps: share of the images in which parts of the region are covered by its surroundings; their masks do
+            not change, so that a missing tooth does not cause a notch.
+        smallest_part: parts of a predicted region smaller than this share of its largest part are dropped; 1
+            keeps only the largest, 0 keeps all.
         largest_hole: holes in a predicted region up to this share of it are filled; 1 fills all, 0 none.
     """
 
@@ -78,12 +77,12 @@ class SegmenterSettings:
     def preset(cls, name: Literal["compact", "paper"]) -> SegmenterSettings:
         """Settings by name: "compact" trains on two CPU cores in minutes, "paper" also trains the backbone.
 
-        The papers name no network for their masks; theirs for images is an EfficientNet-B0.
+        The papers do not name the network for their masks; their classifier is an EfficientNet-B0.
         """
         if name == "compact":
             return cls()
         return cls(backbone="efficientnet_b0", width=64, backbone_learning_rate=1e-4)
 
     def training(self, preset: Literal["compact", "paper"]) -> dict[str, int]:
-        """What `TrainingSettings` a preset goes with: none of its own."""
+        """`TrainingSettings` of a preset: none."""
         return {}

@@ -1,12 +1,12 @@
-"""Predict the masks that were not drawn, into a `roi/` tree that mirrors the images.
+"""Predict missing masks into a `roi/` tree that mirrors the images.
 
     OUT/KEY.png              the mask of each photograph, 255 = inspect
-    OUT/confidence.csv       a row for each: who made its mask, how sure of it the segmenter is
-    OUT/contact_sheet.jpg    the least certain ones
-    OUT/.predicted.jsonl     what was predicted, so that a run goes on where it was ended
+    OUT/confidence.csv       one row per photograph: the mask's origin and confidence
+    OUT/contact_sheet.jpg    the masks with the lowest confidence
+    OUT/.predicted.jsonl     the journal of predicted masks, used to continue an interrupted run
 
-A mask that is there and was not made here, or was changed since, was drawn by a person and stays as it is. A
-drawing in an annotation file there counts as one, and an untouched predicted mask gives way to it.
+A mask that was not predicted here, or was changed since, counts as drawn and is never overwritten. So does a
+drawing in an annotation file in OUT; it replaces an unchanged predicted mask.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ TABLE, SHEET, JOURNAL = "confidence.csv", "contact_sheet.jpg", ".predicted.jsonl
 
 Origin = Literal["predicted", "drawn", "none"]
 Made: TypeAlias = dict[tuple[str, str], dict[str, Any]]
-"""The journal's rows by the photograph's key and the mask's digest: a mask without one was drawn."""
+"""Journal rows by the photograph's key and the mask's digest; a mask without a row was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoiRow:
-    """What is known of one photograph's mask.
+    """The mask of one photograph.
 
     Attributes:
-        key: of the photograph, its path below the data.
-        origin: "predicted" here, "drawn" by a person, or "none": there is no mask, see `error`.
-        confidence: of a predicted mask, in [0, 1]; None otherwise.
-        share: of the photograph that the mask marks, in [0, 1]; None without a mask.
-        error: one line, else "".
+        key: the photograph's path relative to the data.
+        origin: "predicted" here, "drawn" by a person, or "none" if there is no mask, see `error`.
+        confidence: of a predicted mask, in [0, 1]; otherwise None.
+        share: share of the photograph's area inside the mask, in [0, 1]; None without a mask.
+        error: one line; otherwise "".
     """
 
     key: str
@@ -64,11 +64,11 @@ class RoiRow:
 
 @dataclass(frozen=True, slots=True)
 class RoiTree:
-    """What lies in the folder now.
+    """The state of the folder.
 
     Attributes:
-        rows: one a photograph, in the order of their keys.
-        certain: confidence from which on a mask is taken as it is.
+        rows: one per photograph, in the order of their keys.
+        certain: masks below this confidence should be reviewed.
     """
 
     rows: Sequence[RoiRow]
@@ -76,17 +76,17 @@ class RoiTree:
 
     @property
     def doubtful(self) -> list[tuple[float, RoiRow]]:
-        """All predicted masks with their confidence, the least certain first."""
-        found = [(row.confidence, row) for row in self.rows if row.confidence is not None]
-        return sorted(found, key=lambda pair: pair[0])
+        """All predicted masks with their confidence, lowest first."""
+        predicted = [(row.confidence, row) for row in self.rows if row.confidence is not None]
+        return sorted(predicted, key=lambda pair: pair[0])
 
     @property
     def unsure(self) -> int:
-        """How many predicted masks are worth a look."""
+        """Number of predicted masks that should be reviewed."""
         return sum(confidence < self.certain for confidence, _ in self.doubtful)
 
     def count(self, origin: Origin) -> int:
-        """How many masks are of this origin."""
+        """Number of photographs whose mask has this origin."""
         return Counter(row.origin for row in self.rows)[origin]
 
 
@@ -99,103 +99,103 @@ def predict_rois(
     certain: float | None = None,
     overwrite: bool = False,
 ) -> RoiTree:
-    """Predict a mask for each photograph that has none in `out`, or was replaced since its own was predicted.
+    """Predict a mask for each photograph without one in `out`, or that was replaced after its prediction.
 
-    A photograph that cannot be read, or in which no region is found, costs its row alone.
+    If a photograph cannot be read, or no region is found in it, its row reports the error.
 
     Args:
-        bundle: a segmenter's.
-        data: a folder, sorted or not, or a manifest.
-        out: the folder of masks; it may hold drawn ones. An ended run goes on there.
+        bundle: of a segmenter.
+        data: a folder, with or without categories, or a manifest.
+        out: the folder of masks; it may contain drawn ones. An interrupted run is continued.
         columns: the manifest's column names.
-        certain: confidence below which a mask is worth a look, in [0, 1]; None is the bundle's own.
-        overwrite: predict those again that another segmenter made here and nobody changed; never drawn ones.
+        certain: masks below this confidence should be reviewed, in [0, 1]; None for the bundle's value.
+        overwrite: replace unchanged masks of another segmenter; drawn masks are never replaced.
 
     Raises:
-        UserError: the bundle or the data cannot be used, two photographs would share a mask, another
-            segmenter's masks lie in `out`, another run writes there, or the disk refuses.
+        UserError: the bundle or the data cannot be used, two photographs would share a mask, `out` contains
+            masks of another segmenter, another run writes there, or a file cannot be written.
     """
     images = _photographs(data, out, columns)
-    places = _mask_places(images, out)
+    paths = _mask_places(images, out)
     finder = RegionFinder(bundle)
     made: Made = {}
     with Journal(out / JOURNAL, lambda _, row: made.update({(row["key"], row["mask"]): row})) as journal:
         drawn = drawn_in_folder(out, None, list(images), lambda: list(images))
         rows = {key: _from_drawing(key, mask, images[key]) for key, mask in drawn.items()}
         for key in drawn:
-            if _made_here(key, places[key], made):
-                places[key].unlink()
-        others = {key: place for key, place in places.items() if key not in drawn}
-        # Before any is read: one that is replaced from now on is another one to the next run.
-        stamps = {key: _stamp(images[key]) for key in others}
-        surveyed, missing = _survey(others, stamps, made, finder.digest, out, overwrite=overwrite)
+            if _made_here(key, paths[key], made):
+                paths[key].unlink()
+        not_drawn = {key: path for key, path in paths.items() if key not in drawn}
+        # Taken before reading, so that the next run notices photographs that are replaced during this one.
+        stamps = {key: _stamp(images[key]) for key in not_drawn}
+        surveyed, missing = _survey(not_drawn, stamps, made, finder.digest, out, overwrite=overwrite)
         rows |= surveyed
         with Progress(len(images), len(images) - len(missing)) as progress:
             for key, region in zip(missing, finder.find([images[key] for key in missing]), strict=True):
                 origin = {"key": key, "segmenter": finder.digest, "photograph": stamps[key]}
-                rows[key] = _written(region, places[key], origin, made, journal)
+                rows[key] = _written(region, paths[key], origin, made, journal)
                 progress.step(is_error=bool(rows[key].error))
         tree = RoiTree([rows[key] for key in images], finder.least_confidence if certain is None else certain)
         write_whole(out / TABLE, _table(tree))
         write_contact_sheet(
             out / SHEET,
-            [Tile(row.key, sure, images[row.key], places[row.key]) for sure, row in tree.doubtful],
+            [Tile(row.key, confidence, images[row.key], paths[row.key]) for confidence, row in tree.doubtful],
             bits=finder.bits,
         )
     return tree
 
 
-# -- before ------------------------------------------------------------------------------------------------
+# -- survey ------------------------------------------------------------------------------------------------
 
 
 def _photographs(data: Path, out: Path, columns: Mapping[str, str] | None) -> dict[str, Path]:
-    """Every photograph by its key, sorted. Folders of masks are passed over, and `out`."""
+    """All photographs by key, sorted, without those in `out` and in folders of masks."""
     if kind(data) != "folder" or kind(data / "manifest.csv") == "file":
         return {record.key: record.image_path for record in read_records(data, columns=columns)}
-    own, found = out.resolve(), dict[str, Path]()
+    mask_folder, images = out.resolve(), dict[str, Path]()
     for image in find_images(data):
-        below = image.relative_to(data)
-        if below.parts[0].lower() in NO_CATEGORY and len(below.parts) > 1:
+        relative = image.relative_to(data)
+        if relative.parts[0].lower() in NO_CATEGORY and len(relative.parts) > 1:
             continue
-        if not image.resolve().is_relative_to(own):
-            found[below.as_posix()] = image
-    if not found:
+        if not image.resolve().is_relative_to(mask_folder):
+            images[relative.as_posix()] = image
+    if not images:
         raise UserError("no photographs found", where=data, remedy="name a folder of them, or a manifest")
-    return found
+    return images
 
 
 def _mask_places(images: Mapping[str, Path], out: Path) -> dict[str, Path]:
-    """Where each photograph's mask lies or will lie."""
-    there: dict[str, list[Path]] = defaultdict(list)
+    """The path of each photograph's mask, whether or not it exists."""
+    existing: dict[str, list[Path]] = defaultdict(list)
     for mask in find_images(out):
-        there[mask.relative_to(out).with_suffix("").as_posix()].append(mask)
-    places: dict[str, Path] = {}
+        existing[mask.relative_to(out).with_suffix("").as_posix()].append(mask)
+    paths: dict[str, Path] = {}
     for key, stem in mask_stems(images).items():
-        if len(there[stem]) > 1:
+        if len(existing[stem]) > 1:
             raise UserError(
-                f"fits {key} as well as {there[stem][1]} does",
-                where=there[stem][0],
+                f"fits {key} as well as {existing[stem][1]} does",
+                where=existing[stem][0],
                 remedy="keep one of them",
             )
-        places[key] = there[stem][0] if there[stem] else out / f"{stem}.png"
-    return places
+        paths[key] = existing[stem][0] if existing[stem] else out / f"{stem}.png"
+    return paths
 
 
 def _stamp(image: Path) -> list[int]:
-    """What changes when a photograph is replaced: its size and time.
+    """Size and modification time of a photograph, which change when it is replaced.
 
-    A digest would read every photograph again for each run that has little left to do.
+    For a digest, every run would have to read all photographs again.
     """
     try:
         state = image.stat()
     except OSError:
-        # Whoever reads it says why.
+        # The error is reported when the photograph is read.
         return []
     return [state.st_size, state.st_mtime_ns]
 
 
 def _survey(
-    places: Mapping[str, Path],
+    paths: Mapping[str, Path],
     stamps: Mapping[str, list[int]],
     made: Made,
     digest: str,
@@ -203,22 +203,22 @@ def _survey(
     *,
     overwrite: bool,
 ) -> tuple[dict[str, RoiRow], list[str]]:
-    """Rows of the masks that stay, and keys of those to predict."""
+    """Rows of the masks to keep, and keys of those to predict."""
     rows, missing, stale = dict[str, RoiRow](), list[str](), list[str]()
-    for key, mask in places.items():
-        before = _made_here(key, mask, made)
-        if before is None:
+    for key, mask in paths.items():
+        row = _made_here(key, mask, made)
+        if row is None:
             if kind(mask) == "file":
                 rows[key] = _drawn(key, mask)
             else:
                 missing.append(key)
-        elif before["segmenter"] != digest:
+        elif row["segmenter"] != digest:
             stale.append(key)
-        # A row without its photograph's digest may be of any: predicting it again loses nobody's work.
-        elif before.get("photograph") != stamps[key]:
+        # Predict again if the photograph was replaced, or its row has no stamp; no drawn mask is lost.
+        elif row.get("photograph") != stamps[key]:
             missing.append(key)
         else:
-            rows[key] = RoiRow(key, "predicted", before["confidence"], before["share"])
+            rows[key] = RoiRow(key, "predicted", row["confidence"], row["share"])
     if stale and not overwrite:
         raise UserError(
             f"holds {len(stale):,} masks of another segmenter",
@@ -229,7 +229,7 @@ def _survey(
 
 
 def _made_here(key: str, mask: Path, made: Made) -> dict[str, Any] | None:
-    """The row of the mask that lies there; None without one, or where it was not made here or was changed."""
+    """The journal row of an unchanged predicted mask; None if it is missing, drawn or changed."""
     return made.get((key, _digest(mask))) if kind(mask) == "file" else None
 
 
@@ -256,31 +256,31 @@ def _from_drawing(key: str, drawing: DrawnMask, image: Path) -> RoiRow:
         return RoiRow(key, "drawn", error=str(error))
 
 
-# -- one by one --------------------------------------------------------------------------------------------
+# -- writing ----------------------------------------------------------------------------------------------
 
 
 def _written(
-    region: FoundRegion, place: Path, origin: Mapping[str, Any], made: Made, journal: Journal
+    region: FoundRegion, path: Path, origin: Mapping[str, Any], made: Made, journal: Journal
 ) -> RoiRow:
-    """Write a mask and its row, unless somebody laid a mask there since the survey."""
+    """Write a mask and its journal row, unless a drawn mask has appeared since the survey."""
     key, content = origin["key"], b""
     row = RoiRow(key, "none", error=region.error)
     if region.mask is not None:
         row = RoiRow(key, "predicted", round(region.confidence, 4), round(_share(region.mask), 4))
-        # PNG whatever the file's suffix says, as a photograph's own format may not hold a mask exactly.
-        content = encode_image(region.mask * 255, ".png", place)
-        # The row comes first: were the run ended between the two, a mask without a row would pass for drawn.
+        # Always PNG, whatever the suffix, as lossy formats would change the mask.
+        content = encode_image(region.mask * 255, ".png", path)
+        # The row first: after an interruption, a mask without a row would count as drawn.
         mask = sha256(content)[:16]
         journal.add({**origin, "mask": mask, "confidence": row.confidence, "share": row.share})
-    with writing(place, remedy="free space, then run it again"):
-        if kind(place) == "file" and _made_here(key, place, made) is None:
-            return _drawn(key, place)
+    with writing(path, remedy="free space, then run it again"):
+        if kind(path) == "file" and _made_here(key, path, made) is None:
+            return _drawn(key, path)
         if content:
-            with whole_file(place) as partial:
+            with whole_file(path) as partial:
                 partial.write_bytes(content)
         else:
-            # What lies there is of another segmenter or another photograph.
-            place.unlink(missing_ok=True)
+            # Remove the outdated mask of another segmenter or a replaced photograph.
+            path.unlink(missing_ok=True)
     return row
 
 

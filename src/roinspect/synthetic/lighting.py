@@ -13,13 +13,13 @@ from roinspect.synthetic.textures import Field, f32, smooth_noise, smoothstep
 
 @dataclass(slots=True)
 class Surface:
-    """What lies under the camera, at twice the image's resolution.
+    """The surface under the camera, at twice the image's resolution.
 
     Attributes:
-        colour: (3, 2H, 2W) linear reflectance (or, for lit-through plastic, transmitted light).
+        colour: (3, 2H, 2W) linear reflectance, or transmitted light for translucent plastic.
         height: (2H, 2W) relief in pixels.
-        metal: (2H, 2W) in [0, 1], how far a pixel mirrors its surroundings instead of scattering light.
-        gloss: (2H, 2W) strength of the highlight on a clear skin over the colour.
+        metal: (2H, 2W) in [0, 1], share of specular instead of diffuse reflection.
+        gloss: (2H, 2W) strength of the highlight of a clear coat.
     """
 
     colour: Field
@@ -32,7 +32,7 @@ class Surface:
         return Surface(self.colour.copy(), self.height.copy(), self.metal.copy(), self.gloss.copy())
 
     def window(self, rows: slice, cols: slice) -> Surface:
-        """Part of the scene; what is drawn there is drawn here."""
+        """A view of part of the scene; drawing into it changes the scene."""
         return Surface(
             self.colour[:, rows, cols],
             self.height[rows, cols],
@@ -43,14 +43,14 @@ class Surface:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """One lamp and the room.
+    """One lamp and ambient light.
 
     Attributes:
         direction_xyz: unit vector to the lamp (x right, y down, z to the camera).
-        field: (2H, 2W), the uneven illumination, about 1.
-        ambient: light from the room.
-        diffuse: light from the lamp on a flat surface.
-        sharpness: the highlight's exponent.
+        field: (2H, 2W), uneven illumination, about 1.
+        ambient: strength of the ambient light.
+        diffuse: strength of the lamp on a flat surface.
+        sharpness: exponent of the highlight.
     """
 
     direction_xyz: tuple[float, float, float]
@@ -69,7 +69,7 @@ def draw_light(
     diffuse: float,
     sharpness: float,
 ) -> Light:
-    """A lamp to one side of the (2H, 2W) scene; `azimuth` is the side's mean and deviation in degrees."""
+    """A random lamp beside the (2H, 2W) scene; `azimuth` is a mean and standard deviation in degrees."""
     azimuth_rad = np.deg2rad(rng.normal(*azimuth))
     elevation = np.deg2rad(rng.uniform(32, 52))
     direction = (
@@ -86,7 +86,7 @@ def draw_light(
 
 
 def illuminate(scene: Surface, light: Light) -> Field:
-    """Light that leaves the scene towards the camera: (3, 2H, 2W), linear, 1 is about white."""
+    """Light from the scene to the camera: (3, 2H, 2W), linear, 1 is about white."""
     height = f32(cv2.GaussianBlur(scene.height, (0, 0), 0.7))
     nx = f32(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1, scale=-0.5))
     ny = f32(cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=1, scale=-0.5))
@@ -112,7 +112,7 @@ def illuminate(scene: Surface, light: Light) -> Field:
 
 
 def _sunlit(height: Field, light: Light) -> Field:
-    """Share of the lamp seen from each pixel, in [0.1, 1]: a relief casts soft shadows. (2H, 2W)."""
+    """Soft shadows of the relief: the visible share of the lamp at each pixel, (2H, 2W) in [0.1, 1]."""
     lx, ly, lz = light.direction_xyz
     flat = float(np.hypot(lx, ly))
     slope = lz / flat
@@ -132,7 +132,7 @@ def _sunlit(height: Field, light: Light) -> Field:
 
 
 def _glint(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
-    """Blinn's highlight in a clear skin, (2H, 2W) in [0, 1]."""
+    """Blinn's highlight of a clear coat, (2H, 2W) in [0, 1]."""
     lx, ly, lz = light.direction_xyz
     norm = float(np.sqrt(lx * lx + ly * ly + (lz + 1) ** 2))
     half = (nx * (lx / norm) + ny * (ly / norm) + nz * ((lz + 1) / norm)).astype(np.float32)
@@ -140,7 +140,7 @@ def _glint(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
 
 
 def _surroundings(nx: Field, ny: Field, nz: Field, light: Light) -> Field:
-    """What polished metal mirrors at the given normals: a dim room, a bright lamp and a window. (N,)."""
+    """Reflection in polished metal at these normals: a dim room, a bright lamp and a window. (N,)."""
     lx, ly, _ = light.direction_xyz
     rx, ry = 2 * nz * nx, 2 * nz * ny
     room = 0.10 + 0.38 * smoothstep(0.25, -0.35, ry + 0.3 * rx) + 0.16 * smoothstep(0.55, 0.95, nz)
@@ -154,8 +154,8 @@ class Camera:
     """Lens and sensor.
 
     Attributes:
-        blur: deviation of the lens's blur, in pixels of the scene (2x).
-        exposure: factor on the light.
+        blur: standard deviation of the lens blur, in pixels of the scene (2x).
+        exposure: factor of the light.
         balance_rgb: (3,), white balance.
         vignette: (H, W), 1 in the middle.
         noise: (H, W, 3), in grey levels.
@@ -168,23 +168,23 @@ class Camera:
     noise: Field
 
     def develop(self, light: Field) -> Field:
-        """From light (3, 2H, 2W) to noise-free grey levels (H, W, 3), float in [0, 255]."""
+        """Light (3, 2H, 2W) to noise-free grey levels (H, W, 3), float in [0, 255]."""
         h, w = light.shape[1] // 2, light.shape[2] // 2
         blurred = cv2.GaussianBlur(cv2.merge(list(light)), (0, 0), self.blur)
         small = cv2.resize(blurred, (w, h), interpolation=cv2.INTER_AREA)
         x = np.maximum(small, 0) * (self.exposure * self.vignette[..., None] * self.balance_rgb)
-        # Narkowicz's fit of a film's response: deep shadows, highlights that roll off.
+        # Narkowicz's fit of a film response: deep shadows, soft highlights.
         film = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
         return f32(255 * np.sqrt(np.minimum(film, 1)))
 
     def digitise(self, levels: Field) -> NDArray[np.uint8]:
-        """Add the sensor's noise, stronger in the light, and round: uint8 (H, W, 3)."""
+        """Add sensor noise, stronger in bright areas, and round: uint8 (H, W, 3)."""
         noisy = levels + self.noise * (0.6 + levels / 255)
         return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
 def draw_camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
-    """A slightly different focus, exposure, white balance, vignette and noise for every photograph."""
+    """A camera with slightly random focus, exposure, white balance, vignette and noise."""
     h, w = size_hw
     y = np.linspace(-1, 1, h, dtype=np.float32)[:, None] - np.float32(rng.normal(0, 0.1))
     x = np.linspace(-1, 1, w, dtype=np.float32)[None, :] - np.float32(rng.normal(0, 0.1))

@@ -1,10 +1,10 @@
 """Draw defects into a scene: scratch, stain, particle, hole, pulled thread.
 
-A defect hangs on a *spine*, a polyline of (x, y) points, and reaches `radius` to either side. `find_spine`
-looks for a spine that fits a region; `draw_mark` draws the defect along it.
+A defect follows a *spine*, a polyline of (x, y) points, and extends `radius` to either side. `find_spine`
+searches for a spine that fits a region; `draw_mark` draws the defect along it.
 
 Spines and radii are in pixels of the scene, at twice the image's resolution; `unit` is the scene's pixels per
-1/256 of the image's shorter side, so that defects grow with the image.
+1/256 of the image's shorter side, so that defects scale with the image.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Mask = NDArray[np.uint8]
 
 
 class Spine(NamedTuple):
-    """Polyline `points_xy` (N, 2) float32 and `radius`, the defect's reach from it."""
+    """Polyline `points_xy` (N, 2) float32 and `radius`, the half width of the defect."""
 
     points_xy: Field
     radius: float
 
 
 def random_spine(kind: str, rng: np.random.Generator, unit: float) -> Spine:
-    """A spine around (0, 0) of a size and bend usual for the kind of defect."""
+    """A spine around (0, 0) with a typical size and bend for the kind of defect."""
     length, radius, bend = {
         "particle": (0.0, rng.uniform(2.4, 4.6), 0.0),
         "scratch": (rng.uniform(20, 52), 2.0, rng.normal(0, 0.35)),
@@ -47,9 +47,9 @@ def random_spine(kind: str, rng: np.random.Generator, unit: float) -> Spine:
 def find_spine(
     kind: str, rng: np.random.Generator, inside: Mask, outside: Mask, unit: float, *, crossing: bool
 ) -> Spine | None:
-    """A spine whose defect lies wholly in `inside`, or, if `crossing`, partly there and partly in `outside`.
+    """A spine whose defect lies entirely in `inside`, or, if `crossing`, partly in `inside` and `outside`.
 
-    Both masks are (H, W) in {0, 1}, at the image's resolution. None where forty draws, ever smaller, found
+    Both masks are (H, W) in {0, 1}, at the image's resolution. None if 40 attempts with decreasing size find
     no room.
     """
     room = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
@@ -92,7 +92,7 @@ def draw_mark(kind: str, rng: np.random.Generator, scene: Surface, spine: Spine,
 
 
 def cover(scene: Surface, alpha: Field, colour: Field | tuple[float, float, float]) -> None:
-    """Lay a matte colour, (3,) or (3, 2H, 2W), over the scene with opacity `alpha` (2H, 2W)."""
+    """Blend a matte colour, (3,) or (3, 2H, 2W), into the scene with opacity `alpha` (2H, 2W)."""
     rows, cols = np.flatnonzero(alpha.max(axis=1) > 0), np.flatnonzero(alpha.max(axis=0) > 0)
     if rows.size == 0:
         return
@@ -106,7 +106,7 @@ def cover(scene: Surface, alpha: Field, colour: Field | tuple[float, float, floa
 
 
 def line(hw: tuple[int, int], points_xy: Field, width: float) -> Field:
-    """Anti-aliased polyline of a width in pixels, (H, W) in [0, 1]."""
+    """Anti-aliased polyline with a width in pixels, (H, W) in [0, 1]."""
     canvas = np.zeros(hw, np.uint8)
     points = np.rint(points_xy * 16).astype(np.int32)[None]
     cv2.polylines(canvas, list(points), False, 255, max(1, round(width)), cv2.LINE_AA, shift=4)
@@ -122,14 +122,14 @@ def _distance(hw: tuple[int, int], points_xy: Field) -> Field:
 
 
 def _ground(scene: Surface, spine: Spine) -> Field:
-    """Colour (3,) under the spine."""
+    """Median colour (3,) under the spine."""
     h, w = scene.height.shape
     x, y = np.rint(spine.points_xy).astype(int).T
     return np.median(scene.colour[:, np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)], axis=1).astype(np.float32)
 
 
 def _blob(rng: np.random.Generator, hw: tuple[int, int], spine: Spine, rough: float, cell: float) -> Field:
-    """Depth inside an uneven blob in units of its radius: at most 1, 0 at the rim, then negative. (H, W)."""
+    """Depth (H, W) in an irregular blob in units of its radius: at most 1, 0 at the rim, negative outside."""
     bumps = np.clip(fractal_noise(rng, hw, cell, 3) / 2.2, -1, 1)
     return f32(1 - _distance(hw, spine.points_xy) / np.float32(spine.radius) - rough * (1 + bumps))
 
@@ -146,20 +146,20 @@ def _particle(rng: np.random.Generator, scene: Surface, spine: Spine, unit: floa
 def _scratch(rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) -> None:
     hw = scene.height.shape
     on_dark = float((_ground(scene, spine)).mean()) < 0.3
-    # A blade catches what stands up: the crowns of threads, not the gaps between them.
-    proud = smoothstep(-0.8, 0.6, (scene.height - cv2.blur(scene.height, (9, 9))) / np.float32(0.3 * unit))
+    # A blade touches only raised parts: the crowns of threads, not the gaps between them.
+    raised = smoothstep(-0.8, 0.6, (scene.height - cv2.blur(scene.height, (9, 9))) / np.float32(0.3 * unit))
     grit = 0.8 + 0.25 * smooth_noise(rng, hw, 7 * unit) + 0.18 * smooth_noise(rng, hw, 1.2 * unit)
-    depth = np.clip(grit, 0.45, 1) * (0.6 + 0.4 * proud)
+    depth = np.clip(grit, 0.45, 1) * (0.6 + 0.4 * raised)
     width = max(rng.uniform(0.9, 1.5) * unit, 1.0)
     core = line(hw, spine.points_xy, width) * depth
     aside = np.float32(rng.normal(0, 1.1 * unit, 2))
     second = line(hw, spine.points_xy[4 : rng.integers(12, 22)] + aside, 0.4 * width) * depth
-    # What the blade bares is paler than dark cloth; on lit-through plastic it may be either. In metal it
-    # leaves a wide gouge that fills with dirt, for a bright line would be lost among bright crowns.
+    # A scratch is paler than dark cloth, and paler or darker than translucent plastic. In metal it is a wide
+    # gouge filled with dirt, as a bright line would be invisible among bright crowns.
     factor, paler = (2.2, 0.14) if on_dark else (float(rng.choice((0.15, 0.25, 1.8))), 0.0)
-    bared = np.minimum(np.float32(factor) * scene.colour + np.float32(paler), 1.1)
+    scratched = np.minimum(np.float32(factor) * scene.colour + np.float32(paler), 1.1)
     gouge = 0.92 * line(hw, spine.points_xy, 2.2 * width) * scene.metal
-    tone = bared + scene.metal * (np.float32(0.03) - bared)
+    tone = scratched + scene.metal * (np.float32(0.03) - scratched)
     cover(scene, np.maximum(np.maximum(0.92 * core, 0.6 * second), gouge), tone)
     scene.height -= np.float32(0.7 * unit) * (core + 0.5 * second)
 
@@ -174,7 +174,7 @@ def _stain(rng: np.random.Generator, scene: Surface, spine: Spine, unit: float) 
     alpha = np.clip((strength * body + 0.3 * rim) * mottle * np.float32(rng.uniform(0.85, 1.2)), 0, 0.93)
     dark_tones = ((0.040, 0.022, 0.010), (0.018, 0.016, 0.014), (0.075, 0.036, 0.016))
     pale_tones = ((0.30, 0.27, 0.21), (0.36, 0.35, 0.33), (0.28, 0.20, 0.11))
-    # On metal it is thick grease, dark although the gaps between the teeth are darker still.
+    # On metal it is thick grease: dark, although the gaps between the teeth are darker.
     pale = not scene.metal.any() and float(_ground(scene, spine).mean()) < rng.uniform(0.07, 0.16)
     cover(scene, 0.7 * alpha if pale else alpha, (pale_tones if pale else dark_tones)[rng.integers(3)])
 

@@ -1,6 +1,6 @@
 """Images of synthetic products, with regions of interest and exact defect masks.
 
-`render` draws one picture; `write_dataset` writes an MVTec-like tree of them:
+`render` draws one image; `write_dataset` writes an MVTec-like tree of them:
 
     OUT/train/good/NNN.png
     OUT/test/good/NNN.png
@@ -40,14 +40,14 @@ Place: TypeAlias = Literal["inside", "outside", "both"]
 PLACES: tuple[Place, ...] = ("inside", "outside", "both")
 
 BOLDNESS = 1.7
-"""Scale of the marks: an inspector sees them at arm's length, a network still at 128 pixels a side."""
+"""Scale of the defects: visible to an inspector at arm's length, and to a network at 128 x 128 pixels."""
 
 VISIBLE = 6.0
-"""Grey levels by which a defect must change a pixel for its mask to count it."""
+"""Smallest change of a pixel, in grey levels, that belongs to the defect mask."""
 
 
 class SyntheticSample(NamedTuple):
-    """One picture: `image` uint8 (H, W, 3) RGB; `roi_mask` and `gt_mask` uint8 (H, W) in {0, 1}."""
+    """One image: `image` uint8 (H, W, 3) RGB; `roi_mask` and `gt_mask` uint8 (H, W) in {0, 1}."""
 
     image: NDArray[np.uint8]
     roi_mask: Mask
@@ -57,7 +57,7 @@ class SyntheticSample(NamedTuple):
 Part: TypeAlias = Zipper | Vials | Washers
 
 PRODUCTS: dict[str, type[Part]] = {"zipper": Zipper, "vials": Vials, "washers": Washers}
-_AS_EVER: Mapping[str, Any] = MappingProxyType({})
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 SHARES: tuple[tuple[str, Place | None, float], ...] = (
     ("train", None, 0.60),
     ("test", None, 0.10),
@@ -65,7 +65,7 @@ SHARES: tuple[tuple[str, Place | None, float], ...] = (
     ("test", "outside", 0.10),
     ("test", "both", 0.05),
 )
-"""How `count` is shared out: split, place of the defect (None: a good part), share."""
+"""Division of `count`: split, place of the defect (None: a good part), share."""
 
 
 def render(
@@ -75,18 +75,18 @@ def render(
     defect: str | None = None,
     place: Place = "inside",
     size_hw: tuple[int, int] = (256, 256),
-    options: Mapping[str, Any] = _AS_EVER,
+    options: Mapping[str, Any] = _NO_OPTIONS,
 ) -> SyntheticSample:
-    """Draw one picture.
+    """Draw one image.
 
-    The product, the camera and the defect have random streams of their own, so the same `rng` state gives the
-    same picture with and without the defect, but for the defect's pixels and a rim of two.
+    Product, camera and defect have separate random streams: with the same `rng` state, images with and
+    without the defect differ only in the defect's pixels and a rim of two pixels.
 
     Args:
         product: a name of `PRODUCTS`.
-        rng: source of everything random; three numbers are drawn from it.
+        rng: source of randomness; three numbers are drawn from it.
         defect: a name from `defects(product, place)`, or None for a good part.
-        place: whether the defect lies wholly inside the ROI, wholly outside it, or on both sides.
+        place: whether the defect lies entirely inside the ROI, entirely outside, or on both sides.
         size_hw: height and width in pixels, at least 64 each.
         options: keyword arguments of the product's class, such as the `count` and `radius` of `Washers`.
 
@@ -98,8 +98,8 @@ def render(
             "images are too small to show a defect", where=f"size {size_hw}", remedy="use at least 64"
         )
     if defect is not None and defect not in defects(product, place):
-        known = ", ".join(defects(product, place))
-        raise UserError(f"no such defect {place} the ROI", where=defect, remedy=f"choose one of {known}")
+        names = ", ".join(defects(product, place))
+        raise UserError(f"no such defect {place} the ROI", where=defect, remedy=f"choose one of {names}")
     streams = [np.random.default_rng(int(word)) for word in rng.integers(2**63, size=3)]
     part = _product(product)(streams[0], size_hw, **options)
     camera = draw_camera(streams[1], size_hw)
@@ -107,7 +107,7 @@ def render(
     if defect is None:
         return SyntheticSample(camera.digitise(good), part.roi, np.zeros(size_hw, np.uint8))
     for attempt in range(30):
-        # What came out too faint to see is drawn again, a little bolder.
+        # Retry with a slightly larger defect if it is not visible or has no room.
         scene = _with_defect(part, defect, place, streams[2], part.unit * BOLDNESS * (1 + 0.06 * attempt))
         if scene is None:
             continue
@@ -125,9 +125,9 @@ def render(
 
 
 def defects(product: ProductName, place: Place) -> tuple[str, ...]:
-    """Names of the defects that a product can have inside, outside or on both sides of its ROI."""
-    kind = _product(product)
-    return {"inside": kind.inside, "outside": kind.outside, "both": kind.both}[place]
+    """Names of a product's defects inside, outside or on both sides of the ROI."""
+    part = _product(product)
+    return {"inside": part.inside, "outside": part.outside, "both": part.both}[place]
 
 
 def write_dataset(
@@ -138,25 +138,25 @@ def write_dataset(
     seed: int,
     size_hw: tuple[int, int] = (256, 256),
     train_defects: float = 0.0,
-    options: Mapping[str, Any] = _AS_EVER,
+    options: Mapping[str, Any] = _NO_OPTIONS,
 ) -> None:
-    """Write `count` pictures as an MVTec-like tree with a mirrored `roi/` tree, whole or not at all.
+    """Write `count` images as an MVTec-like tree with a mirrored `roi/` tree; nothing is written on an error.
 
-    Of the pictures 60 % are train/good, 10 % test/good, 15 % have a defect inside the ROI, 10 % outside only
-    and 5 % on both sides; the kinds of defect take turns. Picture i depends on (seed, i) and its kind alone.
+    60 % of the images are train/good, 10 % test/good, 15 % have a defect inside the ROI, 10 % outside and 5 %
+    on both sides; the kinds of defect alternate. Image i depends only on (seed, i) and its kind.
 
     Args:
         product: a name of `PRODUCTS`.
-        out: a folder that does not exist yet or is empty.
-        count: number of pictures, at least 20.
-        seed: not negative; the same seed gives the same bytes.
+        out: a folder that does not exist or is empty.
+        count: number of images, at least 20.
+        seed: at least 0; the same seed gives the same bytes.
         size_hw: height and width in pixels.
-        train_defects: share of the defective pictures that go to the train split, in [0, 1): none for methods
-            that learn from good parts, some for classifiers.
-        options: as `render`.
+        train_defects: share of the defective images in the train split, in [0, 1): 0 for methods that learn
+            from good parts, more for classifiers.
+        options: see `render`.
 
     Raises:
-        UserError: `out` holds something or cannot be written, or an argument is out of range.
+        UserError: `out` is not empty or cannot be written, or an argument is out of range.
     """
     _product(product)
     if count < 20:
@@ -167,8 +167,8 @@ def write_dataset(
         raise UserError(f"must lie in [0, 1), not {train_defects}", where="train_defects")
     if seed < 0:
         raise UserError("is negative", where=f"seed {seed}", remedy="use 0 or more")
-    place = kind(out)
-    if place != "none" and (place != "folder" or any(out.iterdir())):
+    state = kind(out)
+    if state != "none" and (state != "folder" or any(out.iterdir())):
         raise UserError("exists and is not empty", where=out, remedy="name a new folder or empty this one")
     with writing(out, remedy="choose another place"), whole_folder(out) as unfinished:
         work = partial(_write_one, unfinished, product, seed, size_hw, options)
@@ -178,7 +178,7 @@ def write_dataset(
 
 
 class Item(NamedTuple):
-    """One picture to make: `split`, `folder` under it, `stem`, and the defect with its place, if any."""
+    """One image to draw: its split, folder, file stem, and the defect, if any, with its place."""
 
     split: str
     folder: str
@@ -188,7 +188,7 @@ class Item(NamedTuple):
 
 
 def plan(product: ProductName, count: int, train_defects: float = 0.0) -> list[Item]:
-    """What each of `count` pictures shows and where it goes."""
+    """Contents and path of each of `count` images."""
     items: list[Item] = []
     numbers: Counter[tuple[str, str]] = Counter()
     share_so_far = 0.0
@@ -200,10 +200,10 @@ def plan(product: ProductName, count: int, train_defects: float = 0.0) -> list[I
             defect = kinds[turn % len(kinds)] if kinds else None
             folder = f"{defect}_{place}" if defect else "good"
             number = numbers[split, folder]
-            # Of every kind the same share; a number is given once, as both splits share the masks' folder.
-            learned = int((number + 1) * train_defects) > int(number * train_defects)
-            home = "train" if defect and learned else split
-            items.append(Item(home, folder, f"{number:03d}", defect, place or "inside"))
+            # The same share of every kind; numbers are unique, as both splits share a folder of masks.
+            is_for_training = int((number + 1) * train_defects) > int(number * train_defects)
+            item_split = "train" if defect and is_for_training else split
+            items.append(Item(item_split, folder, f"{number:03d}", defect, place or "inside"))
             numbers[split, folder] += 1
     return items
 
@@ -234,15 +234,18 @@ def _write_one(
 def _with_defect(
     part: Part, kind: str, place: Place, rng: np.random.Generator, unit: float
 ) -> Surface | None:
-    """The part's scene with a defect of scale `unit`: two specks where one cannot lie on both sides."""
+    """The part's scene with a defect of scale `unit`; None if there is no room.
+
+    A particle is too small to lie on both sides of the ROI, so two are drawn.
+    """
     if isinstance(part, Zipper) and kind in part.structural:
         return part.broken(kind, rng)
     inside, outside = part.roi & part.field, (1 - part.roi) & part.field
     if place == "both" and kind == "particle":
         spines = [find_spine(kind, rng, region, region, unit, crossing=False) for region in (inside, outside)]
     else:
-        home = outside if place == "outside" else inside
-        spines = [find_spine(kind, rng, home, outside, unit, crossing=place == "both")]
+        region = outside if place == "outside" else inside
+        spines = [find_spine(kind, rng, region, outside, unit, crossing=place == "both")]
     scene = part.scene.copy()
     for spine in spines:
         if spine is None:
@@ -260,15 +263,15 @@ def _allowed(part: Part, place: Place) -> Mask:
 
 
 def _changed(good: Field, bad: Field, allowed: Mask) -> Mask:
-    """Pixels that the defect changed visibly, but for lone specks: (H, W) in {0, 1}."""
+    """Pixels that the defect changed visibly, without isolated ones: (H, W) in {0, 1}."""
     visible = ((np.abs(bad - good).max(axis=2) > VISIBLE) & (allowed > 0)).astype(np.float32)
     neighbours = cv2.blur(visible, (3, 3), borderType=cv2.BORDER_CONSTANT) * 9
-    lasting: Mask = np.logical_and(visible, neighbours > 2.5).astype(np.uint8)
-    return lasting
+    mask: Mask = np.logical_and(visible, neighbours > 2.5).astype(np.uint8)
+    return mask
 
 
 def _is_fit(gt_mask: Mask, roi: Mask, place: Place) -> bool:
-    """Whether the mask is neither a speck nor a blotch, and both sides have their part where they should."""
+    """Whether the area of the mask is plausible, and, for `both`, lies on both sides of the ROI."""
     least, most = 0.0004 * min(gt_mask.shape) ** 2, 0.02 * gt_mask.size
     if place == "both" and min(gt_mask[roi > 0].sum(), gt_mask[roi == 0].sum()) < 0.4 * least:
         return False

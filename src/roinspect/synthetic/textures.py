@@ -1,6 +1,6 @@
 """Random fields and woven cloth for the synthetic products.
 
-All lengths are in pixels of the array at hand; all fields are float32.
+Lengths are in pixels of the array; fields are float32.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Field: TypeAlias = NDArray[np.floating[Any]]
 
 
 def f32(values: ArrayLike) -> Field:
-    """Single-precision array of the values, the array itself where it is one."""
+    """The values as a float32 array, without a copy if they already are one."""
     return np.asarray(values, np.float32)
 
 
 def smooth_noise(rng: np.random.Generator, hw: tuple[int, int], cell: float) -> Field:
-    """Smooth noise of mean about 0 and deviation about 1 that varies over `cell` pixels.
+    """Smooth noise with mean about 0, standard deviation about 1 and a period of about `cell` pixels.
 
     Returns:
         (H, W) field.
@@ -28,14 +28,14 @@ def smooth_noise(rng: np.random.Generator, hw: tuple[int, int], cell: float) -> 
     grid_hw = (int(np.ceil(hw[0] / cell)) + 2, int(np.ceil(hw[1] / cell)) + 2)
     grid = rng.standard_normal(grid_hw, dtype=np.float32)
     if cell >= 16:
-        # Cubic interpolation is dear: up to a quarter of the size it shapes the field, linear does the rest.
+        # Cubic interpolation is expensive: use it up to a quarter of the size, and linear for the rest.
         grid = f32(cv2.resize(grid, (hw[1] // 4 + 1, hw[0] // 4 + 1), interpolation=cv2.INTER_CUBIC))
         return f32(cv2.resize(grid, hw[::-1], interpolation=cv2.INTER_LINEAR))
     return f32(cv2.resize(grid, hw[::-1], interpolation=cv2.INTER_CUBIC))
 
 
 def fractal_noise(rng: np.random.Generator, hw: tuple[int, int], cell: float, octaves: int = 3) -> Field:
-    """Sum of `octaves` smooth noises, each half as coarse and 0.6 times as strong as the last: (H, W)."""
+    """Sum of `octaves` smooth noises, each with half the period and 0.6 times the amplitude: (H, W)."""
     total = np.zeros(hw, np.float32)
     for octave in range(octaves):
         total += np.float32(0.6**octave) * smooth_noise(rng, hw, cell / 2**octave)
@@ -43,27 +43,27 @@ def fractal_noise(rng: np.random.Generator, hw: tuple[int, int], cell: float, oc
 
 
 def smoothstep(low: float, high: float, value: Field) -> Field:
-    """0 below `low`, 1 above `high` (which may be the smaller one), smooth between."""
+    """0 below `low`, 1 above `high`, smooth between; falling if `low` > `high`."""
     t = (value - np.float32(low)) * np.float32(1 / (high - low))
     np.clip(t, 0, 1, out=t)
     return f32(t * t * (3 - 2 * t))
 
 
 class Cloth(NamedTuple):
-    """A weave: `height` in [0, 1] of a thread's thickness, `tone` a factor near 1 on the cloth's colour."""
+    """A weave: `height` in thread thicknesses, in about [0, 1], and `tone`, a factor near 1 of the colour."""
 
     height: Field
     tone: Field
 
 
 def weave(rng: np.random.Generator, a: Field, b: Field, lean: Field) -> Cloth:
-    """Twill cloth with threads of uneven tone and course.
+    """Twill cloth with irregular threads.
 
     Args:
         rng: source of the irregularities.
-        a: (H, W) coordinate across the weft, one thread a unit.
-        b: (H, W) coordinate across the warp, one thread a unit.
-        lean: (H, W) of +1 or -1, which way the twill's diagonal runs (a change of sign makes a herringbone).
+        a: (H, W) coordinate across the weft, one thread per unit.
+        b: (H, W) coordinate across the warp, one thread per unit.
+        lean: (H, W) of +1 or -1, the direction of the twill's diagonal; alternating signs give a herringbone.
 
     Returns:
         Height and tone, each (H, W).

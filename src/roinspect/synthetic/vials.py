@@ -1,7 +1,7 @@
 """A strip of five plastic vials, lit from behind; the zone around each meniscus is the region of interest.
 
 Geometry is in units of 1/256 of the image's shorter side: `x` across the strip, `y` downwards, (0, 0) is the
-middle. Colours are light that comes through the plastic; a lamp in front adds highlights and shows relief.
+centre. Colours are transmitted light; a lamp in front adds highlights and shading.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise
 
 COUNT = 5
 PITCH = 40.0
-# Height along a vial, half its width there and how far its front bulges: cap, neck, shoulder, body, foot.
+# Position along a vial, half width and bulge of the front: cap, neck, shoulder, body, foot.
 PROFILE = np.array(
     [
         (-113, 0, 0.5), (-110, 10.5, 1.2), (-107, 12.3, 1.6), (-84, 12.3, 1.6), (-80, 9, 1.8), (-75, 5, 3.2),
@@ -31,7 +31,7 @@ ENGRAVING_Y = 56.0
 
 
 class Fill(NamedTuple):
-    """One vial's liquid: its surface's `level`, `tilt`, `climb` at the walls and `opening` of the ellipse."""
+    """Liquid surface of a vial: `level`, `tilt`, `climb` at the walls, and `opening` of the ellipse."""
 
     level: float
     tilt: float
@@ -45,12 +45,12 @@ class Frame(NamedTuple):
     Attributes:
         x: position across the strip.
         y: position down the strip.
-        number: which vial, from the left.
-        side: place across the vial, -1 to 1.
-        round_: depth of the front's curve, 1 in the middle, 0 at the walls.
+        number: index of the vial, from the left.
+        side: position across the vial, -1 to 1.
+        round_: curve of the front, 1 in the middle, 0 at the walls.
         body: coverage by a vial.
         plastic: coverage by a vial or the web between vials.
-        bulge: how far the front stands out in the middle, in units.
+        bulge: height of the front in the middle, in units.
     """
 
     x: Field
@@ -64,14 +64,14 @@ class Frame(NamedTuple):
 
 
 class Vials:
-    """A strip with everything about it drawn from `rng`; defects come from elsewhere and leave it unchanged.
+    """A random strip of vials without a defect.
 
     Args:
         rng: source of pose, colours, liquid levels and light.
         size_hw: the image's height and width in pixels.
 
     Attributes:
-        scene: the strip without a defect; copy it before drawing.
+        scene: the strip; copy it before drawing a defect.
         light: the lamp.
         unit: pixels of the scene per unit of length.
         roi: (H, W) in {0, 1}, the five bands around the menisci.
@@ -140,7 +140,7 @@ class Vials:
             + 0.025 * fractal_noise(rng, hw, 16 * unit, 4)
             + 0.015 * rng.standard_normal(hw, dtype=np.float32)
         )
-        # Light crosses more plastic where the wall turns away from the camera.
+        # Light passes through more plastic where the wall is oblique to the camera.
         wall = np.exp(np.float32(-rng.uniform(0.07, 0.12)) / np.maximum(at.round_, 0.08))
         seam = np.exp(-np.square((PITCH / 2 - np.abs(at.x - PITCH * np.rint(at.x / PITCH))) / 0.6))
         through = (wall * at.body + (1 - at.body) * (0.93 - 0.12 * seam)) * haze
@@ -158,7 +158,7 @@ class Vials:
         return Surface(colour, height, np.zeros(hw, np.float32), gloss.astype(np.float32))
 
     def _panel(self, rng: np.random.Generator, at: Frame) -> Field:
-        """The lamp panel behind the strip and the dark nest that holds its foot: (3, 2H, 2W)."""
+        """The backlight, and the dark nest that holds the strip's foot: (3, 2H, 2W)."""
         tone = f32([0.70, 0.74, 0.78]) * np.float32(rng.uniform(0.75, 1.05))
         centre = rng.normal(0, 30, 2)
         glow = np.exp(-(np.square(at.x - centre[0]) + np.square(at.y - centre[1])) / (2 * 140**2))
@@ -167,7 +167,7 @@ class Vials:
         return f32(tone[:, None, None] * (glow * (1 - 0.93 * nest)))
 
     def _pour(self, rng: np.random.Generator, colour: Field, at: Frame) -> Field:
-        """Fill the vials: tint and refract `colour` in place. Returns depth below the front rim in units."""
+        """Fill the vials, changing `colour` in place. Returns the depth below the front rim, in units."""
         level, tilt, climb, opening = (f32(column)[at.number] for column in zip(*self._fills, strict=True))
         square = at.side * at.side
         steep = square * square * square
@@ -192,7 +192,7 @@ class Vials:
         return below
 
     def _relief(self, at: Frame) -> Field:
-        """Engraved line and moulded lettering on the bodies, grip ribs on the caps, in units: (2H, 2W)."""
+        """Relief of engraved lines, moulded lettering and grip ribs, in units: (2H, 2W)."""
         flat = smoothstep(0.92, 0.7, np.abs(at.side)) * at.body
         groove = -1.1 * np.exp(-np.square((at.y - ENGRAVING_Y) / 0.9))
         groove += 0.5 * np.exp(-np.square((at.y - ENGRAVING_Y + 2.2) / 0.8))
@@ -214,7 +214,7 @@ class Vials:
         return f32((groove + ribs) * flat + 0.9 * letters * at.body)
 
     def _scatter_drops(self, rng: np.random.Generator, colour: Field, below: Field) -> None:
-        """Bubbles under the surface and drops on the wall above it: harmless, and on good parts too."""
+        """Draw bubbles under the surface and drops on the wall above it, which are not defects."""
         for number, fill in enumerate(self._fills):
             for kind, count in (
                 ("bubble", rng.poisson(1.6)),
@@ -248,7 +248,7 @@ def _to_image(field: Field) -> Field:
 
 
 def _along_profile(y: Field) -> tuple[Field, Field]:
-    """Half width and bulge of a vial at heights `y`, corners rounded off."""
+    """Half width and bulge of a vial at positions `y`, with rounded corners."""
     fine = np.arange(-160, 160, 0.125, dtype=np.float32)
     corners = np.stack([np.interp(fine, PROFILE[:, 0], PROFILE[:, k]) for k in (1, 2)])
     columns = f32(cv2.GaussianBlur(corners, (0, 0), sigmaX=8, sigmaY=1e-3))
@@ -257,7 +257,7 @@ def _along_profile(y: Field) -> tuple[Field, Field]:
 
 
 def _lens(colour: Field, centre_xy: tuple[float, float], radius: float, *, is_drop: bool) -> None:
-    """Darken and brighten `colour` in place as a bubble or a drop of a radius in pixels does."""
+    """Draw a bubble or a drop of a radius in pixels into `colour`, in place."""
     cx, cy = centre_xy
     h, w = colour.shape[1:]
     reach = 1.6 * radius + 2
@@ -269,7 +269,7 @@ def _lens(colour: Field, centre_xy: tuple[float, float], radius: float, *, is_dr
         y = y / 1.2
     r2 = x * x + y * y
     ring = np.exp(-np.square((np.sqrt(r2) - 0.85) / 0.2))
-    # A drop on the wall turns the panel upside down; a bubble in the liquid does not.
+    # A drop on the wall inverts the image of the backlight; a bubble in the liquid does not.
     shade = (0.30 if is_drop else -0.12) * y * np.exp(-np.square(r2))
     glint = 0.35 * np.exp(-(np.square(x + 0.3) + np.square(y + 0.35)) / 0.06)
     factor = 1 - (0.34 if is_drop else 0.45) * ring + shade + glint + 0.08 * np.exp(-2 * r2)

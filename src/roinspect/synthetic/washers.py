@@ -1,6 +1,6 @@
-"""Metal washers on a textured table; each is a region of interest, small and anywhere.
+"""Metal washers on a textured table; the region of interest is small and can lie anywhere.
 
-Geometry is in units of 1/256 of the image's shorter side: `x` to the right, `y` down, (0, 0) is the middle.
+Geometry is in units of 1/256 of the image's shorter side: `x` to the right, `y` down, (0, 0) is the centre.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from roinspect.synthetic.marks import Mask, cover, line
 from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
 
 RADIUS = 16.5
-"""Of the one washer that is drawn by default: 1.3 % of a square picture."""
+"""Default radius in units: one washer covers 1.3 % of a square image."""
 
 HOLE = 0.36
-"""The hole's radius as a share of the washer's."""
+"""Radius of the hole, relative to that of the washer."""
 
 _PLACES = {1: ((0.0, 0.0),), 3: ((0.0, -64.0), (-64.0, 58.0), (64.0, 58.0))}
-"""Centres of washers that do not move."""
+"""Centres of washers with a fixed position, by their number."""
 _MARGIN = 2.0
 _GAP = 3.0
 
 
 def radius_for(share: float, count: int = 1) -> float:
-    """Radius in units at which `count` washers cover this share, in (0, 1), of a square picture."""
+    """Radius in units at which `count` washers cover a share, in (0, 1), of a square image."""
     return 256 * math.sqrt(share / (count * math.pi))
 
 
 class Washers:
-    """A scene with everything about it drawn from `rng`; defects come from elsewhere and leave it unchanged.
+    """A random scene with washers without a defect.
 
     Args:
-        rng: source of places, colours, textures and light.
+        rng: source of positions, colours, textures and light.
         size_hw: the image's height and width in pixels.
-        count: washers in the scene, 1 or 3.
-        radius: of a washer, in units; each differs by 5 % at most. See `radius_for`.
-        is_moving: they lie anywhere; otherwise always in the same places, give or take two units.
-        missing: how many of them, the last ones, were taken away; all else is as with them.
+        count: number of washers, 1 or 3.
+        radius: mean radius in units; each differs by up to 5 %. See `radius_for`.
+        is_moving: random positions; otherwise fixed to within two units.
+        missing: number of washers, the last ones, that are not drawn; the rest of the scene is unchanged.
 
     Raises:
-        UserError: another count, or no room for washers of this radius.
+        UserError: invalid count, or no room for washers of this radius.
 
     Attributes:
-        scene: the washers without a defect; copy it before drawing.
+        scene: the washers; copy it before drawing a defect.
         light: the lamp.
-        unit: pixels of the scene per unit of a defect's length: small washers have small defects.
+        unit: pixels of the scene per unit of a defect's length; smaller for small washers.
         roi: (H, W) in {0, 1}, the washers' discs, holes included.
-        field: (H, W) in {0, 1}, where a defect can lie: everywhere.
+        field: (H, W) of 1: a defect can lie anywhere.
     """
 
     inside = ("scratch", "stain", "particle")
@@ -95,7 +95,7 @@ class Washers:
         self.field: Mask = np.ones(size_hw, np.uint8)
 
     def _places(self, rng: np.random.Generator, radii: Field) -> Field:
-        """Centres (N, 2) of washers that lie in the picture and not on each other."""
+        """Centres (N, 2) of washers that lie inside the image and do not overlap."""
         half = f32(self._hw[::-1]) / (2 * self._scale)
         room = half - radii.max() - _MARGIN
         if room.min() < 0:
@@ -109,7 +109,7 @@ class Washers:
         raise UserError(f"no room for {len(radii)} of them", where=f"radius {radii.max():.0f}")
 
     def _table(self, rng: np.random.Generator) -> Surface:
-        """A worn wooden table: grain along x, stains and a few fibres, on good pictures too."""
+        """A worn wooden table with grain along x, stains and a few fibres, which are not defects."""
         hw, unit = self._hw, self._scale
         tone = f32([0.30, 0.20, 0.12]) * rng.uniform(0.85, 1.15) * (1 + rng.uniform(-0.05, 0.05, 3))
         narrow = (hw[0], max(hw[1] // 12, 8))
@@ -128,7 +128,7 @@ class Washers:
         return scene
 
     def _lay(self, circle: tuple[float, float, float], patina: Field) -> None:
-        """Put one washer on the table, with the shadow that its own height casts."""
+        """Draw one washer; its height makes `illuminate` cast a shadow."""
         cx, cy, radius = circle
         unit = self._scale
         x = (np.arange(self._hw[1], dtype=np.float32)[None, :] + 0.5 - self._hw[1] / 2) / unit - np.float32(
@@ -141,7 +141,7 @@ class Washers:
         depth = np.minimum(radius - far, far - HOLE * radius)
         alpha = f32(np.clip(depth * unit + 0.5, 0, 1))
         bevel = np.clip(depth / np.float32(max(0.12 * radius, 1)), 0, 1)
-        # Turned on a lathe: fine rings, and a step between the rim and the face.
+        # Turned on a lathe: fine rings, and a step between rim and face.
         relief = 2.4 * np.sqrt(bevel * (2 - bevel)) + 0.10 * np.sin(np.float32(2.1) * far)
         relief += 0.5 * smoothstep(0.80 * radius, 0.74 * radius, far)
         scene = self.scene

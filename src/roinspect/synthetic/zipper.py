@@ -1,7 +1,7 @@
 """A metal zipper on woven cloth: the teeth are the region of interest.
 
 Geometry is in units of 1/256 of the image's shorter side: `u` runs along the zipper, `v` across it, (0, 0) is
-the middle.
+the centre.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from roinspect.synthetic.marks import Mask, cover, line
 from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep, weave
 
 BAND = 22.0
-"""Half the width of the band of teeth, margin included."""
+"""Half width of the band of teeth, including a margin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tooth:
-    """One tooth: place, side (-1 left, +1 right), turn in radians, lift and brightness."""
+    """One tooth: position, side (-1 left, +1 right), rotation in radians, lift and brightness."""
 
     u: float
     v: float
@@ -34,7 +34,7 @@ class Tooth:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the zipper lies: rotation, shift in pixels of the (2x) scene, pixels per unit, bend."""
+    """Pose of the zipper: rotation in radians, shift in pixels of the (2x) scene, pixels per unit, bend."""
 
     hw: tuple[int, int]
     angle: float
@@ -65,18 +65,18 @@ class Pose:
 
 
 class Zipper:
-    """A zipper with everything about it drawn from `rng`; defects come from elsewhere and leave it unchanged.
+    """A random zipper without a defect.
 
     Args:
         rng: source of pose, colours, textures and light.
         size_hw: the image's height and width in pixels.
 
     Attributes:
-        scene: the zipper without a defect; copy it before drawing.
+        scene: the zipper; copy it before drawing a defect.
         light: the lamp.
         unit: pixels of the scene per unit of length.
         roi: (H, W) in {0, 1}, the band of teeth.
-        field: (H, W) in {0, 1}, where a defect can lie: everywhere.
+        field: (H, W) of 1: a defect can lie anywhere.
     """
 
     inside = ("missing_tooth", "bent_tooth", "scratch", "stain", "particle")
@@ -121,15 +121,15 @@ class Zipper:
         return scene
 
     def broken(self, kind: str, rng: np.random.Generator) -> Surface:
-        """The zipper with one `missing_tooth` or `bent_tooth`, not too near the image's edge."""
+        """The zipper with one `missing_tooth` or `bent_tooth`, away from the image border."""
         places = self.pose.pixels(
             f32([tooth.u for tooth in self._teeth]), f32([t.side * 8 for t in self._teeth])
         )
         h, w = self.pose.hw
         x, y = places.T
         margin = 14 * self.unit
-        seen = np.flatnonzero((x > margin) & (x < w - margin) & (y > margin) & (y < h - margin))
-        index = int(rng.choice(seen))
+        visible = np.flatnonzero((x > margin) & (x < w - margin) & (y > margin) & (y < h - margin))
+        index = int(rng.choice(visible))
         if kind == "missing_tooth":
             return self._assemble(self._teeth[:index] + self._teeth[index + 1 :])
         tooth = self._teeth[index]
@@ -168,7 +168,7 @@ class Zipper:
         on_garment = smoothstep(-0.3, 0.3, past_edge)
         garment = past_edge > 0
 
-        # One weave for both cloths: the garment's is coarser and a plain twill, the tape's a herringbone.
+        # One weave for both cloths: coarse plain twill for the garment, herringbone for the tape.
         lean = np.where(garment | (np.floor(across / 8) % 2 < 1), np.float32(1), np.float32(-1))
         thread = np.where(garment, np.float32(3.3), np.float32(2.5))
         cloth = weave(rng, u / thread, v / thread, lean)
@@ -186,7 +186,7 @@ class Zipper:
         height += np.float32(4.2 * unit) * smoothstep(-0.2, 3.0, past_edge)
         height += np.float32(2.2 * unit) * smoothstep(26, 21, across)
         height += np.float32(0.5 * unit) * np.exp(-np.square((across - 33) / 1.2))
-        # The teeth hold the tape flat; the cloth drapes freely away from them.
+        # The teeth hold the tape flat; farther away the cloth drapes.
         drape = 2.4 * smooth_noise(rng, hw, 60 * unit) + 0.7 * smooth_noise(rng, hw, 22 * unit)
         height += np.float32(unit) * drape * smoothstep(24, 60, across)
         scene = Surface(colour, height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
@@ -204,7 +204,7 @@ class Zipper:
         width: float,
         colour: Field,
     ) -> None:
-        """A row of stitches where `across` is 0, pulled into the cloth between them."""
+        """Sew a row of stitches at `across` = 0, with dents in the cloth between them."""
         period = sum(stitch_gap)
         near = np.flatnonzero(np.abs(across) < 7)
         off = across.ravel()[near]
@@ -230,7 +230,7 @@ class Zipper:
             yield line(self.pose.hw, (np.cumsum(steps, 0) + rng.uniform(0, (w, h))).astype(np.float32), 0.6)
 
     def _stamp(self, scene: Surface, tooth: Tooth) -> None:
-        """Draw one tooth into the window around it."""
+        """Draw one tooth."""
         reach = int(27 * self.unit)
         v = tooth.side * f32([8, tooth.v, tooth.v + 10])
         middle, root, ahead = self.pose.pixels(np.full_like(v, tooth.u), v)
@@ -259,7 +259,7 @@ class Zipper:
         scene.metal[at] += alpha * (1 - scene.metal[at])
 
     def _profile(self, out: Field, side: Field) -> tuple[Field, Field]:
-        """Depth inside a tooth's outline (positive inside) and relief, in units, in the tooth's own frame."""
+        """Depth (positive inside the outline) and relief of a tooth, in units, in its own frame."""
         pitch = self._pitch
         half = np.interp(out, (-4, 3, 8, 19), (0.20 * pitch, 0.215 * pitch, 0.30 * pitch, 0.285 * pitch))
         corner = np.float32(1.7)

@@ -1,4 +1,4 @@
-"""Checkpoints written atomically: the last good one survives a kill and a full disk."""
+"""Atomic checkpoints: the previous one survives a kill and a full disk."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from roinspect.files import whole_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes beside the checkpoint and renames.
+    """Writes a temporary file in the same folder and renames it.
 
-    Lightning's own writer goes through the system's temporary folder. Where that is another disk, moving the
-    file is copying it over the last good one.
+    Lightning writes to the system's temporary folder. If that is on another disk, moving the file means
+    copying it over the previous checkpoint, which is not atomic.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`; raises OSError where the disk is full, and leaves what was there."""
-        # Through memory, as torch reports a full disk as a RuntimeError like any other.
+        """Write `checkpoint` to `path`; on an OSError, such as a full disk, the previous file stays."""
+        # Through memory, as torch.save reports a full disk as a generic RuntimeError.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with whole_file(Path(path), durable=True) as partial:

@@ -1,4 +1,4 @@
-"""Run a training with Lightning, and score the held-out parts."""
+"""Train with Lightning, and score the held-out parts."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def fit(
     history: History,
     checkpoint: Path | None,
 ) -> None:
-    """Train a model with Lightning, in this process and those joined to it.
+    """Train a model with Lightning, in all processes of the training.
 
     Args:
-        model: what to train.
-        batches: this process's share of them.
-        checks: likewise, for the held-out losses.
-        processes: that train it together.
+        model: to train.
+        batches: this process's share of the training batches.
+        checks: its share of the batches for the held-out losses.
+        processes: all processes of the training.
         run: the folder for checkpoints and logs.
-        precision: as Lightning takes it.
-        every: epochs between two checkpoints, and between held-out losses.
+        precision: see Lightning's Trainer.
+        every: epochs between checkpoints, and between held-out losses.
         history: curves and progress.
-        checkpoint: to go on from; None starts over.
+        checkpoint: to resume from; None starts from scratch.
 
     Raises:
-        UserError: a setting or the disk does not allow it.
+        UserError: a setting is invalid, or the run cannot be saved.
         KeyboardInterrupt: interrupted.
     """
     if checkpoint is not None and not checkpoint.is_file():
@@ -66,7 +66,7 @@ def fit(
             trainer = make_trainer(model, processes, run, precision=precision, every=every, history=history)
             trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
-        # Lightning takes a Ctrl-C and leaves with a code of its own.
+        # Lightning turns Ctrl-C into a SystemExit.
         raise KeyboardInterrupt(f"{run}: interrupted; continue with --resume") from None
     except OSError as error:
         raise UserError(
@@ -90,7 +90,7 @@ def make_trainer(
             devices=processes.devices,
             num_nodes=processes.machines,
             strategy=_ddp(model) if processes.fabric else "auto",
-            precision=precision,  # type: ignore[arg-type]  # Lightning refuses what it does not know
+            precision=precision,  # type: ignore[arg-type]  # validated by Lightning
             callbacks=[history, Preview(), saver],
             plugins=[WholeCheckpoints()],
             logger=TensorBoardLogger(run, name="", version="tensorboard"),
@@ -99,7 +99,7 @@ def make_trainer(
             num_sanity_val_steps=0,
             enable_progress_bar=False,
             enable_model_summary=False,
-            # The loaders' samplers share the images out themselves.
+            # The samplers of the loaders already give each process its share.
             use_distributed_sampler=False,
         )
     except (ValueError, MisconfigurationException) as error:
@@ -117,18 +117,18 @@ def _ddp(model: Learner) -> DDPStrategy:
             where="training.devices",
             remedy="use one: the rest is done by one process alone",
         )
-    # Running statistics differ between the processes. All other buffers stay as they are, and a memory of
-    # normal patches is too large to be sent in every step.
+    # Running statistics differ between the processes and must be synchronised. Other buffers are constant,
+    # and a memory of normal patches is too large to send in every step.
     has_batch_norm = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
     return DDPStrategy(
-        # Of three networks with an optimiser each, a backward pass leaves two out.
+        # With three networks and optimisers, each backward pass uses only one of the networks.
         find_unused_parameters=not model.automatic_optimization,
         broadcast_buffers=has_batch_norm,
     )
 
 
 def held_out_scores(model: Method, held_out: DecodedCache, batch_size: int, out: Path) -> NDArray[np.float32]:
-    """The trained graph's scores of the held-out images, (N,); raises a UserError unless all are finite."""
+    """Scores of the held-out images by the trained graph, (N,); UserError unless all are finite."""
     graph = model.inspection_graph().eval()
     rows = range(0, len(held_out), batch_size)
     scores = np.concatenate([predict(graph, held_out.images[i : i + batch_size]).pred_score for i in rows])

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class History(Callback):
-    """Every logged loss once per validation, and one bar over the whole training.
+    """Records every logged loss once per validation, and shows one progress bar for the whole training.
 
     Attributes:
         curves: name to (epoch, value) pairs, epochs from 1.
@@ -30,46 +30,46 @@ class History(Callback):
         self._task = self._bar.add_task("training", total=epochs, losses="")
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Show the bar, from where a resumed run stands."""
+        """Show the bar, starting at the epoch of a resumed run."""
         self._bar.update(self._task, completed=trainer.current_epoch)
         if trainer.is_global_zero:
             self._bar.start()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Note the losses of this epoch, where there are held-out ones."""
+        """Record the losses if held-out losses were computed in this epoch."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         epoch = trainer.current_epoch + 1
         for name, value in metrics.items():
             curve = self.curves.setdefault(name, [])
             if epoch % (trainer.check_val_every_n_epoch or 1) == 0 and (not curve or curve[-1][0] < epoch):
                 curve.append((epoch, value))
-        shown = (
+        held_out = (
             f"{name.removeprefix('held-out/')} {value:.4f}"
             for name, value in metrics.items()
             if "held-out" in name
         )
-        # A training that still gets better may go on beyond the planned length.
+        # Training may continue beyond the planned length while it improves.
         total = max(epoch, self._epochs)
-        self._bar.update(self._task, completed=epoch, total=total, losses="  ".join(list(shown)[:2]))
+        self._bar.update(self._task, completed=epoch, total=total, losses="  ".join(list(held_out)[:2]))
 
     def on_train_end(self, *_: Any) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.stop()
 
     def on_exception(self, *_: Any) -> None:
-        """Take the bar away, so that the message stands alone."""
+        """Remove the bar before the error is printed."""
         self.stop()
 
     def stop(self) -> None:
-        """Take the bar away, from any thread."""
+        """Remove the bar; can be called from any thread."""
         self._bar.stop()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The curves, for a checkpoint."""
         return {"curves": {name: [list(pair) for pair in curve] for name, curve in self.curves.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a resumed run's curves."""
+        """Restore the curves of a resumed run."""
         self.curves = {
             name: [(int(epoch), float(value)) for epoch, value in curve]
             for name, curve in state_dict["curves"].items()

@@ -1,4 +1,4 @@
-"""The whole of a training, top to bottom, whatever learns: records and settings to a bundle."""
+"""A complete training of any learner: from records and settings to a bundle."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ AnyBundle = TypeVar("AnyBundle", Bundle, SegmenterBundle)
 
 @dataclass(frozen=True, slots=True)
 class Preparation(Generic[AnyLearner]):
-    """What is ready before the first step of a training.
+    """A training before its first step.
 
     Attributes:
         fitted: records to train on, with their ROI.
-        held_out: records that the threshold comes from, likewise.
-        model: the learner with fresh weights, its settings and its number of epochs.
-        training: how to train; `steps` or `epochs` is given.
-        batch_size: images per step and process, no more than there are.
-        steps_per_epoch: of whole batches.
+        held_out: records for the threshold, with their ROI.
+        model: the learner with initial weights, its settings and its number of epochs.
+        training: training settings; `steps` or `epochs` is set.
+        batch_size: images per step and process, at most the process's share.
+        steps_per_epoch: number of full batches.
         processes: that share the images.
-        good_only: whether the held-out losses are those of good parts alone.
+        good_only: compute the held-out losses on good parts only.
     """
 
     fitted: list[Record]
@@ -67,7 +67,7 @@ class Preparation(Generic[AnyLearner]):
     good_only: bool
 
     def decode(self, records: Sequence[Record]) -> DecodedCache:
-        """The records' pixels; to be closed."""
+        """The pixels of the records; the caller closes the cache."""
         cache = DecodedCache(
             records,
             self.model.size_hw,
@@ -80,12 +80,12 @@ class Preparation(Generic[AnyLearner]):
         return cache
 
     def batches(self, fitted: DecodedCache) -> DataLoader[Batch]:
-        """This process's training batches, in an order that depends on the seed and the epoch alone."""
+        """This process's training batches; their order depends only on the seed and the epoch."""
         share = (self.processes.rank, self.processes.count)
         return train_loader(InspectionDataset(fitted), self.batch_size, self.training.seed, share=share)
 
     def checks(self, held_out: DecodedCache) -> DataLoader[Batch]:
-        """This process's batches for the held-out losses: of parts that the method learns from."""
+        """This process's batches for the held-out losses, of parts that the method learns from."""
         labels = held_out.labels
         fitting = labels == 0 if self.good_only else labels >= 0
         checked = Subset(InspectionDataset(held_out), np.flatnonzero(fitting).tolist())
@@ -104,10 +104,10 @@ def prepare_learner(
     processes: Processes | None = None,
     good_only: bool = False,
 ) -> Preparation[AnyLearner]:
-    """As `prepare`, of any learner whose records are chosen and have their ROI.
+    """Prepare any learner, given its records with their ROI; see `prepare`.
 
     Raises:
-        UserError: a setting does not allow it.
+        UserError: a setting is invalid.
     """
     processes = processes or Processes()
     size_hw = parse_size(training.size)
@@ -125,14 +125,14 @@ def prepare_learner(
     steps_per_epoch = share // batch_size
     steps = training.steps or cls.default_steps
     epochs = training.epochs or math.ceil(steps / steps_per_epoch)
-    is_asked = training.steps is not None or training.epochs is not None
+    is_length_set = training.steps is not None or training.epochs is not None
     if not training.epochs:
         training = dataclasses.replace(training, steps=steps)
-    # Built before anything is decoded: a setting that is not possible is said at once.
+    # Built before any image is decoded, so that invalid settings fail at once.
     model = cls(cls.prepared(settings), size_hw, seed=training.seed, epochs=epochs)
-    if cls.most_steps and not is_asked:
+    if cls.most_steps and not is_length_set:
         model.most_epochs = max(epochs, math.ceil(cls.most_steps / steps_per_epoch))
-    # Last: what goes wrong before is told alone.
+    # Last, so that an error above is not preceded by this warning.
     if processes.rank == 0 and (unused := missed_line(data)):
         log.warning(unused)
     return Preparation(fitted, held_out, model, training, batch_size, steps_per_epoch, processes, good_only)
@@ -140,12 +140,12 @@ def prepare_learner(
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training leaves in the first process.
+    """The result of a training, in the first process.
 
     Attributes:
-        fitted: the decoded photographs that were trained on.
-        held_out: likewise of those that were held out.
-        about: what every manifest says of a training: settings, curves and fingerprints, by field.
+        fitted: the decoded training photographs.
+        held_out: the decoded held-out photographs.
+        about: manifest fields common to all learners: settings, curves and fingerprints.
     """
 
     fitted: DecodedCache
@@ -162,21 +162,21 @@ def learn(
     resume: bool,
     overwrite: bool,
 ) -> AnyBundle:
-    """Decode, train, and write the bundle that `finish` makes of it.
+    """Decode, train, and write the bundle returned by `finish`.
 
     Args:
         ready: the learner and its photographs.
-        data: where they come from.
+        data: the source of the photographs.
         out: the bundle to write.
-        finish: takes what the training leaves; returns the manifest and the graph to write.
-        resume: go on from the last checkpoint of a run with the same settings.
-        overwrite: replace a bundle that is there.
+        finish: turns the result of the training into the manifest and the graph to write.
+        resume: continue from the last checkpoint of a run with the same settings.
+        overwrite: replace an existing bundle.
 
     Returns:
-        The manifest; other processes than the first return none, and leave.
+        The manifest; None in other processes than the first, which then exit.
 
     Raises:
-        UserError: the photographs, a setting or the disk does not allow it.
+        UserError: a photograph or a setting is invalid, or the bundle cannot be written.
     """
     model, processes = ready.model, ready.processes
     settings: dict[str, Any] = {
@@ -195,16 +195,16 @@ def learn(
     bundle: Any = None
     with ready.decode(ready.fitted) as fitted, ready.decode(ready.held_out) as held_out:
         fingerprints = fingerprints_of(fitted, held_out)
-        note = {"name": model.name, **settings, **fingerprints}
-        refuse_differences(processes.first(lambda: note), note, rank=processes.rank)
-        checkpoint = processes.first(lambda: prepare_run(run, note, resume=resume))
+        identity = {"name": model.name, **settings, **fingerprints}
+        refuse_differences(processes.first(lambda: identity), identity, rank=processes.rank)
+        checkpoint = processes.first(lambda: prepare_run(run, identity, resume=resume))
         history = History(model.epochs)
         processes.farewell(history.stop)
         if ready.training.threshold == "best-f1":
             refuse_one_kind(held_out.labels, data.path)
-        loaded = model.begin(fitted.labels)
+        weights = model.begin(fitted.labels)
         batches, checks = ready.batches(fitted), ready.checks(held_out)
-        # Small data has short epochs: held-out losses and checkpoints come every forty steps or so.
+        # With little data epochs are short: compute held-out losses and save about every 40 steps.
         every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
         fit(
             model,
@@ -218,7 +218,7 @@ def learn(
             checkpoint=checkpoint,
         )
         if processes.rank == 0:
-            # A graphics card would take convolutions in TF32, a thousandth off what the line computes.
+            # On a GPU, TF32 convolutions would differ by about 0.1 % from inference in production.
             torch.backends.cudnn.allow_tf32 = False
             about = {
                 "method_settings": settings["method"],
@@ -226,7 +226,7 @@ def learn(
                 "bits": ready.training.bits,
                 "training": settings["training"] | {"epochs_trained": model.current_epoch},
                 "history": history.curves,
-                "fingerprints": {**fingerprints, **loaded},
+                "fingerprints": {**fingerprints, **weights},
                 "roinspect_version": __version__,
             }
             bundle, graph = finish(Trained(fitted, held_out, about))

@@ -1,4 +1,4 @@
-"""The processes that train one model: started or joined, given the same settings, ended together."""
+"""Distributed training: start or join the processes, and end them together."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from roinspect.training.remarks import without_remarks
 
 T = TypeVar("T")
 
-_SET_MEANWHILE = (
+_VARIABLES = (
     "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "TORCH_CPP_LOG_LEVEL", "WORLD_SIZE",
 )  # fmt: skip
 _GONE = ("by peer", "remote process exited")
-"""What gloo and NCCL say when the other process has ended."""
+"""Phrases in the errors of gloo and NCCL if another process has exited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The processes of one training, as one of them sees them.
+    """The processes of a training, from the view of one of them.
 
     Attributes:
-        accelerator: as Lightning takes it.
-        rank: number of this one; 0 is the first, which alone writes and speaks.
-        count: of all machines.
-        devices: of one machine, as Lightning takes it.
-        machines: with as many devices each.
-        fabric: what joins them; None for one process alone.
-        alarm: ends all when one fails; likewise.
+        accelerator: see Lightning's Trainer.
+        rank: of this process; only rank 0, the first process, writes files and messages.
+        count: number of processes on all machines.
+        devices: devices per machine, see Lightning's Trainer.
+        machines: number of machines.
+        fabric: connects the processes; None for a single process.
+        alarm: ends all processes if one fails; None for a single process.
     """
 
     accelerator: str = "auto"
@@ -51,42 +51,41 @@ class Processes:
     alarm: Alarm | None = None
 
     def first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, for all of them; the others wait."""
+        """Call `make` in the first process, and return its result in all of them."""
         if self.fabric is None:
             return make()
         return self.fabric.broadcast(make() if self.rank == 0 else None)  # type: ignore[return-value]
 
     def farewell(self, call: Callable[[], None]) -> None:
-        """Have this called where the process is ended from inside, as another one has failed."""
+        """Register a callback for when this process is ended because another one has failed."""
         if self.alarm is not None:
             self.alarm.farewells.append(call)
 
 
 @contextmanager
 def joined(accelerator: str, devices: int | str, strategy: str) -> Iterator[Processes]:
-    """Start the other processes of a training, or join those that torchrun or SLURM has started.
+    """Start the other processes of a training, or join those started by torchrun or SLURM.
 
-    Lightning starts the others by running the same command again. What is done under this `with` is done in
-    all of them. A fault of one ends all: the first one to fail raises it, and the others leave with its exit
-    code. At the end only the first process goes on; the others leave with exit code 0 when it has come to the
-    end too.
+    Lightning starts the others by running the same command again, so all of them execute the `with` block. If
+    one fails, all end: the first to fail raises its error, and the others exit with its exit code. At the end
+    of the block only the first process continues; the others exit with code 0 once all have reached it.
 
     Args:
-        accelerator: as Lightning takes it.
-        devices: of a machine; "auto" is as many as were started from outside, else one.
-        strategy: "ddp", or "auto", which is the same where there are several.
+        accelerator: see Lightning's Trainer.
+        devices: per machine; "auto" is the number of processes started by torchrun or SLURM, otherwise one.
+        strategy: "ddp", or "auto", which is the same if there is more than one device.
 
     Raises:
-        UserError: they cannot be started so.
+        UserError: the processes cannot be started.
         SystemExit: in all processes but one.
     """
     devices, machines = _wanted(devices)
     if (devices, machines, strategy) == (1, 1, "auto"):
         yield Processes(accelerator)
         return
-    before = {name: os.environ.get(name) for name in _SET_MEANWHILE}
-    is_child = "LOCAL_RANK" in os.environ and _outside() is None
-    # Those that are started would otherwise print where in C++ a connection ended.
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    is_child = "LOCAL_RANK" in os.environ and _launcher() is None
+    # Otherwise child processes print C++ stack traces when a connection ends.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with without_remarks():
@@ -127,7 +126,7 @@ def joined(accelerator: str, devices: int | str, strategy: str) -> Iterator[Proc
             if value is not None:
                 os.environ[name] = value
     alarm.stop()
-    # The first process keeps the word, and stays until nobody listens any longer.
+    # The first process hosts the flag, so it waits until all have stopped polling.
     fabric.barrier()
     torch.distributed.destroy_process_group()
     if rank:
@@ -135,23 +134,23 @@ def joined(accelerator: str, devices: int | str, strategy: str) -> Iterator[Proc
 
 
 def _wanted(devices: int | str) -> tuple[int | str, int]:
-    """Devices of a machine, and machines."""
-    outside = _outside()
-    if outside is None:
+    """Devices per machine, and number of machines."""
+    launched = _launcher()
+    if launched is None:
         return (1 if devices == "auto" else devices), 1
-    starter, count, machines = outside
+    launcher, count, machines = launched
     started = count // machines
     if devices not in ("auto", started):
         raise UserError(
-            f"{devices} are asked for, but {starter} has started {started} processes on each machine",
+            f"{devices} are asked for, but {launcher} has started {started} processes on each machine",
             where="training.devices",
-            remedy=f"leave it out, or have {starter} start as many as there are devices",
+            remedy=f"leave it out, or have {launcher} start as many as there are devices",
         )
     return started, machines
 
 
-def _outside() -> tuple[str, int, int] | None:
-    """Who has started the processes, how many, and on how many machines; None where nobody has yet."""
+def _launcher() -> tuple[str, int, int] | None:
+    """The launcher, its number of processes and of machines; None if not started by a launcher."""
     if TorchElasticEnvironment.detect():
         count = int(os.environ["WORLD_SIZE"])
         return "torchrun", count, count // int(os.environ["LOCAL_WORLD_SIZE"])

@@ -1,4 +1,4 @@
-"""Set another threshold for a trained bundle, from held-out images or by hand; the weights stay."""
+"""Change the threshold of a trained bundle, from held-out images or by hand."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ FALSE_REJECT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How to choose the threshold: exactly one of these.
+    """How to choose the threshold; exactly one attribute is set.
 
     Attributes:
         false_reject: share of good parts that may be rejected, in [0, 1).
-        best_f1: the best F1 on labelled parts of both kinds.
-        value: set by hand.
+        best_f1: maximise F1 on good and defective parts.
+        value: a fixed value.
     """
 
     false_reject: Annotated[Rate, "write 0.5% or 0.005"] | None = None
@@ -60,7 +60,7 @@ class Way:
 
 
 class Change(NamedTuple):
-    """The former and the present threshold, and what they do to the parts that were looked at, in words."""
+    """The previous and the new threshold, and sentences on their effects on the evaluated parts."""
 
     former: Threshold
     present: Threshold
@@ -74,10 +74,10 @@ class _Scored(NamedTuple):
 
 
 def read_rate(text: str) -> float:
-    """A share such as "0.5%" or "0.005".
+    """Parse a share such as "0.5%" or "0.005".
 
     Raises:
-        UserError: it is neither.
+        UserError: the text is neither.
 
     Example:
         >>> read_rate("0.5%"), read_rate("0.005")
@@ -89,7 +89,7 @@ def read_rate(text: str) -> float:
         number = math.nan
     if math.isnan(number):
         raise UserError(f"{text!r} is no rate", where="--false-reject", remedy="write 0.5% or 0.005")
-    # Divided, as 0.01 times 0.5 is not the number that 0.005 stands for.
+    # Division by 100 rounds correctly; 0.01 * 0.5 may differ from 0.005.
     return number / 100 if text.endswith("%") else number
 
 
@@ -104,24 +104,24 @@ def recalibrate(
     good: Sequence[str] | None = None,
     batch_size: int = 8,
 ) -> Change:
-    """Choose another threshold for a bundle and write it into its manifest.
+    """Choose a new threshold for a bundle and write it to the manifest.
 
-    Test photographs are never used. Neither are those that the bundle learned from, under whatever name: they
-    are told by their files' contents, byte for byte.
+    Photographs of the test split are never used, nor those that the bundle was trained on; the latter are
+    recognised by the contents of their files, even if renamed.
 
     Args:
         path: the bundle.
-        data: a folder or a manifest, as `read_records` takes it; None where the threshold is set by hand.
+        data: a folder or a manifest, see `read_records`; None if the threshold is set by hand.
         way: how to choose.
-        split: "val" or "train"; None takes all that is left where photographs were trained on, so what
-            training held out; else the val split where there is one, else the train split.
-        roi: where the ROI masks are, as `with_roi` takes it; used for defective parts with a mask.
+        split: "val" or "train". None: if the data contain training photographs of the bundle, all others
+            (those held out in training); otherwise the val split, or the train split if there is none.
+        roi: source of the ROI masks, see `with_roi`; used for defective parts with a mask.
         columns: the manifest's column names.
-        good: names of good parts' folders or labels; None takes those that the bundle was trained with.
+        good: folder names or labels of good parts; None for those used in training.
         batch_size: photographs per pass through the network.
 
     Raises:
-        UserError: the bundle or the data cannot be used, or the data have not the parts that are needed.
+        UserError: the bundle or the data cannot be used, or the required parts are missing.
     """
     if split == "test" and data is not None:
         raise UserError(
@@ -161,16 +161,16 @@ def recalibrate(
 
 
 def _held_out(data: Data, trained_on: Collection[str], split: str | None) -> list[Record]:
-    """The labelled photographs of the split that the bundle did not learn from."""
+    """The labelled photographs of the split that the bundle was not trained on."""
     usable = [r for r in data.not_test() if r.label is not None and split in (None, r.split)]
-    left = [record for record in usable if _digest(record) not in trained_on]
-    if known := len(usable) - len(left):
+    unseen = [record for record in usable if _digest(record) not in trained_on]
+    if trained := len(usable) - len(unseen):
         log.warning(
-            f"{data.path}: {known} of {len(usable)} photographs are left out: the model was trained on them"
+            f"{data.path}: {trained} of {len(usable)} photographs are left out: the model was trained on them"
         )
     elif split is None:
         split = "val" if any(record.split == "val" for record in usable) else "train"
-    chosen = [record for record in left if split in (None, record.split)]
+    chosen = [record for record in unseen if split in (None, record.split)]
     if not chosen:
         raise UserError(
             f"no labelled photographs{f' in the {split} split' if split else ''} that were not trained on",
@@ -184,12 +184,12 @@ def _digest(record: Record) -> str:
     try:
         return photograph_digest(record.image_path)
     except OSError:
-        # Told with all others that cannot be read.
+        # Reported later, with all other unreadable photographs.
         return ""
 
 
 def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, batch_size: int) -> _Scored:
-    """Scores and labels in use of all photographs that can be read."""
+    """Scores and effective labels of all readable photographs."""
     from roinspect.methods.method import load_graph, predict
 
     _, graph = load_graph(path)
@@ -198,20 +198,20 @@ def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, b
     for batch in stream(records, bundle.size_hw, batch_size, min_pixels=min_pixels, bits=bundle.bits):
         errors += [loaded.error for loaded in batch if loaded.error is not None]
         read = [(loaded.record, loaded.sample) for loaded in batch if loaded.sample is not None]
-        known = [(record, sample) for record, sample in read if sample.label != UNKNOWN_LABEL]
-        if known:
-            scores.append(predict(graph, np.stack([sample.image for _, sample in known])).pred_score)
-            labels += [sample.label for _, sample in known]
-            groups += [record.group for record, _ in known]
+        labelled = [(record, sample) for record, sample in read if sample.label != UNKNOWN_LABEL]
+        if labelled:
+            scores.append(predict(graph, np.stack([sample.image for _, sample in labelled])).pred_score)
+            labels += [sample.label for _, sample in labelled]
+            groups += [record.group for record, _ in labelled]
     if errors:
-        told = f"{len(errors)} of {len(records)} photographs could not be read (first: {errors[0]})"
+        message = f"{len(errors)} of {len(records)} photographs could not be read (first: {errors[0]})"
         if not labels:
-            raise UserError(told, where=data)
-        log.warning(told)
-    found = np.concatenate(scores)
-    if not np.isfinite(found).all():
+            raise UserError(message, where=data)
+        log.warning(message)
+    all_scores = np.concatenate(scores)
+    if not np.isfinite(all_scores).all():
         raise UserError("the model answered NaN or infinity", where=path, remedy="train again, in float32")
-    return _Scored(found, np.array(labels, np.int64), groups)
+    return _Scored(all_scores, np.array(labels, np.int64), groups)
 
 
 def _chosen(way: Way, scored: _Scored | None, data: Path | None) -> Threshold:
@@ -225,12 +225,12 @@ def _chosen(way: Way, scored: _Scored | None, data: Path | None) -> Threshold:
 
 
 def _effects(scored: _Scored, former: float, present: float) -> list[str]:
-    told = []
+    sentences = []
     for label, kind in ((0, "good"), (1, "defective")):
-        own = scored.scores[scored.labels == label]
-        if len(own):
-            before, now = (int((own >= value).sum()) for value in (former, present))
-            told.append(
-                f"Of {len(own)} held-out {kind} parts it rejects {now}; the former one rejected {before}."
+        scores = scored.scores[scored.labels == label]
+        if len(scores):
+            before, now = (int((scores >= value).sum()) for value in (former, present))
+            sentences.append(
+                f"Of {len(scores)} held-out {kind} parts it rejects {now}; the former one rejected {before}."
             )
-    return told
+    return sentences

@@ -20,10 +20,10 @@ _REMARKS = (
 
 @contextmanager
 def without_remarks() -> Iterator[None]:
-    """Keep Lightning from remarking on what is meant to be so; its other warnings stay."""
-    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in chatter]
-    for logger in chatter:
+    """Suppress Lightning's warnings about deliberate choices; other warnings are kept."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -31,5 +31,5 @@ def without_remarks() -> Iterator[None]:
                 warnings.filterwarnings("ignore", remark)
             yield
     finally:
-        for logger, level in zip(chatter, levels, strict=True):
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""Photographs with drawn regions to a segmenter."""
+"""Train a segmenter on photographs with drawn regions."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def train_segmenter(
     resume: bool = False,
     overwrite: bool = False,
 ) -> SegmenterBundle:
-    """Train a segmenter on the photographs that have an ROI mask, whatever their labels.
+    """Train a segmenter on the photographs with an ROI mask; labels are ignored.
 
     Args:
-        data: a folder or a manifest, as `read_records` takes it.
-        out: the bundle to write; ``OUT.run`` lies beside it.
-        settings: of the segmenter; None is its default preset.
-        training: how to train, less what is for the threshold; None is `TrainingSettings()`.
-        roi: where the drawn ROI masks are, as `find_roi` takes it.
+        data: a folder or a manifest, see `read_records`.
+        out: the bundle to write; the run's folder is ``OUT.run``.
+        settings: of the segmenter; None for the default preset.
+        training: training settings, except those of the threshold; None for `TrainingSettings()`.
+        roi: source of the drawn ROI masks, see `find_roi`.
         columns: the manifest's column names.
-        good: names of good parts' folders or labels.
-        resume: go on from the last checkpoint of a run with the same settings.
-        overwrite: replace a bundle that is there.
+        good: folder names or labels of good parts.
+        resume: continue from the last checkpoint of a run with the same settings.
+        overwrite: replace an existing bundle.
 
     Returns:
         The bundle's manifest.
 
     Raises:
-        UserError: the data, a setting or the disk does not allow it.
+        UserError: the data or a setting is invalid, or a file cannot be written.
     """
     out, settings = Path(out), settings or SegmenterSettings()
     training = training or TrainingSettings()

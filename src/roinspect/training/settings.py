@@ -1,4 +1,4 @@
-"""Settings of a training run that every method shares."""
+"""Training settings shared by all methods."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ Aim: TypeAlias = Literal["false-reject", "best-f1"]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """How to train, whatever the method.
+    """Training settings of every method.
 
-    As `--preset paper` trains: ``TrainingSettings(**settings.training("paper"))`` of the method's `settings`.
+    For the training of `--preset paper`, use ``TrainingSettings(**settings.training("paper"))`` with the
+    method's `settings`.
 
     Attributes:
-        size: height x width that images are resized to, such as "256x640", or one number for both.
-        bits: that the values of 16-bit photographs fill: 10, 12, 14 or 16; kept in the bundle, for the line.
-        steps: training steps, rounded up to whole epochs; None is the method's own default, and lets a method
-            that looks at held-out parts go on for as long as they get better.
+        size: height x width to which images are resized, such as "256x640", or one number for both.
+        bits: significant bits of 16-bit photographs: 10, 12, 14 or 16; stored in the bundle.
+        steps: training steps, rounded up to whole epochs; None is the method's default, and allows a method
+            that monitors held-out parts to continue while it improves.
         epochs: epochs, instead of `steps`.
         batch_size: images per step and device.
-        seed: fixes everything on one machine.
-        held_out: share of the good training images kept for the threshold, where there is no val split.
-        threshold: "false-reject" rejects no more good parts than asked, "best-f1" has the best F1 on held-out
-            parts of both kinds, however many good ones that rejects.
-        false_reject: share of all good parts that may be rejected.
-        min_defect_pixels: defective pixels inside the ROI that make a part defective.
-        memory_gb: decoded images are kept in memory up to this much, else in a file; for each device.
-        accelerator: "auto", "cpu", "gpu": as Lightning takes it.
-        devices: how many of each machine, as Lightning takes it; "auto" is as many as torchrun or SLURM has
-            started processes for, else one.
-        strategy: "ddp" trains on several devices, each with its share of the images; "auto" likewise where
-            there are several.
-        precision: "32-true", "bf16-mixed", "16-mixed": as Lightning takes it.
-        threads: CPU threads of each device; None is all cores, shared out.
+        seed: makes the training reproducible on one machine.
+        held_out: share of the good training images held out for the threshold if there is no val split.
+        threshold: "false-reject" limits the share of rejected good parts, "best-f1" maximises F1 on held-out
+            good and defective parts.
+        false_reject: share of good parts that may be rejected.
+        min_defect_pixels: smallest number of defective pixels inside the ROI that makes a part defective.
+        memory_gb: memory for decoded images, per device; beyond it they are stored in a file.
+        accelerator: "auto", "cpu", "gpu": see Lightning's Trainer.
+        devices: devices per machine, see Lightning's Trainer; "auto" is the number of processes started by
+            torchrun or SLURM, otherwise one.
+        strategy: "ddp" shares the images among the devices; "auto" is the same if there is more than one.
+        precision: "32-true", "bf16-mixed", "16-mixed": see Lightning's Trainer.
+        threads: CPU threads per device; None divides all cores among the devices.
     """
 
     size: str = "256"

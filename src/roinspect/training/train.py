@@ -1,4 +1,4 @@
-"""Train a method and write its bundle: a whole training run, top to bottom."""
+"""Train a method and write its bundle."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def prepare(
     *,
     processes: Processes | None = None,
 ) -> Preparation[Method]:
-    """Settle what a training is of, and build the model; no image is decoded yet.
+    """Choose the records of a training and build the model, without decoding an image.
 
-    Everything random after it follows from the seed.
+    Sets the random seed.
 
     Args:
         method: the method's name.
-        data: what to learn from.
-        method_settings: of the method's settings class.
-        training: how to train.
-        processes: that train together; None is this one alone.
+        data: the data set.
+        method_settings: an instance of the method's settings class.
+        training: training settings.
+        processes: of the training; None for a single process.
 
     Raises:
-        UserError: the data or a setting does not allow it.
+        UserError: the data or a setting is invalid.
     """
     cls = method_class(method)
     records = data.not_test()
@@ -79,31 +79,31 @@ def train(
 ) -> Bundle:
     """Train a method and write its bundle.
 
-    Checkpoints and TensorBoard logs lie in ``OUT.run`` beside the bundle.
+    Checkpoints and TensorBoard logs are written to ``OUT.run``.
 
     Args:
         method: the method's name.
-        data: a folder or a manifest, as `read_records` takes it.
+        data: a folder or a manifest, see `read_records`.
         out: the bundle to write.
-        method_settings: of the method's settings class; None is its default preset.
-        training: how to train; None is `TrainingSettings()`.
-        roi: where the ROI masks are, as `with_roi` takes it.
+        method_settings: an instance of the method's settings class; None for the default preset.
+        training: training settings; None for `TrainingSettings()`.
+        roi: source of the ROI masks, see `with_roi`.
         columns: the manifest's column names.
-        good: names of good parts' folders or labels, as `read_records` takes them; kept in the bundle.
-        resume: go on from the last checkpoint of a run with the same settings.
-        overwrite: replace a bundle that is there.
+        good: folder names or labels of good parts, see `read_records`; stored in the bundle.
+        resume: continue from the last checkpoint of a run with the same settings.
+        overwrite: replace an existing bundle.
 
     Returns:
         The bundle's manifest.
 
     Raises:
-        UserError: the data, a setting or the disk does not allow it.
+        UserError: the data or a setting is invalid, or a file cannot be written.
     """
     data, out, training = Path(data), Path(out), training or TrainingSettings()
     if method_settings is None:
         method_settings = method_class(method).settings_class()
     with joined(training.accelerator, training.devices, training.strategy) as processes:
-        # Only the first process writes, so only it may look: another one could find what it has written.
+        # Only the first process checks, as the others could find files that it has just written.
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
         source = read_data(data, roi, columns, good)
         ready = prepare(method, source, method_settings, training, processes=processes)
@@ -112,13 +112,13 @@ def train(
 
 
 def _finished(ready: Preparation[Method], out: Path, trained: Trained) -> tuple[Bundle, InspectionGraph]:
-    """A trained method's manifest, with its threshold and the limits of the scene, and its graph."""
+    """Manifest, with the threshold and the limits of the scene, and graph of a trained method."""
     model, training, fitted, held_out = ready.model, ready.training, trained.fitted, trained.held_out
     scores = held_out_scores(model, held_out, ready.batch_size, out)
     rate = training.false_reject if training.threshold == "false-reject" else None
     fitted_groups = [record.group for record in ready.fitted]
     left_out = None
-    # A val split is there to set the threshold, alone.
+    # If there is a val split, only it sets the threshold.
     if rate is not None and not any(record.split == "val" for record in ready.held_out):
         left_out = model.left_out_scores(fitted, fitted_groups)
     groups = [record.group for record in ready.held_out]

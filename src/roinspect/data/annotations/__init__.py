@@ -1,7 +1,7 @@
 """Read annotation files: LabelMe, COCO, CVAT for images, Label Studio and YOLO segmentation.
 
-Each format is a file here, a `Format`, and a row in `FORMATS`; its `read` and `write` are plain functions
-between its text and the values of `roinspect.data.annotations.polygons`. Each recognises its files by their
+Each format is a module here that implements `Format`, with an entry in `FORMATS`. Its `read` and `write`
+convert between text and the types of `roinspect.data.annotations.polygons`. Files are recognised by their
 content.
 """
 
@@ -28,7 +28,7 @@ FORMATS: dict[str, Format] = {
     "label-studio": label_studio,
     "yolo": yolo,
 }
-"""By name, as `roinspect roi convert --to NAME` writes them; an earlier one looks at a file first."""
+"""Formats by their name in `roinspect roi convert --to NAME`; tried in this order when reading."""
 
 ANNOTATION_SUFFIXES = frozenset(form.SUFFIX for form in FORMATS.values())
 MAX_BYTES = 256 << 20
@@ -38,44 +38,44 @@ def read(path: Path | str) -> Annotations:
     """The drawings of an annotation file, or of all annotation files below a folder.
 
     Raises:
-        UserError: a file cannot be read, is damaged or does not hold what its format says, a single file is
-            of no known format, or an image is annotated twice.
+        UserError: a file cannot be read or is invalid, a single file is of no known format, or an image is
+            annotated twice.
     """
     path = Path(path)
     read_files = dict(read_files_below(path)) if kind(path) == "folder" else {path: read_file(path)}
-    drawings = [drawing for found in read_files.values() for drawing in found.images]
-    passed_over = {name for found in read_files.values() for name in found.passed_over}
+    drawings = [drawing for annotations in read_files.values() for drawing in annotations.images]
+    passed_over = {name for annotations in read_files.values() for name in annotations.passed_over}
     _refuse_twice(drawings, path)
     return Annotations(tuple(drawings), tuple(sorted(passed_over)))
 
 
 def read_files_below(folder: Path, listing: Listing | None = None) -> Iterator[tuple[Path, Annotations]]:
-    """Each annotation file below a folder, sorted, and what it holds; files of other kinds are left out.
+    """Each annotation file below a folder, sorted, and its drawings; other files are skipped.
 
     Raises:
-        UserError: as `read`.
+        UserError: same as `read`.
     """
     for path in (listing or Listing()).files(folder, ANNOTATION_SUFFIXES):
-        place = path.parent.relative_to(folder).as_posix()
-        found = _read(path, "" if place == "." else place)
-        if found is not None:
-            yield path, found
+        below = path.parent.relative_to(folder).as_posix()
+        annotations = _read(path, "" if below == "." else below)
+        if annotations is not None:
+            yield path, annotations
 
 
 def read_file(path: Path) -> Annotations:
     """The drawings of one file.
 
     Raises:
-        UserError: as `read`.
+        UserError: same as `read`.
     """
-    found = _read(path, "")
-    if found is None:
+    annotations = _read(path, "")
+    if annotations is None:
         raise UserError(
             "holds no annotations of a known format",
             where=path,
             remedy="export LabelMe, COCO instances, CVAT for images 1.1, Label Studio JSON or YOLO",
         )
-    return found
+    return annotations
 
 
 def _read(path: Path, folder: str) -> Annotations | None:
@@ -85,7 +85,7 @@ def _read(path: Path, folder: str) -> Annotations | None:
             raise UserError(
                 f"is larger than {MAX_BYTES >> 20} MiB", where=path, remedy="export it in several files"
             )
-        # A file that was written again, as by a drawing program that is open beside, is read again.
+        # The key includes time and size, so a file saved again by an annotation tool is parsed again.
         return _parsed(path, folder, state.st_mtime_ns, state.st_size)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -96,26 +96,29 @@ def _read(path: Path, folder: str) -> Annotations | None:
 
 @lru_cache(maxsize=4096)
 def _parsed(path: Path, folder: str, _mtime_ns: int, _size: int) -> Annotations | None:
-    found = parse(read_regular(path), path, folder)
-    if found is not None:
-        _refuse_twice(found.images, path)
-        if found.passed_over:
+    annotations = parse(read_regular(path), path, folder)
+    if annotations is not None:
+        _refuse_twice(annotations.images, path)
+        if annotations.passed_over:
             log.warning(
-                "%s: left out what encloses nothing or is not known: %s", path, ", ".join(found.passed_over)
+                "%s: left out what encloses nothing or is not known: %s",
+                path,
+                ", ".join(annotations.passed_over),
             )
-    return found
+    return annotations
 
 
 def parse(data: bytes, path: Path, folder: str = "") -> Annotations | None:
-    """The drawings in the bytes of a file; None where they are of no known format.
+    """The drawings in the bytes of a file; None if the format is unknown.
 
     Args:
         data: the file's content.
-        path: the file, for errors and, in YOLO's case, as the name of its image.
-        folder: its place in a folder that is read as a whole: LabelMe and YOLO count image names from there.
+        path: the file, for errors and, for YOLO, as the name of its image.
+        folder: folder of the file relative to the folder being read; image names of LabelMe and YOLO are
+            relative to it.
 
     Raises:
-        UserError: as `read`.
+        UserError: same as `read`.
     """
     file = AnnotationFile(data, path, folder)
     for form in FORMATS.values():

@@ -1,4 +1,4 @@
-"""COCO instances: polygons of one or several parts, run lengths plain or compressed, boxes."""
+"""COCO instances: polygons of one or several parts, plain or compressed run lengths, boxes."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ SUFFIX, IS_ONE_FILE = ".json", True
 
 
 def read_file(file: AnnotationFile) -> Annotations | None:
-    """As `Format.read_file`."""
+    """See `Format.read_file`."""
     return read(file.json) if file.json and holds_instances(file.json) else None
 
 
 def write_files(annotations: Annotations) -> dict[str, str]:
-    """As `Format.write_files`."""
+    """See `Format.write_files`."""
     return {"": write(annotations)}
 
 
 def read(document: Node) -> Annotations:
     """The drawings of a COCO file.
 
-    Every part of a polygon is a shape of its own: COCO unites them. An annotation without a segmentation is
-    its bbox, turned clockwise about its middle by `attributes.rotation` degrees, as CVAT writes a turned box.
-    A crowd counts like any other. Where an image has no size, its coordinates are pixels of the photograph.
+    Each part of a polygon becomes a separate shape, because COCO defines their union. An annotation without a
+    segmentation is its bbox, rotated clockwise about its centre by `attributes.rotation` degrees, as CVAT
+    exports rotated boxes. Crowds are treated like other annotations. If an image has no size, coordinates are
+    pixels of the photograph.
 
     Raises:
-        UserError: the file does not hold what COCO describes, or holds its panoptic kind.
+        UserError: the file is not valid COCO, or holds panoptic segmentation.
     """
     labels = {_id(entry.at("id")): entry.at("name").text() for entry in _listed(document, "categories")}
     images: dict[str, tuple[str, tuple[int, int] | None]] = {}
@@ -70,20 +71,20 @@ def read(document: Node) -> Annotations:
 
 
 def holds_instances(document: Node) -> bool:
-    """Whether a JSON document is built like COCO's: lists of images and of annotations."""
+    """Whether a JSON document has the structure of COCO: lists of images and of annotations."""
     fields = document.value
     if not isinstance(fields, dict) or not {"images", "annotations"} <= fields.keys():
         return False
     images = fields["images"]
-    # What is no list at all is a damaged COCO file; a list of others' entries is another format.
+    # If `images` is not a list, the file is damaged COCO; a list of different entries is another format.
     return not isinstance(images, list) or all(
         not isinstance(image, dict) or bool({"file_name", "id"} & image.keys()) for image in images[:1]
     )
 
 
 def _listed(document: Node, name: str) -> list[Node]:
-    found = document.maybe(name)
-    return found.entries() if found else []
+    field = document.maybe(name)
+    return field.entries() if field else []
 
 
 def _id(node: Node) -> str:
@@ -95,8 +96,8 @@ def _shapes(entry: Node, label: str, size_hw: tuple[int, int] | None) -> list[Sh
     if segmentation is None or segmentation.value == []:
         attributes = entry.maybe("attributes")
         is_plain = attributes is None or not isinstance(attributes.value, dict)
-        turn = None if attributes is None or is_plain else attributes.maybe("rotation")
-        return [Polygon(label, (_box(entry.at("bbox"), turn.number() if turn else 0.0),))]
+        rotation = None if attributes is None or is_plain else attributes.maybe("rotation")
+        return [Polygon(label, (_box(entry.at("bbox"), rotation.number() if rotation else 0.0),))]
     if isinstance(segmentation.value, list):
         return [Polygon(label, (part.ring(part.flat_points()),)) for part in segmentation.entries()]
     counts = segmentation.at("counts")
@@ -122,26 +123,26 @@ def _box(bbox: Node, degrees: float) -> tuple[tuple[float, float], ...]:
 
 
 def write(annotations: Annotations) -> str:
-    """The text of a COCO file; polygons with holes are run lengths, as COCO knows no holes.
+    """The text of a COCO file; polygons with holes become run lengths, as COCO does not support holes.
 
     Raises:
-        UserError: the size of an image is not known.
+        UserError: the size of an image is unknown.
     """
-    categories = {label: place for place, label in enumerate(annotations.labels, start=1)}
+    categories = {label: number for number, label in enumerate(annotations.labels, start=1)}
     images: list[dict[str, object]] = []
-    found: list[dict[str, object]] = []
+    entries: list[dict[str, object]] = []
     for identity, drawing in enumerate(annotations.images, start=1):
         height, width = known_size(drawing)
         images.append({"id": identity, "file_name": drawing.name, "height": height, "width": width})
         for shape in drawing.shapes:
-            entry = {"id": len(found) + 1, "image_id": identity, "category_id": categories[shape.label]}
-            found.append(entry | _geometry(shape, (height, width)))
+            entry = {"id": len(entries) + 1, "image_id": identity, "category_id": categories[shape.label]}
+            entries.append(entry | _geometry(shape, (height, width)))
     return to_json(
         {
             "images": images,
-            "annotations": found,
+            "annotations": entries,
             "categories": [
-                {"id": place, "name": label, "supercategory": ""} for label, place in categories.items()
+                {"id": number, "name": label, "supercategory": ""} for label, number in categories.items()
             ],
         }
     )

@@ -19,7 +19,7 @@ from roinspect.files import whole_folder, write_whole, writing
 from roinspect.images.pixels import IMAGE_SUFFIXES, image_size, read_mask, write_image
 
 MASKS = "masks"
-"""What annotations may be turned into besides `FORMATS`: a PNG for each image."""
+"""Output format besides `FORMATS`: one PNG per image."""
 
 
 def convert(
@@ -34,25 +34,25 @@ def convert(
     """Read annotations or masks and write them in another format.
 
     Args:
-        source: an annotation file, a folder of them, a mask, or a folder of masks; PATH#LABEL,LABEL takes
-            some labels of annotations only.
-        out: what to write: a file for coco, cvat and label-studio, a folder for the others.
-        to: of `FORMATS`, or `MASKS`.
-        images: the photographs' folder: each drawing is named like the photograph that it is of, and where
-            its file does not tell the photograph's size, as in YOLO's case, it is looked up.
-        label: what to call the shapes that come from masks.
-        tolerance: by how many pixels outlines that come from masks may move to have fewer points; with 0
-            they follow the masks' pixels exactly.
+        source: an annotation file, a folder of them, a mask, or a folder of masks; PATH#LABEL,LABEL selects
+            labels of annotations.
+        out: a file for coco, cvat and label-studio, a folder for the others.
+        to: a name in `FORMATS`, or `MASKS`.
+        images: folder of the photographs: each drawing is named after its photograph and, if the annotation
+            has no image size, as with YOLO, gets the photograph's size.
+        label: label of shapes traced from masks.
+        tolerance: how many pixels an outline traced from a mask may move to save points; 0 follows the pixels
+            exactly.
 
     Returns:
         What was written.
 
     Raises:
-        UserError: the source cannot be read or the output not be written, `out` exists already or has not the
-            format's suffix, a photograph is missing, or the size of one is not known.
+        UserError: the source cannot be read, the output cannot be written, `out` already exists or lacks the
+            format's suffix, a photograph is missing, or the size of one is unknown.
     """
-    present = kind(out)
-    if present != "none" and (present != "folder" or any(out.iterdir())):
+    out_kind = kind(out)
+    if out_kind != "none" and (out_kind != "folder" or any(out.iterdir())):
         raise UserError("exists and is not empty", where=out, remedy="name another file or folder")
     form = FORMATS.get(to)
     if form and form.IS_ONE_FILE and out.suffix.lower() != form.SUFFIX:
@@ -71,18 +71,20 @@ def _read(source: str, label: str, tolerance: float) -> Annotations:
     name, labels = split_labels(source)
     path = Path(name)
     if kind(path) == "folder":
-        found = read(path)
-        masks = {} if found.images else {m.relative_to(path).as_posix(): m for m in find_images(path)}
+        annotations = read(path)
+        masks = {} if annotations.images else {m.relative_to(path).as_posix(): m for m in find_images(path)}
     elif path.suffix.lower() in IMAGE_SUFFIXES:
-        found, masks = Annotations(()), {path.name: path}
+        annotations, masks = Annotations(()), {path.name: path}
     else:
-        found, masks = read(path), {}
+        annotations, masks = read(path), {}
     if masks:
-        found = Annotations(tuple(_traced(key, mask, label, tolerance) for key, mask in masks.items()))
-    if not found.images:
+        annotations = Annotations(tuple(_traced(key, mask, label, tolerance) for key, mask in masks.items()))
+    if not annotations.images:
         raise UserError("holds no annotations and no masks", where=path, remedy="check the path")
-    refuse_unknown_labels(found.labels, labels, path)
-    return Annotations(tuple(replace(drawing, shapes=chosen(drawing, labels)) for drawing in found.images))
+    refuse_unknown_labels(annotations.labels, labels, path)
+    return Annotations(
+        tuple(replace(drawing, shapes=chosen(drawing, labels)) for drawing in annotations.images)
+    )
 
 
 def _traced(name: str, path: Path, label: str, tolerance: float) -> ImageShapes:
@@ -91,10 +93,10 @@ def _traced(name: str, path: Path, label: str, tolerance: float) -> ImageShapes:
     return ImageShapes(name, (mask.shape[0], mask.shape[1]), shapes)
 
 
-def _of_photographs(found: Annotations, folder: Path) -> Annotations:
+def _of_photographs(annotations: Annotations, folder: Path) -> Annotations:
     below = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
     photographs = {key: path for key, path in below.items() if key.partition("/")[0] not in NO_CATEGORY}
-    names = [drawing.name for drawing in found.images]
+    names = [drawing.name for drawing in annotations.images]
     keys = {name: key for key, name in match(names, photographs, lambda: photographs, where=folder).items()}
     if missing := [name for name in names if name not in keys]:
         raise UserError(
@@ -105,7 +107,7 @@ def _of_photographs(found: Annotations, folder: Path) -> Annotations:
     return Annotations(
         tuple(
             replace(drawing.at_size(image_size(photographs[keys[drawing.name]])), name=keys[drawing.name])
-            for drawing in found.images
+            for drawing in annotations.images
         )
     )
 
@@ -117,7 +119,7 @@ def _sized(files: Mapping[str, ImageShapes]) -> Mapping[str, ImageShapes]:
 
 
 def _write(out: Path, files: Mapping[str, ImageShapes] | Mapping[str, str]) -> None:
-    """Write a file, called "", or a folder of files, whole or not at all."""
+    """Write a single file (named "") or a folder of files, completely or not at all."""
     if isinstance(text := files.get(""), str):
         write_whole(out, text)
         return

@@ -31,25 +31,25 @@ ENCLOSING = frozenset({"polygon", "box", "ellipse", "mask"})
 
 
 def read_file(file: AnnotationFile) -> Annotations | None:
-    """As `Format.read_file`."""
+    """See `Format.read_file`."""
     return read(file.data, str(file.path)) if file.is_xml else None
 
 
 def write_files(annotations: Annotations) -> dict[str, str]:
-    """As `Format.write_files`."""
+    """See `Format.write_files`."""
     return {"": write(annotations)}
 
 
 def read(data: bytes, file: str) -> Annotations | None:
-    """The drawings of a CVAT file; None where the XML is of another kind.
+    """The drawings of a CVAT file; None for other XML.
 
     Args:
-        data: the file.
+        data: content of the file.
         file: its name, for errors.
 
     Raises:
-        UserError: it is no sound XML, declares a document type or entities, annotates a video, or does not
-            hold what CVAT writes.
+        UserError: it is malformed XML, declares a document type or entities, annotates a video, or is not
+            valid CVAT.
     """
     document = _Document(file)
     document.parse(data)
@@ -62,12 +62,12 @@ def read(data: bytes, file: str) -> Annotations | None:
         image = Node(attributes, file, f"image {attributes.get('name', '')!r}")
         size_hw = image.size_hw()
         shapes = [
-            _shape(Node(given, file, f"{image.way}, {tag} {place}"), tag, size_hw)
-            for place, (tag, given) in enumerate(elements, start=1)
+            _shape(Node(fields, file, f"{image.way}, {tag} {number}"), tag, size_hw)
+            for number, (tag, fields) in enumerate(elements, start=1)
             if tag in ENCLOSING
         ]
         passed_over |= {tag for tag, _ in elements if tag not in ENCLOSING}
-        # A project's export tells images of one name apart by their subset: a folder of the data set.
+        # A project's export distinguishes images of the same name by subset: a folder of the data set.
         subset = image.maybe("subset") if uses[attributes.get("name")] > 1 else None
         name = image.at("name").image_name(subset.text() if subset else "")
         drawings.append(ImageShapes(name, size_hw, tuple(shapes)))
@@ -75,7 +75,7 @@ def read(data: bytes, file: str) -> Annotations | None:
 
 
 class _Document:
-    """What counts of the XML: the root's name, and images with their shapes. Deeper elements are not kept."""
+    """The parts of the XML that matter: the root's name, and images with their shapes."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -116,8 +116,8 @@ class _Document:
 
 def _shape(element: Node, tag: str, size_hw: tuple[int, int]) -> Shape:
     label = element.at("label").text()
-    turn = element.maybe("rotation")
-    degrees = turn.number() if turn else 0.0
+    rotation = element.maybe("rotation")
+    degrees = rotation.number() if rotation else 0.0
     if tag == "polygon":
         points = element.at("points")
         pairs = [pair.split(",") for pair in points.text().split(";")]
@@ -134,10 +134,10 @@ def _shape(element: Node, tag: str, size_hw: tuple[int, int]) -> Shape:
 
 
 def _painted(element: Node, size_hw: tuple[int, int]) -> tuple[int, ...]:
-    """Run lengths within a rectangle, row after row, beginning with zeros."""
+    """Run lengths from those within a rectangle, row by row, starting with zeros."""
     top, left = (element.at(name).whole(-MAX_PIXELS, MAX_PIXELS) for name in ("top", "left"))
     height, width = element.size_hw()
-    # Before any pixel is laid out: a line of text can claim as many as all images of the file have together.
+    # Checked before allocating pixels: one line of text can claim a huge rectangle.
     if height > size_hw[0] or width > size_hw[1]:
         raise element.fault(
             f"is {height}x{width} pixels (height x width), larger than its image of {size_hw[0]}x{size_hw[1]}"
@@ -154,28 +154,28 @@ def write(annotations: Annotations) -> str:
     """The text of a CVAT file.
 
     Raises:
-        UserError: the size of an image is not known.
+        UserError: the size of an image is unknown.
     """
     lines = ['<?xml version="1.0" encoding="utf-8"?>', "<annotations>", "  <version>1.1</version>"]
-    for place, drawing in enumerate(annotations.images):
+    for number, drawing in enumerate(annotations.images):
         height, width = size_hw = known_size(drawing)
-        given = {"id": place, "name": drawing.name, "width": width, "height": height}
-        lines.append(f"  <image {_attributes(given)}>")
+        fields = {"id": number, "name": drawing.name, "width": width, "height": height}
+        lines.append(f"  <image {_attributes(fields)}>")
         lines += [f"    {_element(shape, size_hw)}" for shape in drawing.shapes]
         lines.append("  </image>")
     return "\n".join([*lines, "</annotations>", ""])
 
 
 def _element(shape: Shape, size_hw: tuple[int, int]) -> str:
-    known = {"label": shape.label, "source": "manual", "occluded": 0}
+    common = {"label": shape.label, "source": "manual", "occluded": 0}
     if isinstance(shape, Polygon):
         points = ";".join(f"{x},{y}" for x, y in bridged(shape))
-        return f"<polygon {_attributes({**known, 'points': points, 'z_order': 0})}></polygon>"
+        return f"<polygon {_attributes({**common, 'points': points, 'z_order': 0})}></polygon>"
     part, top, left = rle.decode_part(shape.counts, size_hw)
-    place = {"left": left, "top": top, "width": part.shape[1], "height": part.shape[0]}
+    box = {"left": left, "top": top, "width": part.shape[1], "height": part.shape[0]}
     runs = ", ".join(map(str, rle.encode(part.T)))
-    return f"<mask {_attributes({**known, 'rle': runs, **place, 'z_order': 0})}></mask>"
+    return f"<mask {_attributes({**common, 'rle': runs, **box, 'z_order': 0})}></mask>"
 
 
-def _attributes(given: Mapping[str, object]) -> str:
-    return " ".join(f"{name}={quoteattr(str(value))}" for name, value in given.items())
+def _attributes(fields: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={quoteattr(str(value))}" for name, value in fields.items())

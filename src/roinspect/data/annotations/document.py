@@ -15,7 +15,7 @@ from roinspect.errors import UserError
 MAX_SIDE = 65_535
 MAX_PIXELS = 1 << 28
 MAX_COORDINATE = 1e6
-# Control characters and halves of surrogate pairs: no tool writes them, and XML or UTF-8 cannot hold them.
+# Control characters and lone surrogates: no tool writes them, and XML or UTF-8 cannot represent them.
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -24,9 +24,9 @@ class Node:
     """A value of unknown type.
 
     Attributes:
-        value: what was read.
-        file: where from, for errors.
-        way: the way to it, such as "shapes[3].points".
+        value: the parsed value.
+        file: its file, for errors.
+        way: its path in the document, such as "shapes[3].points".
     """
 
     value: Any
@@ -34,29 +34,29 @@ class Node:
     way: str = ""
 
     def fault(self, what: str, remedy: str = "mend it, or export the file again") -> UserError:
-        """The error that says what is wrong with this value."""
+        """An error about this value."""
         return UserError(f"{self.way or 'the file'} {what}", where=self.file, remedy=remedy)
 
     def at(self, name: str) -> Node:
-        """A field that must be there."""
-        found = self.maybe(name)
-        if found is None:
+        """A required field."""
+        field = self.maybe(name)
+        if field is None:
             raise self.fault(f"has no {name!r}")
-        return found
+        return field
 
     def maybe(self, name: str) -> Node | None:
-        """A field, or None where it is missing or null."""
+        """A field, or None if it is missing or null."""
         if not isinstance(self.value, dict):
             raise self.fault("is no object with fields")
-        found = self.value.get(name)
-        return None if found is None else Node(found, self.file, f"{self.way}.{name}".lstrip("."))
+        field = self.value.get(name)
+        return None if field is None else Node(field, self.file, f"{self.way}.{name}".lstrip("."))
 
     def entries(self) -> list[Node]:
         """The entries of a list."""
-        return [Node(value, self.file, f"{self.way}[{place}]") for place, value in enumerate(self._list())]
+        return [Node(value, self.file, f"{self.way}[{index}]") for index, value in enumerate(self._list())]
 
     def text(self) -> str:
-        """A string, or a number as one, without spaces at its ends."""
+        """A string or integer as text, stripped of surrounding whitespace."""
         if isinstance(self.value, bool) or not isinstance(self.value, str | int):
             raise self.fault("is no text")
         text = str(self.value).strip()
@@ -65,7 +65,7 @@ class Node:
         return text
 
     def number(self, limit: float = MAX_COORDINATE) -> float:
-        """A number of at most `limit`, in XML as text."""
+        """A finite number of magnitude up to `limit`; may be given as text, as in XML."""
         return self._number(self.value, limit)
 
     def whole(self, low: int, high: int) -> int:
@@ -76,7 +76,7 @@ class Node:
         return int(value)
 
     def size_hw(self, height: str = "height", width: str = "width") -> tuple[int, int]:
-        """The size of an image that two fields tell."""
+        """The image size (height, width) in two fields."""
         size_hw = self.at(height).whole(1, MAX_SIDE), self.at(width).whole(1, MAX_SIDE)
         if size_hw[0] * size_hw[1] > MAX_PIXELS:
             raise self.fault(
@@ -85,7 +85,7 @@ class Node:
         return size_hw
 
     def maybe_size_hw(self, height: str = "height", width: str = "width") -> tuple[int, int] | None:
-        """As `size_hw`, but None where neither field is there."""
+        """Like `size_hw`, but None if both fields are missing."""
         if self.maybe(height) is None and self.maybe(width) is None:
             return None
         return self.size_hw(height, width)
@@ -100,12 +100,12 @@ class Node:
 
     def points(self) -> list[tuple[float, float]]:
         """A list of pairs [x, y]."""
-        found = []
-        for place, pair in enumerate(self._list()):
+        pairs = []
+        for index, pair in enumerate(self._list()):
             if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise Node(pair, self.file, f"{self.way}[{place}]").fault("is no pair [x, y]")
-            found.append((self._number(pair[0]), self._number(pair[1])))
-        return found
+                raise Node(pair, self.file, f"{self.way}[{index}]").fault("is no pair [x, y]")
+            pairs.append((self._number(pair[0]), self._number(pair[1])))
+        return pairs
 
     def flat_points(self) -> list[tuple[float, float]]:
         """A list [x, y, x, y, ...]."""
@@ -115,10 +115,10 @@ class Node:
         return list(zip(values[::2], values[1::2], strict=True))
 
     def image_name(self, folder: str = "") -> str:
-        """An image's path as a plain one: forward slashes, no drive, no `..`.
+        """An image's path, normalised: forward slashes, no drive, no `..`.
 
         Args:
-            folder: what a relative path counts from.
+            folder: base of a relative path.
         """
         text = self.text().replace("\\", "/")
         drive = re.match("[A-Za-z]:", text)
@@ -134,7 +134,7 @@ class Node:
         return "/".join(parts)
 
     def ring(self, points: Sequence[tuple[float, float]], decimals: int = DECIMALS) -> Ring:
-        """An outline from this node's points, which may or may not repeat the first one at the end."""
+        """An outline from this node's points; a repeated first point at the end is dropped."""
         ring = to_ring(points, decimals)
         if len(ring) > 3 and ring[0] == ring[-1]:
             ring = ring[:-1]
@@ -163,7 +163,7 @@ def read_json(data: bytes, file: str) -> Node:
     """A JSON document, in UTF-8 with or without a byte order mark.
 
     Raises:
-        UserError: it is none, or is nested beyond all measure.
+        UserError: it is not valid JSON, or is nested too deeply.
     """
     try:
         return Node(json.loads(data), file)
@@ -183,7 +183,7 @@ def known_size(drawing: ImageShapes) -> tuple[int, int]:
     """Height and width of a drawing's image.
 
     Raises:
-        UserError: its file does not tell.
+        UserError: its file does not contain the size.
     """
     if drawing.size_hw is None:
         raise UserError(

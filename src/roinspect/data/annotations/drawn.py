@@ -22,18 +22,18 @@ from roinspect.images.pixels import IMAGE_SUFFIXES, read_mask
 
 _MOST_SCALED = 1 << 26
 _NEAR = 8
-"""So many folders above a file may be a split's."""
+"""Maximum number of folders above a file that may be a split folder."""
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnMask:
-    """A mask in an annotation file; the file is read when its pixels are needed, and kept for the next one.
+    """A mask in an annotation file, which is read when its pixels are needed and then cached.
 
     Attributes:
         path: the file.
-        image: the image's name in the file; None for the only one there is.
-        labels: the labels that count; None takes all.
+        image: the image's name in the file; None if the file annotates a single image.
+        labels: labels to include; None takes all.
     """
 
     path: Path
@@ -44,21 +44,21 @@ class DrawnMask:
         return str(self.path) if self.image is None else f"{self.path} ({self.image})"
 
     def drawing(self) -> ImageShapes:
-        """What is drawn on the image.
+        """The drawing on the image.
 
         Raises:
-            UserError: the file cannot be read, or has no such image, or has several where one is expected.
+            UserError: the file cannot be read, lacks the image, or has several where one is expected.
         """
-        found = read_file(self.path).images
+        drawings = read_file(self.path).images
         if self.image is None:
-            if len(found) != 1:
+            if len(drawings) != 1:
                 raise UserError(
-                    f"annotates {len(found)} images where one is expected",
+                    f"annotates {len(drawings)} images where one is expected",
                     where=self.path,
                     remedy="give a file of this image alone",
                 )
-            return found[0]
-        for drawing in found:
+            return drawings[0]
+        for drawing in drawings:
             if drawing.name == self.image:
                 return drawing
         raise UserError(f"no longer annotates {self.image}", where=self.path, remedy="start over")
@@ -67,7 +67,7 @@ class DrawnMask:
         """The mask of an image of a given size: (H, W), uint8 in {0, 1}.
 
         Raises:
-            UserError: as `drawing`, or the image was of another aspect when it was drawn on.
+            UserError: same as `drawing`, or the annotated image had a different aspect ratio.
         """
         drawing = self.drawing()
         height, width = drawing.size_hw or size_hw
@@ -96,10 +96,10 @@ class DrawnMask:
             ) from None
 
     def content(self) -> bytes:
-        """What the mask depends on, for fingerprints: size and shapes, not the rest of the file.
+        """Bytes that determine the mask, for fingerprints: size and shapes, not the rest of the file.
 
         Raises:
-            UserError: as `drawing`.
+            UserError: same as `drawing`.
         """
         drawing = self.drawing()
         return repr((drawing.size_hw, chosen(drawing, self.labels))).encode()
@@ -107,10 +107,10 @@ class DrawnMask:
 
 @dataclass(frozen=True, slots=True)
 class MaskPieces:
-    """A mask in several files, one for each defect, which are united.
+    """A mask stored in several files, one per defect; the mask is their union.
 
     Attributes:
-        files: mask files of one size.
+        files: mask files of equal size.
     """
 
     files: tuple[Path, ...]
@@ -122,7 +122,7 @@ class MaskPieces:
         """The mask of an image of a given size: (H, W), uint8 in {0, 1}.
 
         Raises:
-            UserError: a file cannot be read, or is of another size.
+            UserError: a file cannot be read or has a different size.
         """
         united = np.zeros(size_hw, np.uint8)
         for file in self.files:
@@ -138,7 +138,7 @@ class MaskPieces:
         return united
 
     def content(self) -> bytes:
-        """What the mask depends on, for fingerprints."""
+        """Bytes that determine the mask, for fingerprints."""
         return b"".join(file.read_bytes() for file in self.files)
 
 
@@ -147,32 +147,32 @@ Keys: TypeAlias = Callable[[], Collection[str]]
 
 
 def read_source(source: MaskSource, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """The mask of a source: a mask file as it is, a drawing at its image's size.
+    """Read a mask: a file at its own size, a drawing at its image's size.
 
     Args:
-        source: a mask file, pieces of one, or a drawing.
+        source: a mask file, the pieces of a mask, or a drawing.
         size_hw: height and width of the image.
 
     Returns:
-        (H, W), uint8 in {0, 1}; of a file at the file's own size.
+        (H, W), uint8 in {0, 1}; a mask file keeps its own size.
 
     Raises:
-        UserError: it cannot be read, or was drawn on an image of another aspect.
+        UserError: it cannot be read, or was drawn on an image with a different aspect ratio.
     """
     return read_mask(source) if isinstance(source, Path) else source.pixels(size_hw)
 
 
 def files_of(source: MaskSource) -> tuple[Path, ...]:
-    """The files that a mask's pixels come from."""
+    """The files that hold a mask."""
     if isinstance(source, MaskPieces):
         return source.files
     return (source,) if isinstance(source, Path) else (source.path,)
 
 
 def split_labels(text: str) -> tuple[str, frozenset[str] | None]:
-    """The path and the labels of PATH#LABEL or PATH#LABEL,LABEL; labels are None where there are none.
+    """Split PATH#LABEL or PATH#LABEL,LABEL into path and labels; labels are None if there are none.
 
-    A label with a comma stands in double quotes. A file that is called like the whole text is taken for it.
+    A label with a comma needs double quotes. If the whole text is the name of a file, nothing is split.
 
     Example:
         >>> split_labels("polygons.json#teeth")
@@ -183,41 +183,41 @@ def split_labels(text: str) -> tuple[str, frozenset[str] | None]:
     path, hash_mark, labels = text.rpartition("#")
     if not hash_mark or not path or kind(text) != "none":
         return text, None
-    listed = next(csv.reader([labels], skipinitialspace=True), [""])
-    return path, frozenset(label.strip() for label in listed)
+    label_row = next(csv.reader([labels], skipinitialspace=True), [""])
+    return path, frozenset(label.strip() for label in label_row)
 
 
 def is_annotation(path: Path) -> bool:
-    """Whether a file's suffix is one of the annotation formats'."""
+    """Whether a file has the suffix of an annotation format."""
     return path.suffix.lower() in ANNOTATION_SUFFIXES
 
 
 def drawn_in_file(
-    path: Path, labels: frozenset[str] | None, keys: Collection[str], every: Keys, *, empty: bool
+    path: Path, labels: frozenset[str] | None, keys: Collection[str], all_keys: Keys, *, empty: bool
 ) -> dict[str, DrawnMask]:
-    """Which drawing of a file belongs to which image.
+    """Assign the drawings in a file to images.
 
-    A file that annotates one image serves all that are asked for.
+    A file that annotates a single image applies to all images.
 
     Args:
         path: the annotation file.
-        labels: the labels that count; None takes all.
-        keys: the images' keys.
-        every: gives the keys of all images of the data set, so that a file name of several is found out.
-        empty: whether an image on which nothing is drawn has a mask, an empty one.
+        labels: labels to include; None takes all.
+        keys: keys of the images.
+        all_keys: returns the keys of all images of the data set, to detect ambiguous file names.
+        empty: whether an annotated image without shapes gets an empty mask instead of none.
 
     Returns:
-        By key; images without a drawing are left out.
+        Mask by key; images without a drawing are left out.
 
     Raises:
-        UserError: the file cannot be read, has none of the labels, or a name in it fits several images.
+        UserError: the file cannot be read, lacks a label, or contains a name that matches several images.
     """
-    found = read_file(path)
-    refuse_unknown_labels(found.labels, labels, path)
-    if len(found.images) == 1:
+    parsed = read_file(path)
+    refuse_unknown_labels(parsed.labels, labels, path)
+    if len(parsed.images) == 1:
         return dict.fromkeys(keys, DrawnMask(path, None, labels))
-    names = [drawing.name for drawing in found.images if empty or chosen(drawing, labels)]
-    matched = match(names, keys, every, where=path)
+    names = [drawing.name for drawing in parsed.images if empty or chosen(drawing, labels)]
+    matched = match(names, keys, all_keys, where=path)
     return {key: DrawnMask(path, name, labels) for key, name in matched.items()}
 
 
@@ -225,19 +225,19 @@ def drawn_in_folder(
     folder: Path,
     labels: frozenset[str] | None,
     keys: Collection[str],
-    every: Keys,
+    all_keys: Keys,
     listing: Listing | None = None,
 ) -> dict[str, DrawnMask]:
-    """Which drawing in the annotation files below a folder belongs to which image that it names.
+    """Assign the drawings in the annotation files below a folder to images.
 
-    Args, Returns, Raises: as `drawn_in_file`, with a listing of the folder where there is one; an image on
-    which nothing is drawn has no mask.
+    Like `drawn_in_file`, but an image without shapes gets no mask. `listing` is a listing of the folder, if
+    there is one.
     """
     masks: dict[str, DrawnMask] = {}
-    known: set[str] = set()
-    for path, found in read_files_below(folder, listing):
-        known.update(found.labels)
-        for drawing in found.images:
+    seen_labels: set[str] = set()
+    for path, parsed in read_files_below(folder, listing):
+        seen_labels.update(parsed.labels)
+        for drawing in parsed.images:
             if drawing.name in masks:
                 raise UserError(
                     f"annotates {drawing.name} as {masks[drawing.name].path} does",
@@ -245,35 +245,35 @@ def drawn_in_folder(
                     remedy="keep one annotation of each image",
                 )
             if chosen(drawing, labels):
-                name = drawing.name if len(found.images) > 1 else None
+                name = drawing.name if len(parsed.images) > 1 else None
                 masks[drawing.name] = DrawnMask(path, name, labels)
     if labels is not None:
-        refuse_unknown_labels(sorted(known), labels, folder)
-    return {key: masks[name] for key, name in match(masks, keys, every, where=folder).items()}
+        refuse_unknown_labels(sorted(seen_labels), labels, folder)
+    return {key: masks[name] for key, name in match(masks, keys, all_keys, where=folder).items()}
 
 
-def match(names: Iterable[str], keys: Collection[str], every: Keys, *, where: object) -> dict[str, str]:
-    """Which name in an annotation file means which image.
+def match(names: Iterable[str], keys: Collection[str], all_keys: Keys, *, where: object) -> dict[str, str]:
+    """Match the image names in an annotation file to image keys.
 
-    A name means the image whose key it is, suffixes of image files aside. Otherwise one of both must end in
-    the other, folder by folder, and no other image or name may fit as well. The folders of a split have one
-    name, however they are spelt: Train is train, Validation is val.
+    A name equal to a key, ignoring image suffixes, matches that image. Otherwise one of the two must end with
+    the other, folder by folder, and the match must be unique. Spellings of a split folder are equivalent:
+    Train is train, Validation is val.
 
-    A name that fits no image is taken for what a tool made of the image's name: an upload to Label Studio,
-    which gets eight hexadecimal digits and a hyphen in front and loses its folders, or a name of which the
-    suffix was cut off and whose rest ends like a suffix, as `a.webp` of `a.webp.jpg`.
+    A name without a match may be one that a tool has modified: Label Studio prefixes uploads with eight
+    hexadecimal digits and a hyphen and drops their folders; other tools cut off the suffix, and the rest may
+    itself look like it has one: `a.webp` from `a.webp.jpg`.
 
     Args:
-        names: the file's names for its images.
+        names: image names in the file.
         keys: keys of the images to match.
-        every: gives the keys of all images of the data set.
+        all_keys: returns the keys of all images of the data set.
         where: the file, for errors.
 
     Returns:
-        Name by key; images that no name fits are left out.
+        Name by key; images without a match are left out.
 
     Raises:
-        UserError: a name fits several images, or an image fits several names.
+        UserError: a name matches several images, or an image matches several names.
 
     Example:
         >>> keys = ["train/a.jpg", "train/b.jpg"]
@@ -281,64 +281,68 @@ def match(names: Iterable[str], keys: Collection[str], every: Keys, *, where: ob
         {'train/a.jpg': 'a.png', 'train/b.jpg': 'C/x/train/b.png'}
     """
     names = list(dict.fromkeys(names))
-    known = _Ends(names, _depth(keys))
+    name_index = _Ends(names, _depth(keys))
     exact: dict[str, str] = {}
     undecided: dict[str, list[str]] = {}
     for key in keys:
-        if same := known.same(key):
-            exact[key] = _only(same, key, where)
-        elif fitting := known.fitting(key):
+        if equal := name_index.same(key):
+            exact[key] = _only(equal, key, where)
+        elif fitting := name_index.fitting(key):
             undecided[key] = fitting
-    # Where each name is the key itself, none can mean another image as well.
+    # If every name equals its key, no name can match another image.
     is_plain = not undecided and all(key == name for key, name in exact.items())
-    everything = [] if is_plain else list(dict.fromkeys((*keys, *every())))
-    images = _Ends(everything, _depth(everything))
+    everything = [] if is_plain else list(dict.fromkeys((*keys, *all_keys())))
+    image_index = _Ends(everything, _depth(everything))
     for name in dict.fromkeys(exact.values()):
-        _refuse_several(name, images.same(name), where)
-    loose: dict[str, str] = {}
+        _refuse_several(name, image_index.same(name), where)
+    by_ending: dict[str, str] = {}
     for key, fitting in undecided.items():
-        # A name that is another image's key means that image.
-        if free := [name for name in fitting if not images.same(name)]:
-            loose[key] = _only(free, key, where)
-    for name in dict.fromkeys(loose.values()):
-        _refuse_several(name, images.fitting(name), where)
-    found = exact | loose
-    return found | _match_made_of(
-        set(names) - set(found.values()), [k for k in keys if k not in found], every, where
+        # A name that equals the key of another image belongs to that image.
+        if candidates := [name for name in fitting if not image_index.same(name)]:
+            by_ending[key] = _only(candidates, key, where)
+    for name in dict.fromkeys(by_ending.values()):
+        _refuse_several(name, image_index.fitting(name), where)
+    matched = exact | by_ending
+    return matched | _match_made_of(
+        set(names) - set(matched.values()), [k for k in keys if k not in matched], all_keys, where
     )
 
 
-def _match_made_of(names: Collection[str], keys: Sequence[str], every: Keys, where: object) -> dict[str, str]:
-    """As `match`, for what is left: names that a tool made of an image's name."""
-    suspects = {name: others for name in sorted(names) if (others := list(_made_of(name)))}
+def _match_made_of(
+    names: Collection[str], keys: Sequence[str], all_keys: Keys, where: object
+) -> dict[str, str]:
+    """Like `match`, for the remaining names, which a tool may have derived from an image's name."""
+    suspects = {name: originals for name in sorted(names) if (originals := list(_made_of(name)))}
     if not suspects or not keys:
         return {}
-    everything = list(dict.fromkeys((*keys, *every())))
-    images = _Ends(everything, _depth(everything))
-    meant: dict[str, str] = {}
-    for name, others in suspects.items():
-        if images.fitting(name):
+    everything = list(dict.fromkeys((*keys, *all_keys())))
+    image_index = _Ends(everything, _depth(everything))
+    name_of: dict[str, str] = {}
+    for name, originals in suspects.items():
+        if image_index.fitting(name):
             continue
-        for other in others:
-            if images.fitting(other):
-                if other in meant:
+        for original in originals:
+            if image_index.fitting(original):
+                if original in name_of:
                     raise UserError(
-                        f"{meant[other]} as well as {name} may mean {other}",
+                        f"{name_of[original]} as well as {name} may mean {original}",
                         where=where,
                         remedy="name the images with their folders, as seen from the data's folder",
                     )
-                meant[other] = name
+                name_of[original] = name
                 break
-    return {key: meant[other] for key, other in match(meant, keys, every, where=where).items()}
+    return {key: name_of[original] for key, original in match(name_of, keys, all_keys, where=where).items()}
 
 
 def _made_of(name: str) -> Iterator[str]:
-    """What an image may be called of which a tool made a name."""
+    """Possible original image names for a name modified by a tool."""
     uploaded = _UPLOADED.fullmatch(PurePosixPath(name).name)
     names = [name, uploaded[1]] if uploaded else [name]
     yield from names[1:]
-    # The suffix that is put there is the one which is cut off where names are compared.
-    yield from (f"{other}.png" for other in names if PurePosixPath(other).suffix.lower() in IMAGE_SUFFIXES)
+    # Comparison ignores the image suffix, so appending any suffix protects the existing one.
+    yield from (
+        f"{original}.png" for original in names if PurePosixPath(original).suffix.lower() in IMAGE_SUFFIXES
+    )
 
 
 def _refuse_several(name: str, keys: Sequence[str], where: object) -> None:
@@ -359,11 +363,11 @@ def _only(names: list[str], key: str, where: object) -> str:
 
 
 class _Ends:
-    """Paths by their ends, so that those which fit a path are found without a look at every one.
+    """Index of paths by their trailing parts, to find matches without scanning all paths.
 
     Args:
-        paths: what is looked for.
-        depth: of the deepest key. Ends with more parts than that are not kept: a file may name anything.
+        paths: the paths to index.
+        depth: depth of the deepest key; longer endings are not indexed, as names in a file can be arbitrary.
     """
 
     def __init__(self, paths: Iterable[str], depth: int) -> None:
@@ -377,17 +381,17 @@ class _Ends:
                 self._longer[end].append(path)
 
     def same(self, path: str) -> list[str]:
-        """Those that are the path, suffixes of image files aside."""
+        """Paths equal to `path`, ignoring image suffixes."""
         return self._whole.get(_parts(path), [])
 
     def fitting(self, path: str) -> list[str]:
-        """Those that end in the path, or that the path ends in, folder by folder."""
+        """Paths that end with `path`, or that `path` ends with, folder by folder."""
         parts = _parts(path)
-        shorter = [found for end in self._ends(parts) for found in self._whole.get(end, ())]
+        shorter = [whole for end in self._ends(parts) for whole in self._whole.get(end, ())]
         return [*self._whole.get(parts, ()), *self._longer.get(parts, ()), *shorter]
 
     def _ends(self, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """The ends of a path that are shorter than the path."""
+        """The endings of a path that are shorter than the path."""
         return (parts[-length:] for length in range(1, min(len(parts), self._depth + 1)))
 
 
@@ -398,21 +402,21 @@ def _depth(keys: Iterable[str]) -> int:
 def _parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
     parts = (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).parts
-    far, near = parts[: -1 - _NEAR], parts[-1 - _NEAR : -1]
-    return (*far, *(SPLITS.get(folder.lower(), folder) for folder in near), *parts[-1:])
+    leading, nearest = parts[: -1 - _NEAR], parts[-1 - _NEAR : -1]
+    return (*leading, *(SPLITS.get(folder.lower(), folder) for folder in nearest), *parts[-1:])
 
 
-def refuse_unknown_labels(known: list[str], labels: frozenset[str] | None, path: Path) -> None:
-    """Raise the UserError for a label that nobody drew."""
-    if unknown := sorted((labels or frozenset()) - set(known)):
+def refuse_unknown_labels(existing: list[str], labels: frozenset[str] | None, path: Path) -> None:
+    """Raise a UserError for a requested label that does not occur."""
+    if unknown := sorted((labels or frozenset()) - set(existing)):
         raise UserError(
             f"has no label {unknown[0]!r}",
             where=path,
-            remedy=f"it has {', '.join(map(_quoted, known)) or 'none'}",
+            remedy=f"it has {', '.join(map(_quoted, existing)) or 'none'}",
         )
 
 
 def _quoted(label: str) -> str:
-    """A label as `split_labels` takes it, where that needs quotes, else as Python writes it."""
+    """A label quoted for `split_labels` if necessary, else its Python repr."""
     doubled = label.replace('"', '""')
     return f'"{doubled}"' if "," in label or '"' in label else repr(label)

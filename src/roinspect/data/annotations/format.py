@@ -1,4 +1,4 @@
-"""The contract of an annotation format, which each module of a format fulfils as a whole."""
+"""The interface of an annotation format, implemented by each format module."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """A file that may be of any format.
+    """A file of unknown format.
 
     Attributes:
         data: its content.
-        path: where it is; names it in errors.
-        folder: its place in a folder that is read as a whole: LabelMe and YOLO count image names from there.
+        path: its path, also for errors.
+        folder: folder of the file relative to the folder being read; image names of LabelMe and YOLO are
+            relative to it.
     """
 
     data: bytes
@@ -32,7 +33,7 @@ class AnnotationFile:
 
     @cached_property
     def head(self) -> bytes:
-        """The first characters that are no blanks, without byte order marks."""
+        """The first bytes, without zero bytes, byte order mark and leading whitespace."""
         head = self.data[:256].replace(b"\0", b"")
         for mark in _MARKS:
             head = head.removeprefix(mark)
@@ -40,15 +41,15 @@ class AnnotationFile:
 
     @property
     def is_xml(self) -> bool:
-        """Whether it begins like XML."""
+        """Whether it starts like XML."""
         return self.head.startswith(b"<")
 
     @cached_property
     def json(self) -> Node | None:
-        """The JSON document; None where it does not begin like one.
+        """The JSON document; None if the file does not start like one.
 
         Raises:
-            UserError: it is not sound.
+            UserError: it is malformed.
         """
         return read_json(self.data, str(self.path)) if self.head.startswith((b"{", b"[")) else None
 
@@ -58,29 +59,29 @@ class Format(Protocol):
 
     @property
     def SUFFIX(self) -> str:  # noqa: N802
-        """Of its files."""
+        """Suffix of its files, in lower case with the dot."""
 
     @property
     def IS_ONE_FILE(self) -> bool:  # noqa: N802
-        """Whether one file holds the drawings of all images; else there is one for each."""
+        """Whether one file holds the drawings of all images, instead of one file per image."""
 
     def read_file(self, file: AnnotationFile) -> Annotations | None:
-        """The drawings of a file; None where its content is of another format.
+        """The drawings of a file; None if its content is of another format.
 
         Raises:
-            UserError: the file is damaged, or does not hold what the format says.
+            UserError: the file is damaged or violates the format.
         """
 
     def write_files(self, annotations: Annotations) -> dict[str, str]:
-        """The texts of files by their names; of the only file, "".
+        """The text of each file by name; a single file has the name "".
 
         Raises:
-            UserError: the format needs the size of an image, which is not known.
+            UserError: the format needs the size of an image, but it is unknown.
         """
 
 
 def by_file(annotations: Annotations, suffix: str) -> dict[str, ImageShapes]:
-    """The drawings by the names of their files, which are those of the images with another suffix.
+    """The drawings by file name: the image's name with the given suffix.
 
     Raises:
         UserError: two images would share a file.

@@ -37,27 +37,25 @@ Reader: TypeAlias = Callable[[str, Node, tuple[int, int]], Shape]
 
 LOCAL = "/data/local-files/?d="
 _UPLOADED = re.compile(r".*/upload/(?:\d+/)?[0-9a-f]{8}-(.+)")
-
-
 _DATA_URL = re.compile(r"data:image/png;base64,")
-# What the export JSON-MIN puts beside a task's own fields.
+# Fields that the JSON-MIN export adds to a task's own fields.
 _SHORT = frozenset({"annotation_id", "annotator", "lead_time"})
 
 
 def read_file(file: AnnotationFile) -> Annotations | None:
-    """As `Format.read_file`."""
+    """See `Format.read_file`."""
     return read(file.json) if file.json and holds_tasks(file.json) else None
 
 
 def write_files(annotations: Annotations) -> dict[str, str]:
-    """As `Format.write_files`."""
+    """See `Format.write_files`."""
     return {"": write(annotations)}
 
 
 def holds_tasks(document: Node) -> bool:
-    """Whether a JSON document is built like Label Studio's: it begins with a task, whole or in short form.
+    """Whether a JSON document has the structure of Label Studio: starts with a full or short task.
 
-    An image's name alone makes no task: other tools' files name images, too, and have their shapes elsewhere.
+    An image name alone does not make a task, since files of other tools contain image names too.
     """
     first = document.value[0] if isinstance(document.value, list) and document.value else document.value
     return isinstance(first, dict) and (_is_whole(first) or _is_short(first))
@@ -80,8 +78,8 @@ def read(document: Node) -> Annotations:
     """The drawings of a Label Studio file.
 
     Raises:
-        UserError: the file does not hold what Label Studio writes, an image was turned while it was drawn on,
-            or two people's work on one image is not merged.
+        UserError: the file is not valid Label Studio, an image was rotated while annotating, or an image has
+            several annotations that are not merged.
     """
     drawings: list[ImageShapes] = []
     passed_over: set[str] = set()
@@ -106,38 +104,38 @@ def read(document: Node) -> Annotations:
 
 
 def _results(task: Node) -> Iterator[Node]:
-    """The drawn things of a task, whichever of both forms it has."""
+    """The drawing results of a task in full or short form."""
     annotations = task.maybe("annotations")
     if annotations is None:
         for name in task.value:
-            found = task.maybe(name)
-            if found is not None and isinstance(found.value, list):
-                yield from (entry for entry in found.entries() if isinstance(entry.value, dict))
+            field = task.maybe(name)
+            if field is not None and isinstance(field.value, list):
+                yield from (entry for entry in field.entries() if isinstance(entry.value, dict))
         return
-    kept = []
+    valid = []
     for entry in annotations.entries():
         cancelled = entry.maybe("was_cancelled")
         if cancelled is None or cancelled.value is not True:
-            kept.append(entry)
-    if len(kept) > 1:
-        raise annotations.fault(f"are {len(kept)} of one image", "keep one annotation per task")
-    for entry in kept:
+            valid.append(entry)
+    if len(valid) > 1:
+        raise annotations.fault(f"are {len(valid)} of one image", "keep one annotation per task")
+    for entry in valid:
         yield from entry.at("result").entries()
 
 
 def _size(result: Node) -> tuple[int, int]:
-    turn = result.maybe("image_rotation")
-    if turn is not None and turn.number():
-        raise turn.fault("is not 0", "draw on the image as it lies")
+    rotation = result.maybe("image_rotation")
+    if rotation is not None and rotation.number():
+        raise rotation.fault("is not 0", "draw on the image as it lies")
     return result.size_hw("original_height", "original_width")
 
 
 def _labels(value: Node) -> list[str]:
-    """A shape may bear several labels; one without any bears the empty one."""
+    """Labels of a shape, which may have several; without any, the empty label."""
     for name in value.value:
-        found = value.maybe(name)
-        if isinstance(name, str) and name.endswith("labels") and found is not None:
-            return [label.text() for label in found.entries()] or [""]
+        field = value.maybe(name)
+        if isinstance(name, str) and name.endswith("labels") and field is not None:
+            return [label.text() for label in field.entries()] or [""]
     return [""]
 
 
@@ -147,7 +145,7 @@ def _kind(result: Node) -> str:
 
 
 class _Percent:
-    """Reads what is given in percent of the image's width and height."""
+    """Converts values from percent of the image's width and height to pixels."""
 
     def __init__(self, value: Node, size_hw: tuple[int, int]) -> None:
         self._value = value
@@ -164,8 +162,8 @@ class _Percent:
         return points.ring([(x * self._across, y * self._down) for x, y in points.points()])
 
     def degrees(self) -> float:
-        turn = self._value.maybe("rotation")
-        return turn.number() if turn else 0.0
+        rotation = self._value.maybe("rotation")
+        return rotation.number() if rotation else 0.0
 
 
 def _polygon(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
@@ -194,14 +192,14 @@ def _brush(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
 
 
 def _bitmask(label: str, value: Node, size_hw: tuple[int, int]) -> Shape:
-    """A PNG of the image's size: what is painted is opaque, whatever its colour; without alpha, not black."""
+    """Decode a PNG of the image's size: painted pixels are opaque or, without alpha, not black."""
     address = value.at("imageDataURL")
     try:
         data = base64.b64decode(_DATA_URL.sub("", address.text(), count=1), validate=True)
     except (binascii.Error, ValueError):
         raise address.fault("is no PNG in base64") from None
     container = identify(data)
-    # Its own account of its size comes first: a small file may unpack to a huge picture.
+    # Check the size in its header first: a small file may decompress to a huge image.
     if container is None or container.kind != "PNG" or container.size_hw != size_hw:
         raise address.fault(f"is no PNG of {size_hw[0]}x{size_hw[1]} pixels (height x width) like its image")
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -222,7 +220,7 @@ _READERS: tuple[tuple[frozenset[str], Reader], ...] = (
 
 
 def _reader(value: Node) -> Reader | None:
-    """How to read a value, by the fields it has; None where it encloses nothing."""
+    """The reader for a value, chosen by its fields; None if it encloses no area."""
     if not isinstance(value.value, dict):
         raise value.fault("is no object with fields")
     return next((read_value for names, read_value in _READERS if names <= value.value.keys()), None)
@@ -236,7 +234,7 @@ def _names_image(fields: dict[str, Any]) -> bool:
 
 
 def _image(task: Node) -> str:
-    """The name of a task's image: its field `image`, or the first that looks like one."""
+    """The name of a task's image: its field `image`, else the first that looks like an image name."""
     data = task.maybe("data") or task
     if data.maybe("image") is None and isinstance(data.value, dict):
         for name, value in data.value.items():
@@ -247,7 +245,7 @@ def _image(task: Node) -> str:
 
 
 def _path(address: str) -> str:
-    """The path in what Label Studio calls an image: an upload, a file of a local storage, a URL or a path."""
+    """The path in a Label Studio image address: an upload, a file in local storage, a URL or a path."""
     if "://" not in address and not address.startswith("/data/"):
         return address
     try:
@@ -262,22 +260,22 @@ def _path(address: str) -> str:
 
 
 def write(annotations: Annotations) -> str:
-    """The text of a file to import as tasks, whose images lie in a local storage.
+    """The text of a file to import as tasks with images in local storage.
 
     Raises:
-        UserError: the size of an image is not known.
+        UserError: the size of an image is unknown.
     """
     tasks = []
     for drawing in annotations.images:
-        # A task without shapes tells no size, so none is needed.
+        # A task without shapes stores no size, so none is needed.
         size_hw = known_size(drawing) if drawing.shapes else (1, 1)
-        result = [_result(shape, size_hw, place) for place, shape in enumerate(drawing.shapes)]
+        result = [_result(shape, size_hw, number) for number, shape in enumerate(drawing.shapes)]
         image = LOCAL + quote(drawing.name)
         tasks.append({"data": {"image": image}, "annotations": [{"result": result}]})
     return to_json(tasks)
 
 
-def _result(shape: Shape, size_hw: tuple[int, int], place: int) -> dict[str, object]:
+def _result(shape: Shape, size_hw: tuple[int, int], number: int) -> dict[str, object]:
     height, width = size_hw
     value: dict[str, object]
     if isinstance(shape, Polygon):
@@ -289,7 +287,7 @@ def _result(shape: Shape, size_hw: tuple[int, int], place: int) -> dict[str, obj
         runs = brush.encode(rle.decode(shape.counts, size_hw))
         value = {"format": "rle", "rle": list(runs)}
     return {
-        "id": f"shape{place}",
+        "id": f"shape{number}",
         "type": kind,
         "from_name": "label",
         "to_name": "image",

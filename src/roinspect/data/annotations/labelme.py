@@ -28,23 +28,23 @@ from roinspect.images.pixels import read_mask
 
 SUFFIX, IS_ONE_FILE = ".json", False
 VERSION = "5.4.1"
-# X-AnyLabeling gives the corners of a `rotation` as they lie; its `direction` repeats what they say.
+# X-AnyLabeling stores the rotated corners of a `rotation`; its `direction` is redundant.
 _CORNERS = frozenset({"polygon", "oriented_rectangle", "rotation", "quadrilateral"})
 ENCLOSING = _CORNERS | {"rectangle", "circle", "mask"}
 
 
 def read_file(file: AnnotationFile) -> Annotations | None:
-    """As `Format.read_file`."""
+    """See `Format.read_file`."""
     return read(file.json, file.folder) if file.json and holds_shapes(file.json) else None
 
 
 def write_files(annotations: Annotations) -> dict[str, str]:
-    """As `Format.write_files`."""
+    """See `Format.write_files`."""
     return {name: write(drawing) for name, drawing in by_file(annotations, SUFFIX).items()}
 
 
 def holds_shapes(document: Node) -> bool:
-    """Whether a JSON document is built like LabelMe's: shapes, and what tells of their image."""
+    """Whether a JSON document has the structure of LabelMe: shapes, and data about their image."""
     fields = document.value.keys() if isinstance(document.value, dict) else frozenset[str]()
     return "shapes" in fields and not fields.isdisjoint({"imagePath", "imageData", "imageHeight"})
 
@@ -52,14 +52,14 @@ def holds_shapes(document: Node) -> bool:
 def read(document: Node, folder: str = "") -> Annotations:
     """The drawing of a LabelMe file.
 
-    Version 3 tells no size: its coordinates are pixels of the photograph.
+    Version 3 stores no image size: its coordinates are pixels of the photograph.
 
     Args:
         document: the file's JSON.
-        folder: the file's place in the folder that is read; its imagePath counts from there.
+        folder: folder of the file relative to the folder being read; imagePath is relative to it.
 
     Raises:
-        UserError: the file does not hold what LabelMe writes.
+        UserError: the file is not valid LabelMe.
     """
     size_hw = document.maybe_size_hw("imageHeight", "imageWidth")
     shapes: list[Shape] = []
@@ -99,23 +99,23 @@ def _shape(entry: Node, kind: str, size_hw: tuple[int, int] | None) -> Shape:
 
 
 def _painted(mask: Node, corners: list[tuple[float, float]], size_hw: tuple[int, int]) -> tuple[int, ...]:
-    """Run lengths of a PNG in base64 that begins at the first of two corners.
+    """Run lengths of a base64 PNG placed at the first of two corners.
 
-    The PNG tells its size. LabelMe draws it from the first corner, rounded; the second one is the last pixel,
-    which both may miss by a half where the mask was dragged.
+    The PNG determines the size. LabelMe draws it from the rounded first corner; the second corner is the last
+    pixel. Both may be off by half a pixel if the mask was dragged.
     """
     (x, y), (right, bottom) = corners
     left, top = round(x), round(y)
-    told_hw = bottom - y + 1, right - x + 1
+    corners_hw = bottom - y + 1, right - x + 1
     try:
         data = base64.b64decode(mask.text(), validate=True)
         container = identify(data)
-        # Its own account of its size comes first: a small file may unpack to a huge picture.
-        size_hw_of_part = None if container is None or container.kind != "PNG" else container.size_hw
-        if size_hw_of_part is None or any(
-            abs(side - told) >= 1 for side, told in zip(size_hw_of_part, told_hw, strict=True)
+        # Check the size in its header first: a small file may decompress to a huge image.
+        part_hw = None if container is None or container.kind != "PNG" else container.size_hw
+        if part_hw is None or any(
+            abs(side - expected) >= 1 for side, expected in zip(part_hw, corners_hw, strict=True)
         ):
-            raise mask.fault(f"is no PNG of {told_hw[0]:g}x{told_hw[1]:g} pixels, as its points say")
+            raise mask.fault(f"is no PNG of {corners_hw[0]:g}x{corners_hw[1]:g} pixels, as its points say")
         part = read_mask(data)
     except (binascii.Error, ValueError):
         raise mask.fault("is no base64") from None
@@ -125,10 +125,10 @@ def _painted(mask: Node, corners: list[tuple[float, float]], size_hw: tuple[int,
 
 
 def write(drawing: ImageShapes) -> str:
-    """The text of a LabelMe file that is to lie beside its image.
+    """The text of a LabelMe file to be stored beside its image.
 
     Raises:
-        UserError: the size of the image is not known.
+        UserError: the size of the image is unknown.
     """
     height, width = size_hw = known_size(drawing)
     document: dict[str, object] = {

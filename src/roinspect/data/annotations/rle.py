@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def encode(mask: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Run lengths of a mask (H, W) in {0, 1}, column after column: zeros, ones, zeros, and so on.
+    """Run lengths of a mask (H, W) in {0, 1}, column by column, of alternating zeros and ones.
 
     Example:
         >>> encode(np.array([[0, 1], [1, 1]], np.uint8)), encode(np.ones((1, 2), np.uint8))
@@ -24,10 +24,10 @@ def encode(mask: NDArray[np.uint8]) -> tuple[int, ...]:
 
 
 def decode(counts: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """The mask of run lengths.
+    """Decode run lengths to a mask.
 
     Args:
-        counts: down the columns, beginning with zeros.
+        counts: run lengths down the columns, starting with zeros.
         size_hw: height and width.
 
     Returns:
@@ -44,13 +44,16 @@ def decode(counts: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.uint8]
 
 
 def pack(counts: Sequence[int]) -> str:
-    """COCO's compressed string: from the fourth on each count less the one two before, five bits a letter."""
+    """COCO's compressed string, five bits per letter.
+
+    From the fourth count on, the difference to the count two before is stored.
+    """
     letters = bytearray()
-    for place, count in enumerate(counts):
-        left = count - counts[place - 2] if place > 2 else count
+    for index, count in enumerate(counts):
+        rest = count - counts[index - 2] if index > 2 else count
         while True:
-            bits, left = left & 0x1F, left >> 5
-            is_last = left == (-1 if bits & 0x10 else 0)
+            bits, rest = rest & 0x1F, rest >> 5
+            is_last = rest == (-1 if bits & 0x10 else 0)
             letters.append(bits + 48 if is_last else bits + 32 + 48)
             if is_last:
                 break
@@ -61,7 +64,7 @@ def unpack(text: str) -> tuple[int, ...]:
     """The counts of COCO's compressed string.
 
     Raises:
-        ValueError: the string holds other letters, ends within a count, or a count is beyond 2^40.
+        ValueError: the string contains other letters or ends within a count, or a count exceeds 2^40.
 
     Example:
         >>> unpack(pack((3, 40, 7, 1000)))
@@ -87,9 +90,9 @@ def unpack(text: str) -> tuple[int, ...]:
 
 
 def encode_part(part: NDArray[np.uint8], top: int, left: int, size_hw: tuple[int, int]) -> tuple[int, ...]:
-    """Run lengths of a whole mask of which only a part, with its corner at `top` and `left`, is given.
+    """Run lengths of a full-size mask that contains `part` at `top` and `left`.
 
-    What of the part lies outside is cut off.
+    The part is clipped at the borders.
     """
     whole = np.zeros(size_hw, np.uint8)
     rows = slice(max(top, 0), max(top + part.shape[0], 0))
@@ -100,7 +103,7 @@ def encode_part(part: NDArray[np.uint8], top: int, left: int, size_hw: tuple[int
 
 
 def decode_part(counts: Sequence[int], size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], int, int]:
-    """The part of a mask that holds all its ones, or one zero where there are none; its top and left."""
+    """The smallest part of a mask with all its ones (one zero if there are none), and its top and left."""
     whole = decode(counts, size_hw)
     rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
     if not rows.size:

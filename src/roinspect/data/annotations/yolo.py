@@ -24,7 +24,7 @@ _SLACK = 0.02
 
 
 def read_file(file: AnnotationFile) -> Annotations | None:
-    """As `Format.read_file`."""
+    """See `Format.read_file`."""
     path = file.path
     if path.suffix.lower() != SUFFIX or path.name == CLASSES or file.is_xml or file.json is not None:
         return None
@@ -39,14 +39,14 @@ def read_file(file: AnnotationFile) -> Annotations | None:
 
 
 def write_files(annotations: Annotations) -> dict[str, str]:
-    """As `Format.write_files`, with the names of the classes."""
+    """See `Format.write_files`; also writes the class names."""
     labels = annotations.labels
     texts = {name: write(drawing, labels) for name, drawing in by_file(annotations, SUFFIX).items()}
     return {CLASSES: "".join(f"{label}\n" for label in labels), **texts}
 
 
 def looks_like_lines(text: str) -> bool:
-    """Whether the first line that is not blank is one of YOLO's; a file without any has no shapes."""
+    """Whether the first non-blank line is a YOLO line; a blank file is valid and has no shapes."""
     first = next((line for line in text.splitlines() if line.strip()), None)
     return first is None or _LINE.fullmatch(first) is not None
 
@@ -54,19 +54,19 @@ def looks_like_lines(text: str) -> bool:
 def read(
     text: str, name: str, file: str, classes: Sequence[str] = (), *, has_key_points: bool = False
 ) -> Annotations:
-    """The drawing of one text file; its coordinates stay fractions, as the image's size is not told.
+    """The drawing of one text file; coordinates remain fractions, as the image size is unknown.
 
-    Four numbers are a box, five a box with the confidence of a prediction.
+    Four numbers are a box, five are a box with the confidence of a prediction.
 
     Args:
-        text: the file.
+        text: content of the file.
         name: the image's name.
         file: the file's name, for errors.
-        classes: names of the classes; a class without one is called by its number.
-        has_key_points: whether the data set's settings say that longer lines hold key points.
+        classes: class names; a class without a name gets its number.
+        has_key_points: whether longer lines hold key points according to the data set's settings.
 
     Raises:
-        UserError: a line is none of YOLO's, or holds key points, which enclose nothing.
+        UserError: a line is not valid YOLO, or holds key points, which enclose no area.
     """
     shapes = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -76,7 +76,7 @@ def read(
         if not _LINE.fullmatch(line):
             raise node.fault("is not a class and points x y x y ...")
         first, *values = line.split()
-        # A little outside is a hasty hand; far outside are pixels.
+        # Values slightly outside [0, 1] are imprecise drawing; values far outside are pixels.
         coordinates = [Node(value, file, node.way).number() for value in values]
         if not all(-1 <= value <= 2 for value in coordinates):
             raise node.fault("holds pixels, not fractions of the image's width and height")
@@ -100,17 +100,17 @@ def read(
 
 
 def _is_pose(values: Sequence[str], coordinates: Sequence[float]) -> bool:
-    """Whether a line is a box and then key points x y v, where v in {0, 1, 2} says how well each is seen.
+    """Whether a line is a box followed by key points x y v with visibility v in {0, 1, 2}.
 
-    A polygon may have such numbers where it touches the picture's edge, so all key points must also lie in
-    the box: those of a polygon that begins with the middle of its own bounding box do not occur.
+    A polygon that touches the image border may contain such numbers too, so all key points must also lie in
+    the box. No polygon passes this: it would have to start with the centre of its own bounding box.
     """
-    seen = values[6::3]
-    if len(values) < 7 or (len(values) - 4) % 3 or not set(seen) <= {"0", "1", "2"}:
+    visibilities = values[6::3]
+    if len(values) < 7 or (len(values) - 4) % 3 or not set(visibilities) <= {"0", "1", "2"}:
         return False
     x, y, width, height = coordinates[:4]
-    key_points = zip(coordinates[4::3], coordinates[5::3], seen, strict=True)
-    return "2" in seen or all(
+    key_points = zip(coordinates[4::3], coordinates[5::3], visibilities, strict=True)
+    return "2" in visibilities or all(
         (visible == "0" and a == b == 0)
         or (abs(a - x) <= width / 2 + _SLACK and abs(b - y) <= height / 2 + _SLACK)
         for a, b, visible in key_points
@@ -118,39 +118,39 @@ def _is_pose(values: Sequence[str], coordinates: Sequence[float]) -> bool:
 
 
 def _box(centre: tuple[float, float], size: tuple[float, float]) -> list[tuple[float, float]]:
-    """The corners of a line with four numbers: a box of YOLO's detection."""
+    """The corners of a box in YOLO detection format."""
     (x, y), (width, height) = centre, size
     left, right, top, bottom = x - width / 2, x + width / 2, y - height / 2, y + height / 2
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
 def key_points(folder: Path) -> bool:
-    """Whether data.yaml in a folder or the two above says, by `kpt_shape`, that labels hold key points.
+    """Whether data.yaml in a folder or its two parents declares key points by `kpt_shape`.
 
     Raises:
-        UserError: as `class_names`.
+        UserError: same as `class_names`.
     """
-    for place in (folder, *folder.parents[:2]):
-        if (place / SETTINGS).is_file():
-            return _read(place / SETTINGS)[1]
+    for parent in (folder, *folder.parents[:2]):
+        if (parent / SETTINGS).is_file():
+            return _read(parent / SETTINGS)[1]
     return False
 
 
 def class_names(folder: Path) -> Sequence[str]:
-    """Names of the classes, from classes.txt or data.yaml in a folder or the two above; empty without.
+    """Class names from classes.txt or data.yaml in a folder or its two parents; empty if neither exists.
 
     Raises:
-        UserError: the file found cannot be read or holds no names.
+        UserError: the file cannot be read or holds no names.
     """
-    for place in (folder, *folder.parents[:2]):
+    for parent in (folder, *folder.parents[:2]):
         for name in (CLASSES, SETTINGS):
-            if (place / name).is_file():
-                return _read(place / name)[0]
+            if (parent / name).is_file():
+                return _read(parent / name)[0]
     return ()
 
 
 def _read(path: Path) -> tuple[Sequence[str], bool]:
-    """Names of the classes, and whether labels hold key points."""
+    """Class names, and whether labels hold key points."""
     try:
         state = path.stat()
         return _parsed(path, state.st_mtime_ns, state.st_size)
@@ -162,7 +162,7 @@ def _read(path: Path) -> tuple[Sequence[str], bool]:
 
 @lru_cache(maxsize=64)
 def _parsed(path: Path, _mtime_ns: int, _size: int) -> tuple[Sequence[str], bool]:
-    """What a file says; it is read once for all the text files that it is for, until it is changed."""
+    """Parsed settings, cached until the file changes, since many label files share them."""
     text = path.read_text(encoding="utf-8-sig")
     if path.name == CLASSES:
         return tuple(_lines(text, str(path))), False
@@ -182,16 +182,18 @@ def _settings(settings: Node) -> list[str]:
         return []
     if not isinstance(names.value, dict):
         return [name.text() for name in names.entries()]
-    found = {Node(key, file, "names").whole(0, 10**6): name for key, name in names.value.items()}
-    return [Node(found.get(key, key), file, "names").text() for key in range(max(found, default=-1) + 1)]
+    by_number = {Node(key, file, "names").whole(0, 10**6): name for key, name in names.value.items()}
+    return [
+        Node(by_number.get(key, key), file, "names").text() for key in range(max(by_number, default=-1) + 1)
+    ]
 
 
 def write(drawing: ImageShapes, classes: Sequence[str]) -> str:
-    """The text of the file of one image; a hole is joined to its outline by a cut.
+    """The text of one image's file; a hole is joined to its outline by a cut.
 
     Args:
-        drawing: what is drawn.
-        classes: the labels in the order of their numbers, as they stand in classes.txt.
+        drawing: the drawing to write.
+        classes: the labels in order of their numbers, as in classes.txt.
     """
     height, width = drawing.size_hw or (1, 1)
     lines = []

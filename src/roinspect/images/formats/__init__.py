@@ -1,1 +1,1 @@
-"""One file per image format: what its header promises, and its pixels or the reason there are none."""
+"""One module per image format: parses its header and decodes its pixels, or raises an error."""

@@ -19,15 +19,15 @@ _555, _888 = (0x7C00, 0x3E0, 0x1F), (0xFF0000, 0xFF00, 0xFF)
 
 @dataclass(frozen=True, slots=True)
 class BmpContainer(Container):
-    """A bitmap's account.
+    """The header of a BMP.
 
     Attributes:
-        header: bytes of it, which tell the version.
-        bits: of a pixel.
+        header: size of the header in bytes, which identifies the version.
+        bits: bits per pixel.
         compression: 0 for none.
-        is_upright: the first row is the upper one.
-        colours: in the palette; 0 for as many as there can be.
-        start: where the pixels begin.
+        is_upright: rows are stored from top to bottom.
+        colours: number of palette colours; 0 for the maximum.
+        start: offset of the pixels.
     """
 
     header: int = 0
@@ -42,7 +42,7 @@ def account(data: bytes) -> BmpContainer:
     """Read the header.
 
     Raises:
-        struct.error: the file ends in it.
+        struct.error: the file ends within the header.
     """
     start, header = struct.unpack_from("<II", data, 10)
     if header == _OS2:
@@ -57,11 +57,11 @@ def account(data: bytes) -> BmpContainer:
 
 
 def decode(data: bytes, container: BmpContainer) -> Decoded:
-    """The picture; a fourth byte of a pixel is padding.
+    """Decode the image; a fourth byte of a pixel is padding.
 
     Raises:
-        DamagedError: the file is shorter than its header says, or a palette is.
-        UnsupportedError: a version or a compression that is not read.
+        DamagedError: the file or its palette is shorter than the header says.
+        UnsupportedError: the version or compression is not supported.
     """
     assert container.size_hw is not None
     bits, compression = container.bits, container.compression
@@ -88,7 +88,7 @@ def decode(data: bytes, container: BmpContainer) -> Decoded:
 
 
 def _rows(data: bytes, container: BmpContainer) -> NDArray[np.uint8]:
-    """(H, bytes of a row), the upper one first, without the padding."""
+    """Rows (H, bytes per row) from top to bottom, without padding."""
     assert container.size_hw is not None
     height, width = container.size_hw
     used = (width * container.bits + 7) // 8
@@ -101,15 +101,15 @@ def _rows(data: bytes, container: BmpContainer) -> NDArray[np.uint8]:
 
 
 def _palette(data: bytes, container: BmpContainer) -> NDArray[np.uint8]:
-    entry = 3 if container.header == _OS2 else 4
-    place = 14 + container.header
+    entry_size = 3 if container.header == _OS2 else 4
+    offset = 14 + container.header
     if container.compression in (_BITFIELDS, _ALPHA_BITFIELDS) and container.header == 40:
-        place += 12
-    room = (container.start - place) // entry
+        offset += 12
+    room = (container.start - offset) // entry_size
     count = min(container.colours or 1 << container.bits, 1 << container.bits, room)
-    if count <= 0 or place + count * entry > len(data):
+    if count <= 0 or offset + count * entry_size > len(data):
         raise DamagedError("its palette is missing")
-    table = np.frombuffer(data, np.uint8, count * entry, place).reshape(count, entry)
+    table = np.frombuffer(data, np.uint8, count * entry_size, offset).reshape(count, entry_size)
     return np.ascontiguousarray(table[:, 2::-1])
 
 
@@ -128,7 +128,7 @@ def _looked_up(rows: NDArray[np.uint8], data: bytes, container: BmpContainer) ->
 
 
 def _masks(data: bytes, container: BmpContainer) -> tuple[int, ...]:
-    # Behind the oldest header, inside the later ones: the same place.
+    # After the oldest header or inside the later ones: the offset is the same.
     masks = struct.unpack_from("<III", data, 54)
     whole = (1 << container.bits) - 1
     for mask in masks:
@@ -148,26 +148,28 @@ def _fields(rows: NDArray[np.uint8], bits: int, masks: tuple[int, ...]) -> NDArr
     picture = np.empty((*values.shape, 3), np.uint8)
     for channel, mask in enumerate(masks):
         shift = (mask & -mask).bit_length() - 1
-        most = mask >> shift
-        # Rounded: all ones become 255.
-        picture[..., channel] = (((values & mask) >> shift).astype(np.uint32) * 510 + most) // (2 * most)
+        maximum = mask >> shift
+        # Rounded; all ones become 255.
+        picture[..., channel] = (((values & mask) >> shift).astype(np.uint32) * 510 + maximum) // (
+            2 * maximum
+        )
     return picture
 
 
 def _run_lengths(data: bytes, container: BmpContainer) -> NDArray[np.uint8]:
-    """The picture of a stream of runs; what it jumps over is of the palette's first colour."""
+    """Decode run lengths; skipped pixels get the first colour of the palette."""
     assert container.size_hw is not None
     if container.is_upright:
         raise UnsupportedError("BMP with run lengths from the top down")
     table = _palette(data, container)
     height, width = container.size_hw
     indices = np.zeros((height, width), np.uint8)
-    bits, at, row, column = container.bits, container.start, 0, 0
+    bits, position, row, column = container.bits, container.start, 0, 0
     while True:
-        if at + 2 > len(data):
+        if position + 2 > len(data):
             raise DamagedError("its runs break off")
-        count, value = data[at : at + 2]
-        at += 2
+        count, value = data[position : position + 2]
+        position += 2
         if count:
             packed = bytes([value]) * (count if bits == 8 else (count + 1) // 2)
         elif value == 1:
@@ -176,16 +178,16 @@ def _run_lengths(data: bytes, container: BmpContainer) -> NDArray[np.uint8]:
             row, column = row + 1, 0
             continue
         elif value == 2:
-            across, up = data[at : at + 2].ljust(2, b"\0")
-            at, row, column = at + 2, row + up, column + across
+            across, up = data[position : position + 2].ljust(2, b"\0")
+            position, row, column = position + 2, row + up, column + across
             continue
         else:
             count, size = value, value if bits == 8 else (value + 1) // 2
-            if at + size > len(data):
+            if position + size > len(data):
                 raise DamagedError("its runs break off")
-            packed = data[at : at + size]
-            at += size + size % 2
-        # Some writers code the padding of a row as well.
+            packed = data[position : position + size]
+            position += size + size % 2
+        # Some writers encode the padding of a row too.
         end = min(column + count, width)
         if row >= height or column + count > (width + 3) // 4 * 4:
             raise DamagedError("a run leaves the picture")

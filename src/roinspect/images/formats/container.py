@@ -1,4 +1,4 @@
-"""What an image file's header declares, what its decoder returns, and the two errors a decoder raises."""
+"""Types for the header and the decoded pixels of an image file, and the two errors of decoders."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Pixels: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
 
 
 class DamagedError(Exception):
-    """The file breaks off, or contradicts itself. The text says where; it may be empty."""
+    """The file is truncated or inconsistent. The text gives details; it may be empty."""
 
 
 class UnsupportedError(Exception):
-    """The file may be intact, but uses something that no decoder here is right for.
+    """The file may be intact, but uses a feature that no decoder here supports.
 
     Args:
-        feature: what that is, such as "ZSTD compression".
+        feature: the feature, such as "ZSTD compression".
         remedy: what to do instead.
     """
 
@@ -34,11 +34,11 @@ class Container:
 
     Attributes:
         kind: "PNG", "JPEG", "TIFF", "BMP" or "WebP".
-        size_hw: stored height and width before any turn; None where only decoding tells.
+        size_hw: stored height and width, before applying the orientation; None if not in the header.
         orientation: EXIF orientation, 1 to 8.
-        depth: bits of a stored sample; 0 where only decoding tells.
-        scans: of a JPEG, no further than to one more than `MOST_SCANS`.
-        whole: False where the file ends early, a checksum fails, or it is cut up as no encoder does.
+        depth: bits per stored sample; 0 if not in the header.
+        scans: number of scans of a JPEG; counting stops at `MOST_SCANS` + 1.
+        whole: False if the file ends early, a checksum fails, or it has too many parts (see `most_parts`).
     """
 
     kind: str
@@ -55,9 +55,9 @@ class Decoded:
 
     Attributes:
         pixels: (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha, at the file's
-            depth, as stored: not turned. Alpha is there only where the colours are not multiplied by it.
-        is_lossy: the compression blurs, so that a mask's zeros may come back slightly above zero.
-        bits: that the values of 16-bit samples fill from below, where the file says so and the values agree.
+            depth, before applying the orientation. Alpha is present only if colours are not premultiplied.
+        is_lossy: the compression is lossy, so zeros of a mask may become slightly positive.
+        bits: significant bits of 16-bit samples, if the file declares them and the values are consistent.
     """
 
     pixels: Pixels
@@ -66,5 +66,5 @@ class Decoded:
 
 
 def most_parts(data: bytes) -> int:
-    """With more chunks or segments a file is damaged: no encoder cuts so small, and each costs time."""
+    """Maximum number of chunks or segments: no encoder writes more, and each takes time to parse."""
     return 4096 + len(data) // 256

@@ -9,12 +9,12 @@ _ORIENTATION_TAG = 0x0112
 
 
 def orientation(exif: bytes) -> int:
-    """Orientation that an EXIF block gives; 1 where there is none or the block is broken."""
+    """Orientation in an EXIF block; 1 if it is missing or the block is broken."""
     value = _short_tag(exif.removeprefix(EXIF_PREFIX), _ORIENTATION_TAG)
     return value if value is not None and 1 <= value <= 8 else 1
 
 
-def _short_tag(block: bytes, wanted: int) -> int | None:
+def _short_tag(block: bytes, number: int) -> int | None:
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
         return None
@@ -23,7 +23,7 @@ def _short_tag(block: bytes, wanted: int) -> int | None:
         (entries,) = struct.unpack_from(f"{order}H", block, directory)
         for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
             tag, value = struct.unpack_from(f"{order}H6xH", block, entry)
-            if tag == wanted:
+            if tag == number:
                 return int(value)
     except struct.error:
         pass

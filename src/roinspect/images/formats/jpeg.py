@@ -1,7 +1,7 @@
 """JPEG, by simplejpeg (TurboJPEG).
 
-libjpeg fills what is missing with grey and says so on standard error alone. simplejpeg makes an error of it,
-gives the values that OpenCV gives, and takes less time.
+libjpeg fills missing data with grey and only prints a warning on standard error. simplejpeg raises an error,
+returns the same values as OpenCV, and is faster.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from roinspect.images.formats.exif import orientation as exif_orientation
 
 SIGNATURE = b"\xff\xd8"
 MOST_SCANS = 100
-"""Of a JPEG. A decoder goes over the whole picture for each, and one may take 70 bytes: a thousand of them
-hold a processor for a minute. A sequential file has up to 4, a progressive one about 10."""
+"""Maximum number of scans. A decoder processes the whole image for each, and a scan may be only 70 bytes: a
+thousand of them take a minute. Sequential files have up to 4, progressive ones about 10."""
 
 # In JPEG's compressed data, 0xFF before 0x00 is a plain byte, before D0-D7 a restart, before 0xFF padding.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -32,19 +32,19 @@ _KINDS = {
     0xC9: "JPEG with arithmetic coding",
     0xCA: "JPEG with arithmetic coding",
 }
-# What libjpeg warns of though the picture is whole.
+# Warnings of libjpeg for intact images.
 _HARMLESS = ("Invalid SOS parameters", "Unknown Adobe color transform")
 _ODD_SAMPLING = "Could not determine subsampling"
 
 
 @dataclass(frozen=True, slots=True)
 class JpegContainer(Container):
-    """A JPEG's account.
+    """The header of a JPEG.
 
     Attributes:
-        frame: the marker that says how it is coded.
-        channels: how many.
-        is_adobe: Adobe's marker says how four channels are meant.
+        frame: the frame marker, which gives the kind of coding.
+        channels: number of channels.
+        is_adobe: has an Adobe marker, which defines the meaning of four channels.
     """
 
     frame: int = 0
@@ -53,10 +53,10 @@ class JpegContainer(Container):
 
 
 def account(data: bytes) -> JpegContainer:
-    """Walk the segments to the end marker.
+    """Read the header by walking the segments to the end marker.
 
     Raises:
-        struct.error: the file ends in the midst of one.
+        struct.error: the file ends within a segment.
     """
     size_hw: tuple[int, int] | None = None
     orientation, scans, position = 1, 0, 2
@@ -91,11 +91,11 @@ def account(data: bytes) -> JpegContainer:
 
 
 def decode(data: bytes, container: JpegContainer) -> Decoded:
-    """The picture.
+    """Decode the image.
 
     Raises:
-        DamagedError: a scan breaks off, or the picture is not what the header promises.
-        UnsupportedError: it is coded as no camera does.
+        DamagedError: a scan is truncated, or the image does not match the header.
+        UnsupportedError: it uses a coding that cameras do not produce.
     """
     if container.frame not in (0xC0, 0xC1, 0xC2):
         raise UnsupportedError(_KINDS.get(container.frame, "hierarchical JPEG"))
@@ -132,7 +132,7 @@ def _strictly(data: bytes, colours: str) -> NDArray[np.uint8]:
 
 
 def _rgb_of(cmyk: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB of Adobe's CMYK, which counts from full ink."""
+    """Convert Adobe's inverted CMYK, where 0 is full ink, to RGB."""
     ink = cmyk[..., :3].astype(np.uint16)
     black = cmyk[..., 3:].astype(np.uint16)
     return (black - ((255 - ink) * black >> 8)).astype(np.uint8)

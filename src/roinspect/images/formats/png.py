@@ -1,7 +1,7 @@
-"""PNG: verify every checksum, and give the decoder the still image only.
+"""PNG: verify every checksum, and pass only the still image to the decoder.
 
-Chunks beside the picture are left out before it is decoded: OpenCV would show a frame of an animation in
-place of the still picture, and libpng writes of a broken colour profile to standard error.
+Other chunks are removed before decoding: OpenCV would decode an animation frame instead of the still image,
+and libpng reports a broken colour profile on standard error.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _DEPTHS = {
 
 @dataclass(frozen=True, slots=True)
 class PngContainer(Container):
-    """A PNG's account.
+    """The header of a PNG.
 
     Attributes:
-        colour: the colour type of the header.
-        key: the colour that is transparent, of a picture without palette: one value, or three.
-        picture: where the chunks are that make up the picture: first byte and the one after the last.
-        has_more: whether there are others.
-        significant: bits of each channel that mean something; none where it does not tell.
+        colour: the colour type.
+        key: transparent colour of an image without palette: one value, or three.
+        picture: (start, end) offsets of the chunks of the still image.
+        has_more: whether there are other chunks.
+        significant: the sBIT chunk, significant bits per channel; empty if missing.
     """
 
     colour: int = 0
@@ -49,10 +49,10 @@ class PngContainer(Container):
 
 
 def account(data: bytes) -> PngContainer:
-    """Walk the chunks.
+    """Read the header and verify all chunks.
 
     Raises:
-        struct.error: the file ends in the midst of one.
+        struct.error: the file ends within a chunk.
     """
     damaged = PngContainer("PNG", whole=False)
     size_hw, depth, colour, orientation, key = (0, 0), 0, -1, 1, ()
@@ -82,7 +82,7 @@ def account(data: bytes) -> PngContainer:
             if belongs and palette > 1 << depth:
                 return damaged
         elif kind == b"tRNS":
-            # libpng warns of one that stands in a wrong place or is of a wrong length, and passes it over.
+            # libpng warns about one in the wrong place or with the wrong length, and ignores it.
             is_early = last != b"IDAT" and (colour != _PALETTE or bool(palette))
             belongs = is_early and colour == _PALETTE and 0 < length <= palette
             if is_early and length == {_GREY: 2, _RGB: 6}.get(colour):
@@ -107,7 +107,7 @@ def account(data: bytes) -> PngContainer:
                 significant,
             )
         else:
-            # A capital letter means that the picture cannot be told without it.
+            # A capital first letter marks a critical chunk, which a decoder must understand.
             if not kind[0] & 0x20:
                 return damaged
             if kind == b"eXIf":
@@ -124,10 +124,10 @@ def account(data: bytes) -> PngContainer:
 
 
 def decode(data: bytes, container: PngContainer) -> Decoded:
-    """The still picture.
+    """Decode the still image.
 
     Raises:
-        DamagedError: the picture is not what the header promises.
+        DamagedError: the image does not match the header.
     """
     if container.has_more:
         view = memoryview(data)

@@ -1,7 +1,7 @@
-"""TIFF: decode strips and tiles one by one and place them, whatever the layout.
+"""TIFF: decode strips and tiles one by one and assemble them, for any layout.
 
-OpenCV's reader returns what libtiff left of a damaged or unknown strip, and memory that nobody wrote for
-planes of sixteen bits; Pillow has no sixteen-bit colours.
+OpenCV's reader returns partial data for a damaged or unsupported strip, and uninitialised memory for 16-bit
+planes; Pillow does not support 16-bit colours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from roinspect.images.formats.tiff_directory import TiffPage, photograph_page
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _NEEDED = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
-"""Channels that a colour takes."""
+"""Number of channels required by each photometric interpretation."""
 _COLOURS = {
     4: "a transparency mask",
     8: "the colour space CIELab",
@@ -41,15 +41,15 @@ _TYPES = {
 _STRAIGHT = 2
 _MOST_CHANNELS = 5
 _BLOCK = 16
-"""Pixels a side that a JPEG codes at once."""
+"""Maximum side of a JPEG coding block in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class TiffContainer(Container):
-    """A TIFF's account.
+    """The header of a TIFF.
 
     Attributes:
-        page: the one that is the photograph.
+        page: the page of the photograph.
     """
 
     page: TiffPage | None = None
@@ -57,15 +57,15 @@ class TiffContainer(Container):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How a page is laid out.
+    """The layout of a page.
 
     Attributes:
-        hw: of the page.
-        part_hw: of a strip or a tile.
-        channels: stored, of a pixel.
-        planes: 1, or as many as channels.
-        bits: of a sample.
-        kind: NumPy's code of a sample of eight bits and more.
+        hw: size of the page.
+        part_hw: size of a strip or tile.
+        channels: stored channels per pixel.
+        planes: 1, or the number of channels.
+        bits: bits per sample.
+        kind: NumPy type code of a sample; "" below eight bits.
     """
 
     hw: tuple[int, int]
@@ -95,11 +95,11 @@ def account(data: bytes) -> TiffContainer:
 
 
 def decode(data: bytes, container: TiffContainer) -> Decoded:
-    """The photograph's page.
+    """Decode the photograph's page.
 
     Raises:
-        DamagedError: a strip or a tile is missing or broken.
-        UnsupportedError: colours, samples or a compression that are not read.
+        DamagedError: a strip or tile is missing or broken.
+        UnsupportedError: its colours, samples or compression are not supported.
     """
     page = container.page
     assert page is not None
@@ -108,14 +108,14 @@ def decode(data: bytes, container: TiffContainer) -> Decoded:
         if plan.compression == tiff_codecs.JPEG:
             return Decoded(_shown(_assembled_jpeg(data, page, plan), page, plan), is_lossy=True)
         pixels = _shown(_assembled(data, page, plan), page, plan)
-        told = (_told(page, tag) for tag in (tags.MAX_SAMPLE, tags.S_MAX_SAMPLE))
-        return Decoded(pixels, bits=min(of_highest(pixels, values) for values in told))
+        declared = (_optional(page, tag) for tag in (tags.MAX_SAMPLE, tags.S_MAX_SAMPLE))
+        return Decoded(pixels, bits=min(of_highest(pixels, values) for values in declared))
     except struct.error as error:
         raise DamagedError(str(error)) from None
 
 
-def _told(page: TiffPage, tag: int) -> tuple[int, ...]:
-    """The whole numbers, one a channel, of a tag that the picture does not need: none where it is broken."""
+def _optional(page: TiffPage, tag: int) -> tuple[int, ...]:
+    """The whole numbers, one per channel, of an optional tag; empty if it is broken."""
     _, count, _ = page.entries.get(tag, (0, 0, 0))
     if count > _MOST_CHANNELS:
         return ()
@@ -182,7 +182,7 @@ def _plan(page: TiffPage) -> _Plan:
 
 
 def _parts(data: bytes, page: TiffPage, plan: _Plan) -> Iterator[tuple[int, slice, slice, bytes]]:
-    """Of every strip or tile: its plane, its rows and columns in the picture, and its packed bytes."""
+    """For each strip or tile: its plane, its rows and columns in the image, and its packed bytes."""
     (height, width), (tall, wide) = plan.hw, plan.part_hw
     down, across = math.ceil(height / tall), math.ceil(width / wide)
     offsets = page.values(tags.TILE_OFFSETS if plan.is_tiled else tags.STRIP_OFFSETS)
@@ -193,8 +193,8 @@ def _parts(data: bytes, page: TiffPage, plan: _Plan) -> Iterator[tuple[int, slic
     if len(offsets) < number or len(counts) < number:
         raise DamagedError("strips are missing")
     for index in range(number):
-        plane, place = divmod(index, down * across)
-        top, left = place // across * tall, place % across * wide
+        plane, position = divmod(index, down * across)
+        top, left = position // across * tall, position % across * wide
         first, count = offsets[index], counts[index]
         if not first or not count or first + count > len(data):
             raise DamagedError("a strip lies beyond its end")
@@ -203,14 +203,14 @@ def _parts(data: bytes, page: TiffPage, plan: _Plan) -> Iterator[tuple[int, slic
 
 
 def _assembled(data: bytes, page: TiffPage, plan: _Plan) -> Pixels:
-    """(H, W, channels) of samples as stored."""
+    """The samples (H, W, channels) as stored."""
     inner = plan.channels if plan.planes == 1 else 1
     kind = np.dtype(f"{page.order}{plan.kind}") if plan.kind else np.dtype(np.uint8)
     picture = np.empty((*plan.hw, plan.channels), kind.newbyteorder("="))
     wide = plan.part_hw[1]
     row_bytes = (wide * inner * plan.bits + 7) // 8
     for plane, rows, columns, packed in _parts(data, page, plan):
-        # A tile is always whole; the last strip may have fewer rows.
+        # Tiles always have full size; the last strip may have fewer rows.
         tall = plan.part_hw[0] if plan.is_tiled else rows.stop - rows.start
         flat = np.frombuffer(_unpacked(packed, plan, tall, row_bytes), np.uint8).reshape(tall, row_bytes)
         samples = flat.view(kind) if plan.kind else _samples(flat, plan.bits, wide * inner)
@@ -234,7 +234,7 @@ def _unpacked(packed: bytes, plan: _Plan, tall: int, row_bytes: int) -> bytes:
 
 
 def _samples(flat: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
-    """Samples of less than eight bits, the first in the highest ones; each row begins with a new byte."""
+    """Unpack samples of less than eight bits, highest bits first; each row starts at a new byte."""
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
     return np.ascontiguousarray(
         (flat[..., None] >> shifts & ((1 << bits) - 1)).reshape(len(flat), -1)[:, :count]
@@ -242,7 +242,7 @@ def _samples(flat: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8
 
 
 def _assembled_jpeg(data: bytes, page: TiffPage, plan: _Plan) -> Pixels:
-    """(H, W, channels) of a page whose strips are JPEG files without their tables."""
+    """The samples (H, W, channels) of a page whose strips are JPEG files without tables."""
     inner = plan.channels if plan.planes == 1 else 1
     tables = page.raw(tags.JPEG_TABLES).removeprefix(jpeg.SIGNATURE).removesuffix(b"\xff\xd9")
     # Adobe's marker tells the decoder whether the colours are RGB already.
@@ -255,15 +255,17 @@ def _assembled_jpeg(data: bytes, page: TiffPage, plan: _Plan) -> Pixels:
         if not packed.startswith(jpeg.SIGNATURE):
             raise DamagedError("a strip is no JPEG")
         whole = jpeg.SIGNATURE + adobe + tables + packed[2:]
-        found = jpeg.account(whole)
-        if not found.whole or found.size_hw is None:
+        header = jpeg.account(whole)
+        if not header.whole or header.size_hw is None:
             raise DamagedError("a strip is cut off")
         tall, wide = rows.stop - rows.start, columns.stop - columns.start
-        # Looked at first: it may claim far more than the page does. A writer may round up to whole blocks.
-        least, most = (tall, wide), (plan.part_hw[0] + _BLOCK, plan.part_hw[1] + _BLOCK)
-        if not all(low <= side < high for low, side, high in zip(least, found.size_hw, most, strict=True)):
+        # Check the size before decoding: a strip may claim a huge one. Writers may round up to whole blocks.
+        smallest, limit = (tall, wide), (plan.part_hw[0] + _BLOCK, plan.part_hw[1] + _BLOCK)
+        if not all(
+            low <= side < high for low, side, high in zip(smallest, header.size_hw, limit, strict=True)
+        ):
             raise DamagedError("a strip is of another size than the header says")
-        part = jpeg.decode(whole, found).pixels.reshape(*found.size_hw, -1)
+        part = jpeg.decode(whole, header).pixels.reshape(*header.size_hw, -1)
         if part.shape[2] != inner:
             raise DamagedError("a strip has other channels than the header says")
         if plan.planes == 1:
@@ -274,20 +276,20 @@ def _assembled_jpeg(data: bytes, page: TiffPage, plan: _Plan) -> Pixels:
 
 
 def _shown(picture: Pixels, page: TiffPage, plan: _Plan) -> Pixels:
-    """(H, W) grey or (H, W, 3) RGB with alpha behind them where the colours are not multiplied by it."""
-    most = (1 << plan.bits) - 1
+    """Convert to (H, W) grey or (H, W, 3) RGB, with an alpha channel if colours are not premultiplied."""
+    maximum = (1 << plan.bits) - 1
     if plan.photometric == _PALETTE:
         return _looked_up(picture[..., 0], page, plan)
     if plan.kind == "" and plan.bits < 8:
-        picture = picture * np.uint8(255 // most)
-        most = 255
+        picture = picture * np.uint8(255 // maximum)
+        maximum = 255
     needed = _NEEDED[plan.photometric]
     if plan.photometric == _CMYK:
-        picture, needed = _rgb_of(picture, most), 3
+        picture, needed = _rgb_of(picture, maximum), 3
     if plan.photometric == _WHITE_IS_ZERO:
         if plan.kind[:1] in ("i", "f"):
             raise UnsupportedError("a signed value that counts from white", "save it as 8 or 16 bit unsigned")
-        picture[..., 0] = most - picture[..., 0]
+        picture[..., 0] = maximum - picture[..., 0]
     extra = page.values(tags.EXTRA_SAMPLES)
     if _STRAIGHT in extra and picture.shape[2] > needed:
         alpha = needed + extra.index(_STRAIGHT)
@@ -297,10 +299,10 @@ def _shown(picture: Pixels, page: TiffPage, plan: _Plan) -> Pixels:
     return picture[..., 0] if needed == 1 else picture[..., :3]
 
 
-def _rgb_of(picture: Pixels, most: int) -> Pixels:
-    """RGB, and what stands behind, of four inks whose zeros are the paper."""
+def _rgb_of(picture: Pixels, maximum: int) -> Pixels:
+    """Convert four inks, where 0 is no ink, to RGB; further channels are kept."""
     ink, black = picture[..., :3].astype(np.uint32), picture[..., 3:4].astype(np.uint32)
-    rgb = ((most - ink) * (most - black) + most // 2) // most
+    rgb = ((maximum - ink) * (maximum - black) + maximum // 2) // maximum
     return np.concatenate([rgb.astype(picture.dtype), picture[..., 4:]], axis=2)
 
 
@@ -310,6 +312,6 @@ def _looked_up(indices: Pixels, page: TiffPage, plan: _Plan) -> Pixels:
     if len(colours) < 3 * size or not 0 <= min(colours) <= max(colours) < 1 << 16:
         raise DamagedError("its palette is missing")
     table = np.array(colours[: 3 * size], np.uint16).reshape(3, size).T
-    # Sixteen bits each, though some writers give eight.
+    # Entries have 16 bits, but some writers store 8-bit values.
     eight = table >> 8 if int(table.max(initial=0)) > 255 else table
     return np.ascontiguousarray(eight.astype(np.uint8)[indices])

@@ -1,4 +1,4 @@
-"""Decompress a TIFF strip or tile to exactly the expected number of bytes, or fail."""
+"""Decompress a TIFF strip or tile to exactly the expected number of bytes, or raise an error."""
 
 from __future__ import annotations
 
@@ -39,56 +39,56 @@ _NAMES = {
 }
 REMEDY = "save it as PNG, or as TIFF with LZW or no compression"
 _MOST_SIDE = 1 << 20
-"""OpenCV reads no image that is wider or taller."""
+"""Maximum width and height that OpenCV can read."""
 _LAST_ZEROS = 4
-"""Zero bytes at the end of a strip whose compression has an end code: it was reserved and never written."""
+"""Trailing zero bytes after which a strip with an end code counts as incompletely written."""
 
 
 def refuse_unknown(compression: int) -> None:
-    """Raise the UnsupportedError for a compression that is not read."""
+    """Raise an UnsupportedError for an unsupported compression."""
     if compression not in _CODECS and compression not in (NONE, JPEG):
         name = _NAMES.get(compression, f"TIFF's number {compression} as")
         raise UnsupportedError(f"{name} compression", REMEDY)
 
 
 def unpacked(packed: bytes, compression: int, rows: int, row_bytes: int) -> bytes:
-    """The rows * row_bytes bytes that a strip or tile of several bits a pixel holds.
+    """Decompress a strip or tile to rows * row_bytes bytes.
 
     Raises:
-        DamagedError: it holds fewer, or breaks off.
+        DamagedError: it is truncated or damaged.
     """
     size = rows * row_bytes
-    found = _CODECS[compression](packed, rows, row_bytes)
-    if len(found) < size:
+    content = _CODECS[compression](packed, rows, row_bytes)
+    if len(content) < size:
         raise DamagedError("a strip is cut off")
-    return found[:size]
+    return content[:size]
 
 
 def _inflated(packed: bytes, rows: int, row_bytes: int) -> bytes:
     stream = zlib.decompressobj()
     try:
-        found = stream.decompress(packed, _most(rows, row_bytes))
+        content = stream.decompress(packed, _most(rows, row_bytes))
     except zlib.error:
         raise DamagedError("a strip is damaged") from None
-    # Only at its end is the checksum looked at.
+    # The checksum is only verified at the end of the stream.
     if not stream.eof:
         raise DamagedError("a strip is cut off")
-    return found
+    return content
 
 
 def _unpacked_lzma(packed: bytes, rows: int, row_bytes: int) -> bytes:
     stream = lzma.LZMADecompressor()
     try:
-        found = stream.decompress(packed, _most(rows, row_bytes))
+        content = stream.decompress(packed, _most(rows, row_bytes))
     except (lzma.LZMAError, EOFError):
         raise DamagedError("a strip is damaged") from None
     if not stream.eof:
         raise DamagedError("a strip is cut off")
-    return found
+    return content
 
 
 def _most(rows: int, row_bytes: int) -> int:
-    """Bytes that are unpacked: some writers fill the last strip up, and to see the end takes one more."""
+    """Maximum bytes to decompress: more than expected, as writers may pad the last strip."""
     return 2 * rows * row_bytes + 65536
 
 
@@ -105,7 +105,7 @@ def _unpacked_lzw(packed: bytes, rows: int, row_bytes: int) -> bytes:
 
 
 def _with_a_byte_more(packed: bytes) -> bytes:
-    """The stream with its end code, 257, made into that of one byte, 1: a bit less."""
+    """The stream with its end code, 257, replaced by the code 1, which adds one byte."""
     bits = int.from_bytes(packed[-4:], "big")
     last = bits & -bits
     if bits & (last << 9) - 1 != last << 8 | last:
@@ -128,12 +128,12 @@ _CODECS: dict[int, Callable[[bytes, int, int], bytes]] = {
 
 
 def _by_libtiff(packed: bytes, compression: int, size: int) -> bytes:
-    """Unpack by way of a TIFF of one strip of 16-bit grey, which OpenCV reads strictly and without a word.
+    """Decompress via a TIFF with one 16-bit grey strip, which OpenCV reads strictly and without messages.
 
     Args:
         packed: the strip.
-        compression: its number.
-        size: bytes that it holds, an even number.
+        compression: TIFF compression number.
+        size: number of decompressed bytes, even.
     """
     width = next((side for side in range(min(size // 2, _MOST_SIDE), 0, -1) if size // 2 % side == 0), 1)
     height = size // 2 // width

@@ -1,4 +1,4 @@
-"""WebP, decoded by OpenCV. A second check finds files whose tail was lost, which decode without an error."""
+"""WebP, decoded by OpenCV; a second check detects files with a missing end, which decode without an error."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from roinspect.images.formats.container import Container, DamagedError, Decoded,
 from roinspect.images.formats.exif import orientation as exif_orientation
 
 _SPARE = 8
-"""Bytes. An encoder may write two more than a decoder needs; no intact picture does without eight."""
+"""Number of trailing bytes tested: an encoder may write two unneeded bytes, but never eight."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebpContainer(Container):
-    """A WebP's account.
+    """The header of a WebP.
 
     Attributes:
-        is_lossy: the picture, or an animation's first one, is coded like a video's.
-        picture: where that one's chunk is: its first byte, and the one after its last.
+        is_lossy: the image, or the first frame of an animation, uses lossy coding.
+        picture: (start, end) offsets of its chunk.
     """
 
     is_lossy: bool = False
@@ -29,10 +29,10 @@ class WebpContainer(Container):
 
 
 def account(data: bytes) -> WebpContainer:
-    """Walk the chunks.
+    """Read the header by walking the chunks.
 
     Raises:
-        struct.error: the file ends in the midst of the header.
+        struct.error: the file ends within the header.
     """
     end = 8 + struct.unpack_from("<I", data, 4)[0]
     orientation, position = 1, 12
@@ -68,10 +68,10 @@ def _size_hw(data: bytes, start: int, *, is_lossy: bool) -> tuple[int, int]:
 
 
 def decode(data: bytes, container: WebpContainer) -> Decoded:
-    """The picture, or the first one of an animation.
+    """Decode the image, or the first frame of an animation.
 
     Raises:
-        DamagedError: it is not what the header promises, or its end was never written.
+        DamagedError: it does not match the header, or its end was never written.
     """
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8 or pixels.shape[:2] != container.size_hw:
@@ -85,10 +85,10 @@ def decode(data: bytes, container: WebpContainer) -> Decoded:
 
 
 def _ends_in_zeros(data: bytes, container: WebpContainer) -> bool:
-    """Whether the picture ends in zeros that its decoder does not even come to.
+    """Whether the image ends in zeros that the decoder does not need.
 
-    A file whose last part was reserved but never written decodes: zeros are valid codes, of which the picture
-    needs fewer than there are. An intact one may end in zeros too, but needs all of them.
+    A file whose end was reserved but never written still decodes, because zeros are valid codes and fewer are
+    needed than are present. An intact image may end in zeros too, but needs all of them.
     """
     first, end = container.picture
     if end - first < 8 + 2 * _SPARE or any(data[end - _SPARE : end]):

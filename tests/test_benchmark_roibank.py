@@ -1,0 +1,76 @@
+"""The tables of roibank's benchmark, and the changes of light that it tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+pytest.importorskip("torch")
+
+import roibank
+from results import NotMeasuredError, Results
+from torch import tensor
+
+MEASURES = {
+    "image_auroc": 0.9, "pixel_auroc": 0.8, "aupro": 0.7, "outside_alarm_rate_at_recall95": None,
+    "roi_iou": 0.95, "caught": 9, "defective": 10, "rejected": 1, "good": 20,
+    "outside_alarms": 0, "outside": 5, "hidden": 0,
+    "in_light": 20, "rejected_in_light": dict.fromkeys(("unchanged", *roibank.LIGHTS), 2),
+    "fit_seconds": 30.0, "inference_ms": 40.0, "model_mb": 15.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    results = Results("roibank", tmp_path)
+    monkeypatch.setattr(roibank, "RESULTS", results)
+    return results
+
+
+def test_counts_are_sums_over_the_seeds(results: Results) -> None:
+    for seed in (0, 1):
+        results.append({"verb": "sets", "set": "tile", "variant": roibank.AS_IT_IS}, MEASURES, seed=seed)
+    (row,) = [line for line in roibank.sets_table().splitlines() if "magnetic_tile" in line]
+    assert (
+        "18 of 20" in row and "2 of 40" in row and "4 / 4 / 4 / 4 / 4 of 40" in row and "0.950 ± 0.000" in row
+    )
+
+
+def test_the_ablation_shows_the_sets_on_which_variants_were_measured(results: Results) -> None:
+    with pytest.raises(NotMeasuredError):
+        roibank.ablation_table()
+    for name, variant in (
+        ("tile", roibank.AS_IT_IS),
+        ("zipper", roibank.AS_IT_IS),
+        ("zipper", "no ROI head"),
+    ):
+        results.append(
+            {"verb": "sets", "set": name, "variant": variant}, {**MEASURES, "roi_iou": None}, seed=0
+        )
+    table = roibank.ablation_table()
+    assert "magnetic_tile" not in table and table.count("synthetic zipper") == 2
+
+
+def test_lines_of_removed_variants_are_not_shown(results: Results) -> None:
+    for variant in (roibank.AS_IT_IS, "gaussian"):
+        results.append({"verb": "sets", "set": "zipper", "variant": variant}, MEASURES, seed=0)
+    assert "gaussian" not in roibank.ablation_table()
+
+
+def test_changed_light_keeps_the_shape_and_does_what_it_says() -> None:
+    images = np.random.default_rng(0).uniform(0, 200, (2, 8, 8, 3)).astype(np.float32)
+    changed = {title: change(images) for title, change in roibank.LIGHTS.items()}
+    assert all(each.shape == images.shape for each in changed.values())
+    assert np.allclose(changed["brightness x0.87"], 0.87 * images, rtol=1e-5)
+    assert np.allclose(changed["contrast x1.2"].mean((1, 2, 3)), images.mean((1, 2, 3)), rtol=1e-4)
+    assert np.allclose(changed["contrast x1.2"].std((1, 2, 3)), 1.2 * images.std((1, 2, 3)), rtol=1e-4)
+    assert np.ptp(changed["grey"], axis=3).max() == 0
+
+
+def test_without_weighing_all_parts_count_the_same() -> None:
+    good = tensor([[0.0, 0.5], [1.0, 0.6]])
+    assert roibank.without_weighing(good, good + tensor([3.0, 0.0])).tolist() == [0.5, 0.5]
