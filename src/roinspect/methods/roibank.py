@@ -708,9 +708,7 @@ def part_weights(good: Tensor, damaged: Tensor, outside: Tensor | None = None) -
 
     Example:
         >>> good = torch.tensor([[0.0, 0.5], [1.0, 0.6]])
-        >>> weights = part_weights(
-        ...     good, good + torch.tensor([3.0, 0.0]), 2
-        ... )  # the first part sees the defects
+        >>> weights = part_weights(good, good + torch.tensor([3.0, 0.0]))  # the first part sees the defects
         >>> bool(weights[0] > weights[1])
         True
     """

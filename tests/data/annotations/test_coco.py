@@ -187,7 +187,7 @@ def test_without_a_size_that_of_the_photograph_counts(write: Any) -> None:
         mask = rasterise(drawing, size_hw)
         assert mask.shape == size_hw and mask.sum() == 200 and mask[10:20, 10:30].all()
     document["annotations"][0]["segmentation"] = {"size": [30, 40], "counts": [1200]}
-    with pytest.raises(UserError, match="size the file does not tell"):
+    with pytest.raises(UserError, match="size is missing from the file"):
         read(write(document))
 
 

@@ -180,5 +180,5 @@ def test_version_3_tells_no_size(write: Any) -> None:
         and rasterise(drawing, (30, 40)).sum() == rasterise(drawing, (50, 50)).sum() > 20
     )
     old["shapes"] = masked(1, 1, (2, 2))["shapes"]
-    with pytest.raises(UserError, match="size the file does not tell"):
+    with pytest.raises(UserError, match="size is missing from the file"):
         read(write(old))

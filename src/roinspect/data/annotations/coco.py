@@ -102,7 +102,9 @@ def _shapes(entry: Node, label: str, size_hw: tuple[int, int] | None) -> list[Sh
         return [Polygon(label, (part.ring(part.flat_points()),)) for part in segmentation.entries()]
     counts = segmentation.at("counts")
     if size_hw is None:
-        raise entry.fault("is painted on an image whose size the file does not tell", "add height and width")
+        raise entry.fault(
+            "is painted on an image whose size is missing from the file", "add height and width"
+        )
     if segmentation.at("size").counts() != list(size_hw):
         raise segmentation.fault(f"has another size than its image, {list(size_hw)}")
     try:
