@@ -144,7 +144,8 @@ def test_ours_and_anothers_side_by_side(
 ) -> None:
     pytest.importorskip("anomalib", reason='the extra "peers" is not installed')
     options = ["--methods", "grdnet,padim", "--seeds", "1", "--budget", "2s", "--size", "64", "--jobs", "2"]
-    options += ["--batch-size", "4", "--arms", "plain,roi-at-test,roi-predicted"]
+    # Far more than it takes, for a machine with other work.
+    options += ["--limit", "300s", "--batch-size", "4", "--arms", "plain,roi-at-test,roi-predicted"]
     assert main(["compare", str(zipper), "--out", str(tmp_path), *options]) == 0
     told = capsys.readouterr().out
     # Nobody named roibank, but the arm rests on it: it comes first.
