@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -813,6 +814,17 @@ def test_known_defects_without_a_mask_in_the_roi_are_one_line(
         UserError, match=r"method\.known_defects: no defective training photograph has a mask"
     ):
         fitted(InspectionDataset(cache), known_defects=True)
+
+
+def test_known_defects_that_are_not_used_are_counted(
+    cache: DecodedCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    masks = cache.gt_masks.copy()
+    masks[np.flatnonzero(cache.labels == 1)[:2]] = 0
+    monkeypatch.setattr(cache, "gt_masks", masks)
+    with caplog.at_level(logging.WARNING):
+        fitted(InspectionDataset(cache), known_defects=True)
+    assert "2 of 5 defective training photographs do not train the defect head" in caplog.text
 
 
 @pytest.fixture

@@ -510,8 +510,8 @@ class RoiBank(Method):
 
     def _known(self, data: InspectionDataset) -> Tensor:
         """Whitened patches on known defects, each followed by the number of its image."""
-        graph, defects = self.graph, list[Tensor]()
-        for images in _batched(np.flatnonzero(data.cache.labels == 1).tolist()):
+        graph, defects, rows = self.graph, list[Tensor](), np.flatnonzero(data.cache.labels == 1).tolist()
+        for images in _batched(rows):
             batch = data.__getitems__(images)
             levels = graph.features(self._image(batch))
             cells = self._grid(batch.gt_mask * batch.roi_mask, levels[0])
@@ -525,7 +525,13 @@ class RoiBank(Method):
                 where="method.known_defects",
                 remedy="add masks, or switch it off",
             )
-        log.info(f"{len(known):,} patches on known defects train the defect head")
+        used = len(known[:, -1].unique())
+        log.info(f"{len(known):,} patches on {used} known defects train the defect head")
+        if used < len(rows):
+            log.warning(
+                f"{len(rows) - used} of {len(rows)} defective training photographs do not train the "
+                "defect head: no mask marks their defect inside the region"
+            )
         return known
 
     def _folds(self, data: InspectionDataset) -> Tensor:
