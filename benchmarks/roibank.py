@@ -52,8 +52,8 @@ from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
 from roinspect.images.pixels import parse_size
 from roinspect.methods.method import load_graph, predict
-from roinspect.methods.roibank import part_weights
 from roinspect.methods.roibank_graph import RoiBankGraph
+from roinspect.methods.roibank_scaling import part_weights
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.iou import region_iou
 from roinspect.synthetic.products import ProductName, write_dataset
@@ -184,7 +184,7 @@ def fitted_and_measured(
         path, start = Path(folder, "bundle"), time.perf_counter()
         training = TrainingSettings(size=one.size, seed=seed)
         weights = part_weights if weighs_parts else without_weighing
-        with mock.patch("roinspect.methods.roibank.part_weights", weights):
+        with mock.patch("roinspect.methods.roibank_scaling.part_weights", weights):
             train("roibank", one.data, path, method_settings=settings, training=training, roi=one.roi)
         seconds = time.perf_counter() - start
         bundle, graph = load_graph(path)

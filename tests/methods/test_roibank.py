@@ -21,8 +21,9 @@ from torch import Tensor, nn  # noqa: E402
 
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.inspection.prediction import OUTPUTS  # noqa: E402
-from roinspect.methods.roibank import RoiBank, part_weights  # noqa: E402
+from roinspect.methods.roibank import RoiBank  # noqa: E402
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
+from roinspect.methods.roibank_scaling import part_weights  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 from roinspect.nn.patches import Whitening, stacked  # noqa: E402

@@ -28,7 +28,9 @@ from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import read_weights  # noqa: E402
 from roinspect.methods.course import Course  # noqa: E402
 from roinspect.methods.method import load_graph, predict  # noqa: E402
-from roinspect.methods.roibank import FOLDS, RoiBank, border_weight, roi_warning  # noqa: E402
+from roinspect.methods.roibank import RoiBank, roi_warning  # noqa: E402
+from roinspect.methods.roibank_defects import FOLDS, folds_of  # noqa: E402
+from roinspect.methods.roibank_fit import border_weight  # noqa: E402
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn import defect_head  # noqa: E402
@@ -176,7 +178,7 @@ def test_groups_are_left_out_together(everywhere: InspectionDataset) -> None:
     with DecodedCache(records, (64, 64)) as cache:
         data = InspectionDataset(cache)
         method = fitted(data, memory_size=2000, roi_head=False)
-        folds = method._folds(data).tolist()
+        folds = folds_of(data).tolist()
         assert len(set(zip(groups, folds, strict=True))) == len(set(groups)) == 6 and len(set(folds)) == FOLDS
         # By the memories alone: more rows are missing with a whole group.
         method.graph.weight.copy_(torch.tensor([0.5, 0.5, 0.0]))

@@ -1,0 +1,103 @@
+"""Cells of roibank's feature grids: how much of a mask each shows, and the patches of those inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from roinspect.data.loader import Batch, InspectionDataset
+from roinspect.methods.roibank_graph import RoiBankGraph
+from roinspect.nn.synthetic_defects import put_defects
+
+AT_ONCE = 8
+"""Images in a pass of the backbone."""
+_DEFECTS = 3
+"""Synthetic defects in one image."""
+_CLEAR = 8
+"""Pixels between the ROI and synthetic damage outside it."""
+_MARKED = 0.1
+"""Least share of a cell that a defect must cover to mark it."""
+_RASTER = 32
+"""Pixels: the sides of a cropped image are multiples of it, as every stride divides it."""
+
+
+def batched(rows: Sequence[int]) -> Iterator[list[int]]:
+    """Rows by blocks of one pass of the backbone."""
+    for first in range(0, len(rows), AT_ONCE):
+        yield list(rows[first : first + AT_ONCE])
+
+
+def batches(data: InspectionDataset, rows: Sequence[int]) -> Iterator[Batch]:
+    """The images of these rows by such blocks."""
+    for block in batched(rows):
+        yield data.__getitems__(block)
+
+
+def looked_at(graph: RoiBankGraph, batch: Batch) -> Tensor:
+    """What the graph looks at of a batch, (N, 3, h, w) in [0, 1], on its device."""
+    return graph.cropped(batch.image.to(graph.usual.device)).float().div_(255)
+
+
+def grid(graph: RoiBankGraph, mask: Tensor, level: Tensor) -> Tensor:
+    """Every cell's share of a mask (N, 1, H, W), or of what the graph looks at of it: (N, 1, h, w)."""
+    shown = graph.cropped(mask.to(level.device)).float()
+    return F.adaptive_avg_pool2d(shown, (level.shape[2], level.shape[3]))
+
+
+def roi_cells(graph: RoiBankGraph, data: InspectionDataset, rows: Sequence[int], level: Tensor) -> Tensor:
+    """Share of ROI of every cell of a level, for these images: (n, 1, h, w)."""
+    masks = data.cache.roi_masks
+    return torch.cat([grid(graph, torch.from_numpy(masks[block])[:, None], level) for block in batched(rows)])
+
+
+def at_least_one(cells: Tensor) -> Tensor:
+    """Shares of ROI (N, 1, h, w); an ROI that fills half of no cell has 1 in those that it fills most."""
+    top = cells.amax((1, 2, 3), keepdim=True)
+    return torch.where((top <= 0.5) & (top > 0) & (cells == top), 1.0, cells)
+
+
+def most_defective(cells: Tensor) -> Tensor:
+    """1 in the cells (N, 1, h, w) that show a defect: half covered, or as much as any cell of the image."""
+    top = cells.amax((1, 2, 3), keepdim=True).clamp_max(0.5)
+    return ((cells >= top) & (cells >= _MARKED)).float()
+
+
+def numbered(patches: Tensor, cells: Tensor, images: Sequence[int]) -> Tensor:
+    """Patches (n, D, h, w) of the cells mostly inside a mask, each followed by its image: (P, D + 1)."""
+    numbers = torch.tensor(images).to(patches.device)[:, None, None, None]
+    vectors = torch.cat((patches, numbers.expand(-1, 1, *patches.shape[2:])), dim=1)
+    return vectors.permute(0, 2, 3, 1)[cells[:, 0] > 0.5].float()
+
+
+def damaged(images: Tensor, where: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images with several synthetic defects in a mask (N, 1, H, W), and the mask of these."""
+    mask = torch.zeros_like(where, dtype=images.dtype)
+    for _ in range(_DEFECTS):
+        images, more = put_defects(images, where, generator=generator)
+        mask = torch.maximum(mask, more)
+    return images, mask
+
+
+def outside(roi: Tensor) -> Tensor:
+    """Where damage cannot touch the ROI (N, 1, H, W)."""
+    return 1 - F.max_pool2d((roi > 0).float(), 2 * _CLEAR + 1, stride=1, padding=_CLEAR)
+
+
+def box_of(roi_masks: NDArray[np.uint8], margin: int) -> list[int]:
+    """Top, left, bottom, right of all ROIs (N, H, W) with a margin, on a raster that every stride divides."""
+    height, width = roi_masks.shape[1:]
+    somewhere = np.zeros((height, width), bool)
+    for mask in roi_masks:
+        somewhere |= mask > 0
+    low, high = list[int](), list[int]()
+    for axis, side in ((1, height), (0, width)):
+        hit = np.flatnonzero(somewhere.any(axis))
+        first, last = (int(hit[0]) - margin, int(hit[-1]) + 1 + margin) if len(hit) else (0, side)
+        low.append(max(0, first // _RASTER * _RASTER))
+        high.append(min(side, -(-last // _RASTER) * _RASTER))
+    return [*low, *high]
