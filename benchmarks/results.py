@@ -53,6 +53,7 @@ class Results:
 
     def __init__(self, benchmark: str, folder: Path = FOLDER) -> None:
         self.benchmark, self.file = benchmark, folder / f"{benchmark}.jsonl"
+        self._read: tuple[tuple[int, int], list[Run]] = (0, 0), []
 
     def read(self, **settings: Any) -> list[Run]:
         """The runs with these settings (and others), in the order in which they were first measured."""
@@ -98,9 +99,12 @@ class Results:
     def _lines(self, settings: Mapping[str, Any]) -> list[Run]:
         if not self.file.exists():
             return []
-        with self.file.open(encoding="utf-8") as lines:
-            runs = [Run(**json.loads(line)) for line in lines]
-        return [run for run in runs if settings.items() <= run.settings.items()]
+        status = self.file.stat()
+        # Tables ask hundreds of times.
+        if self._read[0] != (state := (status.st_mtime_ns, status.st_size)):
+            with self.file.open(encoding="utf-8") as lines:
+                self._read = state, [Run(**json.loads(line)) for line in lines]
+        return [run for run in self._read[1] if settings.items() <= run.settings.items()]
 
 
 def where(runs: Iterable[Run]) -> str:

@@ -167,15 +167,21 @@ def without_weighing(good: Tensor, damaged: Tensor) -> Tensor:
 
 
 def fitted_and_measured(
-    one: Set, settings: RoiBankSettings, seed: int, *, weighs_parts: bool = True
+    one: Set,
+    settings: RoiBankSettings,
+    seed: int,
+    *,
+    weighs_parts: bool = True,
+    roi_file: Path | None = None,
 ) -> dict[str, Any]:
     """Train, and measure on the test split.
 
     `weighs_parts` False gives every part of the map the same weight, for which there is no setting.
+    `roi_file` gets the ROIs that are predicted for the test photographs, (N, H, W), in steps of 1/255.
 
     Returns:
-        Among others: AUPRO, parts counted at the model's own threshold, good parts rejected in changed light,
-        the mean IoU of predicted and drawn ROIs, defects that the ROI head hides, seconds.
+        Among others: AUPRO, parts counted and pixels marked at the model's own threshold, good parts rejected
+        in changed light, the mean IoU of predicted and drawn ROIs, defects that the ROI head hides, seconds.
     """
     size_hw = parse_size(one.size)
     data = read_data(one.data, one.roi)
@@ -202,8 +208,11 @@ def fitted_and_measured(
             rois.append(np.ones((1, *size_hw), np.float32) if roi is None else roi[:, 0].numpy())
         model_bytes = sum(tensor.nbytes for tensor in graph.state_dict().values())
         cost = Cost(seconds, 0, 1000 * statistics.median(took), model_bytes, None)
-        scored = Scored(np.concatenate(scores), np.concatenate(maps), cost)
+        all_maps = np.concatenate(maps)
+        scored = Scored(np.concatenate(scores), all_maps, cost)
         measures, predicted = measure(scored, cache)[PLAIN], np.concatenate(rois)
+        if roi_file is not None:
+            np.save(roi_file, (predicted.clip(0, 1) * 255).round().astype(np.uint8))
         defects, hidden = count_hidden(predicted, cache)
         threshold = bundle.threshold.value
         alarms = scored.pred_score >= threshold
@@ -211,10 +220,13 @@ def fitted_and_measured(
         outside = ~defective & ~good
         shown_in_light = cache.images[np.flatnonzero(good)[:IN_CHANGED_LIGHT]]
         drawn = torch.from_numpy(cache.roi_masks.copy()).expand(len(cache), -1, -1)[:, None]
+        pixel_f1, pixel_iou = pixel_overlaps(all_maps, np.array([threshold], np.float32), cache)
         ious = region_iou(torch.from_numpy(predicted)[:, None] >= 0.5, drawn)
         kept = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95", "roi_mass")
         return {
             **{name: measures[name] for name in kept},
+            "pixel_f1": float(pixel_f1[0]),
+            "pixel_iou": float(pixel_iou[0]),
             "defective": defects,
             "hidden": hidden,
             "caught": int(alarms[defective].sum()),
@@ -231,6 +243,31 @@ def fitted_and_measured(
             "model_mb": model_bytes / 1e6,
             "scores": scored.pred_score.tolist(),
         }
+
+
+def pixel_overlaps(
+    maps: NDArray[np.float32], thresholds: NDArray[np.float32], cache: DecodedCache
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """F1 and IoU of marked and defective pixels, inside the ROIs of all photographs together.
+
+    Args:
+        maps: (N, H, W).
+        thresholds: (K,), rising; a pixel is marked where the map is at or above one of them.
+        cache: of the same photographs; those of unknown truth do not count.
+
+    Returns:
+        F1 and IoU at each threshold, (K,) each; NaN where no pixel is marked or defective.
+    """
+    counted = (cache.roi_masks > 0) & (np.array(cache.places) != "unknown")[:, None, None]
+    values, truth = maps[counted], cache.gt_masks[counted] > 0
+
+    def at_or_above(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+        reached = np.bincount(thresholds.searchsorted(pixels, "right"), minlength=len(thresholds) + 1)
+        return reached[::-1].cumsum()[-2::-1].astype(np.float64)
+
+    both, either = at_or_above(values[truth]), at_or_above(values[~truth]) + truth.sum()
+    with np.errstate(invalid="ignore"):
+        return 2 * both / (both + either), both / either
 
 
 def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, int]:

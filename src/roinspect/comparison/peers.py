@@ -1,7 +1,7 @@
 """Rival methods through anomalib (extra `peers`): records in, scores and maps out.
 
-Any of anomalib's image models can be used by name; DRAEM, GANomaly, PaDiM and PatchCore are the papers'
-rivals. They keep anomalib's defaults, except where these would make a comparison unequal:
+Any of anomalib's image models can be used by name. They keep anomalib's defaults, except where these would
+make a comparison unequal:
 
 - images are read and resized by `roinspect.images.pixels`, and all are trained at one batch size;
 - scores and maps are raw: anomalib's threshold and scaling, fitted on half of the test set, are not used;
@@ -23,8 +23,8 @@ from roinspect.comparison.contender import Scored, run_contender
 from roinspect.data.records import Record, find_images
 from roinspect.errors import UserError, nearest
 
-RIVALS = ("draem", "ganomaly", "padim", "patchcore")
-"""The methods that the papers compare with."""
+RIVALS = ("draem", "ganomaly", "mh_patchcore", "padim", "patchcore", "supersimplenet")
+"""Those of the papers (DRAEM, GANomaly, PaDiM, PatchCore) and younger ones; all learn from good parts."""
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 

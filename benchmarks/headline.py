@@ -1,0 +1,520 @@
+"""The headline: roibank, chosen by leave-one-set-out, against rivals on the seven sets of `roibank.py`.
+
+    python benchmarks/headline.py rivals       # trains and measures the rivals; continues where it stopped
+    python benchmarks/headline.py ours         # roibank with every candidate's settings; likewise
+    python benchmarks/headline.py predicted    # the rivals' arm with the ROI that `ours` predicted; likewise
+    python benchmarks/headline.py --tables     # puts the results into docs/benchmarks.md and README.md
+
+What a set is reported with was chosen on the others: the candidate with the best mean of image AUROC, pixel
+AUROC and AUPRO there. Two sets with the same photographs are left out together.
+
+A rival's maps and roibank's ROIs of the test photographs stay in the folder ROINSPECT_WORK, so that an arm
+can be added without training again. The rivals need ``pip install 'roinspect[peers,weights]'``, and all the
+images in the folder ROINSPECT_DATA. `--sets`, `--methods`, `--candidates` and `--seeds` split long runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import statistics
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import roibank
+from numpy.typing import NDArray
+from results import NotMeasuredError, Results, Run, where
+from roibank import SETS, WORK, pixel_overlaps
+from tables import markdown, put, shown
+
+from roinspect.comparison.arms import ARMS, PLAIN, ROI_AT_TEST, ROI_PREDICTED, measure, weighted
+from roinspect.comparison.contender import Cost, Scored
+from roinspect.comparison.job import ComparisonJob, run
+from roinspect.data.dataset import DecodedCache
+from roinspect.data.reading import read_data
+from roinspect.data.roi import attach_roi
+from roinspect.errors import UserError
+from roinspect.images.pixels import parse_size
+from roinspect.methods.roibank_settings import RoiBankSettings
+
+RESULTS = Results("headline")
+DOCS, README = roibank.ROOT / "docs" / "benchmarks.md", roibank.ROOT / "README.md"
+FOLDER = WORK / "headline"
+BUDGET, LIMIT = 120.0, 1200.0
+SEEDS = 3
+
+
+class Rival(NamedTuple):
+    """How a rival is trained.
+
+    Attributes:
+        title: its name in tables.
+        budget: seconds for one that is trained step by step.
+        scale: of the images' height and width, below 1 for one whose step takes seconds.
+        settings: where they differ from anomalib's defaults.
+    """
+
+    title: str
+    budget: float | None = None
+    scale: float = 1.0
+    settings: Mapping[str, Any] = {}
+
+
+RIVALS = {
+    "padim": Rival("PaDiM"),
+    "mh_patchcore": Rival("MH-PatchCore"),
+    "patchcore": Rival("PatchCore (1 %)", settings={"coreset_sampling_ratio": 0.01}),
+    "supersimplenet": Rival("SuperSimpleNet", BUDGET),
+    "ganomaly": Rival("GANomaly", BUDGET, 0.5),
+    "draem": Rival("DRAEM", BUDGET, 0.5),
+}
+
+CANDIDATES = {
+    "default": RoiBankSettings(),
+    "strides 4, 8, 16": dataclasses.replace(RoiBankSettings(), strides=(4, 8, 16)),
+    "no defect head": dataclasses.replace(RoiBankSettings(), defect_head=False),
+}
+"""Settings of roibank of which one is chosen for each set."""
+
+QUALITY = ("image_auroc", "pixel_auroc", "aupro")
+OUTSIDE = "outside_alarm_rate_at_recall95"
+KEPT = (*QUALITY, OUTSIDE, "pixel_f1_max")
+
+Measures: TypeAlias = Mapping[str, Any]
+Floats: TypeAlias = NDArray[np.float32]
+
+
+# -- rivals --------------------------------------------------------------------------------------------------
+
+
+def run_rivals(names: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train and measure these rivals on these sets, where that has not been done."""
+    for seed, method, name in product(seeds, methods, names):
+        settings = rival_settings(name, method)
+        if RESULTS.has(settings, seed):
+            continue
+        try:
+            scored = trained(name, method, seed)
+            measures = {**measured(name, method, scored), "notes": dict(scored.notes)}
+            measures["cost"] = dataclasses.asdict(scored.cost)
+        except UserError as error:
+            measures = {"arms": {}, "error": str(error)}
+        RESULTS.append(settings, measures, seed=seed, packages=["anomalib"])
+        told = {arm: [values[kept] for kept in KEPT] for arm, values in measures["arms"].items()}
+        print(f"{name}, {method}, seed {seed}: {measures.get('error', told)}", flush=True)
+
+
+def run_predicted(names: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> None:
+    """Measure the arm `roi-predicted` of rivals whose maps are there, with the set's chosen candidate."""
+    for seed, method, name in product(seeds, methods, names):
+        settings = {**rival_settings(name, method), "verb": "predicted", "candidate": chosen(name)}
+        maps, roi = maps_file(name, method, seed), roi_file(name, settings["candidate"], seed)
+        if RESULTS.has(settings, seed) or not maps.exists() or not roi.exists():
+            continue
+        scored = trained(name, method, seed)
+        if scored.anomaly_map is not None:
+            measures = measured(name, method, scored, np.load(roi).astype(np.float32) / 255)
+            RESULTS.append(settings, measures, seed=seed, packages=["anomalib"])
+            print(f"{name}, {method}, seed {seed}, predicted ROI", flush=True)
+
+
+def rival_settings(name: str, method: str) -> dict[str, Any]:
+    size = "x".join(map(str, size_of(name, method)))
+    return {"verb": "rivals", "set": name, "method": method, "size": size, "budget": RIVALS[method].budget}
+
+
+def size_of(name: str, method: str) -> tuple[int, int]:
+    height, width = parse_size(SETS[name].size)
+    return round(height * RIVALS[method].scale), round(width * RIVALS[method].scale)
+
+
+def maps_file(name: str, method: str, seed: int) -> Path:
+    # The rivals do not learn from ROIs: one training serves all sets with the same photographs.
+    first = next(other for other in SETS if SETS[other].data == SETS[name].data)
+    return FOLDER / "maps" / f"{first}-{method}-{seed}.npz"
+
+
+def roi_file(name: str, candidate: str, seed: int) -> Path:
+    return FOLDER / "roi" / f"{name}-{candidate.replace(' ', '_')}-{seed}.npy"
+
+
+def trained(name: str, method: str, seed: int) -> Scored:
+    """The scores and maps of the test photographs, from an earlier training if there was one."""
+    file, one, rival = maps_file(name, method, seed), SETS[name], RIVALS[method]
+    if not file.exists():
+        job = ComparisonJob(
+            method=method,
+            seed=seed,
+            data=one.data,
+            size_hw=size_of(name, method),
+            batch_size=8,
+            budget_seconds=rival.budget or LIMIT,
+            threads=1,
+            log=FOLDER / "logs" / f"{file.stem}.log",
+            roi=one.roi,
+            limit_seconds=LIMIT,
+            settings=rival.settings,
+        )
+        scored = run(job)
+        about = json.dumps({"cost": dataclasses.asdict(scored.cost), "notes": dict(scored.notes)})
+        maps = np.zeros(0) if scored.anomaly_map is None else scored.anomaly_map
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial_file = file.with_suffix(".partial.npz")
+        np.savez(partial_file, scores=scored.pred_score, maps=maps, about=about)
+        partial_file.replace(file)
+    with np.load(file) as arrays:
+        about, maps = json.loads(str(arrays["about"])), arrays["maps"]
+        return Scored(arrays["scores"], maps if maps.size else None, Cost(**about["cost"]), about["notes"])
+
+
+def measured(name: str, method: str, scored: Scored, predicted: Floats | None = None) -> dict[str, Any]:
+    """The arms plain and roi-at-test, or, with a predicted ROI (N, H, W), roi-predicted.
+
+    Returns:
+        `kinds`, a letter for each test photograph: d for a defect inside the ROI, g for none at all, o for
+        one outside. `arms`: the measures `KEPT`, the score of each photograph to 5 digits, and
+        `overlaps_by_rejects`.
+    """
+    one, maps = SETS[name], scored.anomaly_map
+    data = read_data(one.data, one.roi)
+    with DecodedCache(attach_roi(data, data.split("test")), size_of(name, method)) as cache:
+        wanted = (PLAIN, ROI_AT_TEST) if predicted is None else (ROI_PREDICTED,)
+        rois: dict[str, NDArray[Any] | None] = {ROI_AT_TEST: cache.roi_masks, ROI_PREDICTED: predicted}
+        arms = {}
+        for arm, values in measure(scored, cache, predicted).items():
+            if arm not in wanted:
+                continue
+            arms[arm], scores = {kept: values[kept] for kept in KEPT}, scored.pred_score
+            if maps is not None:
+                roi = rois.get(arm)
+                product = maps if roi is None else weighted(maps, roi, min(0.0, float(maps.min())))
+                peaks = product.max((1, 2))
+                scores = scores if roi is None else peaks
+                arms[arm] |= overlaps_by_rejects(product, peaks, cache)
+            arms[arm]["scores"] = [float(f"{score:.5g}") for score in scores]
+        return {"kinds": kinds(cache), "arms": arms}
+
+
+def kinds(cache: DecodedCache) -> str:
+    return "".join(
+        "d" if label == 1 else "g" if place == "none" else "o"
+        for label, place in zip(cache.labels.tolist(), cache.places, strict=True)
+    )
+
+
+def overlaps_by_rejects(maps: Floats, peaks: Floats, cache: DecodedCache) -> dict[str, list[float]]:
+    """Pixel F1 and IoU inside the ROI where the maps of at most 0, 1, ... good photographs are marked.
+
+    Up to a quarter of the good photographs, whose highest map values, among `peaks`, are the thresholds.
+    """
+    good = np.sort(peaks[np.array(list(kinds(cache))) == "g"])
+    limits = np.nextafter(good[-1 - len(good) // 4 :], np.float32(np.inf))
+    found = pixel_overlaps(maps, limits, cache)
+    return {
+        name: values[::-1].round(4).tolist()
+        for name, values in zip(("pixel_f1", "pixel_iou"), found, strict=True)
+    }
+
+
+def recall(scores: Sequence[float], which: str, rejected: int) -> float:
+    """Share of defective parts that is caught where at most so many good ones are rejected.
+
+    Args:
+        scores: of every test photograph.
+        which: their kinds, see `measured`.
+        rejected: how many good parts may be rejected.
+
+    Example:
+        >>> recall([0.1, 0.5, 0.4, 0.6], "ggdd", 0)
+        0.5
+    """
+    values, letters = np.array(scores), np.array(list(which))
+    good = np.sort(values[letters == "g"])[::-1]
+    limit = good[rejected] if rejected < len(good) else -np.inf
+    return float((values[letters == "d"] > limit).mean())
+
+
+# -- ours ----------------------------------------------------------------------------------------------------
+
+
+def run_ours(names: Sequence[str], candidates: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train and measure roibank with these settings on these sets, where that has not been done."""
+    for seed, candidate, name in product(seeds, candidates, names):
+        settings = {"verb": "ours", "set": name, "candidate": candidate}
+        if RESULTS.has(settings, seed):
+            continue
+        file = roi_file(name, candidate, seed)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        measures = roibank.fitted_and_measured(SETS[name], CANDIDATES[candidate], seed, roi_file=file)
+        measures["scores"] = [float(f"{score:.5g}") for score in measures["scores"]]
+        RESULTS.append(settings, measures, seed=seed)
+        told = {key: value for key, value in measures.items() if key != "scores"}
+        print(f"{name}, {candidate}, seed {seed}: {told}", flush=True)
+
+
+def our_runs(name: str, candidate: str) -> list[Run]:
+    return RESULTS.read(verb="ours", set=name, candidate=candidate)
+
+
+def quality(runs: Iterable[Run]) -> float:
+    """Mean over the seeds and over those measures of `QUALITY` that are defined."""
+    values = [run.measures[name] for run in runs for name in QUALITY]
+    return statistics.mean(value for value in values if value is not None)
+
+
+def chosen(name: str | None) -> str:
+    """The candidate that is best on the sets with other photographs than this one, or on all of them.
+
+    Raises:
+        NotMeasuredError: none has been measured on all of these.
+    """
+    others = [other for other in SETS if name is None or SETS[other].data != SETS[name].data]
+    means = {
+        candidate: statistics.mean(quality(our_runs(other, candidate)) for other in others)
+        for candidate in CANDIDATES
+        if all(our_runs(other, candidate) for other in others)
+    }
+    if not means:
+        raise NotMeasuredError
+    return max(means, key=means.__getitem__)
+
+
+# -- tables --------------------------------------------------------------------------------------------------
+
+OURS = "roibank"
+NAMES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+NAMES[OUTSIDE] = "outside alarms at 95 % recall"
+COLUMNS = {OURS: "roibank", **{method: rival.title for method, rival in RIVALS.items()}}
+
+
+def chosen_runs(name: str) -> list[Run]:
+    """Our runs of the set with the candidate that was chosen without it, if there are any."""
+    try:
+        return our_runs(name, chosen(name))
+    except NotMeasuredError:
+        return []
+
+
+def rival_runs(name: str, method: str, verb: str = "rivals") -> list[Run]:
+    settings = {**rival_settings(name, method), "verb": verb}
+    if verb == "predicted":
+        settings["candidate"] = chosen(name)
+    return RESULTS.read(**settings)
+
+
+def arm_of(run: Run, arm: str) -> Measures | None:
+    """A rival's measures in an arm; a method without maps has only the plain one."""
+    arms: Mapping[str, Measures] = run.measures["arms"]
+    return arms.get(arm) or (arms.get(PLAIN) if arms and arms[PLAIN]["pixel_auroc"] is None else None)
+
+
+def values_of(name: str, column: str, key: str, arm: str = ROI_AT_TEST) -> list[float | None]:
+    """A measure of ours or of a rival on a set, for every seed."""
+    if column == OURS:
+        return [run.measures[key] for run in chosen_runs(name)]
+    found = (arm_of(run, arm) for run in rival_runs(name, column))
+    return [measures[key] for measures in found if measures is not None]
+
+
+def average(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None
+
+
+def bold(cells: Sequence[str], values: Sequence[float | None], *, lowest: bool = False) -> list[str]:
+    """The cells, with the best in bold."""
+    rounded = [None if value is None else round(value, 3) for value in values]
+    known = [value for value in rounded if value is not None]
+    best = (min if lowest else max)(known) if len(known) > 1 else None
+    return [
+        f"**{cell}**" if value is not None and value == best else cell
+        for cell, value in zip(cells, rounded, strict=True)
+    ]
+
+
+def set_means(key: str, arm: str = ROI_AT_TEST) -> dict[str, list[float | None]]:
+    """By set, the mean over the seeds in each column; last, where there is one for every set, their mean."""
+    rows = {
+        one.title: [average(values_of(name, column, key, arm)) for column in COLUMNS]
+        for name, one in SETS.items()
+    }
+    rows = {title: row for title, row in rows.items() if any(value is not None for value in row)}
+    complete = [None if None in column else average(column) for column in zip(*rows.values(), strict=True)]
+    return {**rows, "mean": complete}
+
+
+def all_runs() -> list[Run]:
+    return [run for name in SETS for run in (*chosen_runs(name), *fair_runs(name))]
+
+
+def fair_runs(name: str) -> list[Run]:
+    return [run for method in RIVALS for run in rival_runs(name, method)]
+
+
+def short_table() -> str:
+    """A row for each set; in each cell the means over the seeds of the measures `QUALITY`."""
+    if not any(map(chosen_runs, SETS)):
+        raise NotMeasuredError
+    by_measure = [set_means(key) for key in QUALITY]
+    rows = []
+    for title in by_measure[0]:
+        marked = [
+            bold(["–" if value is None else f"{value:.3f}" for value in means[title]], means[title])
+            for means in by_measure
+        ]
+        rows.append([title, *(" / ".join(cells) for cells in zip(*marked, strict=True))])
+    about = (
+        "*Image AUROC / pixel AUROC / AUPRO inside the ROI. The rivals have the same backbone, and the true "
+        "ROI at test, which\nroibank predicts. The settings of roibank were not chosen on the set that they "
+        "are reported with\n([how](docs/benchmarks.md#roibank-against-its-rivals-on-seven-sets)).*"
+    )
+    return f"{markdown(['set', *COLUMNS.values()], rows)}\n\n{about}"
+
+
+def measures_table(keys: Sequence[str], arms: Sequence[str], *, lowest: bool = False) -> str:
+    """A row for each set, measure and arm: mean and deviation over the seeds; last the means of the sets."""
+    titles = {one.title: name for name, one in SETS.items()}
+    rows = []
+    for key, arm in product(keys, arms):
+        for title, means in set_means(key, arm).items():
+            cells = [shown([value]) for value in means]
+            if title in titles:
+                cells = [shown(values_of(titles[title], column, key, arm)) for column in COLUMNS]
+            rows.append([title, NAMES[key], arm, *bold(cells, means, lowest=lowest)])
+    order = [*titles, "mean"]
+    rows.sort(key=lambda row: order.index(row[0]))
+    table = markdown(["set", "measure", "arm of the rivals", *COLUMNS.values()], rows)
+    return f"{table}\n\n{where(all_runs())}"
+
+
+def threshold_table() -> str:
+    """Recall and pixel overlap at our own threshold, and the rivals' where they reject as many good parts."""
+    rows = []
+    for name, one in SETS.items():
+        ours = {run.seed: run.measures for run in chosen_runs(name)}
+        if not ours:
+            continue
+        recalls = [[measures["caught"] / measures["defective"] for measures in ours.values()]]
+        overlaps = [[(measures["pixel_f1"], measures["pixel_iou"]) for measures in ours.values()]]
+        for method in RIVALS:
+            found = [
+                (run.measures["kinds"], measures, ours[run.seed]["rejected"])
+                for run in rival_runs(name, method)
+                if run.seed in ours and (measures := arm_of(run, ROI_AT_TEST)) is not None
+            ]
+            recalls.append([recall(measures["scores"], which, count) for which, measures, count in found])
+            overlaps.append(
+                [
+                    tuple(m[key][min(count, len(m[key]) - 1)] for key in ("pixel_f1", "pixel_iou"))
+                    for _, m, count in found
+                    if "pixel_f1" in m
+                ]
+            )
+        rejected = roibank.total(list(ours.values()), "rejected", "good")
+        title, means = [one.title, rejected], [average(values) for values in recalls]
+        rows.append([*title, "recall", *bold([shown(values) for values in recalls], means)])
+        for place, label in enumerate(("pixel F1", "pixel IoU")):
+            columns = [[pair[place] for pair in pairs] for pairs in overlaps]
+            cells = [shown(values) for values in columns]
+            rows.append([*title, label, *bold(cells, [average(values) for values in columns])])
+    if not rows:
+        raise NotMeasuredError
+    heads = ["set", "good parts rejected", "measure", *COLUMNS.values()]
+    return f"{markdown(heads, rows)}\n\n{where(all_runs())}"
+
+
+def arms_table() -> str:
+    """Every method in every arm on every set."""
+    rows = []
+    for name, one in SETS.items():
+        if ours := chosen_runs(name):
+            seconds = [
+                average(run.measures[key] for run in ours) or 0.0 for key in ("fit_seconds", "inference_ms")
+            ]
+            values = [shown(run.measures[key] for run in ours) for key in NAMES]
+            costs = [f"{seconds[0]:.0f}", "–", f"{seconds[1]:.0f}"]
+            rows.append([one.title, OURS, "own", one.size, *values, *costs, str(len(ours))])
+        for method, arm in product(RIVALS, ARMS):
+            verb = "predicted" if arm == ROI_PREDICTED else "rivals"
+            try:
+                runs = rival_runs(name, method, verb)
+            except NotMeasuredError:
+                continue
+            head = [one.title, RIVALS[method].title, arm]
+            of_arm = [run for run in runs if arm in run.measures["arms"]]
+            if of_arm:
+                values = [shown(run.measures["arms"][arm][key] for run in of_arm) for key in NAMES]
+                trainings = {run.seed: run.measures["cost"] for run in rival_runs(name, method)}
+                costs = [
+                    f"{statistics.mean(trainings[run.seed][key] for run in of_arm):.0f}"
+                    for key in ("train_seconds", "steps", "inference_ms")
+                ]
+                rows.append([*head, runs[0].settings["size"], *values, *costs, str(len(of_arm))])
+            elif runs and arm == PLAIN:
+                error = runs[0].measures["error"].split(";")[0]
+                rows.append([*head, runs[0].settings["size"], *["–"] * 4, error, "–", "–", "0"])
+    heads = ["set", "method", "arm", "size", *NAMES.values(), "training, s", "steps", "ms per image", "seeds"]
+    return f"{markdown(heads, rows)}\n\n{where(all_runs())}; one thread"
+
+
+def choice_table() -> str:
+    """Which candidate was chosen for each set, and how it compares with the best over all sets."""
+    default = chosen(None)
+    rows = []
+    for name, one in SETS.items():
+        candidate = chosen(name)
+        values = [
+            shown(run.measures[key] for run in our_runs(name, which))
+            for which in (candidate, default)
+            for key in QUALITY
+        ]
+        rows.append([one.title, candidate, *values])
+    heads = ["set", "chosen on the other sets", *(NAMES[key] for key in QUALITY)]
+    heads += [f"{NAMES[key]}, in-sample" for key in QUALITY]
+    measured_at = where(run for name in SETS for run in our_runs(name, default))
+    return f"{markdown(heads, rows)}\n\nIn-sample: {default}, the best over all sets. {measured_at}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "headline": partial(measures_table, QUALITY, (ROI_AT_TEST,)),
+    "headline-choice": choice_table,
+    "headline-outside": partial(measures_table, (OUTSIDE,), (PLAIN, ROI_AT_TEST), lowest=True),
+    "headline-threshold": threshold_table,
+    "headline-arms": arms_table,
+}
+ALSO: dict[Path, dict[str, Callable[[], str]]] = {README: {"headline": short_table}}
+"""Tables in other files."""
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("verb", nargs="?", choices=("rivals", "ours", "predicted"))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=tuple(SETS))
+    parser.add_argument("--methods", nargs="+", choices=RIVALS, default=tuple(RIVALS))
+    parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=tuple(CANDIDATES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(SEEDS))
+    parser.add_argument("--tables", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.verb:
+        roibank.generate(arguments.sets)
+    if arguments.verb == "rivals":
+        run_rivals(arguments.sets, arguments.methods, arguments.seeds)
+    elif arguments.verb == "ours":
+        run_ours(arguments.sets, arguments.candidates, arguments.seeds)
+    elif arguments.verb == "predicted":
+        run_predicted(arguments.sets, arguments.methods, arguments.seeds)
+    if arguments.tables:
+        put(DOCS, TABLES)
+        for page, tables in ALSO.items():
+            put(page, tables)
