@@ -30,14 +30,15 @@ from roinspect.methods.method import Method
 from roinspect.methods.roibank_cells import AT_ONCE, box_of, grid, looked_at
 from roinspect.methods.roibank_defects import learn_defects
 from roinspect.methods.roibank_fit import GoodParts, Shown
-from roinspect.methods.roibank_graph import DEFECT_LEVELS, ROI_LEVELS, RoiBankGraph
+from roinspect.methods.roibank_graph import DEFECT_LEVELS, ROI_LEVELS, RoiBankGraph, place_level
 from roinspect.methods.roibank_scaling import left_out_scores, scale_by, weigh_border
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
-from roinspect.nn.defect_head import DefectHead
+from roinspect.nn.defect_head import FOLDS, DefectHead
 from roinspect.nn.distributed import here, share_values
 from roinspect.nn.iou import region_iou
 from roinspect.nn.patches import PatchFeatures, stacked
+from roinspect.nn.places import PlaceDistance, PlaceSums
 from roinspect.nn.roi_head import RoiHead, roi_head_loss, swap_patches
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ POOR_IOU = 0.5
 """Of predicted and drawn ROIs of held-out parts: below it defects escape in the places that are not seen."""
 LOST_IOU = 0.1
 """Of one part: its ROI was as good as not found."""
+_HELD_OUT = 200
+"""Held-out parts that scale the map, evenly spread: more say nothing new, and their maps are kept."""
 
 
 class RoiBank(Method):
@@ -83,6 +86,11 @@ class RoiBank(Method):
             self.graph.roi_head.requires_grad_(True)
         # Which training image each row of each memory comes from: kept with a checkpoint, and not shipped.
         self.register_buffer("sources", torch.full((len(settings.strides), settings.memory_size), -1))
+        # As are the sums from which the places' means are.
+        places = self.graph.places
+        self.place_sums = (
+            None if places is None else PlaceSums(FOLDS, places.mean.shape[1], places.stride, size_hw)
+        )
         self.to(memory_format=torch.channels_last)
         self._seen = Shown(torch.empty(0), torch.empty(0))
         self.course = Course(epochs, epochs, good_enough=POOR_IOU)
@@ -111,12 +119,22 @@ class RoiBank(Method):
         """
         features = PatchFeatures(Backbone(settings.backbone, settings.strides))
         defect_head = DefectHead(sum(features.channels[:DEFECT_LEVELS])) if settings.defect_head else None
+        level = place_level(len(settings.strides))
+        channels, stride = features.channels[level], settings.strides[level]
+        places = PlaceDistance(channels, stride, size_hw) if settings.places else None
         roi_head = None
         if settings.roi_head:
             pooling = max(1, _HEAD_STRIDE // settings.strides[0])
             roi_head = RoiHead(sum(features.channels[:ROI_LEVELS]), pooling=pooling)
         return RoiBankGraph(
-            features, settings.memory_size, defect_head, roi_head, settings.smoothing, settings.border
+            features,
+            settings.memory_size,
+            defect_head,
+            places,
+            roi_head,
+            settings.smoothing,
+            settings.border,
+            settings.relative,
         )
 
     def inspection_graph(self) -> RoiBankGraph:
@@ -198,18 +216,20 @@ class RoiBank(Method):
             raise TypeError("roibank is checked on a Subset of an InspectionDataset")
         data = chosen.dataset
         self.graph.eval()
-        good = np.flatnonzero(data.cache.labels == 0).tolist()
-        self.scale_by(data, good)
-        weigh_border(self.graph, data, good)
+        good = np.flatnonzero(data.cache.labels == 0)
+        spread = np.linspace(0, len(good) - 1, min(len(good), _HELD_OUT)).round().astype(int)
+        self.scale_by(data, good[spread].tolist())
 
     def scale_by(self, data: InspectionDataset, good: Sequence[int]) -> None:
-        """Scale and weigh the parts of the map by held-out good images, see `roibank_scaling.scale_by`.
+        """Scale and weigh the map's parts and its border by held-out good images, see `roibank_scaling`.
 
         Args:
             data: held-out images; all processes see all of them.
             good: rows of good ones, at least one.
         """
-        scale_by(self.graph, data, good, torch.Generator().manual_seed(self.seed))
+        random = torch.Generator().manual_seed(self.seed)
+        scale_by(self.graph, data, good, self.settings.strictness, random)
+        weigh_border(self.graph, data, good, random)
         shares = ", ".join(f"{float(weight):.2f}" for weight in self.graph.weight)
         strides = ", ".join(map(str, self.settings.strides))
         log.info(f"weights of strides {strides} and the defect head: {shares}")
@@ -247,7 +267,7 @@ class RoiBank(Method):
         raw = good.gathered(good.rows if makes_memory else rows)
         if makes_memory:
             generator = torch.Generator().manual_seed(self.seed)
-            normal = good.learn(raw, self.sources, generator)
+            normal = good.learn(raw, self.sources, self.place_sums, generator)
             if graph.defect_head is not None:
                 learn_defects(graph, s, data, normal, [*good.rows, *good.others], generator)
             raw = [level[share] for level in raw]
@@ -267,7 +287,7 @@ class RoiBank(Method):
 
     def left_out_scores(self, fitted: DecodedCache, groups: Sequence[str]) -> LeftOut | None:
         """Good images scored as if not trained on, see `roibank_scaling.left_out_scores`."""
-        return left_out_scores(self.graph.eval(), self.sources, fitted, groups)
+        return left_out_scores(self.graph.eval(), self.sources, self.place_sums, fitted, groups)
 
     # -- a step of the ROI head ------------------------------------------------------------------------------
 

@@ -74,11 +74,13 @@ def numbered(patches: Tensor, cells: Tensor, images: Sequence[int]) -> Tensor:
     return vectors.permute(0, 2, 3, 1)[cells[:, 0] > 0.5].float()
 
 
-def damaged(images: Tensor, where: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images with several synthetic defects in a mask (N, 1, H, W), and the mask of these."""
+def damaged(
+    images: Tensor, where: Tensor, generator: torch.Generator, *, largest: float = 0.25
+) -> tuple[Tensor, Tensor]:
+    """Images with several synthetic defects in a mask (N, 1, H, W), see `put_defects`, and their mask."""
     mask = torch.zeros_like(where, dtype=images.dtype)
     for _ in range(_DEFECTS):
-        images, more = put_defects(images, where, generator=generator)
+        images, more = put_defects(images, where, largest=largest, generator=generator)
         mask = torch.maximum(mask, more)
     return images, mask
 

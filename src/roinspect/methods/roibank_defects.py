@@ -14,24 +14,24 @@ from roinspect.errors import UserError
 from roinspect.methods.roibank_cells import batched, damaged, grid, looked_at, most_defective, numbered
 from roinspect.methods.roibank_graph import DEFECT_LEVELS, RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
+from roinspect.nn.defect_head import FOLDS
 from roinspect.nn.patches import stacked
 
 log = logging.getLogger(__name__)
 
 _MOST_SYNTHETIC = 500
 """Images with synthetic defects: more of them teach nothing new."""
-FOLDS = 4
-"""Defect heads, each trained without a share of the images."""
 
 
 def folds_of(data: InspectionDataset) -> Tensor:
-    """The fold of every training image (N,): near-duplicates share one."""
+    """The fold of every training image (N,), see `defect_head.sees`: near-duplicates share one."""
     numbers: dict[str | int, int] = {}
-    folds = [
-        numbers.setdefault(record.group or row, len(numbers)) % FOLDS
-        for row, record in enumerate(data.cache.records)
+    of = [
+        numbers.setdefault(record.group or row, len(numbers)) for row, record in enumerate(data.cache.records)
     ]
-    return torch.tensor(folds)
+    # Few groups lie far apart, so that every head sees one of them.
+    apart = max(1, FOLDS // max(1, len(numbers)))
+    return torch.tensor(of) * apart % FOLDS
 
 
 def learn_defects(

@@ -25,11 +25,13 @@ from roinspect.methods.roibank_cells import (
     outside,
     roi_cells,
 )
-from roinspect.methods.roibank_graph import DEFECT_LEVELS, ROI_LEVELS, RoiBankGraph
+from roinspect.methods.roibank_defects import folds_of
+from roinspect.methods.roibank_graph import DEFECT_LEVELS, ROI_LEVELS, RoiBankGraph, place_level
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.memory import NearestNeighbours, Reservoir, greedy_coreset
 from roinspect.nn.patches import Whitening, stacked
 from roinspect.nn.perlin import perturb
+from roinspect.nn.places import PlaceSums
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ _FOR_HEAD, _FROM_ONE = 60_000, 300
 """Normal patches from which the defect head learns, in all and of one image."""
 _FEW_BESIDE = 0.25, 0.5
 """Cells beside the ROI for one inside: up to the first they may count in full, from the second not at all."""
+_LARGEST_OUTSIDE = 0.1
+"""Radius of synthetic damage outside the ROI, as a share of the image's shorter side."""
 _VISIBLE = 0.05
 """Pasted content must change a pixel by this much, or nobody could see it."""
 
@@ -63,7 +67,7 @@ class GoodParts:
 
     def __init__(self, graph: RoiBankGraph, settings: RoiBankSettings, data: InspectionDataset) -> None:
         self.graph, self.settings, self.data = graph, settings, data
-        self.device = graph.usual.device
+        self.device, self.folds = graph.usual.device, folds_of(data)
         good = np.flatnonzero(data.cache.labels == 0)
         places = np.linspace(0, len(good) - 1, self._how_many(len(good))).round().astype(int)
         self.rows: list[int] = good[places].tolist()
@@ -94,12 +98,15 @@ class GoodParts:
 
     # -- whitenings and memories -----------------------------------------------------------------------------
 
-    def learn(self, raw: Sequence[Tensor], sources: Tensor, generator: torch.Generator) -> Tensor:
-        """Whitenings and memories.
+    def learn(
+        self, raw: Sequence[Tensor], sources: Tensor, sums: PlaceSums | None, generator: torch.Generator
+    ) -> Tensor:
+        """Whitenings, memories and the places' means.
 
         Args:
             raw: features of the images `rows`.
-            sources: (K, memory_size) int64; receives the training image of each row of each memory.
+            sources: (levels, memory_size) int64; receives the training image of each row of each memory.
+            sums: receives what the places' means are from.
             generator: source of randomness, on the CPU.
 
         Returns:
@@ -125,7 +132,7 @@ class GoodParts:
         blocks = zip(zip(*(level.split(AT_ONCE) for level in raw), strict=True), batched(rows), strict=True)
         for block, images in blocks:
             levels = graph.features.whitened([level.float() for level in block])
-            self._take(images, levels, samples, normal, generator)
+            self._take(images, levels, samples, normal, sums, generator)
         again = [*rows, *self.others] if s.light else []
         for images, is_changed in (
             *((images, False) for images in batched(self.others)),
@@ -135,9 +142,11 @@ class GoodParts:
             image = batch.image.to(self.device).float().div_(255)
             if is_changed:
                 image = random_conditions(image, amount=s.light, generator=generator)
-                # What lies outside the ROI is no defect, though coarse cells inside show it as well.
-                image, _ = damaged(image, outside(batch.roi_mask.to(self.device)), generator)
-            self._take(images, graph.features(graph.cropped(image)), samples, normal, generator)
+                # What lies outside the ROI is no defect, though coarse cells inside show it as well. Small
+                # damage only: the memory would take large damage for normal, inside too.
+                beside = outside(batch.roi_mask.to(self.device))
+                image, _ = damaged(image, beside, generator, largest=_LARGEST_OUTSIDE)
+            self._take(images, graph.features(graph.cropped(image)), samples, normal, sums, generator)
         for stride, bank, sample, of in zip(s.strides, graph.banks, samples, sources, strict=True):
             assert isinstance(bank, NearestNeighbours)
             patches = sample.patches[:, :-1].to(self.device)
@@ -148,6 +157,8 @@ class GoodParts:
                 f"stride {stride}: the memory holds {len(chosen):,} of {sample.seen:,} normal patches in the "
                 f"region, chosen from a sample of {len(patches):,}"
             )
+        if graph.places is not None and sums is not None:
+            graph.places.fill(sums)
         return normal.patches
 
     def _take(
@@ -156,6 +167,7 @@ class GoodParts:
         levels: Sequence[Tensor],
         samples: Sequence[Reservoir],
         normal: Reservoir,
+        sums: PlaceSums | None,
         generator: torch.Generator,
     ) -> None:
         """Offer good images' whitened patches in the ROI, each followed by the number of its image."""
@@ -166,6 +178,9 @@ class GoodParts:
             patches = numbered(stacked(list(levels[:DEFECT_LEVELS])), cells, images)
             some = torch.randperm(len(patches), generator=generator)[: _FROM_ONE * len(images)]
             normal.add(patches[some.to(patches.device)])
+        if sums is not None:
+            top, left = self.graph.box[:2].tolist()
+            sums.add(levels[place_level(len(levels))], self.folds[images], top, left)
 
     def _remembered(self, cells: Tensor) -> Tensor:
         """Shares of ROI, and in the border's cells those of the ROI beside them, where they count.

@@ -30,6 +30,8 @@ class RoiBankSettings:
         candidates: patches among which they are chosen: a uniform sample of all inside the ROI.
         defect_head: learn to tell synthetic defects from normal patches; its evidence is fused with the
             memories' distances.
+        places: also measure how far a patch is from the mean of its place, for products that lie still; where
+            they do not, it hardly counts.
         synthetic: share of the good photographs into whose ROI a synthetic defect is put for the defect head;
             each costs a pass of the backbone.
         light: largest change of brightness, contrast and colour that counts as normal, as a share; 0 is none.
@@ -46,6 +48,11 @@ class RoiBankSettings:
             photographs of a product that lies in any way.
         shift: share of a side by which they are moved at most, likewise.
         smoothing: standard deviation of the Gaussian that smooths each level's distances, in cells; 0: none.
+        strictness: exponent of the weights of levels and defect head, which follow from how well each tells
+            synthetic defects from good parts: 0 gives all the same weight.
+        relative: subtract a photograph's own level of strangeness from that of its fine cells. It tells a
+            defect from a surface that is rougher or darker all over; false where such a surface is the
+            defect.
         border: cells beside the predicted ROI in which a distance still counts, as much as normal parts allow
             there: what touches the ROI matters, and a cell that its border cuts is never sure. 0 lets such
             defects fade.
@@ -64,6 +71,7 @@ class RoiBankSettings:
     memory_size: Annotated[int, Ge(1), Le(_MOST)] = 1500
     candidates: Annotated[int, Ge(1), Le(_MOST)] = 16384
     defect_head: bool = True
+    places: bool = True
     synthetic: Share = 1.0
     light: Share = 0.2
     roi_head: bool = True
@@ -73,6 +81,8 @@ class RoiBankSettings:
     rotation: Annotated[float, Ge(0), Le(180)] = 0.0
     shift: Share = 0.0
     smoothing: Annotated[float, Ge(0), Le(32)] = 0.7
+    strictness: Annotated[float, Ge(0), Le(16)] = 4.0
+    relative: bool = True
     border: Annotated[int, Ge(0), Le(16)] = 1
     crop_margin: Annotated[int, Ge(0)] | None = None
     known_defects: bool = False

@@ -9,26 +9,39 @@ from torch import Tensor, nn
 _BOUND = 6.0
 """Whitened features of something never seen can be huge; the head answers for the range it was trained on."""
 _STEPS, _BATCH, _RATE = 300, 768, 3e-3
+FOLDS = 8
+"""Shares of the training images, and heads: each head is trained on half of the shares."""
 _NOISE = 0.5, 1.5
 """Range of the standard deviation of the feature noise; whitened features have a deviation of about 1."""
+
+
+def sees(head: int | Tensor, fold: Tensor) -> Tensor:
+    """Whether a head is trained on images of a fold: four of eight heads are, for every fold.
+
+    Args:
+        head: 0 to `FOLDS` - 1.
+        fold: likewise, int64; both are broadcast.
+    """
+    return (fold - head) % FOLDS < FOLDS // 2
 
 
 class DefectHead(nn.Module):
     """Whitened patches to the evidence of a defect, by one hidden layer, cell by cell.
 
-    The answer is the mean of several heads, each trained without a share of the images: an image can then be
-    scored by the head that has not seen it.
+    The answer is the mean of eight heads, each trained on half of the images: an image can then be scored by
+    the four heads that have not seen it.
 
     Args:
         dimensions: D, of a patch vector.
         hidden: units of each head.
-        folds: number of heads.
 
     Attributes:
-        share: (folds,), how much each head counts; the sum is 1.
+        share: (FOLDS,), how much each head counts; the sum is 1.
 
     Reference:
-        Liu et al., *SimpleNet*, 2023, and Rolih et al., *SuperSimpleNet*, 2024, for noise on frozen features.
+        Liu et al., *SimpleNet*, 2023, and Rolih et al., *SuperSimpleNet*, 2024, for noise on frozen features;
+        Kim, Xu and Barber, *Predictive inference is free with the jackknife+-after-bootstrap*, 2020, for the
+        mean of those members of an ensemble that have not seen an image.
 
     Example:
         >>> DefectHead(16)(torch.rand(2, 16, 8, 12)).shape
@@ -37,16 +50,21 @@ class DefectHead(nn.Module):
 
     share: Tensor
 
-    def __init__(self, dimensions: int, hidden: int = 32, folds: int = 4) -> None:
+    def __init__(self, dimensions: int, hidden: int = 16) -> None:
         super().__init__()
-        self.hidden = nn.Conv2d(dimensions, hidden * folds, 1)
-        self.last = nn.Conv2d(hidden * folds, folds, 1, groups=folds)
-        self.register_buffer("share", torch.full((folds,), 1 / folds))
+        self.hidden = nn.Conv2d(dimensions, hidden * FOLDS, 1)
+        self.last = nn.Conv2d(hidden * FOLDS, FOLDS, 1, groups=FOLDS)
+        self.register_buffer("share", torch.full((FOLDS,), 1 / FOLDS))
 
     def forward(self, patches: Tensor) -> Tensor:
         """(N, D, h, w) to evidence (N, 1, h, w): the logit of a defect."""
         logits: Tensor = self.last(F.relu(self.hidden(patches.clamp(-_BOUND, _BOUND))))
         return (logits * self.share.view(1, -1, 1, 1)).sum(1, keepdim=True)
+
+    def answer_unseen(self, fold: int) -> None:
+        """Let only those heads answer that have not seen images of this fold."""
+        unseen = ~sees(torch.arange(FOLDS, device=self.share.device), torch.tensor(fold))
+        self.share.copy_(unseen / unseen.sum())
 
     @torch.enable_grad()
     def fit(
@@ -58,7 +76,7 @@ class DefectHead(nn.Module):
         *,
         generator: torch.Generator,
     ) -> None:
-        """Train every head on the patches that are not of its own fold, in place.
+        """Train every head on the patches of the folds that it sees, in place.
 
         Besides the defective patches, normal ones with Gaussian noise count as defective.
 
@@ -69,40 +87,46 @@ class DefectHead(nn.Module):
             defective_folds: (Q,) likewise.
             generator: source of randomness, on the CPU.
         """
-        folds = len(self.share)
-        dimensions, width = self.hidden.in_channels, self.hidden.out_channels // folds
+        dimensions, width = self.hidden.in_channels, self.hidden.out_channels // FOLDS
         device = self.share.device
-        for fold in range(folds):
-            kept, marked = normal[normal_folds != fold], defective[defective_folds != fold]
-            kept = (kept if len(kept) else normal).clamp(-_BOUND, _BOUND)
-            marked = (marked if len(marked) else defective).clamp(-_BOUND, _BOUND)
-            first = _uniform((width, dimensions), dimensions, generator).to(device).requires_grad_()
-            bias = torch.zeros(width, device=device, requires_grad=True)
-            second = _uniform((width,), width, generator).to(device).requires_grad_()
-            level = torch.zeros((), device=device, requires_grad=True)
-            optimizer = torch.optim.AdamW([first, bias, second, level], lr=_RATE, weight_decay=1e-3)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
-            for _ in range(_STEPS):
-                clean = kept[_some(kept, 2 * _BATCH, generator)]
-                deviation = torch.empty(_BATCH, 1).uniform_(*_NOISE, generator=generator)
-                noise = torch.randn(_BATCH, dimensions, generator=generator) * deviation
-                strange = [clean[:_BATCH] + noise.to(device)]
-                if len(marked):
-                    strange.append(marked[_some(marked, _BATCH, generator)])
-                patches = torch.cat((clean, *strange))
-                logits = F.relu(patches @ first.T + bias) @ second + level
-                targets = (torch.arange(len(patches), device=device) >= len(clean)).float()
-                loss = F.binary_cross_entropy_with_logits(logits, targets)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-            with torch.no_grad():
-                rows = slice(fold * width, (fold + 1) * width)
-                self.hidden.weight[rows] = first[:, :, None, None]
-                self.hidden.bias[rows] = bias  # type: ignore[index]
-                self.last.weight[fold] = second[:, None, None]
-                self.last.bias[fold] = level  # type: ignore[index]
+        normal, defective = normal.clamp(-_BOUND, _BOUND), defective.clamp(-_BOUND, _BOUND)
+        clean_of, marked_of = _rows(normal_folds), _rows(defective_folds)
+        # All heads at once: a weight (FOLDS, ...) has a head in each row.
+        first = _uniform((FOLDS, dimensions, width), dimensions, generator).to(device).requires_grad_()
+        bias = torch.zeros(FOLDS, 1, width, device=device, requires_grad=True)
+        second = _uniform((FOLDS, width, 1), width, generator).to(device).requires_grad_()
+        level = torch.zeros(FOLDS, 1, 1, device=device, requires_grad=True)
+        optimizer = torch.optim.AdamW([first, bias, second, level], lr=_RATE, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
+        for _ in range(_STEPS):
+            clean = _some(normal, clean_of, 2 * _BATCH, generator)
+            deviation = torch.empty(FOLDS, _BATCH, 1).uniform_(*_NOISE, generator=generator)
+            noise = torch.randn(FOLDS, _BATCH, dimensions, generator=generator) * deviation
+            strange = [clean[:, :_BATCH] + noise.to(device)]
+            if len(defective):
+                strange.append(_some(defective, marked_of, _BATCH, generator))
+            patches = torch.cat((clean, *strange), dim=1)
+            logits = torch.baddbmm(level, F.relu(torch.baddbmm(bias, patches, first)), second)[:, :, 0]
+            targets = torch.zeros_like(logits)
+            targets[:, 2 * _BATCH :] = 1
+            # The sum over heads, which do not share a weight.
+            loss = F.binary_cross_entropy_with_logits(logits, targets) * FOLDS
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            assert self.hidden.bias is not None and self.last.bias is not None
+            self.hidden.weight.copy_(first.transpose(1, 2).reshape(FOLDS * width, dimensions, 1, 1))
+            self.hidden.bias.copy_(bias.flatten())
+            self.last.weight.copy_(second[:, :, :, None])
+            self.last.bias.copy_(level.flatten())
+
+
+def _rows(folds: Tensor) -> list[Tensor]:
+    """For each head, the patches that it is trained on; all where none is of its folds."""
+    seen = [sees(head, folds).nonzero()[:, 0].cpu() for head in range(FOLDS)]
+    return [rows if len(rows) else torch.arange(len(folds)) for rows in seen]
 
 
 def _uniform(shape: tuple[int, ...], inputs: int, generator: torch.Generator) -> Tensor:
@@ -110,5 +134,7 @@ def _uniform(shape: tuple[int, ...], inputs: int, generator: torch.Generator) ->
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
-def _some(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(len(patches), (count,), generator=generator).to(patches.device)
+def _some(patches: Tensor, rows_of: list[Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """Patches drawn for each head from its rows: (FOLDS, count, D)."""
+    drawn = [rows[torch.randint(len(rows), (count,), generator=generator)] for rows in rows_of]
+    return patches[torch.stack(drawn).to(patches.device)]

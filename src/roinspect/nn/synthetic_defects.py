@@ -10,8 +10,8 @@ from torch import Tensor
 
 from roinspect.nn.perlin import perlin_noise
 
-_SMALLEST, _LARGEST = 1.5, 0.1
-"""Radii: in pixels, and as a share of the image's shorter side."""
+_SMALLEST = 1.5
+"""Radius in pixels."""
 _SCRATCHES = 0.2
 _OPACITY = 0.3, 1.0
 _VISIBLE = 0.025
@@ -21,7 +21,7 @@ _GREY = 0.01
 
 
 def put_defects(
-    images: Tensor, roi_masks: Tensor, *, generator: torch.Generator | None = None
+    images: Tensor, roi_masks: Tensor, *, largest: float = 0.25, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
     """Put one synthetic defect into the ROI of every image.
 
@@ -32,6 +32,7 @@ def put_defects(
     Args:
         images: (N, 3, H, W) in [0, 1].
         roi_masks: (N, 1, H, W) in {0, 1}; an image with an empty one stays as it is.
+        largest: radius, as a share of the image's shorter side.
         generator: source of randomness.
 
     Returns:
@@ -56,7 +57,7 @@ def put_defects(
         return torch.randn(shape, generator=generator, device=source).to(images)
 
     roi = (roi_masks > 0).to(images)
-    alpha = roi * uniform(*_OPACITY) * _outlines(roi, uniform, generator)
+    alpha = roi * uniform(*_OPACITY) * _outlines(roi, largest, uniform, generator)
     is_grey = (images.amax(1) - images.amin(1)).mean((1, 2)) < _GREY
     chroma = 0.08 * normal(n, 3, 1, 1) * (~is_grey).view(-1, 1, 1, 1)
     inside = roi.sum((2, 3), keepdim=True).clamp_min(1)
@@ -76,15 +77,14 @@ def put_defects(
     return changed, (seen & (alpha > 0)).to(images)
 
 
-def _outlines(roi: Tensor, uniform: _Uniform, generator: torch.Generator | None) -> Tensor:
+def _outlines(roi: Tensor, largest: float, uniform: _Uniform, generator: torch.Generator | None) -> Tensor:
     """Soft outlines (N, 1, H, W) in [0, 1], each around a pixel of the ROI."""
     n, _, h, w = roi.shape
     weights = roi.flatten(1) + (roi.flatten(1).sum(1, keepdim=True) == 0)
     device = generator.device if generator is not None else roi.device
     centre = torch.multinomial(weights.to(device), 1, generator=generator).to(roi.device)[:, :, None, None]
-    largest = max(_SMALLEST, _LARGEST * min(h, w))
     is_scratch = uniform(0, 1) < _SCRATCHES
-    radius = uniform(math.log(_SMALLEST), math.log(largest)).exp()
+    radius = uniform(math.log(_SMALLEST), math.log(max(_SMALLEST, largest * min(h, w)))).exp()
     stretch = torch.where(is_scratch, uniform(4, 12), uniform(1, 2))
     angle, bend = uniform(0, math.pi), uniform(-0.3, 0.3)
     rows = torch.arange(h, device=roi.device).view(1, 1, -1, 1) - centre // w
