@@ -52,7 +52,7 @@ class Preparation(Generic[AnyLearner]):
         model: the learner with initial weights, its settings and its number of epochs.
         training: training settings; `steps` or `epochs` is set.
         batch_size: images per step and process, at most the process's share.
-        steps_per_epoch: number of full batches.
+        steps_per_epoch: number of full batches, or of steps if they are fewer.
         processes: that share the images.
         good_only: compute the held-out losses on good parts only.
     """
@@ -124,6 +124,9 @@ def prepare_learner(
     batch_size = min(training.batch_size, share)
     steps_per_epoch = share // batch_size
     steps = training.steps or cls.default_steps
+    if not training.epochs:
+        # Of many photographs an epoch takes a random part, as nothing is learned for longer than asked for.
+        steps_per_epoch = min(steps_per_epoch, steps)
     epochs = training.epochs or math.ceil(steps / steps_per_epoch)
     is_length_set = training.steps is not None or training.epochs is not None
     if not training.epochs:
@@ -214,6 +217,7 @@ def learn(
             run,
             precision=ready.training.precision,
             every=every,
+            steps_per_epoch=ready.steps_per_epoch,
             history=history,
             checkpoint=checkpoint,
         )
