@@ -287,3 +287,16 @@ def test_few_good_photographs_and_a_blank_one_are_warned_of(tmp_path: Path) -> N
     (tmp_path / "train/good/0.png").unlink()
     (few,) = check(read_records(tmp_path)).remarks
     assert few == "9 good photographs to train on are few: add some, at least 10, better 50."
+
+
+def test_a_region_smaller_than_a_cell_is_warned_of(tmp_path: Path) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[30:34, 30:33] = 255
+    write_image(tmp_path / "roi.png", mask)
+    record = Record(tmp_path / "good.png", "train", 0, "good", key="good.png", roi_path=tmp_path / "roi.png")
+    write_image(
+        record.image_path, np.arange(64 * 64 * 3, dtype=np.uint16).reshape(64, 64, 3).astype(np.uint8)
+    )
+    (warning,) = check([record], (64, 64)).warnings
+    assert warning.startswith("good.png: its ROI has 12.0 pixels at 64x64, less than one cell")
+    assert check([record], (128, 128)).warnings == ()

@@ -45,6 +45,8 @@ from roinspect.inspection.threads import in_threads
 _LABELS = {0: "good", 1: "bad", None: "?"}
 _SPLITS = ("train", "val", "test")
 _NAMED = 10
+SMALLEST_ROI = 16
+"""Pixels of a cell of the finest features, at stride 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ def check(
                 bits,
             ),
             *([] if size_hw is None else _too_narrow(readable, size_hw)),
+            *([] if size_hw is None else _tiny_roi(readable, size_hw)),
             *(_unlike(readable) if backbone is None else _suspicious(readable, backbone)),
             *(str(file) for file in files if file.standing == "missed"),
         ),
@@ -367,6 +370,18 @@ def _smallest(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> I
         yield (
             f"The smallest of {len(measured):,} defects is {measured[0].width:.1f} pixels wide at "
             f"{size_hw[0]}x{size_hw[1]} ({measured[0].record.key})."
+        )
+
+
+def _tiny_roi(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
+    area = size_hw[0] * size_hw[1]
+    tiny = [summary for summary in readable if summary.coverage * area < SMALLEST_ROI]
+    if tiny:
+        pixels = min(summary.coverage for summary in tiny) * area
+        yield _describe(
+            tiny,
+            f"its ROI has {pixels:.1f} pixels at {size_hw[0]}x{size_hw[1]}, less than one cell of the "
+            f"features ({SMALLEST_ROI}), and will hardly be found; use a larger --size, or mark more",
         )
 
 
