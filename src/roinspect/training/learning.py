@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_CHECKED = 2000
+"""Held-out photographs, evenly spread, of which the losses are computed."""
+
 AnyLearner = TypeVar("AnyLearner", bound=Learner)
 AnyBundle = TypeVar("AnyBundle", Bundle, SegmenterBundle)
 
@@ -88,7 +91,9 @@ class Preparation(Generic[AnyLearner]):
         """This process's batches for the held-out losses, of parts that the method learns from."""
         labels = held_out.labels
         fitting = labels == 0 if self.good_only else labels >= 0
-        checked = Subset(InspectionDataset(held_out), np.flatnonzero(fitting).tolist())
+        rows = np.flatnonzero(fitting)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_CHECKED)).round().astype(int)]
+        checked = Subset(InspectionDataset(held_out), rows.tolist())
         share = (self.processes.rank, self.processes.count)
         return train_loader(checked, self.batch_size, self.training.seed, share=share, shuffle=False)
 
