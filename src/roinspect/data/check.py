@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +18,35 @@ from roinspect.data.account import FileUse
 from roinspect.data.dataset import (
     EMPTY_REMEDY,
     UNKNOWN_LABEL,
+    Sample,
     SamplePlace,
     SharedMasks,
     is_empty_defect,
     load_sample,
 )
 from roinspect.data.depth import shallow_warnings
-from roinspect.data.records import Record
+from roinspect.data.records import FEW_GOOD, Record
+from roinspect.data.suspicious import (
+    FEWEST,
+    MOST,
+    SIDE,
+    backbone_at_hand,
+    features_of,
+    odd_ones,
+    other_product,
+)
 from roinspect.data.unlike import appearance, sampled, unlike
 from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
 from roinspect.errors import UserError
 from roinspect.files import read_file, sha256
-from roinspect.images.pixels import SixteenBit, sixteen_bit
+from roinspect.images.pixels import SixteenBit, resize_image, resize_mask, sixteen_bit
 from roinspect.inspection.threads import in_threads
 
 _LABELS = {0: "good", 1: "bad", None: "?"}
 _SPLITS = ("train", "val", "test")
-_NAMED = 5
+_NAMED = 10
+SMALLEST_ROI = 16
+"""Pixels of a cell of the finest features, at stride 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +107,12 @@ class _RecordSummary:
     label: int = UNKNOWN_LABEL
     """The effective label, after the ROI rule."""
     place: SamplePlace = "none"
+    is_blank: bool = False
     width: float = 0.0
     own_width: float = 0.0
     appearance: NDArray[np.float32] | None = None
+    small: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+    """Photograph and ROI mask, reduced for a backbone."""
     deep: SixteenBit | None = None
 
 
@@ -114,7 +130,8 @@ def check(
     Problems: unreadable files, masks of a different size than their image, a ROI that is empty or missing for
     some images, no photograph or no good one to train on, an empty mask of a defect used for training.
     Warnings: equal images in two splits, labels that contradict the masks, defects without a mask or narrower
-    than five pixels at the training size, unused files, good photographs that look unlike the others.
+    than five pixels at the training size, unused files, good photographs that look unlike the others or like
+    another product.
 
     Args:
         records: with their ROI attached.
@@ -126,7 +143,17 @@ def check(
     """
     read = SharedMasks(records)
     good = [record for record in records if record.label == 0]
-    compared = {good[row].key for row in sampled(len(good))} if good else set[str]()
+    backbone = backbone_at_hand() if len(good) >= FEWEST else None
+    most = () if backbone is None else (MOST,)
+    compared = {good[row].key for row in sampled(len(good), *most)} if good else set[str]()
+
+    def looks(record: Record, sample: Sample) -> dict[str, Any]:
+        if record.key not in compared:
+            return {}
+        if backbone is None:
+            return {"appearance": appearance(sample.image)}
+        small_hw = SIDE, SIDE
+        return {"small": (resize_image(sample.image, small_hw), resize_mask(sample.roi_mask, small_hw))}
 
     def summarise(record: Record) -> _RecordSummary:
         try:
@@ -144,9 +171,10 @@ def check(
             defect_pixels=int(sample.gt_mask.sum()),
             label=sample.label,
             place=sample.place,
+            is_blank=bool((sample.image == sample.image[0, 0]).all()),
             width=width,
             own_width=defect_width(sample.gt_mask, sample.roi_mask) if width else 0.0,
-            appearance=appearance(sample.image) if record.key in compared else None,
+            **looks(record, sample),
             deep=sixteen_bit(content),
         )
 
@@ -164,10 +192,11 @@ def check(
                 bits,
             ),
             *([] if size_hw is None else _too_narrow(readable, size_hw)),
-            *_unlike(readable),
+            *([] if size_hw is None else _tiny_roi(readable, size_hw)),
+            *(_unlike(readable) if backbone is None else _suspicious(readable, backbone)),
             *(str(file) for file in files if file.standing == "missed"),
         ),
-        remarks=() if size_hw is None else tuple(_smallest(readable, size_hw)),
+        remarks=(*_few_good(readable), *([] if size_hw is None else _smallest(readable, size_hw))),
         files=tuple(files),
     )
 
@@ -313,6 +342,10 @@ def _warnings(readable: Sequence[_RecordSummary], duplicates: Sequence[tuple[str
         [summary for summary in readable if summary.place == "unknown" and summary.record.label is None],
         "no label",
     )
+    yield from count(
+        [summary for summary in readable if summary.is_blank and summary.record.label == 0],
+        "labelled good but all its pixels have one colour; remove it if it shows no part",
+    )
 
 
 def _describe(summaries: Sequence[_RecordSummary], what: str) -> str:
@@ -338,6 +371,24 @@ def _smallest(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> I
             f"The smallest of {len(measured):,} defects is {measured[0].width:.1f} pixels wide at "
             f"{size_hw[0]}x{size_hw[1]} ({measured[0].record.key})."
         )
+
+
+def _tiny_roi(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
+    area = size_hw[0] * size_hw[1]
+    tiny = [summary for summary in readable if summary.coverage * area < SMALLEST_ROI]
+    if tiny:
+        pixels = min(summary.coverage for summary in tiny) * area
+        yield _describe(
+            tiny,
+            f"its ROI has {pixels:.1f} pixels at {size_hw[0]}x{size_hw[1]}, less than one cell of the "
+            f"features ({SMALLEST_ROI}), and will hardly be found; use a larger --size, or mark more",
+        )
+
+
+def _few_good(readable: Sequence[_RecordSummary]) -> Iterable[str]:
+    good = sum(summary.record.split == "train" and summary.label == 0 for summary in readable)
+    if 0 < good < FEW_GOOD:
+        yield f"{good} good photographs to train on are few: add some, at least {FEW_GOOD}, better 50."
 
 
 def _too_narrow(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
@@ -366,10 +417,39 @@ def _unlike(readable: Sequence[_RecordSummary]) -> Iterable[str]:
     is_unlike = unlike(
         np.stack([summary.appearance for summary in compared if summary.appearance is not None])
     )
-    odd_keys = [summary.record.key for summary, is_odd in zip(compared, is_unlike, strict=True) if is_odd]
-    if odd_keys:
-        shown = ", ".join(odd_keys[:_NAMED]) + (", ..." if len(odd_keys) > _NAMED else "")
+    yield from _odd([summary.record.key for summary in compared], is_unlike)
+
+
+def _suspicious(readable: Sequence[_RecordSummary], backbone: str) -> Iterable[str]:
+    compared = [summary for summary in readable if summary.small is not None]
+    if len(compared) < FEWEST:
+        return
+    images, roi_masks = zip(
+        *(summary.small for summary in compared if summary.small is not None), strict=True
+    )
+    keys = [summary.record.key for summary in compared]
+    features, inside = features_of(images, roi_masks, backbone)
+    is_other = other_product(features, inside)
+    if is_other.any():
+        usual = keys[int(np.flatnonzero(~is_other)[0])]
         yield (
-            f"{shown}: {len(odd_keys):,} of {len(compared):,} good photographs look unlike the rest; see "
-            "whether they show defects or another product"
+            f"{_named(keys, is_other)}: {is_other.sum():,} of {len(keys):,} good photographs compared look "
+            f"like another product than the others, such as {usual}; train a model for each product"
         )
+    yield from _odd(
+        [key for key, is_out in zip(keys, is_other, strict=True) if not is_out],
+        odd_ones(features[~is_other], inside[~is_other]),
+    )
+
+
+def _odd(keys: Sequence[str], is_odd: NDArray[np.bool_]) -> Iterable[str]:
+    if is_odd.any():
+        yield (
+            f"{_named(keys, is_odd)}: {is_odd.sum():,} of {len(keys):,} good photographs look unlike the "
+            "rest; see whether they show defects or another product"
+        )
+
+
+def _named(keys: Sequence[str], which: NDArray[np.bool_]) -> str:
+    named = [key for key, is_named in zip(keys, which, strict=True) if is_named]
+    return ", ".join(named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")

@@ -27,6 +27,8 @@ from roinspect.images.pixels import IMAGE_SUFFIXES
 
 COLUMNS = ("image_path", "split", "label", "mask_path", "roi_path", "group")
 PATHS = ("image_path", "mask_path", "roi_path")
+FEW_GOOD = 10
+"""Fewer good photographs to train on are warned of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,15 +38,19 @@ def hold_out(
     held_out = [r for r in records if r.split == "val" and r.label is not None]
     if not any(record.label == 0 for record in held_out):
         held_rows: set[int] = set()
+        alike: dict[str, list[int]] = defaultdict(list)
+        for row, record in enumerate(fitted):
+            alike[record.group].append(row)
         for label, minimum in ((0, 1), (1, 0)):
             rows = [row for row, record in enumerate(fitted) if record.label == label]
-            count = max(minimum, round(share * len(rows)))
+            missing = max(minimum, round(share * len(rows))) - sum(row in held_rows for row in rows)
             for pick in np.random.default_rng((seed, len(rows))).permutation(len(rows)):
-                if sum(row in held_rows for row in rows) >= count:
+                if missing <= 0:
                     break
                 group = fitted[rows[pick]].group
-                alike = {row for row, record in enumerate(fitted) if group and record.group == group}
-                held_rows |= alike or {rows[pick]}
+                new = set(alike[group] if group else [rows[pick]]) - held_rows
+                held_rows |= new
+                missing -= sum(fitted[row].label == label for row in new)
         held_out += [fitted[row] for row in sorted(held_rows)]
         fitted = [record for row, record in enumerate(fitted) if row not in held_rows]
     if len(fitted) < 2:

@@ -55,9 +55,9 @@ def _averaged(layer: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(layer.reshape(_CELLS, step, _CELLS, step).mean(axis=(1, 3)).ravel(), np.float32)
 
 
-def sampled(count: int) -> NDArray[np.intp]:
-    """Indices of the photographs to compare: all `count`, or `MOST` of them, evenly spaced."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, MOST)).round().astype(np.intp))
+def sampled(count: int, most: int = MOST) -> NDArray[np.intp]:
+    """Indices of the photographs to compare: all `count`, or `most` of them, evenly spaced."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.intp))
 
 
 def unlike(appearances: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -174,12 +174,25 @@ class LeftOut:
     """Scores of good training parts, each as if it and its group had not been trained on.
 
     Attributes:
-        scores: (M,), finite.
+        scores: (M,), finite, in the order of `by_group`.
         groups: M group names of near-duplicates, "" for none.
     """
 
     scores: NDArray[np.float32]
     groups: Sequence[str]
+
+
+def by_group(labels: NDArray[np.int64], groups: Sequence[str]) -> list[list[int]]:
+    """Rows of the good parts, those of a group together; "" is a group of its own.
+
+    Example:
+        >>> by_group(np.array([0, 1, 0, 0]), ["a", "a", "", "a"])
+        [[0, 3], [2]]
+    """
+    members: dict[str | int, list[int]] = {}
+    for row in np.flatnonzero(labels == 0).tolist():
+        members.setdefault(groups[row] or row, []).append(row)
+    return list(members.values())
 
 
 def choose_threshold(

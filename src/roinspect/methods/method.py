@@ -111,7 +111,7 @@ class Method(Learner):
             groups: their group names, "" for none.
 
         Returns:
-            None if that would require a training per group.
+            In the order of `calibration.by_group`; None if that would require a training per group.
         """
         return None
 

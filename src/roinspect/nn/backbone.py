@@ -169,6 +169,13 @@ def choose() -> str:
     )
 
 
+def at_hand() -> str | None:
+    """The backbone whose weights are on this machine, the packaged one first; None if there is none."""
+    if importlib.util.find_spec(_PACKAGE) is not None:
+        return PACKAGED
+    return PREFERRED if _cached(PREFERRED) is not None else None
+
+
 def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
     """Load a backbone's pretrained weights, in place.
 
@@ -181,7 +188,7 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
         SHA-256 of the loaded weights.
 
     Raises:
-        UserError: the weights are not available or do not fit.
+        UserError: the weights are not available, do not fit, or are not finite.
     """
     state = _from_file(Path(weights)) if weights != "auto" else _pretrained(backbone.name)
     own = backbone.network.state_dict()
@@ -193,6 +200,13 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
             f"({', '.join([*missing, *odd][:3])})",
             where=f"weights {weights}",
             remedy="use weights of the same timm model",
+        )
+    broken = [name for name in own if not state[name].isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{len(broken)} tensors hold values that are not finite numbers ({', '.join(broken[:3])})",
+            where=f"weights {weights}",
+            remedy="save them again, from a model that works",
         )
     backbone.network.load_state_dict({name: state[name] for name in own})
     # Hash the loaded tensors, independent of the precision of the file.

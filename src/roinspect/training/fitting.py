@@ -35,6 +35,7 @@ def fit(
     *,
     precision: str,
     every: int,
+    steps_per_epoch: int,
     history: History,
     checkpoint: Path | None,
 ) -> None:
@@ -48,6 +49,7 @@ def fit(
         run: the folder for checkpoints and logs.
         precision: see Lightning's Trainer.
         every: epochs between checkpoints, and between held-out losses.
+        steps_per_epoch: an epoch ends after so many batches.
         history: curves and progress.
         checkpoint: to resume from; None starts from scratch.
 
@@ -63,7 +65,15 @@ def fit(
         )
     try:
         with without_remarks():
-            trainer = make_trainer(model, processes, run, precision=precision, every=every, history=history)
+            trainer = make_trainer(
+                model,
+                processes,
+                run,
+                precision=precision,
+                every=every,
+                steps_per_epoch=steps_per_epoch,
+                history=history,
+            )
             trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
         # Lightning turns Ctrl-C into a SystemExit.
@@ -77,7 +87,14 @@ def fit(
 
 
 def make_trainer(
-    model: Learner, processes: Processes, run: Path, *, precision: str, every: int, history: History
+    model: Learner,
+    processes: Processes,
+    run: Path,
+    *,
+    precision: str,
+    every: int,
+    steps_per_epoch: int,
+    history: History,
 ) -> lightning.Trainer:
     """Lightning's trainer, with a checkpoint and held-out losses every `every` epochs."""
     saver = ModelCheckpoint(
@@ -86,6 +103,7 @@ def make_trainer(
     try:
         return lightning.Trainer(
             max_epochs=model.most_epochs,
+            limit_train_batches=steps_per_epoch,
             accelerator=processes.accelerator,
             devices=processes.devices,
             num_nodes=processes.machines,

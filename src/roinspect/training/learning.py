@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_CHECKED = 2000
+"""Held-out photographs, evenly spread, of which the losses are computed."""
+
 AnyLearner = TypeVar("AnyLearner", bound=Learner)
 AnyBundle = TypeVar("AnyBundle", Bundle, SegmenterBundle)
 
@@ -52,7 +55,7 @@ class Preparation(Generic[AnyLearner]):
         model: the learner with initial weights, its settings and its number of epochs.
         training: training settings; `steps` or `epochs` is set.
         batch_size: images per step and process, at most the process's share.
-        steps_per_epoch: number of full batches.
+        steps_per_epoch: number of full batches, or of steps if they are fewer.
         processes: that share the images.
         good_only: compute the held-out losses on good parts only.
     """
@@ -88,7 +91,9 @@ class Preparation(Generic[AnyLearner]):
         """This process's batches for the held-out losses, of parts that the method learns from."""
         labels = held_out.labels
         fitting = labels == 0 if self.good_only else labels >= 0
-        checked = Subset(InspectionDataset(held_out), np.flatnonzero(fitting).tolist())
+        rows = np.flatnonzero(fitting)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_CHECKED)).round().astype(int)]
+        checked = Subset(InspectionDataset(held_out), rows.tolist())
         share = (self.processes.rank, self.processes.count)
         return train_loader(checked, self.batch_size, self.training.seed, share=share, shuffle=False)
 
@@ -124,6 +129,9 @@ def prepare_learner(
     batch_size = min(training.batch_size, share)
     steps_per_epoch = share // batch_size
     steps = training.steps or cls.default_steps
+    if not training.epochs:
+        # Of many photographs an epoch takes a random part, as nothing is learned for longer than asked for.
+        steps_per_epoch = min(steps_per_epoch, steps)
     epochs = training.epochs or math.ceil(steps / steps_per_epoch)
     is_length_set = training.steps is not None or training.epochs is not None
     if not training.epochs:
@@ -214,6 +222,7 @@ def learn(
             run,
             precision=ready.training.precision,
             every=every,
+            steps_per_epoch=ready.steps_per_epoch,
             history=history,
             checkpoint=checkpoint,
         )

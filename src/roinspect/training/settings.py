@@ -24,8 +24,9 @@ class TrainingSettings:
     Attributes:
         size: height x width to which images are resized, such as "256x640", or one number for both.
         bits: significant bits of 16-bit photographs: 10, 12, 14 or 16; stored in the bundle.
-        steps: training steps, rounded up to whole epochs; None is the method's default, and allows a method
-            that monitors held-out parts to continue while it improves.
+        steps: training steps, rounded up to whole epochs; of many photographs, an epoch takes as many as
+            these steps need. None is the method's default, and allows a method that monitors held-out parts
+            to continue while it improves.
         epochs: epochs, instead of `steps`.
         batch_size: images per step and device.
         seed: makes the training reproducible on one machine.

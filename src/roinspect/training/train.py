@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from roinspect.training.learning import Preparation, Trained, learn, prepare_lea
 from roinspect.training.processes import Processes, joined
 from roinspect.training.settings import TrainingSettings
 from roinspect.training.surveying import survey
+from roinspect.training.suspects import nothing_varies, suspects, with_suspects
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +125,14 @@ def _finished(ready: Preparation[Method], out: Path, trained: Trained) -> tuple[
         left_out = model.left_out_scores(fitted, fitted_groups)
     groups = [record.group for record in ready.held_out]
     threshold, metrics = model.judge(scores, held_out, groups, rate, left_out)
+    uniform = nothing_varies(fitted)
+    if uniform:
+        threshold = dataclasses.replace(
+            threshold, warning="; ".join(filter(None, (uniform, threshold.warning)))
+        )
+    elif rate is not None:
+        found = suspects(scores, held_out, groups, fitted, fitted_groups, left_out, rate)
+        threshold, metrics = with_suspects(threshold, metrics, found)
     good_parts = [
         (record, taken)
         for decoded in (fitted, held_out)

@@ -20,8 +20,10 @@ from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
+from roinspect.inspection.bundle import Threshold
 from roinspect.studio.pages.data import in_words, summary
 from roinspect.studio.pages.elements import note
+from roinspect.studio.pages.judge import about
 from roinspect.studio.pages.judging import figures_at, wall
 from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
@@ -129,6 +131,14 @@ def test_photographs_it_learned_from_are_no_success(
     finally:
         file.unlink() if before is None else file.write_bytes(before)
     assert words in told_ and "It rejects" not in told_ and "rejects 0 of 9 good parts" in told_
+
+
+def test_a_warning_of_the_threshold_is_shown(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = "1 of 90 good photographs score far above the others: good/<b>.png"
+    bundle = SimpleNamespace(threshold=Threshold(0.5, "rejects 0 of 9 good parts", warning))
+    monkeypatch.setattr("roinspect.studio.pages.judge.read_bundle", lambda _: bundle)
+    shown = about(model)
+    assert "score far above the others: good/&lt;b&gt;.png." in shown and "<b>.png" not in shown
 
 
 def test_the_slider_reaches_all_scores_in_round_steps(model: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from roinspect.data.check import Findings, check
+from roinspect.data.records import FEW_GOOD
 from roinspect.errors import UserError
 from roinspect.studio.pages.elements import (
     as_note,
@@ -138,7 +139,7 @@ def summary(project: Project) -> str:
     )
     parts = [table(("used", "label", "photographs", "folders"), lines)]
     good = sum(count for split, _, label, count in rows if split == "train" and label == "good")
-    if good < 10:
+    if good < FEW_GOOD:
         words = f"There are {good} good photographs to train on. Twenty or more make a useful model."
         parts.append(note(words, "warning"))
     if not any(split == "test" for split, *_ in rows):

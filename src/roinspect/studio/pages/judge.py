@@ -166,6 +166,8 @@ def about(model: Path) -> str:
     """The threshold and its origin, and warnings about the results."""
     threshold = read_bundle(model).threshold
     parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
+    if threshold.warning:
+        parts.append(note(f"{threshold.warning}.", "warning"))
     if words := results.too_small_region(results.read_results(model)):
         parts.append(note(words, "warning", link=("Look at the region", "/region")))
     if words := results.untested(model):
