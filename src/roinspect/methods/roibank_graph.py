@@ -128,7 +128,8 @@ class RoiBankGraph(InspectionGraph):
         """The graph as if some images had not been trained on, for as long as the context lasts.
 
         Args:
-            lacking: (memory_size,) bool of every level, the memory's rows that came from these images.
+            lacking: of every level, the memory's rows that came from these images: (memory_size,) bool or
+                indices.
             fold: the defect head that has not seen them; None keeps all.
         """
         head = self.defect_head

@@ -15,7 +15,7 @@ from roinspect.data.loader import InspectionDataset
 from roinspect.inspection.calibration import LeftOut
 from roinspect.methods.method import predict
 from roinspect.methods.roibank_cells import at_least_one, batched, batches, grid, outside
-from roinspect.methods.roibank_defects import FOLDS, folds_of
+from roinspect.methods.roibank_defects import COUNTS_AS, FOLDS, folds_of
 from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.nn.synthetic_defects import put_defects
 
@@ -30,19 +30,25 @@ _SMALLEST_SPAN = 1e-3
 
 @torch.no_grad()
 def scale_by(
-    graph: RoiBankGraph, data: InspectionDataset, good: Sequence[int], generator: torch.Generator
+    graph: RoiBankGraph,
+    data: InspectionDataset,
+    good: Sequence[int],
+    generator: torch.Generator,
+    known: Tensor | None = None,
 ) -> None:
     """Scale and weigh the parts of the map by held-out good images.
 
     0 becomes a normal cell's strangeness, 1 that of the strangest cell of the median good part. A part
     counts the more, the better it tells synthetic defects inside the ROI from good parts and from
-    synthetic damage outside it: which scale shows a product's defects is not known in advance.
+    synthetic damage outside it: which scale shows a product's defects is not known in advance. Known defects
+    say so too, each as much as several synthetic ones.
 
     Args:
         graph: in evaluation mode.
         data: held-out images.
         good: rows of good ones, at least one.
         generator: source of randomness, on the CPU.
+        known: see `known_scores`; None for none.
     """
     device = graph.usual.device
     sums, counts = list[Tensor](), list[Tensor]()
@@ -61,11 +67,35 @@ def scale_by(
                 tops.append(_tops(parts, inside)[mask.flatten(1).any(1)])
     usual = (torch.stack(sums).sum(0) / torch.stack(counts).sum()).float()
     graph.usual.copy_(usual)
+    if known is not None:
+        damaged += [known] * COUNTS_AS
     good_scores, damaged_scores = torch.cat(highest), torch.cat(damaged)
     # Where nothing is stranger than anything else, as on constant images, rounding must not be blown up.
     least = _SMALLEST_SPAN * usual.abs().clamp_min(1)
     graph.span.copy_((good_scores.quantile(0.5, dim=0) - usual).maximum(least))
     graph.weight.copy_(part_weights(good_scores, damaged_scores, torch.cat(beside)))
+
+
+@torch.no_grad()
+def known_scores(graph: RoiBankGraph, data: InspectionDataset, rows: Sequence[int]) -> Tensor:
+    """The highest value in the ROI of each part of the map, (n, K), of training images with known defects.
+
+    Each is scored by the defect head that has not seen it; the memories have seen none.
+
+    Args:
+        graph: in evaluation mode.
+        data: the training images.
+        rows: those with known defects.
+    """
+    device, folds = graph.usual.device, folds_of(data)
+    no_row = [torch.empty(0, dtype=torch.int64, device=device)] * len(graph.banks)
+    tops = [torch.empty(0, len(graph.weight), device=device)]
+    for fold in range(FOLDS):
+        with graph.as_if_unseen(no_row, fold):
+            for batch in batches(data, [row for row in rows if folds[row] == fold]):
+                image = batch.image.to(device).float().div_(255)
+                tops.append(_tops(*_inspected(graph, image, batch.roi_mask.to(device))))
+    return torch.cat(tops)
 
 
 def _inspected(graph: RoiBankGraph, image: Tensor, roi: Tensor) -> tuple[Tensor, Tensor]:
