@@ -73,13 +73,9 @@ def fitted(records: Sequence[Record], **changes: Any) -> RoiBank:
     return method.eval()
 
 
-def learned(method: RoiBank) -> dict[str, Any]:
-    return {**method.graph.state_dict()}
-
-
 def same(one: RoiBank, other: RoiBank) -> bool:
-    weights = learned(other)
-    return all(torch.equal(value, weights[name]) for name, value in learned(one).items())
+    weights = other.graph.state_dict()
+    return all(torch.equal(value, weights[name]) for name, value in one.graph.state_dict().items())
 
 
 @torch.no_grad()
@@ -176,8 +172,7 @@ def test_defects_that_do_not_help_leave_no_trace(
     assert "5 known defects are not used: unseen defects are separated to 80.0% by a head" in caplog.text
     monkeypatch.undo()
     plain = fitted(good)
-    assert not method.known.any()
-    assert all(torch.equal(value, learned(plain)[name]) for name, value in learned(method).items())
+    assert not method.known.any() and same(method, plain)
 
 
 def test_the_head_that_is_better_on_unseen_defects_stays() -> None:
