@@ -3,6 +3,7 @@
     python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; continues where it stopped
     python benchmarks/roibank.py sets        # roibank as it is on all sets, also in changed light; likewise
     python benchmarks/roibank.py ablation    # variants without one part each, on two sets; likewise
+    python benchmarks/roibank.py labels      # with 0, 1, 5, 20 defective training photographs; likewise
     python benchmarks/roibank.py crop        # a graph that looks at the ROI's box only
     python benchmarks/roibank.py cost        # time to fit, time per image and memory next to PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
@@ -10,7 +11,8 @@
 PatchCore keeps 1 % of its patches, one of its paper's settings: anomalib's default of 10 % takes ten times as
 long.
 Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. Sets can be
-named after the verb, and with `sets` and `ablation` also variants and seeds:
+named after the verb, with `sets`, `ablation` and `labels` also seeds, and with the first two variants. All
+but `labels` and the variant "known defects" train on good parts alone, as the rivals do:
 
     python benchmarks/roibank.py sets tile vials --variants "as it is" "no defect head" --seeds 0 1
 """
@@ -35,6 +37,7 @@ from unittest import mock
 import numpy as np
 import torch
 from compared import run_compare
+from few_defects import write_with_defects
 from numpy.typing import NDArray
 from results import Results, Run, where
 from tables import markdown, outcomes_table, put, shown
@@ -111,7 +114,7 @@ def compare_sets(names: Sequence[str]) -> None:
             seeds=SEEDS,
             size=one.size,
             limit_seconds=LIMIT,
-            settings=ONE_PERCENT,
+            settings={**ONE_PERCENT, "roibank": {"known_defects": False}},
         )
         common, work = {"verb": "compare", "set": name}, WORK / "compare" / name
         run_compare(RESULTS, common, one.data, one.roi, settings, work)
@@ -119,7 +122,7 @@ def compare_sets(names: Sequence[str]) -> None:
 
 # -- variants ------------------------------------------------------------------------------------------------
 
-DEFAULT = RoiBankSettings()
+DEFAULT = RoiBankSettings(known_defects=False)
 AS_IT_IS, UNWEIGHTED = "as it is", "no synthetic weighing"
 VARIANTS = {
     AS_IT_IS: DEFAULT,
@@ -161,7 +164,7 @@ def rejected_in_changed_light(graph: RoiBankGraph, good: Photographs, threshold:
     return rejected
 
 
-def without_weighing(good: Tensor, damaged: Tensor) -> Tensor:
+def without_weighing(good: Tensor, damaged: Tensor, *_: Tensor) -> Tensor:
     """Every part counts the same, whatever it says of synthetic defects."""
     return part_weights(good, damaged[:0])
 
@@ -292,6 +295,33 @@ def run_sets(names: Sequence[str], variants: Sequence[str], seeds: Sequence[int]
         print(f"{name}, {title}, seed {seed}: {measures}", flush=True)
 
 
+# -- defective training photographs ---------------------------------------------------------------------
+
+LABELLED = {"right": SETS["right"]} | {
+    name: SETS[name]._replace(data=WORK / f"{name}-defects") for name in SYNTHETIC
+}
+COUNTS = (0, 1, 5, 20)
+KINDS = {"masks": "masks", "labels": "image labels alone"}
+
+
+def run_labels(names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train with so many defective photographs, with masks and without; all are tested on the same ones."""
+    for seed, name, count, kind in product(seeds, names, COUNTS, KINDS):
+        one, run = LABELLED[name], {"verb": "labels", "set": name, "labels": kind, "count": count}
+        if RESULTS.has(run, seed) or (not count and kind != "masks"):
+            continue
+        if name in SYNTHETIC and not one.data.is_dir():
+            product_name, images = SYNTHETIC[name]
+            write_dataset(product_name, one.data, count=images, seed=7, size_hw=(256, 256), train_defects=0.5)
+        with tempfile.TemporaryDirectory() as folder:
+            masks = kind == "masks"
+            data = write_with_defects(one.data, one.roi, Path(folder), count=count, masks=masks, seed=seed)
+            measures = fitted_and_measured(one._replace(data=data, roi="auto"), RoiBankSettings(), seed)
+        del measures["scores"]
+        RESULTS.append(run, measures, seed=seed)
+        print(f"{name}, {count} with {KINDS[kind]}, seed {seed}: {measures}", flush=True)
+
+
 def run_crop() -> None:
     """The right half, from the whole image and from the ROI's box plus 32 pixels on each side."""
     one = SETS["right"]
@@ -403,6 +433,19 @@ def ablation_table() -> str:
     return f"{markdown(['set', 'variant', *HEADS], rows)}\n\n{where(shown_runs)}"
 
 
+def labels_table() -> str:
+    """Every number and kind of defective training photographs, on every set."""
+    rows, shown_runs = [], list[Run]()
+    for (name, one), count, kind in product(LABELLED.items(), COUNTS, KINDS):
+        if runs := RESULTS.read(verb="labels", set=name, labels=kind, count=count):
+            shown_runs += runs
+            told = f"{count}, with {KINDS[kind]}" if count else "none"
+            row = cells([run.measures for run in runs])
+            rows.append([one.title, told, *row[:7], row[-1]])
+    heads = ["set", "defective training photographs", *HEADS[:7], HEADS[-1]]
+    return f"{markdown(heads, rows)}\n\n{where(shown_runs)}"
+
+
 def crop_table() -> str:
     run = RESULTS.latest(verb="crop")
     rows = [
@@ -439,6 +482,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"compare-{name}": partial(compare_table, name) for name in COMPARED},
     "sets": sets_table,
     "ablation": ablation_table,
+    "labels": labels_table,
     "crop": crop_table,
     "cost": cost_table,
 }
@@ -449,7 +493,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("compare", "sets", "ablation", "crop", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("compare", "sets", "ablation", "labels", "crop", "cost"))
     parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, metavar="variant", help=", ".join(VARIANTS)
@@ -466,6 +510,8 @@ if __name__ == "__main__":
         else:
             variants = (AS_IT_IS,) if arguments.verb == "sets" else tuple(VARIANTS)
             run_sets(names, arguments.variants or variants, arguments.seeds)
+    elif arguments.verb == "labels":
+        run_labels(arguments.sets or tuple(LABELLED), arguments.seeds)
     elif arguments.verb == "crop":
         run_crop()
     elif arguments.verb == "cost":

@@ -12,8 +12,13 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 pytest.importorskip("torch")
 
 import roibank
+from few_defects import write_with_defects
 from results import NotMeasuredError, Results
 from torch import tensor
+
+from roinspect.data.reading import read_data
+from roinspect.data.records import Record
+from roinspect.synthetic.products import write_dataset
 
 MEASURES = {
     "image_auroc": 0.9, "pixel_auroc": 0.8, "aupro": 0.7, "outside_alarm_rate_at_recall95": None,
@@ -59,6 +64,36 @@ def test_lines_of_removed_variants_are_not_shown(results: Results) -> None:
     for variant in (roibank.AS_IT_IS, "gaussian"):
         results.append({"verb": "sets", "set": "zipper", "variant": variant}, MEASURES, seed=0)
     assert "gaussian" not in roibank.ablation_table()
+
+
+def test_labels_have_a_row_for_each_number_and_kind(results: Results) -> None:
+    for kind, count in (("masks", 0), ("labels", 5), ("masks", 5)):
+        results.append({"verb": "labels", "set": "right", "labels": kind, "count": count}, MEASURES, seed=0)
+    rows = [line for line in roibank.labels_table().splitlines() if "ball screw" in line]
+    numbers = [row.split(" | ")[1] for row in rows]
+    assert numbers == ["none", "5, with masks", "5, with image labels alone"]
+
+
+def test_a_manifest_has_the_defects_asked_for_and_always_the_same_test_photographs(tmp_path: Path) -> None:
+    data = tmp_path / "zipper"
+    write_dataset("zipper", data, count=80, seed=0, size_hw=(64, 64), train_defects=0.9)
+    read: dict[tuple[int, bool], list[Record]] = {}
+    for count, masks in ((0, True), (2, True), (4, True), (4, False)):
+        folder = tmp_path / f"{count}{masks}"
+        folder.mkdir()
+        manifest = write_with_defects(data, "auto", folder, count=count, masks=masks, seed=1)
+        read[count, masks] = read_data(manifest).records
+    defects = {
+        key: {record.image_path for record in records if record.split == "train" and record.label == 1}
+        for key, records in read.items()
+    }
+    assert [len(paths) for paths in defects.values()] == [0, 2, 4, 4]
+    assert defects[2, True] < defects[4, True] == defects[4, False]
+    assert all(record.mask_path is None for record in read[4, False] if record.split == "train")
+    tested = [{r.image_path for r in records if r.split == "test"} for records in read.values()]
+    assert tested[0] and all(paths == tested[0] for paths in tested)
+    with pytest.raises(ValueError, match="defective training photographs, not 40"):
+        write_with_defects(data, "auto", tmp_path, count=40, masks=True, seed=1)
 
 
 def test_changed_light_keeps_the_shape_and_does_what_it_says() -> None:

@@ -40,7 +40,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
         "columns": {},
         "seed": 0,
         "batch_size": 4,
-        "settings": {"memory_size": 100},
+        "settings": {"memory_size": 100, "known_defects": False},
         "bits": 16,
         "held_out": 0.15,
         "test": [str(record.image_path) for record in test_set.records],
@@ -55,7 +55,7 @@ def test_a_training_that_takes_what_it_takes_is_not_stretched(
     assert 42 <= answer["cost"]["steps"] <= 60
     assert answer["notes"]["steps"] == "41 to 60, its default, until held-out parts stop improving"
     assert answer["notes"]["learns from"] == "good parts"
-    assert answer["notes"]["preset"] == "compact, memory_size=100"
+    assert answer["notes"]["preset"] == "compact, known_defects=False, memory_size=100"
     # It also tells where it looked, from the bare images.
     roi, maps = np.load(tmp_path / "roi.npy"), np.load(tmp_path / "maps.npy")
     assert roi.shape == maps.shape == test_set.roi_masks.shape and roi.dtype == np.float32

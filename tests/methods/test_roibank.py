@@ -410,11 +410,10 @@ def test_what_cannot_be_is_named_in_one_line(name: str, values: tuple[Any, ...])
         assert caught.value.where == f"method.{name}" and "\n" not in str(caught.value)
 
 
-def test_known_defects_need_the_head_that_learns_from_them() -> None:
-    with pytest.raises(
-        UserError, match=r"method\.known_defects: needs the defect head; use defect_head=true"
-    ):
-        dataclasses.replace(TINY, known_defects=True, defect_head=False)
+def test_defective_photographs_are_read_where_they_can_be_used() -> None:
+    assert RoiBank.learns_from(RoiBankSettings()) == "all"
+    for changes in ({"known_defects": False}, {"defect_head": False}):
+        assert RoiBank.learns_from(dataclasses.replace(RoiBankSettings(), **changes)) == "good"
 
 
 def test_presets_are_allowed_and_compact_is_the_default() -> None:

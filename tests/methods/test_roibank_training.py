@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,6 @@ from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn import defect_head  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
-from roinspect.nn.patches import stacked  # noqa: E402
 from roinspect.training.settings import TrainingSettings  # noqa: E402
 from roinspect.training.train import train  # noqa: E402
 
@@ -402,7 +400,7 @@ def test_a_part_that_sees_no_defect_weighs_least(
     assert method.graph.weight.argmin() == 0
 
 
-# -- crops, known defects, and what the ROI head is shown ----------------------------------------------------
+# -- crops, and what the ROI head is shown -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -423,23 +421,6 @@ def test_a_crop_holds_every_roi_and_its_margin(side: str, margin: int, box: list
         method = fitted(InspectionDataset(cache), crop_margin=margin)
     assert method.graph.box.tolist() == box
     assert method._seen.cells.shape[2:] == (16, (box[3] - box[1]) // 8)
-
-
-def test_known_defects_train_the_head_and_are_never_remembered(cache: DecodedCache) -> None:
-    data = InspectionDataset(cache)
-    plain, informed = (fitted(data, known_defects=known, synthetic=0.0) for known in (False, True))
-    assert cache.labels.sum() == 5
-    damage = F.adaptive_avg_pool2d(torch.tensor(cache.gt_masks).float(), 8)[:, None] > 0.25
-    inside, gaps = inside_of(data, 8), []
-    for method in (plain, informed):
-        assert method.graph.defect_head is not None
-        with torch.no_grad():
-            evidence = method.graph.defect_head(stacked(method.graph.features(images_of(data))))
-        gaps.append((evidence[damage & inside].mean() - evidence[inside & ~damage].mean()).item())
-    assert gaps[1] > gaps[0] + 0.5 and gaps[1] > 1
-    assert torch.equal(plain.sources, informed.sources)
-    most = int(inside[cache.labels == 0].sum())
-    assert rows_filled(fitted(data, known_defects=True, memory_size=most + 50)) == most
 
 
 @pytest.mark.parametrize(("pasted", "more"), [(0.25, 5), (1.0, 20)])
@@ -795,38 +776,9 @@ def test_no_defect_argues_itself_out_of_the_roi(strips: Path, tmp_path: Path) ->
 # -- what cannot be ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("known", "labels", "words"),
-    [
-        (False, [1, 1], "roibank: none of the training photographs is good"),
-        (True, [0, 0, -1], "method.known_defects: none of the training photographs has a defect inside"),
-    ],
-)
-def test_photographs_that_cannot_be_learned_from(known: bool, labels: list[int], words: str) -> None:
-    method = RoiBank(dataclasses.replace(TINY, known_defects=known), (64, 64))
-    with pytest.raises(UserError, match=words):
-        method.begin(np.array(labels))
-
-
-def test_known_defects_without_a_mask_in_the_roi_are_one_line(
-    cache: DecodedCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "gt_masks", np.zeros_like(cache.gt_masks))
-    with pytest.raises(
-        UserError, match=r"method\.known_defects: no defective training photograph has a mask"
-    ):
-        fitted(InspectionDataset(cache), known_defects=True)
-
-
-def test_known_defects_that_are_not_used_are_counted(
-    cache: DecodedCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    masks = cache.gt_masks.copy()
-    masks[np.flatnonzero(cache.labels == 1)[:2]] = 0
-    monkeypatch.setattr(cache, "gt_masks", masks)
-    with caplog.at_level(logging.WARNING):
-        fitted(InspectionDataset(cache), known_defects=True)
-    assert "2 of 5 defective training photographs do not train the defect head" in caplog.text
+def test_photographs_without_a_good_one_cannot_be_learned_from() -> None:
+    with pytest.raises(UserError, match="roibank: none of the training photographs is good"):
+        RoiBank(TINY, (64, 64)).begin(np.array([1, 1]))
 
 
 @pytest.fixture

@@ -256,7 +256,7 @@ def test_a_process_that_would_train_something_else_is_refused() -> None:
 def test_steps_count_the_images_of_all_processes(data: Path) -> None:
     def ready(count: int, batch_size: int = 2) -> tuple[int, int, int]:
         training = TrainingSettings(size="64", batch_size=batch_size, steps=40, held_out=0.1)
-        settings = RoiBank.settings_class(backbone="test_convnext", strides=(8, 16))
+        settings = RoiBank.settings_class(backbone="test_convnext", strides=(8, 16), known_defects=False)
         made = prepare("roibank", read_data(data), settings, training, processes=Processes(count=count))
         return made.batch_size, made.steps_per_epoch, made.model.epochs
 
@@ -303,7 +303,7 @@ def test_no_image_is_seen_twice_in_an_epoch(name: str, kept: Kept) -> None:
     orders = []
     for epoch in (0, 1):
         first, second = one["images"][epoch], other["images"][epoch]
-        assert len(first) == len(second) == (6 if name in ("ceod", "segmenter") else 5)
+        assert len(first) == len(second) == (5 if name == "grdnet" else 6)
         seen = [index for batch in (*first, *second) for index in batch]
         assert len(seen) == len(set(seen)) == 4 * len(first)
         orders.append(seen)

@@ -66,12 +66,15 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
         prediction = predict(graph, image[None])
         return float(prediction.pred_score[0]), prediction.anomaly_map[0]
 
+    reads_defective = cls.learns_from(settings) == "all" and any(
+        record.split == "train" and record.label != 0 for record in read_data(data, **where).records
+    )
     notes = {
         "steps": steps,
         "preset": ", ".join(
             ["compact", *(f"{name}={value}" for name, value in sorted(request["settings"].items()))]
         ),
-        "learns from": {"good": "good parts", "all": "good and defective parts"}[cls.learns_from(settings)],
+        "learns from": "good and defective parts" if reads_defective else "good parts",
     }
     if "backbone" in bundle.method_settings:
         notes["weights"] = f"{bundle.method_settings['backbone']}, pretrained"

@@ -28,10 +28,11 @@ from roinspect.inspection.calibration import LeftOut
 from roinspect.methods.course import Course
 from roinspect.methods.method import Method
 from roinspect.methods.roibank_cells import AT_ONCE, box_of, grid, looked_at
-from roinspect.methods.roibank_defects import learn_defects
+from roinspect.methods.roibank_defects import folds_of, learn_defects, synthetic_patches
 from roinspect.methods.roibank_fit import GoodParts, Shown
 from roinspect.methods.roibank_graph import DEFECT_LEVELS, ROI_LEVELS, RoiBankGraph, place_level
-from roinspect.methods.roibank_scaling import left_out_scores, scale_by, weigh_border
+from roinspect.methods.roibank_known import known_patches
+from roinspect.methods.roibank_scaling import known_scores, left_out_scores, scale, weigh, weigh_border
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.defect_head import FOLDS, DefectHead
@@ -93,13 +94,15 @@ class RoiBank(Method):
         )
         self.to(memory_format=torch.channels_last)
         self._seen = Shown(torch.empty(0), torch.empty(0))
+        self.known = torch.zeros(0, dtype=torch.bool)
+        """(N,), training images whose known defects have trained the defect head."""
         self.course = Course(epochs, epochs, good_enough=POOR_IOU)
         self.train()
 
     @classmethod
     def learns_from(cls, settings: RoiBankSettings) -> Literal["good", "all"]:
-        """Good images only, unless known defects are to be used."""
-        return "all" if settings.known_defects else "good"
+        """Good images only, unless known defects can be used."""
+        return "all" if settings.known_defects and settings.defect_head else "good"
 
     @classmethod
     def prepared(cls, settings: RoiBankSettings) -> RoiBankSettings:
@@ -145,18 +148,11 @@ class RoiBank(Method):
         """Load the backbone's weights.
 
         Raises:
-            UserError: they are not available, there is no good image, or none with a known defect where such
-                are to be used.
+            UserError: they are not available, or there is no good image.
         """
         if not (labels == 0).any():
             raise UserError(
                 "none of the training photographs is good", where="roibank", remedy="see `roinspect check`"
-            )
-        if self.settings.known_defects and not (labels == 1).any():
-            raise UserError(
-                "none of the training photographs has a defect inside the region",
-                where="method.known_defects",
-                remedy="add some to the train split, with masks, or switch it off",
             )
         if self.settings.weights == "none":
             log.info(f"backbone {self.settings.backbone}: random weights")
@@ -189,11 +185,14 @@ class RoiBank(Method):
         Memory: what `feature_memory_gb` allows for features, `candidates` patches, and a batch. A resumed run
         has whitening and memory from its checkpoint.
         """
+        self.fit(self._fitted(), is_new=self.global_step == 0)
+        self._look_ahead(self.current_epoch)
+
+    def _fitted(self) -> InspectionDataset:
         data = getattr(self.trainer.train_dataloader, "dataset", None)
         if not isinstance(data, InspectionDataset):
             raise TypeError("roibank is trained on an InspectionDataset")
-        self.fit(data, is_new=self.global_step == 0)
-        self._look_ahead(self.current_epoch)
+        return data
 
     def on_train_epoch_end(self) -> None:
         """Look at the losses, then whether to go on."""
@@ -214,33 +213,41 @@ class RoiBank(Method):
         chosen = getattr(checks, "dataset", None)
         if not isinstance(chosen, Subset) or not isinstance(chosen.dataset, InspectionDataset):
             raise TypeError("roibank is checked on a Subset of an InspectionDataset")
-        data = chosen.dataset
+        data, fitted = chosen.dataset, self._fitted()
         self.graph.eval()
         good = np.flatnonzero(data.cache.labels == 0)
         spread = np.linspace(0, len(good) - 1, min(len(good), _HELD_OUT)).round().astype(int)
-        self.scale_by(data, good[spread].tolist())
+        self.scale_by(data, good[spread].tolist(), fitted)
 
-    def scale_by(self, data: InspectionDataset, good: Sequence[int]) -> None:
+    def scale_by(
+        self, data: InspectionDataset, good: Sequence[int], fitted: InspectionDataset | None = None
+    ) -> None:
         """Scale and weigh the map's parts and its border by held-out good images, see `roibank_scaling`.
 
         Args:
             data: held-out images; all processes see all of them.
             good: rows of good ones, at least one.
+            fitted: the training images, with known defects that have trained the defect head.
         """
-        random = torch.Generator().manual_seed(self.seed)
-        scale_by(self.graph, data, good, self.settings.strictness, random)
+        random, known = torch.Generator().manual_seed(self.seed), None
+        scale(self.graph, data, good)
+        if fitted is not None and self.known.any():
+            known = known_scores(self.graph, fitted, np.flatnonzero(self.known.numpy()).tolist())
+        weigh(self.graph, data, good, self.settings.strictness, random, known)
         weigh_border(self.graph, data, good, random)
         shares = ", ".join(f"{float(weight):.2f}" for weight in self.graph.weight)
         strides = ", ".join(map(str, self.settings.strides))
         log.info(f"weights of strides {strides} and the defect head: {shares}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how far the course has come."""
+        """Keep how far the course has come, and which known defects are used."""
         checkpoint["course"] = self.course.state()
+        checkpoint["known"] = self.known
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with it."""
         self.course = Course(**checkpoint["course"])
+        self.known = checkpoint.get("known", self.known)
 
     @torch.no_grad()
     def fit(self, data: InspectionDataset, *, is_new: bool = True) -> None:
@@ -254,9 +261,11 @@ class RoiBank(Method):
             is_new: False only computes what the ROI head learns from; the rest is there.
 
         Raises:
-            UserError: no patch lies inside an ROI, or none on a known defect.
+            UserError: no patch lies inside an ROI.
         """
         s, graph = self.settings, self.graph
+        if is_new:
+            self.known = torch.zeros(len(data), dtype=torch.bool)
         if is_new and s.crop_margin is not None:
             graph.crop_to(box_of(data.cache.roi_masks, s.crop_margin))
         good = GoodParts(graph, s, data)
@@ -269,10 +278,10 @@ class RoiBank(Method):
             generator = torch.Generator().manual_seed(self.seed)
             normal = good.learn(raw, self.sources, self.place_sums, generator)
             if graph.defect_head is not None:
-                learn_defects(graph, s, data, normal, [*good.rows, *good.others], generator)
+                self._learn_defects(graph.defect_head, good, normal, generator)
             raw = [level[share] for level in raw]
         # The defect head's weights too, which no step changes.
-        share_values(graph.state_dict().values())
+        share_values([*graph.state_dict().values(), self.known])
         if graph.roi_head is None:
             return
         if is_new:
@@ -284,6 +293,18 @@ class RoiBank(Method):
             spread = np.linspace(0, len(rows) - 1, max(1, round(s.pasted * len(rows)))).round().astype(int)
             seen.append(good.pasted([rows[place] for place in spread], self.seed))
         self._seen = Shown(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+
+    def _learn_defects(
+        self, head: DefectHead, good: GoodParts, normal: Tensor, generator: torch.Generator
+    ) -> None:
+        graph, data, s = self.graph, good.data, self.settings
+        images = [*good.rows, *good.others]
+        synthetic = synthetic_patches(graph, data, images, s.synthetic, generator)
+        known = synthetic[:0]
+        if s.known_defects and (data.cache.labels == 1).any():
+            known = known_patches(graph, data, self.sources, torch.Generator().manual_seed(self.seed + 2))
+        if learn_defects(head, normal, synthetic, known, folds_of(data), generator):
+            self.known[known[:, -1].long().cpu()] = True
 
     def left_out_scores(self, fitted: DecodedCache, groups: Sequence[str]) -> LeftOut | None:
         """Good images scored as if not trained on, see `roibank_scaling.left_out_scores`."""

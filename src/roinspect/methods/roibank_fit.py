@@ -35,6 +35,8 @@ from roinspect.nn.places import PlaceSums
 
 log = logging.getLogger(__name__)
 
+_MOST = 20_000
+"""Good images, evenly spread, of which patches are offered to the memories: more have none in a sample."""
 _FOR_WHITENING = 20_000
 """Patches inside the ROI from which a whitening is learned."""
 _FOR_HEAD, _FROM_ONE = 60_000, 300
@@ -69,6 +71,7 @@ class GoodParts:
         self.graph, self.settings, self.data = graph, settings, data
         self.device, self.folds = graph.usual.device, folds_of(data)
         good = np.flatnonzero(data.cache.labels == 0)
+        good = good[np.linspace(0, len(good) - 1, min(len(good), _MOST)).round().astype(int)]
         places = np.linspace(0, len(good) - 1, self._how_many(len(good))).round().astype(int)
         self.rows: list[int] = good[places].tolist()
         """Images whose features are kept."""

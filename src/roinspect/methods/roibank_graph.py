@@ -185,7 +185,8 @@ class RoiBankGraph(InspectionGraph):
         """The graph as if some images had not been trained on, for as long as the context lasts.
 
         Args:
-            lacking: (memory_size,) bool of every level, the memory's rows that came from these images.
+            lacking: of every level, the memory's rows that came from these images: (memory_size,) bool or
+                indices.
             fold: that of these images; the defect heads that have seen it do not answer, and the places'
                 means are those of the other folds. None keeps all.
             sums: what the places' means are from; None keeps these.

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import InspectionDataset
-from roinspect.inspection.calibration import LeftOut
+from roinspect.inspection.calibration import LeftOut, by_group
 from roinspect.methods.method import predict
 from roinspect.methods.roibank_cells import at_least_one, batched, batches, grid, outside
-from roinspect.methods.roibank_defects import folds_of
+from roinspect.methods.roibank_defects import COUNTS_AS, folds_of
 from roinspect.methods.roibank_graph import RoiBankGraph
+from roinspect.nn.defect_head import FOLDS
 from roinspect.nn.places import PlaceSums
 from roinspect.nn.synthetic_defects import put_defects
 
@@ -35,45 +36,16 @@ _SMALLEST_SPAN = 1e-3
 
 
 @torch.no_grad()
-def scale_by(
-    graph: RoiBankGraph,
-    data: InspectionDataset,
-    good: Sequence[int],
-    strictness: float,
-    generator: torch.Generator,
-) -> None:
-    """Scale and weigh the parts of the map by held-out good images.
+def scale(graph: RoiBankGraph, data: InspectionDataset, good: Sequence[int]) -> None:
+    """Set what is 0 and what is 1 of every part of the map, see `RoiBankGraph.scaled`.
 
-    0 becomes a normal cell's strangeness, 1 that of the strangest cell of the median good part. A part
-    counts the more, the better it tells synthetic defects inside the ROI from good parts and from
-    synthetic damage outside it: which scale shows a product's defects is not known in advance.
+    0 becomes a normal cell's strangeness, 1 that of the strangest cell of the median good part.
 
     Args:
         graph: in evaluation mode.
         data: held-out images.
         good: rows of good ones, at least one.
-        strictness: see `part_weights`.
-        generator: source of randomness, on the CPU.
     """
-    _scale(graph, data, good)
-    highest, damaged, beside = list[Tensor](), list[Tensor](), list[Tensor]()
-    for batch in batches(data, good):
-        roi = batch.roi_mask.to(graph.usual.device)
-        image = batch.image.to(graph.usual.device).float().div_(255)
-        inspected = _inspected(graph, image, roi)
-        highest.append(_tops(inspected.scaled(graph), inspected.inside))
-        for _ in range(_TIMES):
-            for where, tops in ((roi, damaged), (outside(roi), beside)):
-                changed, mask = put_defects(image, where, generator=generator)
-                scaled = _inspected(graph, changed, roi).scaled(graph)
-                tops.append(_tops(scaled, inspected.inside)[mask.flatten(1).any(1)])
-    graph.weight.copy_(
-        part_weights(torch.cat(highest), torch.cat(damaged), torch.cat(beside), strictness=strictness)
-    )
-
-
-def _scale(graph: RoiBankGraph, data: InspectionDataset, good: Sequence[int]) -> None:
-    """Set what is 0 and what is 1 of every part, see `RoiBankGraph.scaled`."""
     kept = [
         _inspected(graph, batch.image.to(graph.usual.device).float().div_(255), batch.roi_mask)
         for batch in batches(data, good)
@@ -105,6 +77,69 @@ def _scale(graph: RoiBankGraph, data: InspectionDataset, good: Sequence[int]) ->
     graph.span.copy_(
         _median_top(seen.scaled(graph), inside).maximum(_SMALLEST_SPAN * mean.abs().clamp_min(1))
     )
+
+
+@torch.no_grad()
+def weigh(
+    graph: RoiBankGraph,
+    data: InspectionDataset,
+    good: Sequence[int],
+    strictness: float,
+    generator: torch.Generator,
+    known: Tensor | None = None,
+) -> None:
+    """Weigh the parts of the map by what synthetic defects say of them, see `part_weights`.
+
+    Which scale shows a product's defects is not known in advance. Known defects say so too, each as much as
+    several synthetic ones.
+
+    Args:
+        graph: in evaluation mode; its parts are scaled.
+        data: held-out images.
+        good: rows of good ones, at least one.
+        strictness: see `part_weights`.
+        generator: source of randomness, on the CPU.
+        known: see `known_scores`; None for none.
+    """
+    highest, damaged, beside = list[Tensor](), list[Tensor](), list[Tensor]()
+    for batch in batches(data, good):
+        roi = batch.roi_mask.to(graph.usual.device)
+        image = batch.image.to(graph.usual.device).float().div_(255)
+        inspected = _inspected(graph, image, roi)
+        highest.append(_tops(inspected.scaled(graph), inspected.inside))
+        for _ in range(_TIMES):
+            for where, tops in ((roi, damaged), (outside(roi), beside)):
+                changed, mask = put_defects(image, where, generator=generator)
+                scaled = _inspected(graph, changed, roi).scaled(graph)
+                tops.append(_tops(scaled, inspected.inside)[mask.flatten(1).any(1)])
+    if known is not None:
+        damaged += [known] * COUNTS_AS
+    graph.weight.copy_(
+        part_weights(torch.cat(highest), torch.cat(damaged), torch.cat(beside), strictness=strictness)
+    )
+
+
+@torch.no_grad()
+def known_scores(graph: RoiBankGraph, data: InspectionDataset, rows: Sequence[int]) -> Tensor:
+    """The highest value in the ROI of each part of the map, (n, K), of training images with known defects.
+
+    Each is scored by the defect heads that have not seen it; the memories have seen none.
+
+    Args:
+        graph: in evaluation mode; its parts are scaled.
+        data: the training images.
+        rows: those with known defects.
+    """
+    device, folds = graph.usual.device, folds_of(data)
+    no_row = [torch.empty(0, dtype=torch.int64, device=device)] * len(graph.banks)
+    tops = [torch.empty(0, len(graph.weight), device=device)]
+    for fold in range(FOLDS):
+        with graph.as_if_unseen(no_row, fold):
+            for batch in batches(data, [row for row in rows if folds[row] == fold]):
+                image = batch.image.to(device).float().div_(255)
+                inspected = _inspected(graph, image, batch.roi_mask.to(device))
+                tops.append(_tops(inspected.scaled(graph), inspected.inside))
+    return torch.cat(tops)
 
 
 class _Inspected(NamedTuple):
@@ -235,16 +270,13 @@ def left_out_scores(
     good = np.flatnonzero(fitted.labels == 0).tolist()
     if graph.defect_head is not None and len(folds[good].unique()) < 2:
         return None
-    members: dict[str | int, list[int]] = {}
-    for image in good:
-        members.setdefault(groups[image] or image, []).append(image)
     scores, names = list[NDArray[np.float32]](), list[str]()
-    for group, images in members.items():
+    for images in by_group(fitted.labels, groups):
         lacking = torch.isin(sources, torch.tensor(images, device=sources.device))
         if any(rows[of >= 0].all() for rows, of in zip(lacking, sources, strict=True)):
             return None
         with graph.as_if_unseen(list(lacking), int(folds[images[0]]), sums):
             for block in batched(images):
                 scores.append(predict(graph, fitted.images[block]).pred_score)
-        names += [group if isinstance(group, str) else ""] * len(images)
+        names += [groups[image] for image in images]
     return LeftOut(np.concatenate(scores), names)

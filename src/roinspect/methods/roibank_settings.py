@@ -58,8 +58,9 @@ class RoiBankSettings:
             defects fade.
         crop_margin: pixels about the box of all training ROIs beyond which an image is not used, for a camera
             that stands still; None uses all of it.
-        known_defects: let defective training photographs with masks train the defect head as well. They
-            neither enter the memories nor train the ROI head.
+        known_defects: let defective training photographs, with masks or only labelled, train the defect head
+            as well, and weigh the levels, where this is no worse on defects that it has not seen. They
+            neither enter the memories nor train the ROI head. Needs the defect head.
         feature_memory_gb: room for the features from which whitening and heads are learned. Photographs
             beyond it only give patches to the memories.
     """
@@ -85,7 +86,7 @@ class RoiBankSettings:
     relative: bool = True
     border: Annotated[int, Ge(0), Le(16)] = 1
     crop_margin: Annotated[int, Ge(0)] | None = None
-    known_defects: bool = False
+    known_defects: bool = True
     feature_memory_gb: Annotated[float, Ge(0.001), Le(1000)] = 1.0
 
     def __post_init__(self) -> None:
@@ -96,10 +97,6 @@ class RoiBankSettings:
                 f"must be different and ascending, not {list(self.strides)}",
                 where="method.strides",
                 remedy="such as [4, 8, 16]",
-            )
-        if self.known_defects and not self.defect_head:
-            raise UserError(
-                "needs the defect head", where="method.known_defects", remedy="use defect_head=true"
             )
 
     @classmethod

@@ -58,8 +58,21 @@ class DefectHead(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """(N, D, h, w) to evidence (N, 1, h, w): the logit of a defect."""
+        return (self._logits(patches) * self.share.view(1, -1, 1, 1)).sum(1, keepdim=True)
+
+    def _logits(self, patches: Tensor) -> Tensor:
         logits: Tensor = self.last(F.relu(self.hidden(patches.clamp(-_BOUND, _BOUND))))
-        return (logits * self.share.view(1, -1, 1, 1)).sum(1, keepdim=True)
+        return logits
+
+    @torch.no_grad()
+    def unseen_evidence(self, patches: Tensor, folds: Tensor) -> Tensor:
+        """Evidence (P,) for patches (P, D), of each by the heads that were trained without its fold (P,)."""
+        if not len(patches):
+            return patches[:, 0]
+        logits = self._logits(patches.T[None, :, :, None])[0, :, :, 0]
+        heads = torch.arange(FOLDS, device=logits.device)[:, None]
+        unseen = (~sees(heads, folds.to(logits.device))).to(logits)
+        return (logits * unseen).sum(0) / unseen.sum(0)
 
     def answer_unseen(self, fold: int) -> None:
         """Let only those heads answer that have not seen images of this fold."""

@@ -11,11 +11,12 @@ from typing import Any
 
 from roinspect.data.likeness import warning_of
 from roinspect.data.reading import Data, read_data
-from roinspect.data.records import refuse_without_good
+from roinspect.data.records import Record, refuse_without_good
+from roinspect.data.roi import find_roi
 from roinspect.data.splits import hold_out
 from roinspect.inspection.bundle import Bundle, refuse_existing
 from roinspect.methods.method import InspectionGraph, Method, method_class
-from roinspect.segmenter.roi import with_roi
+from roinspect.segmenter.roi import PREFIX, with_roi
 from roinspect.training.fitting import held_out_scores
 from roinspect.training.learning import Preparation, Trained, learn, prepare_learner
 from roinspect.training.processes import Processes, joined
@@ -52,6 +53,8 @@ def prepare(
     records = data.not_test()
     refuse_without_good(records, data.path)
     kind = cls.learns_from(method_settings)
+    if cls.trains_on == "good" and kind == "all":
+        records = _without_useless(data, records)
     fitted, held_out = hold_out(records, kind, training.held_out, training.seed, data.path)
     used = with_roi(data, [*fitted, *held_out])
     return prepare_learner(
@@ -64,6 +67,24 @@ def prepare(
         processes=processes,
         good_only=cls.trains_on == "good",
     )
+
+
+def _without_useless(data: Data, records: Sequence[Record]) -> list[Record]:
+    """All but the training photographs that cannot help a method to which defective ones are optional.
+
+    These are photographs without label and mask, and defective ones without an ROI.
+    """
+    kept = [r for r in records if r.split != "train" or r.label is not None or r.mask_path is not None]
+    optional = {record.image_path for record in kept if record.split == "train" and record.label != 0}
+    if not optional or data.roi == "none" or data.roi.startswith(PREFIX):
+        return kept
+    lacking = {record.image_path for record in find_roi(data, kept)[0] if record.roi_path is None} & optional
+    if lacking:
+        log.warning(
+            f"{len(lacking)} of {len(optional)} defective training photographs have no ROI mask and are not "
+            "used"
+        )
+    return [record for record in kept if record.image_path not in lacking]
 
 
 def train(

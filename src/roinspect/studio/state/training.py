@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 METHODS = {
     "roibank": Choice(
         "Memory of good parts (roibank)",
-        "photographs of good parts, twenty or more; no defects",
+        "photographs of good parts, twenty or more; defective ones in train help, but are not needed",
         "one to three minutes on an office PC",
         "you begin. It is the fastest of the three, and the best where no defects are at hand",
     ),
