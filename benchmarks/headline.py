@@ -76,10 +76,14 @@ RIVALS = {
     "draem": Rival("DRAEM", BUDGET, 0.5),
 }
 
+DEFAULT = RoiBankSettings(known_defects=False)
 CANDIDATES = {
-    "default": RoiBankSettings(),
-    "strides 4, 8, 16": dataclasses.replace(RoiBankSettings(), strides=(4, 8, 16)),
-    "no defect head": dataclasses.replace(RoiBankSettings(), defect_head=False),
+    "default": DEFAULT,
+    "strictness 2": dataclasses.replace(DEFAULT, strictness=2.0),
+    "no relative level": dataclasses.replace(DEFAULT, relative=False),
+    "no defect head": dataclasses.replace(DEFAULT, defect_head=False),
+    "no places": dataclasses.replace(DEFAULT, places=False),
+    "strides 4 and 8": dataclasses.replace(DEFAULT, strides=(4, 8)),
 }
 """Settings of roibank of which one is chosen for each set."""
 

@@ -32,6 +32,8 @@ _CEILING = 0.3
 """In units of `RoiBankGraph.scaled`, what raises a photograph's own level at most."""
 _CALM_EDGE = 0.75
 """Share of held-out parts that are no stranger beside the image's edge than an ordinary part elsewhere."""
+_BESIDE = 0.6
+"""What a value beside the ROI counts at most, of what it does inside: damage that only comes near is to pass."""
 _SMALLEST_SPAN = 1e-3
 
 
@@ -226,7 +228,7 @@ def weigh_border(
     roi_head = graph.roi_head
     if roi_head is None or not graph.border or not roi_head.beside:
         return
-    allowed, scores = float(roi_head.beside), list[list[Tensor]]([[], []])
+    allowed, scores = min(_BESIDE, float(roi_head.beside)), list[list[Tensor]]([[], []])
     for batch in batches(data, good):
         image = batch.image.to(graph.usual.device).float().div_(255)
         damaged, _ = put_defects(image, outside(batch.roi_mask.to(image.device)), generator=generator)
