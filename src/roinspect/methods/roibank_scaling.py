@@ -33,7 +33,7 @@ _CEILING = 0.3
 _CALM_EDGE = 0.75
 """Share of held-out parts that are no stranger beside the image's edge than an ordinary part elsewhere."""
 _BESIDE = 0.6
-"""What a value beside the ROI counts at most, of what it does inside: damage that only comes near is to pass."""
+"""What a value beside the ROI counts at most, of what it does inside: damage that comes near is to pass."""
 _SMALLEST_SPAN = 1e-3
 
 
