@@ -25,6 +25,7 @@ from roinspect.methods.roibank import RoiBank  # noqa: E402
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_scaling import part_weights  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
+from roinspect.nn.defect_head import FOLDS  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 from roinspect.nn.patches import Whitening, stacked  # noqa: E402
 
@@ -83,6 +84,8 @@ def built(**changes: Any) -> RoiBankGraph:
         patches = rows_of(whitening(level))
         bank.fill(patches[:: math.ceil(len(patches) / chosen.memory_size)])
     parts = torch.cat(graph.parts(graph.features(photos(4, seed=7))), dim=1)
+    graph.ceiling.copy_(parts.mean((0, 2, 3)))
+    parts = parts - graph.own_level(parts, torch.ones_like(parts[:, :1]))
     graph.usual.copy_(parts.amin((0, 2, 3)) - 0.1)
     graph.span.copy_(parts.amax((0, 2, 3)) - graph.usual)
     weight = torch.rand(parts.shape[1], generator=seeded()) + 0.2
@@ -91,13 +94,17 @@ def built(**changes: Any) -> RoiBankGraph:
 
 
 def fused(graph: RoiBankGraph, images: Tensor) -> Tensor:
-    """Cells (N, 1, h, w) before the gate: the weighted mean of the scaled parts, at least 0."""
-    cells = torch.zeros(())
-    for part, usual, span, weight in zip(
-        graph.parts(graph.features(images)), graph.usual, graph.span, graph.weight, strict=True
-    ):
-        cells = cells + weight * (part - usual) / span
-    return cells.clamp_min(0)
+    """Cells (N, 1, h, w) before the gate: the weighted geometric mean of 1 + each scaled part, minus 1."""
+    levels = graph.features(images)
+    roi, product = graph.roi_cells(levels), torch.ones(())
+    fine = {*range(min(2, len(graph.banks))), *([len(graph.weight) - 1] if graph.defect_head else [])}
+    for number, part in enumerate(graph.parts(levels)):
+        if number in fine:
+            low = part.clamp_max(float(graph.ceiling[number]))
+            part = part - ((low * roi).sum((1, 2, 3)) / roi.sum((1, 2, 3)).clamp_min(1e-3)).view(-1, 1, 1, 1)
+        scaled = (part - graph.usual[number]) / graph.span[number]
+        product = product * (1 + scaled.clamp_min(0)) ** graph.weight[number]
+    return product - 1
 
 
 # -- the graph -----------------------------------------------------------------------------------------------
@@ -142,17 +149,23 @@ def test_parts_are_the_distances_of_every_level_and_the_evidence(
     graph = built(smoothing=0.0, strides=strides, defect_head=defect_head)
     levels = graph.features(photos(3, seed=1))
     *distances, last = graph.parts(levels) if defect_head else [*graph.parts(levels), torch.zeros(())]
+    *distances, places = distances
+    assert len(distances) == len(strides) and graph.places is not None
     for level, bank, part in zip(levels, graph.banks, distances, strict=True):
         expected = F.interpolate(bank(level), levels[0].shape[2:], mode="bilinear", align_corners=False)
         torch.testing.assert_close(part, expected)
+    expected = graph.places(levels[min(3, len(strides)) - 1])
+    expected = F.interpolate(expected, levels[0].shape[2:], mode="bilinear", align_corners=False)
+    torch.testing.assert_close(places, expected)
     if defect_head:
         assert graph.defect_head is not None
         torch.testing.assert_close(last, graph.defect_head(stacked(levels[:3])))
-    assert graph.weight.shape == graph.usual.shape == graph.span.shape == (len(strides) + defect_head,)
+    count = len(strides) + 1 + defect_head
+    assert graph.weight.shape == graph.usual.shape == graph.span.shape == graph.edge.shape == (count,)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 1.0])
-def test_the_map_is_the_mean_of_the_scaled_parts_times_the_roi(smoothing: float) -> None:
+def test_the_map_is_the_geometric_mean_of_the_scaled_parts_times_the_roi(smoothing: float) -> None:
     graph, images = built(smoothing=smoothing, border=0), photos(3, seed=1)
     assert graph.roi_head is not None
     roi = graph.roi_head(stacked(graph.features(images))).sigmoid()
@@ -184,7 +197,8 @@ def test_what_lies_outside_the_predicted_roi_counts_for_nothing() -> None:
 def test_what_touches_the_roi_counts(border: int, beside: float) -> None:
     """A share of what the fine levels see, at most `border` cells away; the reported ROI stays."""
     graph, images = built(smoothing=0.0, border=border), photos(2, seed=1)
-    graph.weight.copy_(torch.tensor([0.75, 0.25, 0.0]))  # both levels are fine; the defect head is not
+    # Both levels are fine; neither the places nor the defect head are.
+    graph.weight.copy_(torch.tensor([0.75, 0.25, 0.0, 0.0]))
     logits = torch.full((2, 1, 8, 8), -100.0)
     logits[..., 3:5, 2:4] = 100.0
     graph.roi_head = Fixed(logits, beside)
@@ -206,7 +220,7 @@ def test_what_coarse_cells_see_beside_the_roi_does_not_count() -> None:
     logits[..., 6:10, 6:10] = 100.0
     graph.roi_head = Fixed(logits, 1.0)
     before = graph(images)[1]
-    graph.usual[2:] -= 100  # the coarsest level and the defect head find everything strange
+    graph.usual[2:] -= 100  # the coarsest level, the places and the defect head find everything strange
     change = graph(images)[1] - before
     inside = F.interpolate(logits.sigmoid(), (64, 64), mode="bilinear", align_corners=False) > 0
     assert (change[inside] > 0).all() and not change[~inside].any()
@@ -258,7 +272,7 @@ def test_scales_and_weights_belong_to_the_weights_and_leave_the_roi_alone() -> N
 
 def test_a_part_that_weighs_nothing_does_not_matter() -> None:
     graph, images = built(defect_head=True), photos(2, seed=1)
-    graph.weight.copy_(torch.tensor([0.5, 0.5, 0.0]))
+    graph.weight.copy_(torch.tensor([0.5, 0.5, 0.0, 0.0]))
     before = graph(images)[1]
     assert graph.defect_head is not None
     graph.defect_head.last.bias.add_(50)
@@ -275,13 +289,37 @@ def test_unseen_is_for_as_long_as_the_context_lasts(fold: int | None) -> None:
     assert head is not None
     whole = graph.parts(graph.features(images))
     with pytest.raises(KeyError), graph.as_if_unseen([first, ~first], fold):
-        assert head.share.tolist() == [0.25] * 4 if fold is None else head.share.argmax() == fold
+        assert head.share.unique().tolist() == [1 / FOLDS] if fold is None else head.share[fold] == 0
         assert head.share.sum() == 1
         fewer = graph.parts(graph.features(images))
         for less, more in zip(fewer[:2], whole[:2], strict=True):
             assert (less >= more - 1e-4).all() and (less > more + 1e-3).any()
         raise KeyError
     assert all(torch.equal(value, before[name]) for name, value in graph.state_dict().items())
+
+
+def test_a_surface_that_is_stranger_all_over_is_not_a_defect_and_a_spot_is() -> None:
+    graph = built(border=0, roi_head=False, strides=(8, 16))
+    parts = torch.rand(1, 4, 8, 8, generator=seeded(3)) + graph.usual.view(1, -1, 1, 1)
+    graph.ceiling.copy_(graph.usual + 100)
+    roi, spot = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    spot[..., 3, 3] = 1
+    plain, rougher, spotted = (graph.scaled(each, roi) for each in (parts, parts + 5, parts + 5 * spot))
+    torch.testing.assert_close(rougher[:, [0, 1, 3]], plain[:, [0, 1, 3]], atol=1e-4, rtol=1e-4)
+    assert (rougher[:, 2] > plain[:, 2]).all(), "places are compared with what they always show"
+    graph.ceiling.copy_(graph.usual)
+    assert (spotted[..., 3, 3] > plain[..., 3, 3] + 4 / graph.span).all()
+
+
+def test_values_beside_the_edge_are_reduced_and_no_others() -> None:
+    graph = built()
+    parts = torch.rand(2, 4, 8, 8, generator=seeded(3)) + graph.usual.view(1, -1, 1, 1)
+    roi, before = torch.ones(2, 1, 8, 8), graph.scaled(parts, torch.ones(2, 1, 8, 8))
+    graph.edge.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    ratio = before / graph.scaled(parts, roi)
+    torch.testing.assert_close(ratio[..., 2:6, 2:6], torch.ones(2, 4, 4, 4))
+    torch.testing.assert_close(ratio[..., 0, :], graph.edge.view(1, -1, 1).expand(2, -1, 8))
+    torch.testing.assert_close(ratio[..., 1], graph.edge.view(1, -1, 1).expand(2, -1, 8))
 
 
 def test_without_a_head_no_roi_is_predicted() -> None:

@@ -23,7 +23,7 @@ from roinspect.data.records import Record  # noqa: E402
 from roinspect.methods.method import load_graph  # noqa: E402
 from roinspect.methods.roibank import RoiBank  # noqa: E402
 from roinspect.methods.roibank_defects import FOLDS, folds_of, learn_defects  # noqa: E402
-from roinspect.methods.roibank_scaling import known_scores  # noqa: E402
+from roinspect.methods.roibank_scaling import known_scores, scale, weigh  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn import defect_head  # noqa: E402
 from roinspect.nn.defect_head import DefectHead  # noqa: E402
@@ -140,12 +140,13 @@ def test_known_defects_weigh_the_parts_of_the_map(good: list[Record], dents: lis
         data, rows = InspectionDataset(cache), method.known.nonzero()[:, 0].tolist()
         share = method.graph.state_dict()["defect_head.share"].clone()
         known = known_scores(method.graph, data, rows)
-        assert known.shape == (len(rows), 3) and known.isfinite().all() and len(rows) > 2
+        assert known.shape == (len(rows), 4) and known.isfinite().all() and len(rows) > 2
         assert torch.equal(method.graph.state_dict()["defect_head.share"], share)
-        assert known_scores(method.graph, data, []).shape == (0, 3)
+        assert known_scores(method.graph, data, []).shape == (0, 4)
         weights = []
-        for seen in (None, known - torch.tensor([100.0, 0, 0])):
-            method.scale_by(data, range(len(good)), seen)
+        scale(method.graph, data, range(len(good)))
+        for seen in (None, known - torch.tensor([100.0, 0, 0, 0])):
+            weigh(method.graph, data, range(len(good)), 4.0, torch.Generator().manual_seed(0), seen)
             weights.append(method.graph.weight.clone())
     # The first part finds known defects less strange than anything.
     assert weights[1][0] < weights[0][0] and weights[1].sum().item() == pytest.approx(1, abs=1e-5)

@@ -28,11 +28,12 @@ from roinspect.inspection.bundle import read_weights  # noqa: E402
 from roinspect.methods.course import Course  # noqa: E402
 from roinspect.methods.method import load_graph, predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank, roi_warning  # noqa: E402
-from roinspect.methods.roibank_defects import FOLDS, folds_of  # noqa: E402
+from roinspect.methods.roibank_defects import folds_of  # noqa: E402
 from roinspect.methods.roibank_fit import border_weight  # noqa: E402
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.methods.roibank_settings import RoiBankSettings  # noqa: E402
 from roinspect.nn import defect_head  # noqa: E402
+from roinspect.nn.defect_head import FOLDS  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 from roinspect.training.settings import TrainingSettings  # noqa: E402
 from roinspect.training.train import train  # noqa: E402
@@ -138,7 +139,7 @@ def everywhere(strips: Path) -> Iterator[InspectionDataset]:
 
 def test_a_part_is_scored_with_memories_that_lack_it(everywhere: InspectionDataset) -> None:
     # All patches are memorised, so that a part finds itself at no distance.
-    method = fitted(everywhere, memory_size=2000, roi_head=False, defect_head=False)
+    method = fitted(everywhere, memory_size=2000, roi_head=False, defect_head=False, places=False)
     cache = everywhere.cache
     left_out = method.left_out_scores(cache, [""] * len(cache))
     assert left_out is not None and list(left_out.groups) == [""] * len(cache)
@@ -154,15 +155,15 @@ def test_a_part_is_scored_with_memories_that_lack_it(everywhere: InspectionDatas
     )
 
 
-def test_the_head_that_has_not_seen_a_part_scores_it_alone(everywhere: InspectionDataset) -> None:
-    method, cache = fitted(everywhere, memory_size=2000, roi_head=False), everywhere.cache
+def test_the_heads_that_have_not_seen_a_part_score_it_alone(everywhere: InspectionDataset) -> None:
+    method, cache = fitted(everywhere, memory_size=2000, roi_head=False, places=False), everywhere.cache
     # Only the defect head counts.
     method.graph.weight.copy_(torch.tensor([0.0, 0.0, 1.0]))
     method.graph.usual.fill_(-100.0)
     left_out = method.left_out_scores(cache, [""] * len(cache))
     assert left_out is not None and method.graph.defect_head is not None
     for row in (0, 5, 21):
-        method.graph.defect_head.share.copy_(torch.eye(FOLDS)[row % FOLDS])
+        method.graph.defect_head.answer_unseen(row % FOLDS)
         alone = predict(method.graph, cache.images[row : row + 1]).pred_score
         assert alone == pytest.approx(left_out.scores[row : row + 1], rel=1e-5)
 
@@ -175,9 +176,9 @@ def test_groups_are_left_out_together(everywhere: InspectionDataset) -> None:
     ]
     with DecodedCache(records, (64, 64)) as cache:
         data = InspectionDataset(cache)
-        method = fitted(data, memory_size=2000, roi_head=False)
+        method = fitted(data, memory_size=2000, roi_head=False, places=False)
         folds = folds_of(data).tolist()
-        assert len(set(zip(groups, folds, strict=True))) == len(set(groups)) == 6 and len(set(folds)) == FOLDS
+        assert len(set(zip(groups, folds, strict=True))) == len(set(groups)) == len(set(folds)) == 6
         # By the memories alone: more rows are missing with a whole group.
         method.graph.weight.copy_(torch.tensor([0.5, 0.5, 0.0]))
         alone = method.left_out_scores(cache, [""] * len(cache))
@@ -187,8 +188,27 @@ def test_groups_are_left_out_together(everywhere: InspectionDataset) -> None:
         assert method.left_out_scores(cache, ["one"] * len(cache)) is None
 
 
-@pytest.mark.parametrize(("count", "head", "answers"), [(3, True, False), (4, True, True), (3, False, True)])
-def test_too_few_parts_for_every_fold_are_not_left_out(
+def test_a_part_is_compared_with_places_that_lack_it(everywhere: InspectionDataset) -> None:
+    method = fitted(everywhere, memory_size=2000, roi_head=False, defect_head=False)
+    cache, graph = everywhere.cache, method.graph
+    assert graph.places is not None and method.place_sums is not None
+    graph.weight.copy_(torch.tensor([0.0, 0.0, 1.0]))
+    mean = graph.places.mean.clone()
+    left_out = method.left_out_scores(cache, [""] * len(cache))
+    assert left_out is not None and torch.equal(graph.places.mean, mean)
+    seen = predict(graph, cache.images).pred_score
+    assert (left_out.scores > seen).mean() > 0.8
+    with torch.no_grad():
+        levels = graph.features(images_of(everywhere))[1]
+        others = folds_of(everywhere) != folds_of(everywhere)[3]
+        graph.places.fill(method.place_sums, without=int(folds_of(everywhere)[3]))
+    expected = F.avg_pool2d(F.pad(levels[others].mean(0)[None], (1,) * 4, mode="replicate"), 3, 1)
+    torch.testing.assert_close(graph.places.mean, expected, atol=1e-3, rtol=1e-3)
+    assert predict(graph, cache.images[3:4]).pred_score == pytest.approx(left_out.scores[3:4], rel=1e-4)
+
+
+@pytest.mark.parametrize(("count", "head", "answers"), [(1, False, False), (2, True, True), (3, False, True)])
+def test_one_part_alone_is_not_left_out(
     count: int, head: bool, answers: bool, everywhere: InspectionDataset
 ) -> None:
     with DecodedCache(everywhere.cache.records[:count], (64, 64)) as cache:
@@ -330,8 +350,8 @@ def tops_of(method: RoiBank, data: InspectionDataset, side: int) -> tuple[Tensor
     """Of the scaled parts in the drawn ROI: the mean (K,), and the highest value of each image (N, K)."""
     graph, inside = method.graph, inside_of(data, side)
     with torch.no_grad():
-        parts = torch.cat(graph.parts(graph.features(images_of(data))), dim=1)
-    scaled = (parts - graph.usual.view(1, -1, 1, 1)) / graph.span.view(1, -1, 1, 1)
+        levels = graph.features(images_of(data))
+        scaled = graph.scaled(torch.cat(graph.parts(levels), dim=1), graph.roi_cells(levels))
     mean = scaled.transpose(0, 1)[:, inside[:, 0]].mean(1)
     return mean, torch.where(inside, scaled, -torch.inf).amax((2, 3))
 
@@ -343,7 +363,10 @@ def test_the_strangest_patch_of_the_median_good_part_is_1(head: bool, strips: Pa
         method = fitted(data, defect_head=head).eval()
         method.scale_by(data, range(len(cache)))
         mean, tops = tops_of(method, data, 8)
-        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-3, rtol=0)
+        # A strip that reaches the image's edge may be stranger there, and is reduced.
+        edge = method.graph.edge
+        assert (edge >= 1).all() and (mean < 1e-3).all()
+        torch.testing.assert_close(mean[edge == 1], torch.zeros_like(mean[edge == 1]), atol=1e-3, rtol=0)
         torch.testing.assert_close(tops.quantile(0.5, dim=0), torch.ones_like(mean), atol=1e-3, rtol=0)
         assert method.graph.weight.sum().item() == pytest.approx(1, abs=1e-5)
         assert method.graph.weight.min() >= 0
@@ -351,14 +374,14 @@ def test_the_strangest_patch_of_the_median_good_part_is_1(head: bool, strips: Pa
 
 def test_a_score_of_1_is_that_of_the_median_good_part(everywhere: InspectionDataset) -> None:
     """With the true ROI, which is all of the image, and one part on the map's own grid."""
-    method = fitted(everywhere, roi_head=False, defect_head=False, strides=(8,), smoothing=0.0).eval()
+    alone = {"roi_head": False, "defect_head": False, "places": False, "strides": (8,), "smoothing": 0.0}
+    method = fitted(everywhere, **alone).eval()
     method.scale_by(everywhere, range(len(everywhere.cache)))
     assert method.graph.weight.tolist() == [1.0]
-    cells = []
     with torch.no_grad():
         (distances,) = method.graph.parts(method.graph.features(images_of(everywhere)))
-    cells = (distances - method.graph.usual) / method.graph.span
-    assert cells.mean().item() == pytest.approx(0, abs=1e-3)
+        cells = method.graph.scaled(distances, torch.ones_like(distances))
+    assert cells.mean().item() == pytest.approx(0, abs=0.1)
     assert cells.amax((1, 2, 3)).quantile(0.5).item() == pytest.approx(1, abs=1e-3)
     scores = predict(method.graph, everywhere.cache.images).pred_score
     # The map is a little lower: pixels lie between the cells' centres.
@@ -381,7 +404,7 @@ def test_scaling_is_repeatable(everywhere: InspectionDataset) -> None:
     one, again = (fitted(everywhere).eval() for _ in range(2))
     for method in (one, again, again):
         method.scale_by(everywhere, range(5))
-    for name in ("usual", "span", "weight"):
+    for name in ("usual", "span", "weight", "ceiling", "edge"):
         assert torch.equal(one.graph.state_dict()[name], again.graph.state_dict()[name])
 
 

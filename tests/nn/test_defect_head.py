@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 
 from roinspect.nn import defect_head  # noqa: E402
-from roinspect.nn.defect_head import DefectHead  # noqa: E402
+from roinspect.nn.defect_head import FOLDS, DefectHead, sees  # noqa: E402
 
 DIMENSIONS = 8
 
@@ -42,8 +42,8 @@ def fitted(
     head.fit(
         patches,
         marked,
-        torch.arange(len(patches)) % 4 if folds is None else folds,
-        torch.arange(len(marked)) % 4 if of is None else of,
+        torch.arange(len(patches)) % FOLDS if folds is None else folds,
+        torch.arange(len(marked)) % FOLDS if of is None else of,
         generator=seeded(seed),
     )
     return head
@@ -55,9 +55,9 @@ def evidence(head: DefectHead, patches: Tensor) -> Tensor:
     return head(patches.T[None, :, :, None])[0, 0, :, 0]
 
 
-def fold_alone(head: DefectHead, fold: int) -> None:
+def alone(head: DefectHead, number: int) -> None:
     head.share.zero_()
-    head.share[fold] = 1
+    head.share[number] = 1
 
 
 def test_it_separates_what_it_was_trained_on() -> None:
@@ -74,44 +74,56 @@ def test_without_a_defective_patch_noise_alone_teaches_it(monkeypatch: pytest.Mo
     assert evidence(head, far).median() > evidence(head, normal(500, 6)).quantile(0.9)
 
 
-def test_no_fold_learns_from_its_own_images() -> None:
+def test_half_of_the_heads_see_a_fold_and_no_two_the_same_ones() -> None:
+    seen = sees(torch.arange(FOLDS)[:, None], torch.arange(FOLDS))
+    assert (seen.sum(0) == FOLDS // 2).all() and (seen.sum(1) == FOLDS // 2).all()
+    assert len(seen.unique(dim=0)) == FOLDS
+
+
+def test_those_that_answer_for_a_fold_have_not_learned_from_it() -> None:
     """Each fold's images have a defect that no other image has."""
-    folds = torch.arange(4).repeat_interleave(200)
-    marked = torch.cat([defects(200, axis, seed=axis + 1) for axis in range(4)])
+    folds = torch.arange(FOLDS).repeat_interleave(200)
+    marked = torch.cat([defects(200, axis, seed=axis + 1) for axis in range(FOLDS)])
     head = fitted(normal(2000), marked, of=folds)
-    for fold in range(4):
-        fold_alone(head, fold)
-        means = torch.stack([evidence(head, defects(300, axis, seed=9)).mean() for axis in range(4)])
+    for fold in range(FOLDS):
+        head.answer_unseen(fold)
+        assert head.share.sum() == 1 and (head.share > 0).sum() == FOLDS // 2
+        means = torch.stack([evidence(head, defects(300, axis, seed=9)).mean() for axis in range(FOLDS)])
         assert means.argmin() == fold
         # What the other folds' images show does not depend on this fold's.
         changed = marked.clone()
         changed[folds == fold] = 0
         other = fitted(normal(2000), changed, of=folds)
-        fold_alone(other, fold)
-        assert torch.equal(evidence(other, marked), evidence(head, marked))
+        other.answer_unseen(fold)
+        torch.testing.assert_close(evidence(other, marked), evidence(head, marked))
+        torch.testing.assert_close(
+            head.unseen_evidence(marked, torch.full_like(folds, fold)), evidence(head, marked)
+        )
 
 
-def test_normal_patches_of_a_fold_do_not_matter_to_its_head() -> None:
-    patches, folds = normal(800), torch.arange(800) % 4
+def test_normal_patches_of_a_fold_do_not_matter_to_heads_that_do_not_see_it() -> None:
+    patches, folds = normal(800), torch.arange(800) % FOLDS
     changed = patches.clone()
     changed[folds == 2] = 4
     one, other = (fitted(kept, defects(100, 0), folds=folds) for kept in (patches, changed))
-    for fold in range(4):
+    for number in range(FOLDS):
         for head in (one, other):
-            fold_alone(head, fold)
-        assert torch.equal(evidence(one, patches), evidence(other, patches)) == (fold == 2)
+            alone(head, number)
+        is_same = torch.allclose(evidence(one, patches), evidence(other, patches), atol=1e-5)
+        assert is_same == (not sees(number, torch.tensor(2)))
 
 
-def test_the_answer_is_the_mean_of_the_folds_by_their_share() -> None:
+def test_the_answer_is_the_mean_of_the_heads_by_their_share() -> None:
     head, patches = fitted(normal(500), defects(100, 1)), normal(50, 3)
-    torch.testing.assert_close(head.share, torch.full((4,), 0.25))
-    together, alone = evidence(head, patches), []
-    for fold in range(4):
-        fold_alone(head, fold)
-        alone.append(evidence(head, patches))
-    torch.testing.assert_close(together, torch.stack(alone).mean(0))
-    head.share.copy_(torch.tensor([0.0, 0.5, 0.5, 0.0]))
-    torch.testing.assert_close(evidence(head, patches), (alone[1] + alone[2]) / 2)
+    torch.testing.assert_close(head.share, torch.full((FOLDS,), 1 / FOLDS))
+    together, answers = evidence(head, patches), []
+    for number in range(FOLDS):
+        alone(head, number)
+        answers.append(evidence(head, patches))
+    torch.testing.assert_close(together, torch.stack(answers).mean(0))
+    head.share.zero_()
+    head.share[1:3] = 0.5
+    torch.testing.assert_close(evidence(head, patches), (answers[1] + answers[2]) / 2)
     assert "share" in head.state_dict()
 
 
@@ -129,8 +141,8 @@ def test_the_seed_decides_and_nothing_else_is_random() -> None:
 def test_few_patches_of_one_fold_are_enough(count: int) -> None:
     """A head that would be left with nothing learns from its own fold too."""
     head = fitted(normal(count), defects(1, 2), folds=torch.zeros(count).long(), of=torch.zeros(1).long())
-    for fold in range(4):
-        fold_alone(head, fold)
+    for number in range(FOLDS):
+        alone(head, number)
         assert evidence(head, normal(20, 3)).isfinite().all()
         assert evidence(head, defects(1, 2)) > evidence(head, normal(count)).max()
 

@@ -45,8 +45,13 @@ class PlaceDistance(nn.Module):
     def forward(self, patches: Tensor, top: int = 0, left: int = 0) -> Tensor:
         """(N, C, h, w) of images cropped at the pixels `top` and `left` to distances (N, 1, h, w)."""
         rows, columns = _cells(patches, self.stride, top, left)
-        difference = patches - self.mean[:, :, rows, columns]
-        return difference.square().sum(1, keepdim=True).sqrt() / self.deviation[:, :, rows, columns]
+        mean, deviation = self.mean[:, :, rows, columns], self.deviation[:, :, rows, columns]
+        if mean.shape[2:] != patches.shape[2:]:
+            # An image of another size has its places at the same shares of its sides.
+            size_hw = patches.shape[2:]
+            mean = F.interpolate(self.mean, size_hw, mode="bilinear", align_corners=False)
+            deviation = F.interpolate(self.deviation, size_hw, mode="bilinear", align_corners=False)
+        return (patches - mean).square().sum(1, keepdim=True).sqrt() / deviation
 
     @torch.no_grad()
     def fill(self, sums: PlaceSums, without: int | None = None) -> None:
