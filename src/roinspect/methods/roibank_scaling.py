@@ -34,6 +34,8 @@ _CALM_EDGE = 0.75
 """Share of held-out parts that are no stranger beside the image's edge than an ordinary part elsewhere."""
 _BESIDE = 0.6
 """What a value beside the ROI counts at most, of what it does inside: damage that comes near is to pass."""
+_MOST_EDGE = 2.0
+"""By what values beside the image's edge are divided at most, so that defects there are still seen."""
 _SMALLEST_SPAN = 1e-3
 
 
@@ -75,7 +77,7 @@ def scale(graph: RoiBankGraph, data: InspectionDataset, good: Sequence[int]) -> 
         values = seen.scaled(graph)
         edge = _tops(values[has_edge], at_edge[has_edge]).quantile(_CALM_EDGE, dim=0)
         elsewhere = _median_top(values, inside & ~is_edge)
-        graph.edge.copy_(torch.where(elsewhere > 0, edge / elsewhere, one).clamp_min(1))
+        graph.edge.copy_(torch.where(elsewhere > 0, edge / elsewhere, one).clamp(1, _MOST_EDGE))
     graph.span.copy_(
         _median_top(seen.scaled(graph), inside).maximum(_SMALLEST_SPAN * mean.abs().clamp_min(1))
     )
