@@ -145,12 +145,14 @@ def test_maps_are_kept_so_that_nothing_is_trained_twice(
 ) -> None:
     trainings = []
 
-    def run(job: Any) -> Scored:
-        trainings.append((job.method, job.seed))
+    def run(method: str, *_: Any, seed: int, **__: Any) -> Scored:
+        trainings.append((method, seed))
         cost = Cost(1.0, 2, 3.0, 4, None)
         return Scored(np.float32([0, 1]), np.ones((2, 4, 4), np.float32), cost, {"weights": "some"})
 
-    monkeypatch.setattr(headline, "run", run)
+    monkeypatch.setattr(headline, "run_peer", run)
+    monkeypatch.setattr(headline, "read_data", lambda *_: SimpleNamespace(not_test=list, split=list))
+    monkeypatch.setattr(headline, "hold_out", lambda *_: ([], []))
     monkeypatch.setattr(headline, "FOLDER", tmp_path)
     first, again = (headline.trained(name, "padim", 0) for name in ("right", "raceway"))
     assert trainings == [("padim", 0)]
