@@ -245,7 +245,16 @@ def fitted_and_measured(
             "inference_ms": cost.inference_ms,
             "model_mb": model_bytes / 1e6,
             "scores": scored.pred_score.tolist(),
+            "kinds": kinds(cache),
         }
+
+
+def kinds(cache: DecodedCache) -> str:
+    """A letter for each photograph: d for a defect inside the ROI, g for none at all, o for one outside."""
+    return "".join(
+        "d" if label == 1 else "g" if place == "none" else "o"
+        for label, place in zip(cache.labels.tolist(), cache.places, strict=True)
+    )
 
 
 def pixel_overlaps(
@@ -290,7 +299,7 @@ def run_sets(names: Sequence[str], variants: Sequence[str], seeds: Sequence[int]
         if RESULTS.has(run, seed) or (settings.known_defects and not has_known):
             continue
         measures = fitted_and_measured(one, settings, seed, weighs_parts=title != UNWEIGHTED)
-        del measures["scores"]
+        del measures["scores"], measures["kinds"]
         RESULTS.append(run, measures, seed=seed)
         print(f"{name}, {title}, seed {seed}: {measures}", flush=True)
 
@@ -330,6 +339,8 @@ def run_crop() -> None:
         for title, margin in (("whole image", None), ("ROI's box and 32 px", 32))
     }
     whole, cropped = (np.array(result.pop("scores")) for result in found.values())
+    for result in found.values():
+        del result["kinds"]
     labels = [record.label for record in read_records(one.data) if record.split == "test"]
     good = np.array(labels) == 0  # parts without any pit: fewer than count as good
     # Thresholds at equal rates: each rejects the same number of good parts.

@@ -93,25 +93,29 @@ def test_without_its_own_weights_a_rival_gets_the_packaged_backbone(
     assert found.anomaly_map[0, 0].std() > 0 and found.anomaly_map[0, :, -1].std() > 0
 
 
-def test_learning_rates_fall_after_shares_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_ends_a_training_and_learning_rates_fall_after_shares_of_it() -> None:
     pytest.importorskip("lightning")
     import torch
 
-    from roinspect.comparison import peer_process
+    from roinspect.comparison.peer_process import stopper
 
-    weights = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.AdamW([{"params": [weights], "lr": 0.5}])
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [800, 900], gamma=0.4)
-    trainer = SimpleNamespace(max_epochs=1000, lr_scheduler_configs=[SimpleNamespace(scheduler=scheduler)])
-    clock = iter([100.0, 101.0, 107.0, 108.5, 109.5])
-    monkeypatch.setattr(peer_process.time, "perf_counter", lambda: next(clock))
-    callback = peer_process.timed_milestones(budget_seconds=10)
-    callback.on_train_start(trainer, None)
-    rates = []
-    for _ in range(4):
-        callback.on_train_batch_start(trainer, None, None, 0)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([0.5, 0.5, 0.2, 0.08])
+    def rates(*, moves_milestones: bool) -> list[float]:
+        weights = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.AdamW([{"params": [weights], "lr": 0.5}])
+        schedule = SimpleNamespace(scheduler=torch.optim.lr_scheduler.MultiStepLR(optimizer, [800, 900], 0.4))
+        trainer = SimpleNamespace(max_epochs=1000, lr_scheduler_configs=[schedule], should_stop=False)
+        clock = iter([100.0, 101.0, 104.0, 107.0, 107.5, 108.5, 108.6, 109.5, 110.0])
+        callback = stopper(10.0, lambda: next(clock), moves_milestones=moves_milestones)
+        callback.on_train_start(trainer, None)
+        found = []
+        while not trainer.should_stop:
+            callback.on_train_batch_start(trainer, None, None, 0)
+            found.append(optimizer.param_groups[0]["lr"])
+            callback.on_train_batch_end(trainer, None, None, None, 0)
+        return found
+
+    assert rates(moves_milestones=True) == pytest.approx([0.5, 0.5, 0.2, 0.08])
+    assert rates(moves_milestones=False) == [0.5] * 4
 
 
 def test_the_papers_rivals_are_there() -> None:

@@ -17,7 +17,7 @@ import importlib.util
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from roinspect.comparison.contender import Scored, run_contender
 from roinspect.data.records import Record, find_images
@@ -77,6 +77,7 @@ def run_peer(
     bits: int = 16,
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
+    clock: Literal["wall", "cpu"] = "wall",
 ) -> Scored:
     """Train one of anomalib's models and score test images with it.
 
@@ -97,6 +98,8 @@ def run_peer(
         bits: see `read_image`.
         environment: variables set for its process.
         stop: set from another thread to kill it.
+        clock: of the budget and of the training's seconds; "cpu" is the processor time of all its threads, to
+            which other work on the machine adds nothing.
 
     Returns:
         The model's raw scores and maps, without anomalib's scaling.
@@ -116,6 +119,7 @@ def run_peer(
         "settings": dict(settings or {}),
         "textures": None if textures is None else str(textures.resolve()),
         "bits": bits,
+        "clock": clock,
     }
     return run_contender(
         "roinspect.comparison.peer_process",
