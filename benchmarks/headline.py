@@ -31,7 +31,7 @@ import numpy as np
 import roibank
 from numpy.typing import NDArray
 from results import NotMeasuredError, Results, Run, where
-from roibank import SETS, WORK, kinds, pixel_overlaps
+from roibank import CANDIDATES, SETS, WORK, kinds, pixel_overlaps
 from tables import markdown, put, shown
 
 from roinspect.comparison.arms import ARMS, PLAIN, ROI_AT_TEST, ROI_PREDICTED, measure, weighted
@@ -44,7 +44,6 @@ from roinspect.data.roi import attach_roi
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
 from roinspect.images.pixels import parse_size
-from roinspect.methods.roibank_settings import RoiBankSettings
 
 RESULTS = Results("headline")
 DOCS, README = roibank.ROOT / "docs" / "benchmarks.md", roibank.ROOT / "README.md"
@@ -78,17 +77,6 @@ RIVALS = {
     "ganomaly": Rival("GANomaly", BUDGET, 0.5),
     "draem": Rival("DRAEM", BUDGET, 0.5),
 }
-
-DEFAULT = RoiBankSettings(known_defects=False)
-CANDIDATES = {
-    "default": DEFAULT,
-    "strictness 2": dataclasses.replace(DEFAULT, strictness=2.0),
-    "no relative level": dataclasses.replace(DEFAULT, relative=False),
-    "no defect head": dataclasses.replace(DEFAULT, defect_head=False),
-    "no places": dataclasses.replace(DEFAULT, places=False),
-    "strides 4 and 8": dataclasses.replace(DEFAULT, strides=(4, 8)),
-}
-"""Settings of roibank of which one is chosen for each set."""
 
 QUALITY = ("image_auroc", "pixel_auroc", "aupro")
 OUTSIDE = "outside_alarm_rate_at_recall95"

@@ -1,20 +1,15 @@
-"""roibank against PatchCore and PaDiM with the same backbone, and ablations.
+"""roibank with few known defects, its cost, and runs of PaDiM and PatchCore for other tables.
 
     python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; continues where it stopped
-    python benchmarks/roibank.py sets        # roibank as it is on all sets, also in changed light; likewise
-    python benchmarks/roibank.py ablation    # variants without one part each, on two sets; likewise
     python benchmarks/roibank.py labels      # with 0, 1, 5, 20 defective training photographs; likewise
     python benchmarks/roibank.py crop        # a graph that looks at the ROI's box only
     python benchmarks/roibank.py cost        # time to fit, time per image and memory next to PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
 
-PatchCore keeps 1 % of its patches, one of its paper's settings: anomalib's default of 10 % takes ten times as
-long.
-Needs ``pip install 'roinspect[peers,weights]'``, and the images in the folder ROINSPECT_DATA. Sets can be
-named after the verb, with `sets`, `ablation` and `labels` also seeds, and with the first two variants. All
-but `labels` and the variant "known defects" train on good parts alone, as the rivals do:
-
-    python benchmarks/roibank.py sets tile vials --variants "as it is" "no defect head" --seeds 0 1
+The tables of all sets and of the variants are of what `headline.py ours` has measured. PatchCore keeps 1 % of
+its patches, one of its paper's settings: anomalib's default of 10 % takes ten times as long. All but `labels`
+train on good parts alone, as the rivals do. Needs ``pip install 'roinspect[peers,weights]'``, and the images
+in the folder ROINSPECT_DATA. Sets can be named after the verb, with `labels` also seeds.
 """
 
 from __future__ import annotations
@@ -28,20 +23,17 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
-from unittest import mock
 
 import numpy as np
 import torch
 from compared import run_compare
 from few_defects import write_with_defects
 from numpy.typing import NDArray
-from results import Results, Run, where
-from tables import markdown, outcomes_table, put, shown
-from torch import Tensor
+from results import NotMeasuredError, Results, Run, where
+from tables import markdown, put, shown
 
 from roinspect.comparison.arms import ARMS, PLAIN, measure
 from roinspect.comparison.compare import CompareSettings, compare
@@ -56,7 +48,6 @@ from roinspect.data.splits import hold_out
 from roinspect.images.pixels import parse_size
 from roinspect.methods.method import load_graph, predict
 from roinspect.methods.roibank_graph import RoiBankGraph
-from roinspect.methods.roibank_scaling import part_weights
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.iou import region_iou
 from roinspect.synthetic.products import ProductName, write_dataset
@@ -64,7 +55,7 @@ from roinspect.training.settings import TrainingSettings
 from roinspect.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = Results("roibank")
+RESULTS, HEADLINE = Results("roibank"), Results("headline")
 DOCS = ROOT / "docs" / "roibank.md"
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
 WORK = Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
@@ -120,21 +111,18 @@ def compare_sets(names: Sequence[str]) -> None:
         run_compare(RESULTS, common, one.data, one.roi, settings, work)
 
 
-# -- variants ------------------------------------------------------------------------------------------------
+# -- one training --------------------------------------------------------------------------------------------
 
 DEFAULT = RoiBankSettings(known_defects=False)
-AS_IT_IS, UNWEIGHTED = "as it is", "no synthetic weighing"
-VARIANTS = {
-    AS_IT_IS: DEFAULT,
+CANDIDATES = {
+    "default": DEFAULT,
+    "strictness 2": dataclasses.replace(DEFAULT, strictness=2.0),
+    "no relative level": dataclasses.replace(DEFAULT, relative=False),
     "no defect head": dataclasses.replace(DEFAULT, defect_head=False),
-    "memory of strides 4 and 8 only": dataclasses.replace(DEFAULT, strides=(4, 8)),
-    "strides 4, 8, 16": dataclasses.replace(DEFAULT, strides=(4, 8, 16)),
-    "no changed light": dataclasses.replace(DEFAULT, light=0.0),
-    UNWEIGHTED: DEFAULT,
-    "no ROI head": dataclasses.replace(DEFAULT, roi_head=False),
-    "known defects": dataclasses.replace(DEFAULT, known_defects=True),
+    "no places": dataclasses.replace(DEFAULT, places=False),
+    "strides 4 and 8": dataclasses.replace(DEFAULT, strides=(4, 8)),
 }
-ABLATED = ("zipper", "right")
+"""Settings that `headline.py ours` measures on all sets: variants without one part, or with another value."""
 
 Photographs: TypeAlias = NDArray[np.uint8]
 LIGHTS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
@@ -164,22 +152,15 @@ def rejected_in_changed_light(graph: RoiBankGraph, good: Photographs, threshold:
     return rejected
 
 
-def without_weighing(good: Tensor, damaged: Tensor, *_: Tensor) -> Tensor:
-    """Every part counts the same, whatever it says of synthetic defects."""
-    return part_weights(good, damaged[:0])
-
-
 def fitted_and_measured(
     one: Set,
     settings: RoiBankSettings,
     seed: int,
     *,
-    weighs_parts: bool = True,
     roi_file: Path | None = None,
 ) -> dict[str, Any]:
     """Train, and measure on the test split.
 
-    `weighs_parts` False gives every part of the map the same weight, for which there is no setting.
     `roi_file` gets the ROIs that are predicted for the test photographs, (N, H, W), in steps of 1/255.
 
     Returns:
@@ -192,9 +173,7 @@ def fitted_and_measured(
     with tempfile.TemporaryDirectory() as folder, DecodedCache(test, size_hw) as cache:
         path, start = Path(folder, "bundle"), time.perf_counter()
         training = TrainingSettings(size=one.size, seed=seed)
-        weights = part_weights if weighs_parts else without_weighing
-        with mock.patch("roinspect.methods.roibank_scaling.part_weights", weights):
-            train("roibank", one.data, path, method_settings=settings, training=training, roi=one.roi)
+        train("roibank", one.data, path, method_settings=settings, training=training, roi=one.roi)
         seconds = time.perf_counter() - start
         bundle, graph = load_graph(path)
         assert isinstance(graph, RoiBankGraph)
@@ -290,20 +269,6 @@ def count_hidden(roi: NDArray[np.float32], cache: DecodedCache) -> tuple[int, in
     return len(rows), len(hidden)
 
 
-def run_sets(names: Sequence[str], variants: Sequence[str], seeds: Sequence[int]) -> None:
-    """Measure these variants on these sets, where that has not been done."""
-    for seed, name, title in product(seeds, names, variants):
-        one, settings = SETS[name], VARIANTS[title]
-        has_known = any(record.split == "train" and record.label == 1 for record in read_records(one.data))
-        run = {"verb": "sets", "set": name, "variant": title}
-        if RESULTS.has(run, seed) or (settings.known_defects and not has_known):
-            continue
-        measures = fitted_and_measured(one, settings, seed, weighs_parts=title != UNWEIGHTED)
-        del measures["scores"], measures["kinds"]
-        RESULTS.append(run, measures, seed=seed)
-        print(f"{name}, {title}, seed {seed}: {measures}", flush=True)
-
-
 # -- defective training photographs ---------------------------------------------------------------------
 
 LABELLED = {"right": SETS["right"]} | {
@@ -388,10 +353,6 @@ def run_cost() -> None:
 # -- tables --------------------------------------------------------------------------------------------------
 
 
-def compare_table(name: str) -> str:
-    return outcomes_table(RESULTS.read(verb="compare", set=name), tuple(ARMS))
-
-
 def total(runs: Sequence[Mapping[str, Any]], part: str, whole: str) -> str:
     return f"{sum(run[part] for run in runs)} of {sum(run[whole] for run in runs)}"
 
@@ -420,28 +381,42 @@ HEADS += [f"good parts rejected in changed light: none / {' / '.join(LIGHTS)}"]
 HEADS += ["ROI's IoU", "defects taken for outside", "fit, s", "ms per image", "model, MB", "seeds"]
 
 
+def ours(name: str, candidate: str) -> list[Run]:
+    return HEADLINE.read(verb="ours", set=name, candidate=candidate)
+
+
 def sets_table() -> str:
-    rows = []
+    """The default settings on every set."""
+    rows, shown_runs = [], list[Run]()
     for name, one in SETS.items():
-        if runs := RESULTS.read(verb="sets", set=name, variant=AS_IT_IS):
+        if runs := ours(name, "default"):
             rows.append([one.title, *cells([run.measures for run in runs])])
-    measured = where(RESULTS.read(verb="sets", variant=AS_IT_IS))
-    return f"{markdown(['set', *HEADS], rows)}\n\n{measured}"
+            shown_runs += runs
+    return f"{markdown(['set', *HEADS], rows)}\n\n{where(shown_runs)}"
 
 
 def ablation_table() -> str:
-    """Every variant on the sets on which more than the default was measured."""
+    """Means over the sets that every candidate was measured on, with seed 0."""
+    by_candidate = {
+        title: {name: run for name in SETS for run in ours(name, title) if run.seed == 0}
+        for title in CANDIDATES
+    }
+    by_candidate = {title: runs for title, runs in by_candidate.items() if runs}
+    common = [name for name in SETS if all(name in runs for runs in by_candidate.values())]
+    if len(by_candidate) < 2 or not common:
+        raise NotMeasuredError
     rows, shown_runs = [], list[Run]()
-    for name, one in SETS.items():
-        of_set = RESULTS.read(verb="sets", set=name)
-        if all(run.settings["variant"] == AS_IT_IS for run in of_set):
-            continue
-        shown_runs += of_set
-        by_variant = {
-            title: [run.measures for run in of_set if run.settings["variant"] == title] for title in VARIANTS
-        }
-        rows += [[one.title, title, *cells(runs)] for title, runs in by_variant.items() if runs]
-    return f"{markdown(['set', 'variant', *HEADS], rows)}\n\n{where(shown_runs)}"
+    for title, runs in by_candidate.items():
+        chosen = [runs[name] for name in common]
+        shown_runs += chosen
+        measures = [run.measures for run in chosen]
+        names = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95")
+        known = [[one[name] for one in measures if one[name] is not None] for name in names]
+        sums = (("caught", "defective"), ("rejected", "good"), ("outside_alarms", "outside"))
+        means = [f"{statistics.mean(values):.3f}" if values else "–" for values in known]
+        rows.append([title, *means, *(total(measures, part, whole) for part, whole in sums)])
+    told = ", ".join(SETS[name].title for name in common)
+    return f"{markdown(['settings', *HEADS[:7]], rows)}\n\nSets: {told}; seed 0. {where(shown_runs)}"
 
 
 def labels_table() -> str:
@@ -490,7 +465,6 @@ def cost_table() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{f"compare-{name}": partial(compare_table, name) for name in COMPARED},
     "sets": sets_table,
     "ablation": ablation_table,
     "labels": labels_table,
@@ -504,23 +478,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("compare", "sets", "ablation", "labels", "crop", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("compare", "labels", "crop", "cost"))
     parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
-    parser.add_argument(
-        "--variants", nargs="+", choices=VARIANTS, metavar="variant", help=", ".join(VARIANTS)
-    )
     parser.add_argument("--seeds", nargs="+", type=int, default=range(SEEDS), metavar="seed")
     parser.add_argument("--tables", action="store_true")
     arguments = parser.parse_args()
-    if arguments.verb in ("compare", "sets", "ablation"):
-        usual = {"compare": COMPARED, "sets": tuple(SETS), "ablation": ABLATED}[arguments.verb]
-        names = arguments.sets or usual
+    if arguments.verb == "compare":
+        names = arguments.sets or COMPARED
         generate(names)
-        if arguments.verb == "compare":
-            compare_sets(names)
-        else:
-            variants = (AS_IT_IS,) if arguments.verb == "sets" else tuple(VARIANTS)
-            run_sets(names, arguments.variants or variants, arguments.seeds)
+        compare_sets(names)
     elif arguments.verb == "labels":
         run_labels(arguments.sets or tuple(LABELLED), arguments.seeds)
     elif arguments.verb == "crop":
