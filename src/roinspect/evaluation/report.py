@@ -44,6 +44,8 @@ class ModelReport:
     """How the threshold was chosen, in words."""
     scores: NDArray[Any]
     """(N,), one per part."""
+    score_says: str = ""
+    """What a score means, in words, see `Bundle.score_says`."""
     threshold_warning: str = ""
     """A warning about the threshold, if any."""
     not_inspectable: str = ""
@@ -155,6 +157,7 @@ def _view(
         "metrics": model.metrics,
         "threshold": threshold,
         "threshold_origin": model.threshold_origin,
+        "score_says": model.score_says,
         "threshold_warning": model.threshold_warning,
         "verdict": verdict,
         "likely": {name: likely_rate(model.metrics, name) for name in AT_THRESHOLD},

@@ -47,6 +47,7 @@ class ModelResult:
             name=self.model.name,
             metrics=self.values,
             threshold_origin=bundle.threshold.origin,
+            score_says=bundle.score_says,
             threshold_warning=bundle.threshold.warning,
             not_inspectable=self.not_inspectable_words,
             pro_curve=self.model.metrics.pro_curve(),

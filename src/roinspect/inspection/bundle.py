@@ -77,6 +77,13 @@ class Bundle:
     scene: SceneLimits | None = None
     bits: int = 16
 
+    @property
+    def score_says(self) -> str:
+        """What a score of this method means on every product; "" where it has no such scale."""
+        if self.method != "roibank":
+            return ""
+        return "a score of 1 is as strange as the strangest place of an ordinary good part"
+
     def map_level(self, pred_score: float, anomaly_map: NDArray[Any]) -> float | None:
         """The map value from which a pixel of a part belongs to a region.
 

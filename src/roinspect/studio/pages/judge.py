@@ -164,8 +164,11 @@ def mark_button(is_marked: bool) -> Any:
 
 def about(model: Path) -> str:
     """The threshold and its origin, and warnings about the results."""
-    threshold = read_bundle(model).threshold
+    bundle = read_bundle(model)
+    threshold = bundle.threshold
     parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
+    if bundle.score_says:
+        parts.append(note(f"With this model {bundle.score_says}."))
     if threshold.warning:
         parts.append(note(f"{threshold.warning}.", "warning"))
     if words := results.too_small_region(results.read_results(model)):
