@@ -71,3 +71,9 @@ def test_a_grey_map_leads_back_to_the_map(anomaly_map):
     assert grey.dtype == np.uint16
     assert np.abs(grey * factor - np.maximum(anomaly_map, 0)).max() <= 0.51 * factor
     assert factor == 1 / 65535 or anomaly_map.max() > 1
+
+
+@pytest.mark.parametrize("level", [0.2, 1.0, 7.0])
+def test_what_is_half_as_strange_as_a_defect_leaves_the_photograph_as_it_is(level: float) -> None:
+    assert np.array_equal(overlay(IMAGE, SPOT * level / 2, level=level), IMAGE)
+    assert (overlay(IMAGE, SPOT * level * 0.9, level=level) != IMAGE).any()

@@ -27,13 +27,13 @@ def overlay(
 ) -> Image:
     """Draw heat and outlines over a photograph: ROI white, ground truth cyan, detected regions yellow.
 
-    Heat uses a perceptually uniform colour map (inferno) with opacity proportional to its value, so normal
-    areas stay visible.
+    Heat uses a perceptually uniform colour map (inferno). Its opacity rises with its value, with a level from
+    half of it on, so that a good part looks like its photograph.
 
     Args:
         image: (H, W, 3), RGB.
-        anomaly_map: (h, w), 0 for normal; None draws only outlines. The hottest colour is at 1 for
-            probabilities or, if the level is above 1 as for distances, at twice the level.
+        anomaly_map: (h, w), 0 for normal; None draws only outlines. The hottest colour is at twice the level;
+            without a level at 1, or at the highest value above it.
         roi_mask: (h, w), non-zero where inspected; None or a mask of the whole image draws no outline.
         gt_mask: (h, w), non-zero on the defects; None if unknown.
         level: map value from which regions are outlined as detected; None outlines none.
@@ -45,9 +45,11 @@ def overlay(
     drawn = np.ascontiguousarray(image)
     if anomaly_map is not None:
         heat = cv2.resize(anomaly_map.astype(np.float32), (width, height))
-        shown = np.clip(heat / _hottest(anomaly_map, level), 0, 1)
+        hottest = max(1.0, float(anomaly_map.max())) if level is None else 2 * max(level, 1e-6)
+        coldest = 0.0 if level is None else hottest / 4
+        shown = np.clip(heat / hottest, 0, 1)
         colours = cv2.applyColorMap((shown * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-        opacity = (STRONGEST * shown)[..., None]
+        opacity = (STRONGEST * np.clip((heat - coldest) / (hottest - coldest), 0, 1))[..., None]
         drawn = (drawn * (1 - opacity) + colours * opacity).round().astype(np.uint8)
         if level is not None:
             drawn = outline(drawn, heat >= level, FOUND_COLOUR)
@@ -56,12 +58,6 @@ def overlay(
     if roi_mask is not None and not np.all(roi_mask):
         drawn = outline(drawn, roi_mask, ROI_COLOUR)
     return drawn
-
-
-def _hottest(anomaly_map: NDArray[Any], level: float | None) -> float:
-    if level is None:
-        return max(1.0, float(anomaly_map.max()))
-    return 2 * level if level > 1 else 1.0
 
 
 def outline(image: Image, mask: NDArray[Any], colour: tuple[int, int, int]) -> Image:
