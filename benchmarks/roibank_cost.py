@@ -1,8 +1,8 @@
 """What roibank costs: time to fit, and images a second next to anomalib's PaDiM, PatchCore and MH-PatchCore.
 
 Through OpenVINO each contender turns a photograph's bytes into a verdict, as its users deploy it.
-MH-PatchCore is compared in torch, on decoded images. Speed does not depend on weights, so PaDiM and PatchCore have random
-ones of anomalib's defaults. Nothing else should run.
+MH-PatchCore is compared in torch, on decoded images. Speed does not depend on weights, so PaDiM and PatchCore
+have random ones of anomalib's defaults. Nothing else should run.
 """
 
 from __future__ import annotations
