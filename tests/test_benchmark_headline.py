@@ -81,8 +81,7 @@ def test_the_best_is_bold_also_if_it_is_a_rival(results: Results) -> None:
     assert cells[0] == "**0.900** / 0.900 / **0.900**"
     assert cells[1] == "0.800 / **0.950** / 0.800"
     # GANomaly has no map; the others have not been measured.
-    assert cells[list(headline.COLUMNS).index("ganomaly")] == "0.800 / – / –"
-    assert cells[2] == "– / – / –"
+    assert list(headline.columns()) == ["roibank", "padim", "ganomaly"] and cells[2] == "0.800 / – / –"
     assert len([line for line in lines if line.startswith("| mean | **0.900**")]) == 1
     outside = headline.TABLES["headline-outside"]()
     assert "| magnetic_tile | plain | **0.100 ± 0.000** | 0.500 |" in outside
@@ -93,7 +92,7 @@ def test_rivals_are_compared_at_our_false_rejects(results: Results) -> None:
     add_rival(results, "tile", "padim", {"plain": PLAIN, "roi-at-test": PLAIN})
     rows = [line for line in headline.threshold_table().splitlines() if "magnetic_tile | 1 of 20" in line]
     # One good part is rejected: its score of 0.5 may be passed, so both defective parts are caught.
-    assert [row.split(" | ")[2:5] for row in rows] == [
+    assert [row.strip(" |").split(" | ")[2:5] for row in rows] == [
         ["recall", "0.900", "**1.000**"],
         ["pixel F1", "0.500", "**0.600**"],
         ["pixel IoU", "0.300", "**0.400**"],
