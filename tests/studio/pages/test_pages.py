@@ -135,7 +135,7 @@ def test_photographs_it_learned_from_are_no_success(
 
 def test_a_warning_of_the_threshold_is_shown(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warning = "1 of 90 good photographs score far above the others: good/<b>.png"
-    bundle = SimpleNamespace(threshold=Threshold(0.5, "rejects 0 of 9 good parts", warning))
+    bundle = SimpleNamespace(score_says="", threshold=Threshold(0.5, "rejects 0 of 9 good parts", warning))
     monkeypatch.setattr("roinspect.studio.pages.judge.read_bundle", lambda _: bundle)
     shown = about(model)
     assert "score far above the others: good/&lt;b&gt;.png." in shown and "<b>.png" not in shown
