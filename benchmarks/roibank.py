@@ -58,7 +58,7 @@ IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
 WORK = Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
 SEEDS = 3
 ONE_PERCENT = {"patchcore": {"coreset_sampling_ratio": 0.01}}
-LIMIT, COST_LIMIT = 1800.0, 240.0
+LIMIT = 1800.0
 
 
 class Set(NamedTuple):

@@ -71,7 +71,9 @@ class GoodParts:
         self.graph, self.settings, self.data = graph, settings, data
         self.device, self.folds = graph.usual.device, folds_of(data)
         good = np.flatnonzero(data.cache.labels == 0)
-        good = good[np.linspace(0, len(good) - 1, min(len(good), _MOST)).round().astype(int)]
+        if len(good) > _MOST:
+            log.info(f"the memories see {_MOST:,} of {len(good):,} good photographs, evenly spread")
+            good = good[np.linspace(0, len(good) - 1, _MOST).round().astype(int)]
         places = np.linspace(0, len(good) - 1, self._how_many(len(good))).round().astype(int)
         self.rows: list[int] = good[places].tolist()
         """Images whose features are kept."""

@@ -88,7 +88,7 @@ class RoiBankGraph(InspectionGraph):
         self.register_buffer("span", torch.ones(parts))
         self.register_buffer("weight", torch.full((parts,), 1 / parts))
         # Of a coarse level the ROI has few cells, and one defect may cover most of them.
-        is_fine = torch.arange(parts) < ROI_LEVELS
+        is_fine = torch.arange(parts) < min(ROI_LEVELS, len(features.channels))
         is_fine[parts - 1] |= defect_head is not None
         self.register_buffer("is_relative", (is_fine & relative).float(), persistent=False)
         self.register_buffer("ceiling", torch.zeros(parts))
