@@ -35,13 +35,15 @@
 
     // -- the server ---------------------------------------------------------------------------------------
 
-    async ask(path, parameters = {}, options = {}) {
+    async fetch(path, parameters, options = {}) {
       const query = new URLSearchParams({ project: this.project, ...parameters });
       const response = await fetch(`/studio/${path}?${query}`, options);
-      const answer = await response.json().catch(() => ({}));
-      if (!response.ok) throw Object.assign(new Error(answer.error || `the studio answered ${response.status}`), { isAnswer: true });
-      return answer;
+      if (response.ok) return response;
+      const { error } = await response.json().catch(() => ({}));
+      throw Object.assign(new Error(error || `the studio answered ${response.status}`), { isAnswer: true });
     }
+
+    async ask(path, parameters = {}, options = {}) { return (await this.fetch(path, parameters, options)).json(); }
 
     async start() {
       try {
@@ -68,9 +70,7 @@
       this.say("opening…");
       try {
         const answer = await this.ask("drawing", { key });
-        const photo = new Image();
-        photo.src = `/studio/image?${new URLSearchParams({ project: this.project, key })}`;
-        await photo.decode().catch(() => { throw Object.assign(new Error(`${key}: cannot be shown`), { isAnswer: true }); });
+        const photo = await createImageBitmap(await (await this.fetch("image", { key })).blob());
         if (turn !== this.opening) return;
         Object.assign(this, { key, photo, size: answer.size_hw, shapes: answer.shapes, begun: answer.begun || [],
           past: [], future: [], stroke: null, cross: null });
@@ -90,6 +90,8 @@
         Object.assign(this, { key, photo: null, shapes: [], begun: [] });
         this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
         this.say(this.words(error), true);
+        // What failed without an answer may succeed later: a network that was down, a browser short of memory.
+        if (!error.isAnswer) setTimeout(() => { if (turn === this.opening) this.open(key); }, RETRY_MS);
       }
       this.strip();
     }
@@ -111,7 +113,7 @@
             await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
             this.versions.set(key, Date.now());
             if (this.pending.get(key) === drawing) { this.pending.delete(key); this.forget(key); }
-            this.say("Saved.");
+            if (key === this.key) this.say("Saved.");
             const entry = this.list.find((photograph) => photograph.key === key);
             if (entry && entry.source !== "own") { entry.source = "own"; this.strip(); }
           } catch (error) { fault = error; }

@@ -7,10 +7,10 @@
     fit() {
       if (!this.photo) return;
       // A small photograph is drawn on at a finer grid than its own, or its outlines would be stairs.
-      const { naturalWidth, naturalHeight } = this.photo;
-      const finer = Math.max(1, Math.min(8, Math.round(900 / Math.max(naturalWidth, naturalHeight))));
+      const { width, height } = this.photo;
+      const finer = Math.max(1, Math.min(8, Math.round(900 / Math.max(width, height))));
       for (const layer of [this.canvas, this.mask, this.veil]) {
-        Object.assign(layer, { width: naturalWidth * finer, height: naturalHeight * finer });
+        Object.assign(layer, { width: width * finer, height: height * finer });
       }
       const zoom = Number(this.host.querySelector("[data-zoom]").value);
       const stage = this.host.querySelector(".stage");
