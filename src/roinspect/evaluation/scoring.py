@@ -17,7 +17,8 @@ from roinspect.evaluation.parts import Part
 from roinspect.images.pixels import resize_image, resize_mask
 from roinspect.inspection.bundle import Bundle
 from roinspect.inspection.scene import fault_of, measure
-from roinspect.methods.method import InspectionGraph, load_graph, predict
+from roinspect.methods.loading import load_graph
+from roinspect.methods.method import InspectionGraph, predict
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from roinspect.inspection.exported import NAMES, describe, graph_file, replacing
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision, Resources, Target
 from roinspect.inspection.tolerance import SCORE_TOLERANCE
-from roinspect.methods.method import load_graph, predict
+from roinspect.methods.loading import load_graph
+from roinspect.methods.method import predict
 
 
 def export(

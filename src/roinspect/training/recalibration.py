@@ -190,7 +190,8 @@ def _digest(record: Record) -> str:
 
 def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, batch_size: int) -> _Scored:
     """Scores and effective labels of all readable photographs."""
-    from roinspect.methods.method import load_graph, predict
+    from roinspect.methods.loading import load_graph
+    from roinspect.methods.method import predict
 
     _, graph = load_graph(path)
     scores, labels, groups, errors = [np.zeros(0, np.float32)], list[int](), list[str](), list[UserError]()
