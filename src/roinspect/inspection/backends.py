@@ -122,11 +122,12 @@ def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Ope
             f"{export.threshold:.4g}, which is now {bundle.threshold.value:.4g}; "
             "export again to check them"
         )
-    whole = TARGETS[target].load(graph_file(path, target), resources, export.precision)
-    close = None
-    if bundle.tiles is not None:
-        close = TARGETS[target].load(close_graph_file(path, target), resources, export.precision)
-    return Opened(runtime, whole, close)
+    load, file = TARGETS[target].load, graph_file(path, target)
+    if bundle.tiles is None:
+        return Opened(runtime, load(file, resources, export.precision), None)
+    # The graph of the coarse look is small, and stays in float32.
+    close = load(close_graph_file(path, target), resources, export.precision)
+    return Opened(runtime, load(file, resources, "float32"), close)
 
 
 def _torch(path: Path, threads: int | None) -> Opened:

@@ -154,6 +154,10 @@ class Inspector:
         """The score from which a part is rejected."""
         return self.bundle.threshold.value
 
+    def warm_up(self) -> None:
+        """Run every network once, on black images."""
+        self._looks.warm_up()
+
     def inspect(self, image: Source) -> Verdict:
         """Inspect one image.
 

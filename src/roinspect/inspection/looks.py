@@ -70,12 +70,28 @@ class Looks:
             resized = [resize_image(pixels, self.bundle.size_hw) for pixels in photographs]
         if not resized:
             return []
-        found = [
+        found = self._coarsely(resized)
+        tiling = self.bundle.tiles
+        return found if tiling is None else self._closely(photographs, found, tiling)
+
+    def warm_up(self) -> None:
+        """Run both networks once, on black images."""
+        self._whole(np.zeros((1, *self.bundle.size_hw, 3), np.uint8))
+        if self._close is not None and self.bundle.tiles is not None:
+            side = self.bundle.tiles.side
+            self._close(np.zeros((1, side, side, 3), np.uint8))
+
+    def tiles(self, photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The tiles (T, side, side, 3) at which the close look looks in a photograph (H, W, 3)."""
+        assert self.bundle.tiles is not None
+        coarse = self._coarsely([resize_image(photograph, self.bundle.size_hw)])
+        return _Plan.of(photograph, coarse[0], self.bundle.tiles).tiles
+
+    def _coarsely(self, resized: Sequence[NDArray[np.uint8]]) -> list[Looked]:
+        return [
             Looked(float(score), anomaly_map, roi_map, float(novelty))
             for score, anomaly_map, roi_map, novelty in zip(*self._whole(np.stack(resized)), strict=True)
         ]
-        tiling = self.bundle.tiles
-        return found if tiling is None else self._closely(photographs, found, tiling)
 
     def _closely(
         self, photographs: Sequence[NDArray[np.uint8]], coarse: Sequence[Looked], tiling: Tiling

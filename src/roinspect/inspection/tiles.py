@@ -115,23 +115,23 @@ def _band(region: NDArray[np.bool_], top: int, bottom: int, height: int) -> NDAr
 
 def _starts(marked: NDArray[np.bool_], length: int, side: int) -> list[int]:
     """Starts of intervals of `side` pixels that cover the marked cells of a line of `length` pixels."""
-    cell = length / len(marked)
-    edges = np.flatnonzero(np.diff(marked.astype(np.int8), prepend=0, append=0))
-    runs = [(int(first) * cell, int(last) * cell) for first, last in edges.reshape(-1, 2)]
-    joined: list[tuple[float, float]] = []
-    for first, last in runs:
+    edges = np.flatnonzero(np.diff(marked.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    joined: list[tuple[int, int]] = []
+    for cell, end in edges.tolist():
+        first, last = cell * length // len(marked), -(-end * length // len(marked))
         # What fits into one tile with what lies before it needs no tile of its own.
         if joined and (first - joined[-1][1] < side / 2 or last - joined[-1][0] <= side):
             joined[-1] = joined[-1][0], last
         else:
             joined.append((first, last))
-    overlap, last_start = round(side * OVERLAP), max(0, length - side)
-    starts = []
+    overlap, starts = round(side * OVERLAP), set[int]()
     for first, last in joined:
         count = max(1, math.ceil((last - first - overlap) / (side - overlap)))
-        low, high = (first, last - side) if count > 1 else ((first + last - side) / 2,) * 2
-        starts += [min(max(0, round(start)), last_start) for start in np.linspace(low, high, count)]
-    return sorted(set(starts))
+        low, high = (first, last - side) if count > 1 else ((first + last - side) // 2,) * 2
+        starts |= {
+            min(max(0, round(start)), max(0, length - side)) for start in np.linspace(low, high, count)
+        }
+    return sorted(starts)
 
 
 def widened(region: NDArray[Any]) -> NDArray[Any]:

@@ -170,7 +170,7 @@ def predict(graph: InspectionGraph, images: NDArray[np.uint8]) -> Prediction:
     Returns:
         The prediction in float32.
     """
-    device = next(graph.parameters()).device
+    device = graph.appearance.memory.device
     batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
     with torch.inference_mode():
         pred_score, anomaly_map, roi_map, novelty = graph(batch)

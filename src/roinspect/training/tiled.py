@@ -134,9 +134,11 @@ def _region(
             torch.from_numpy(fitted.whole.roi_masks[0].copy()), whole.model.size_hw
         ).eval(), None
     settings = whole.model.settings
+    # Another method's backbone may have no features of these strides.
+    of_roibank = isinstance(settings, RoiBankSettings)
     finder = RoiBankSettings(
-        backbone=getattr(settings, "backbone", "auto"),
-        weights=getattr(settings, "weights", "auto"),
+        backbone=settings.backbone if of_roibank else "auto",
+        weights=settings.weights if of_roibank or getattr(settings, "weights", "") == "none" else "auto",
         strides=STRIDES,
         # Of the memories nothing is used.
         memory_size=1,
