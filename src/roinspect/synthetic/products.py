@@ -28,9 +28,9 @@ from roinspect.errors import UserError
 from roinspect.files import whole_folder, writing
 from roinspect.images.pixels import write_image
 from roinspect.inspection.threads import in_threads
-from roinspect.synthetic.lighting import Surface, draw_camera, illuminate
+from roinspect.synthetic.lighting import Camera, Surface, draw_camera, illuminate
 from roinspect.synthetic.marks import Mask, draw_mark, find_spine
-from roinspect.synthetic.textures import Field
+from roinspect.synthetic.textures import Field, f32
 from roinspect.synthetic.vials import Vials
 from roinspect.synthetic.washers import Washers
 from roinspect.synthetic.zipper import Zipper
@@ -106,17 +106,16 @@ def render(
     good = camera.develop(illuminate(part.scene, part.light))
     if defect is None:
         return SyntheticSample(camera.digitise(good), part.roi, np.zeros(size_hw, np.uint8))
+    allowed = _allowed(part, place)
     for attempt in range(30):
         # Retry with a slightly larger defect if it is not visible or has no room.
         scene = _with_defect(part, defect, place, streams[2], part.unit * BOLDNESS * (1 + 0.06 * attempt))
         if scene is None:
             continue
-        bad = camera.develop(illuminate(scene, part.light))
-        gt_mask = _changed(good, bad, _allowed(part, place))
+        bad = _developed(part, scene, camera, good)
+        gt_mask = _changed(good, bad, allowed)
         if _is_fit(gt_mask, part.roi, place):
-            rim = cv2.dilate(gt_mask, np.ones((3, 3), np.uint8)).astype(np.float32)
-            blend = cv2.blur(rim, (3, 3)) * _allowed(part, place)
-            return SyntheticSample(camera.digitise(good + blend[..., None] * (bad - good)), part.roi, gt_mask)
+            return SyntheticSample(camera.digitise(_blend(good, bad, gt_mask, allowed)), part.roi, gt_mask)
     raise UserError(
         f"no room for a {defect} {place} the ROI",
         where=f"size {size_hw}",
@@ -242,16 +241,36 @@ def _with_defect(
         return part.broken(kind, rng)
     inside, outside = part.roi & part.field, (1 - part.roi) & part.field
     if place == "both" and kind == "particle":
-        spines = [find_spine(kind, rng, region, region, unit, crossing=False) for region in (inside, outside)]
+        regions = [(inside, inside), (outside, outside)]
     else:
-        region = outside if place == "outside" else inside
-        spines = [find_spine(kind, rng, region, outside, unit, crossing=place == "both")]
+        regions = [(outside if place == "outside" else inside, outside)]
+    crossing = place == "both" and kind != "particle"
+    scale = part.scene.height.shape[0] // part.roi.shape[0]
+    spines = [find_spine(kind, rng, *region, unit, crossing=crossing, scale=scale) for region in regions]
     scene = part.scene.copy()
     for spine in spines:
         if spine is None:
             return None
         draw_mark(kind, rng, scene, spine, unit)
     return scene
+
+
+def _developed(part: Part, scene: Surface, camera: Camera, good: Field) -> Field:
+    """The photograph (H, W, 3) of a scene with a defect, before noise; `good` is the one without."""
+    if part.scene.height.shape != good.shape[:2]:
+        return camera.develop(illuminate(scene, part.light))
+    # A large image: only what the defect changes.
+    at = scene.change(part.scene)
+    bad = good.copy()
+    bad[at] = camera.window(*at).develop(illuminate(scene.window(*at), part.light.window(*at)))
+    return bad
+
+
+def _blend(good: Field, bad: Field, gt_mask: Mask, allowed: Mask) -> Field:
+    """The good photograph, (H, W, 3), with the defect in its mask and a rim around it."""
+    rim = cv2.dilate(gt_mask, np.ones((3, 3), np.uint8)).astype(np.float32)
+    blend = cv2.blur(rim, (3, 3)) * allowed
+    return f32(good + blend[..., None] * (bad - good))
 
 
 def _allowed(part: Part, place: Place) -> Mask:
@@ -264,7 +283,9 @@ def _allowed(part: Part, place: Place) -> Mask:
 
 def _changed(good: Field, bad: Field, allowed: Mask) -> Mask:
     """Pixels that the defect changed visibly, without isolated ones: (H, W) in {0, 1}."""
-    visible = ((np.abs(bad - good).max(axis=2) > VISIBLE) & (allowed > 0)).astype(np.float32)
+    change = cv2.absdiff(bad, good)
+    brightest = np.maximum(np.maximum(change[..., 0], change[..., 1]), change[..., 2])
+    visible = ((brightest > VISIBLE) & (allowed > 0)).astype(np.float32)
     neighbours = cv2.blur(visible, (3, 3), borderType=cv2.BORDER_CONSTANT) * 9
     mask: Mask = np.logical_and(visible, neighbours > 2.5).astype(np.uint8)
     return mask
