@@ -48,7 +48,7 @@ class Surface:
         )
 
     def change(self, other: Surface) -> tuple[slice, slice]:
-        """Rows and columns that show, after `illuminate` and `Camera.develop`, any difference of two scenes."""
+        """Rows and columns that show a difference of two scenes after `illuminate` and `Camera.develop`."""
         differs = (self.height != other.height) | (self.metal != other.metal) | (self.gloss != other.gloss)
         for mine, theirs in zip(self.colour, other.colour, strict=True):
             differs |= mine != theirs

@@ -3,8 +3,8 @@
 A defect follows a *spine*, a polyline of (x, y) points, and extends `radius` to either side. `find_spine`
 searches for a spine that fits a region; `draw_mark` draws the defect along it.
 
-Spines and radii are in pixels of the scene; `unit` is the scene's pixels per 1/256 of the image's shorter side,
-so that defects scale with the image.
+Spines and radii are in pixels of the scene; `unit` is the scene's pixels per 1/256 of the image's shorter
+side, so that defects scale with the image.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def find_spine(
 ) -> Spine | None:
     """A spine whose defect lies entirely in `inside`, or, if `crossing`, partly in `inside` and `outside`.
 
-    Both masks are (H, W) in {0, 1}, at the image's resolution, 1/scale of the scene's. None if 40 attempts with
-    decreasing size find no room.
+    Both masks are (H, W) in {0, 1}, at the image's resolution, 1/scale of the scene's. None if 40 attempts
+    with decreasing size find no room.
     """
     room = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     around = cv2.distanceTransform(outside, cv2.DIST_L2, 3) if crossing else np.zeros_like(room)

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 Field: TypeAlias = NDArray[np.floating[Any]]
 
 LARGE = 512
-"""A shorter side above this, in pixels, makes a large photograph: it is drawn with finer texture, in one scene
-pixel per pixel instead of 2 x 2, as its lens blurs over more than a pixel anyway."""
+"""A shorter side above this, in pixels, makes a large photograph: it is drawn with finer texture, in one
+scene pixel per pixel instead of 2 x 2, as its lens blurs over more than a pixel anyway."""
 
 
 def supersampling(size_hw: tuple[int, int]) -> int:
