@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--defect-pixels",
         type=str,
-        help="LOW,HIGH: width of each defect in pixels of the image, at least 2, drawn log-uniformly; the "
+        help="LOW,HIGH: width of each defect in pixels of the image, at least 2.5, drawn log-uniformly; the "
         "zipper's missing and bent teeth, whose size is given, are left out. By default defects scale with "
         "the product",
     )

@@ -46,7 +46,9 @@ BOLDNESS = 1.7
 VISIBLE = 6.0
 """Smallest change of a pixel, in grey levels, that belongs to the defect mask."""
 
-NARROWEST = 2.0
+_WHERE: dict[Place, str] = {"inside": "inside", "outside": "outside", "both": "across the rim of"}
+
+NARROWEST = 2.5
 """Smallest width of a defect in pixels that `defect_pixels` accepts."""
 
 TOLERANCE = 0.25
@@ -101,8 +103,8 @@ def render(
         size_hw: height and width in pixels, at least 64 each.
         options: keyword arguments of the product's class, such as the `count` and `radius` of `Washers`.
         defect_pixels: lowest and highest width of the defect in pixels of the image, as `defect_width`
-            measures it, at least 2. It is drawn log-uniformly; the defect has it within 25 %. Not for missing
-            and bent teeth. None scales the defect with the product.
+            measures it, at least 2.5. It is drawn log-uniformly; the defect has it within 25 %. Not for
+            missing and bent teeth. None scales the defect with the product.
 
     Raises:
         UserError: unknown product or defect, a size below 64 or too narrow for the defect, or widths that are
@@ -137,7 +139,7 @@ def render(
         if _is_fit(gt_mask, part.roi, place):
             return SyntheticSample(camera.digitise(_blend(good, bad, gt_mask, allowed)), part.roi, gt_mask)
     raise UserError(
-        f"no room for a {defect} {place} the ROI",
+        f"no room for a {defect} {_WHERE[place]} the ROI",
         where=f"size {size_hw}",
         remedy="use a larger or squarer size",
     )
@@ -293,7 +295,7 @@ def _spines(part: Part, kind: str, place: Place, rng: np.random.Generator, unit:
 
 
 def _scale(part: Part) -> int:
-    return part.scene.height.shape[0] // part.roi.shape[0]
+    return int(part.scene.height.shape[0]) // part.roi.shape[0]
 
 
 def _sized(
@@ -312,7 +314,7 @@ def _sized(
         found = _spines(part, kind, place, rng, unit)
         spines = [spine for spine in found if spine is not None]
         seed = int(rng.integers(2**63))
-        factors = np.ones(len(spines))
+        factors, low, high = np.ones(len(spines)), np.zeros(len(spines)), np.full(len(spines), np.inf)
         for _ in range(7 if len(spines) == len(found) else 0):
             # The same defect, wider or narrower, where it is.
             drawn = [
@@ -323,9 +325,12 @@ def _sized(
             measured = _widths(gt_mask, part.roi, place, len(spines))
             if (np.abs(measured / target - 1) < TOLERANCE).all() and _is_across(gt_mask, part.roi, place):
                 return SyntheticSample(camera.digitise(image), part.roi, gt_mask)
-            factors *= np.clip(target / np.maximum(measured, 0.1), 0.6, 1.6)
+            is_narrow = measured < target
+            low, high = np.where(is_narrow, factors, low), np.where(is_narrow, high, factors)
+            step = factors * np.clip(target / np.maximum(measured, 0.1), 0.6, 1.6)
+            factors = np.where((low < step) & (step < high), step, np.sqrt(low * np.minimum(high, 9)))
     raise UserError(
-        f"no room for a {kind} {target:.1f} pixels wide {place} the ROI",
+        f"no room for a {kind} {target:.1f} pixels wide {_WHERE[place]} the ROI",
         where=f"size {good.shape[:2]}",
         remedy="ask for narrower or wider defects, or a larger image",
     )
@@ -399,10 +404,10 @@ def _refuse_widths(
     factor = 128 / min(size_hw)
     small_hw = round(size_hw[0] * factor), round(size_hw[1] * factor)
     roi = _product(product)(np.random.default_rng(0), small_hw, **options).roi
-    widest = defect_width(roi, np.ones_like(roi)) / factor / 5
+    widest = defect_width(roi, np.ones_like(roi)) / factor / 6
     if high > widest:
         raise UserError(
-            f"{high:g} pixels are more than a fifth of the ROI's width, {widest:.0f} pixels",
+            f"{high:g} pixels are more than a sixth of the ROI's width, {widest:.0f} pixels",
             where="defect_pixels",
             remedy="ask for narrower defects or a larger image",
         )
