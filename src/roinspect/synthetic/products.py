@@ -295,7 +295,7 @@ def _spines(part: Part, kind: str, place: Place, rng: np.random.Generator, unit:
 
 
 def _scale(part: Part) -> int:
-    return int(part.scene.height.shape[0]) // part.roi.shape[0]
+    return int(part.scene.height.shape[0] // part.roi.shape[0])
 
 
 def _sized(
