@@ -260,7 +260,7 @@ def test_washers_that_cannot_lie_in_the_picture_are_refused() -> None:
             draw("washers", 0, options=odd)
 
 
-# Product, defect, place, mean of the image, defective pixels, pixels of the ROI, before widths could be stated.
+# Product, defect, place, mean of the image, pixels of defect and of ROI, before widths could be stated.
 BEFORE: tuple[tuple[ProductName, str, str, float, int, int], ...] = (
     ("zipper", "missing_tooth", "inside", 90.222, 53, 1748),
     ("zipper", "hole", "outside", 90.334, 32, 1748),
