@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -182,6 +183,13 @@ def test_a_photograph_of_another_size_is_refused(size_hw: tuple[int, int]) -> No
         inspector().inspect(np.zeros((*size_hw, 3), np.uint8))
     (verdict,) = inspector().inspect_many([np.zeros((*size_hw, 3), np.uint8)])
     assert verdict.verdict is None and verdict.error is not None
+
+
+def test_a_scan_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = cv2.imencode(".png", np.zeros((2000, 3000, 3), np.uint8))[1].tobytes()
+    monkeypatch.setattr("roinspect.inspection.inspector.read_image", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="is 2000x3000 pixels"):
+        inspector().inspect(content)
 
 
 def test_a_score_that_is_no_number_is_never_good() -> None:

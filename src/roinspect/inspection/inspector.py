@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
-from roinspect.images.pixels import read_image, resize_image
+from roinspect.files import read_file
+from roinspect.images.pixels import declared_size, read_image, resize_image
 from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import Bundle, read_bundle
 from roinspect.inspection.looks import Looked, Looks
@@ -201,16 +202,25 @@ class Inspector:
         start = time.perf_counter()
         path = str(image) if isinstance(image, Path | str) else ""
         try:
-            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image, self.bundle.bits)
-            if self.bundle.tiles is not None:
-                size_hw = pixels.shape[0], pixels.shape[1]
-                self.bundle.tiles.refuse_other_size(size_hw, path or "image")
+            pixels = _checked(image) if isinstance(image, np.ndarray) else self._read(image, path)
+            self._refuse_other_size((pixels.shape[0], pixels.shape[1]), path)
             resized = resize_image(pixels, self.bundle.size_hw)
         except UserError as error:
             return _Image(path, None, None, error, _since(start))
         except (MemoryError, cv2.error):
             return _Image(path, None, None, _too_large(path), _since(start))
         return _Image(path, pixels, resized, None, _since(start))
+
+    def _read(self, image: Path | str | bytes, path: str) -> NDArray[np.uint8]:
+        content = image if isinstance(image, bytes) else read_file(Path(image))
+        # Before a scan of 400 megapixels is decoded.
+        if (declared := declared_size(content)) is not None:
+            self._refuse_other_size(declared, path)
+        return read_image(content, self.bundle.bits, name=path or None)
+
+    def _refuse_other_size(self, size_hw: tuple[int, int], path: str) -> None:
+        if self.bundle.tiles is not None:
+            self.bundle.tiles.refuse_other_size(size_hw, path or "image")
 
     def _score(self, batch: Sequence[_Image]) -> list[_Scored]:
         """Run the networks on all readable images."""
