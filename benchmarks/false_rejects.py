@@ -31,7 +31,8 @@ from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.data.records import Record
 from roinspect.inspection.calibration import LeftOut, false_reject_threshold, highest_rate
-from roinspect.methods.method import InspectionGraph, load_graph, predict
+from roinspect.methods.loading import load_graph
+from roinspect.methods.method import InspectionGraph, predict
 from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.segmenter.roi import with_roi

@@ -25,7 +25,7 @@ from roinspect.images.pixels import parse_size, read_image, resize_image
 from roinspect.inspection.backends import TARGET_OF, open_runtime
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.prediction import Predict
-from roinspect.methods.method import load_graph
+from roinspect.methods.loading import load_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))

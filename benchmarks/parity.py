@@ -29,7 +29,8 @@ from tables import markdown, put
 from roinspect import Inspector, UserError
 from roinspect.exports.export import export
 from roinspect.images.pixels import read_image, resize_image
-from roinspect.methods.method import load_graph, predict
+from roinspect.methods.loading import load_graph
+from roinspect.methods.method import predict
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("parity")

@@ -22,7 +22,8 @@ from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import read_image, resize_image, write_image
-from roinspect.methods.method import load_graph, predict
+from roinspect.methods.loading import load_graph
+from roinspect.methods.method import predict
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, GAP, HEAD = 320, 12, 34

@@ -40,7 +40,8 @@ from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.images.pixels import parse_size
 from roinspect.inspection.bundle import read_bundle
-from roinspect.methods.method import InspectionGraph, load_graph, predict
+from roinspect.methods.loading import load_graph
+from roinspect.methods.method import InspectionGraph, predict
 from roinspect.methods.registry import METHODS
 from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings

@@ -43,7 +43,8 @@ from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images.pixels import parse_size
-from roinspect.methods.method import load_graph, predict
+from roinspect.methods.loading import load_graph
+from roinspect.methods.method import predict
 from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.nn.iou import region_iou

@@ -26,7 +26,7 @@ from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.images.pixels import parse_size
-from roinspect.methods.method import load_graph
+from roinspect.methods.loading import load_graph
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.training.settings import TrainingSettings
 from roinspect.training.train import train

@@ -222,11 +222,12 @@ SHORT = ["--size", "64", "--training.epochs", "null", "--training.steps", "2", "
 
 def shortened(words: list[str]) -> list[str]:
     """The command with sizes that take a moment in place of minutes; what is given last counts."""
-    if words[0] == "synth":
+    if words[0] == "synth" and "--defect-pixels" not in words:
         return [*words, "--count", "40", "--size", "64"]
     if words[0] == "train" and "--print_config" not in words:
         method = words[1] if words[1] in TRAIN else DEFAULT
-        return [*words, *SHORT, *TRAIN[method].split()]
+        short = SHORT if "--tile" not in words else SHORT[2:]
+        return [*words, *short, *TRAIN[method].split()]
     return words
 
 

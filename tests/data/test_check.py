@@ -209,12 +209,15 @@ def test_an_empty_mask_of_a_defect_to_learn_from_is_a_problem(parts: list[Record
 
 def test_defects_too_narrow_at_the_training_size(parts: list[Record]) -> None:
     findings = check(parts, (16, 20))
-    smallest = "The smallest of 2 defects is 2.0 pixels wide at 16x20 (test/pit/both.png)."
+    smallest = (
+        "The smallest of 2 defects is 2.0 pixels wide at 16x20 and 4.0 in the photograph itself "
+        "(test/pit/both.png)."
+    )
     assert findings.remarks[-1] == smallest
     (warning,) = findings.warnings
     assert "2.0 pixels wide at 16x20" in warning and "2 such" in warning
     # The photographs themselves show no more than four pixels.
-    assert "4.0 pixels wide: photograph the part closer up" in warning
+    assert "4.0 in the photograph itself; photograph the part closer up" in warning
     assert findings.remarks[0] in shown(findings, 200)
 
 
@@ -226,7 +229,8 @@ def test_the_size_that_would_do_is_named(parts: list[Record], tmp_path: Path) ->
     (warning,) = check(
         [*parts[:1], replace(both, mask_path=tmp_path / "wide.png"), *parts[-1:]], (8, 10)
     ).warnings
-    assert "2.5 pixels wide at 8x10" in warning and "--size 32x32 would do" in warning
+    assert "2.5 pixels wide at 8x10" in warning and "10.0 in the photograph itself" in warning
+    assert "--size 32x32 would do, at 12.8 times the pixels of today; so would --tile 256" in warning
 
 
 def test_files_that_are_not_used_are_warned_of(parts: list[Record], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from roinspect.data.width import defect_width, size_for
+from roinspect.data.width import defect_width, size_for, tile_cost, tile_scale, tiled_share
 
 ALL = np.ones((200, 300), np.uint8)
 FROM_MIDDLE = np.hypot(*(np.mgrid[:200, :300] - np.array([100, 150])[:, None, None]))
@@ -67,3 +67,23 @@ def test_at_another_size_and_aspect() -> None:
 @pytest.mark.parametrize(("width", "expected"), [(5.0, (256, 640)), (2.5, (512, 1280)), (4.9, (288, 672))])
 def test_the_size_that_would_do(width: float, expected: tuple[int, int]) -> None:
     assert size_for(width, (256, 640)) == expected
+
+
+@pytest.mark.parametrize(("width", "scale"), [(40, 0.25), (20, 0.25), (19.9, 0.5), (5, 1), (4.9, None)])
+def test_tiles_are_as_coarse_as_the_defect_allows(width: float, scale: float | None) -> None:
+    assert tile_scale(width) == scale
+
+
+def test_tiles_cover_the_region_and_half_a_tile_around_it() -> None:
+    roi = np.zeros((2000, 2400), np.uint8)
+    roi[:, 1100:1300] = 1
+    assert abs(tiled_share(roi, 1) - 456 / 2400) < 0.03
+    assert abs(tiled_share(roi, 0.5) - 712 / 2400) < 0.03
+    assert tiled_share(np.zeros_like(roi), 1) == 0
+    assert tiled_share(np.ones_like(roi), 0.25) == 1
+
+
+def test_the_cost_of_tiles_counts_the_coarse_look() -> None:
+    assert tile_cost(0, 1, (256, 256)) == 1
+    assert tile_cost(2048 * 2048, 1, (256, 256)) == 65
+    assert tile_cost(2048 * 2048, 0.25, (256, 256)) == 5

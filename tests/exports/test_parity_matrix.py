@@ -24,7 +24,8 @@ from roinspect.exports.parity import MAP_TOLERANCE, SCORE_TOLERANCE  # noqa: E40
 from roinspect.images.pixels import read_image, resize_image  # noqa: E402
 from roinspect.inspection.bundle import Bundle, Threshold, replace_threshold, save_bundle  # noqa: E402
 from roinspect.inspection.targets import TARGETS  # noqa: E402
-from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
+from roinspect.methods.method import method_class, predict  # noqa: E402
 from roinspect.methods.roibank_graph import RoiBankGraph  # noqa: E402
 from roinspect.nn.memory import NearestNeighbours  # noqa: E402
 from roinspect.nn.patches import Whitening  # noqa: E402

@@ -27,10 +27,10 @@ from roinspect.evaluation.evaluate import METRICS, PREDICTIONS, evaluate, evalua
 from roinspect.evaluation.example_images import ExamplePrediction
 from roinspect.evaluation.examples import load_examples
 from roinspect.evaluation.parts import Part
+from roinspect.evaluation.scoring import load_models
 from roinspect.exports.samples import photographs
 from roinspect.images.pixels import read_image, write_image
 from roinspect.inspection.bundle import read_bundle, read_weights
-from roinspect.methods.method import load_graph
 from roinspect.production.batch import terms_of
 from roinspect.production.verdict_images import Pictures
 from roinspect.training.recalibration import Way, recalibrate
@@ -126,7 +126,7 @@ def test_the_pictures_of_a_report_show_what_each_model_saw(
         record = next(record for record in read_records(data) if record.split == "test")
         scores = (0.0,) * len(bundles)
         part = Part(record, 0, "none", pred_scores=scores, reasons=("",) * len(bundles))
-        (example,) = load_examples([part], [load_graph(path) for path in bundles], min_pixels=1)
+        (example,) = load_examples([part], load_models(bundles), min_pixels=1)
         return list(example.predictions)
 
     first, second = shown(deep, model, twelve)

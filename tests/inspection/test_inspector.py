@@ -84,10 +84,10 @@ def test_an_image_too_large_for_the_memory_costs_its_own_row(
 ) -> None:
     usual, calls = getattr(roinspect.inspection.inspector, place), iter(range(9))
 
-    def first_fails(*given: Any) -> Any:
+    def first_fails(*given: Any, **named: Any) -> Any:
         if next(calls) == 0:
             raise error
-        return usual(*given)
+        return usual(*given, **named)
 
     monkeypatch.setattr(roinspect.inspection.inspector, place, first_fails)
     told, after = inspector().inspect_many([images[2], images[2]], workers=1)
@@ -196,7 +196,7 @@ def test_any_number_of_images_fits_into_memory(streams: int) -> None:
 
 
 def test_decoding_the_network_and_the_caller_work_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow_read(source: bytes, bits: int) -> NDArray[np.uint8]:
+    def slow_read(source: bytes, bits: int, **_: Any) -> NDArray[np.uint8]:
         time.sleep(0.02)
         return np.zeros((*SIZE, 3), np.uint8)
 

@@ -57,7 +57,7 @@ def test_no_engine_rejects_a_part_that_passed(
     value = false_reject_threshold(before, 0.0).value
     for runtime in RUNTIMES:
         for threads in (1, 2):
-            _, predict = open_runtime(path, bundle, runtime, threads=threads)
+            predict = open_runtime(path, bundle, runtime, threads=threads).whole
             for at_once in (1, len(images)):
                 batches = [images[i : i + at_once] for i in range(0, len(images), at_once)]
                 scores = np.concatenate([predict(batch)[0] for batch in batches])

@@ -24,7 +24,8 @@ from roinspect.errors import UserError  # noqa: E402
 from roinspect.inspection.bundle import Bundle, Threshold, save_bundle  # noqa: E402
 from roinspect.methods.ceod import Ceod  # noqa: E402
 from roinspect.methods.ceod_settings import CeodSettings  # noqa: E402
-from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
+from roinspect.methods.method import method_class, predict  # noqa: E402
 from roinspect.nn.backbone import PACKAGED, Backbone  # noqa: E402
 
 SIZE = (64, 64)

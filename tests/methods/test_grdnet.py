@@ -25,7 +25,8 @@ from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import Bundle, Threshold, save_bundle  # noqa: E402
 from roinspect.methods.grdnet import GrdNet, GrdNetGraph  # noqa: E402
 from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
-from roinspect.methods.method import load_graph, method_class, predict  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
+from roinspect.methods.method import method_class, predict  # noqa: E402
 from roinspect.nn.steering import RoiForm, segmentation_loss  # noqa: E402
 
 SIZE = (64, 64)

@@ -26,7 +26,8 @@ from roinspect.errors import UserError  # noqa: E402
 from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import read_weights  # noqa: E402
 from roinspect.methods.course import Course  # noqa: E402
-from roinspect.methods.method import load_graph, predict  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
+from roinspect.methods.method import predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank, roi_warning  # noqa: E402
 from roinspect.methods.roibank_defects import folds_of  # noqa: E402
 from roinspect.methods.roibank_fit import border_weight  # noqa: E402

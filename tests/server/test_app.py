@@ -30,6 +30,7 @@ from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import Bundle, Threshold
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.prediction import Prediction
+from roinspect.inspection.tiles import Tiling
 from roinspect.production.delivery import Delivery
 from roinspect.server.app import create_app
 from roinspect.server.logs import JsonFormatter
@@ -106,6 +107,35 @@ def test_an_overlay_is_a_picture_of_the_photograph(client: TestClient) -> None:
     row = client.post("/inspect?overlay=true", content=png(204, (20, 30))).json()
     assert read_image(base64.b64decode(row["overlay_png"])).shape == (20, 30, 3)
     assert "overlay_png" not in client.post("/inspect", content=png(204)).json()
+
+
+def test_a_model_with_tiles_takes_photographs_as_they_are(tmp_path: Path) -> None:
+    """Height and width of the tensor are free, and the map has the photograph's."""
+    native = (120, 200)
+    tiles = Tiling(32, 1.0, native, native, "")
+    bundle = Bundle("fake", {}, SIZE, Threshold(0.5, "chosen"), tiles=tiles)
+
+    def everywhere(images: np.ndarray) -> Prediction:
+        return brightness(images)._replace(roi_map=np.ones((len(images), 4, 4), np.float32))
+
+    (tmp_path / "bundle.json").write_text("a")
+    model = ServedModel("a", tmp_path, lambda copy: Inspector(bundle, everywhere, close=brightness))
+    service = Service({"a": model}, ServeSettings(workers=1))
+    with TestClient(create_app(service)) as client:
+        assert client.get("/v2/models/a").json()["inputs"][0]["shape"] == [-1, -1, -1, 3]
+        pixels = np.full((1, *native, 3), 204, np.uint8)
+        body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": list(pixels.shape),
+                            "data": pixels.ravel().tolist()}]}  # fmt: skip
+        answer = client.post("/v2/models/a/infer", json=body)
+        outputs = {output["name"]: output for output in answer.json()["outputs"]}
+        assert outputs["anomaly_map"]["shape"] == [1, 1, *native]
+        assert outputs["pred_score"]["data"] == [pytest.approx(0.8)] and outputs["is_defect"]["data"] == [
+            True
+        ]
+        body["inputs"][0] |= {"shape": [1, 10, 10, 3], "data": [0] * 300}
+        refused = client.post("/v2/models/a/infer", json=body)
+        assert refused.status_code == 422 and "is 10x10 pixels" in refused.json()["error"]
+        assert client.post("/inspect", content=png(204, native)).json()["is_defect"] is True
 
 
 def test_models_go_by_name(make_client: Callable[..., TestClient]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
+from roinspect.data.width import defect_width
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask
 from roinspect.synthetic.products import (
@@ -257,3 +258,83 @@ def test_washers_that_cannot_lie_in_the_picture_are_refused() -> None:
     for odd in ({"count": 2}, {"count": 3, "missing": 4}):
         with pytest.raises(UserError, match="cannot be drawn"):
             draw("washers", 0, options=odd)
+
+
+# Product, defect, place, mean of the image, pixels of defect and of ROI, before widths could be stated.
+BEFORE: tuple[tuple[ProductName, str, str, float, int, int], ...] = (
+    ("zipper", "missing_tooth", "inside", 90.222, 53, 1748),
+    ("zipper", "hole", "outside", 90.334, 32, 1748),
+    ("vials", "scratch", "inside", 161.353, 51, 824),
+    ("vials", "particle", "both", 161.258, 41, 824),
+    ("washers", "stain", "outside", 146.094, 56, 133),
+    ("washers", "scratch", "both", 146.230, 43, 133),
+)
+
+
+@pytest.mark.parametrize(("product", "defect", "place", "mean", "defective", "inspected"), BEFORE)
+def test_without_a_width_the_images_are_those_of_before(
+    product: ProductName, defect: str, place: str, mean: float, defective: int, inspected: int
+) -> None:
+    sample = draw(product, 11, defect=defect, place=place, size_hw=(96, 160))
+    # Within what another processor rounds differently.
+    assert sample.image.mean() == pytest.approx(mean, abs=0.02)
+    assert int(sample.gt_mask.sum()) == pytest.approx(defective, abs=3)
+    assert int(sample.roi_mask.sum()) == pytest.approx(inspected, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("product", "defect", "place"),
+    [
+        ("zipper", "scratch", "inside"),
+        ("zipper", "pulled_thread", "outside"),
+        ("zipper", "hole", "outside"),
+        ("vials", "particle", "both"),
+        ("vials", "stain", "inside"),
+        ("washers", "scratch", "both"),
+    ],
+)
+@pytest.mark.parametrize("width", [3.0, 5.0])
+def test_a_defect_is_as_wide_as_asked_for(
+    product: ProductName, defect: str, place: str, width: float
+) -> None:
+    options = {"defect": defect, "place": place, "size_hw": (256, 256), "defect_pixels": (width, width)}
+    sample = draw(product, 3, **options)
+    region = np.ones_like(sample.roi_mask) if place == "outside" else sample.roi_mask
+    assert defect_width(sample.gt_mask, region) == pytest.approx(width, rel=0.25)
+    inside = int((sample.gt_mask & sample.roi_mask).sum())
+    assert (inside > 0) == (place != "outside")
+    assert (inside < sample.gt_mask.sum()) == (place != "inside")
+
+
+def test_widths_are_spread_over_the_range_and_the_part_stays_as_it_is() -> None:
+    options = {"size_hw": (256, 256), "defect": "particle", "place": "outside"}
+    samples = [draw("washers", seed, defect_pixels=(2.5, 5.0), **options) for seed in range(8)]
+    widths = [defect_width(sample.gt_mask, np.ones_like(sample.gt_mask)) for sample in samples]
+    assert 1.8 < min(widths) < 3.2 < 3.6 < max(widths) <= 6.25
+    good = draw("washers", 0, size_hw=(256, 256))
+    far = cv2.dilate(samples[0].gt_mask, np.ones((5, 5), np.uint8)) == 0
+    assert np.array_equal(good.image[far], samples[0].image[far])
+
+
+def test_teeth_have_no_free_width() -> None:
+    assert not {"missing_tooth", "bent_tooth"} & set(defects("zipper", "inside", is_sized=True))
+    with pytest.raises(UserError, match="choose one of scratch"):
+        draw("zipper", 0, defect="missing_tooth", size_hw=(512, 512), defect_pixels=(3, 6))
+    assert not any("tooth" in item.folder for item in plan("zipper", 200, is_sized=True))
+
+
+@pytest.mark.parametrize("widths", [(1.0, 4.0), (6.0, 4.0), (4.0, float("nan")), (4.0, 80.0)])
+def test_impossible_widths_are_refused(widths: tuple[float, float], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="defect_pixels"):
+        write_dataset("vials", tmp_path / "out", count=20, seed=0, defect_pixels=widths)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_photograph_has_detail_at_its_own_scale() -> None:
+    good = draw("zipper", 1, size_hw=(640, 640))
+    bad = draw("zipper", 1, size_hw=(640, 640), defect="stain", place="inside")
+    far = cv2.dilate(bad.gt_mask, np.ones((5, 5), np.uint8)) == 0
+    assert np.array_equal(good.image[far], bad.image[far])
+    # Threads, smoothed over more than the sensor's noise, differ from pixel to pixel.
+    smooth = cv2.GaussianBlur(good.image, (0, 0), 1.5).astype(float)
+    assert np.abs(np.diff(smooth, axis=0)).mean() > 1

@@ -33,7 +33,8 @@ from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import read_bundle, read_weights  # noqa: E402
 from roinspect.methods.grdnet import GrdNet  # noqa: E402
 from roinspect.methods.learner import Learner  # noqa: E402
-from roinspect.methods.method import load_graph, predict  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
+from roinspect.methods.method import predict  # noqa: E402
 from roinspect.methods.roibank import RoiBank  # noqa: E402
 from roinspect.segmenter.segmenter import load_segmenter, probabilities  # noqa: E402
 from roinspect.training.processes import Processes, _wanted, joined  # noqa: E402

@@ -121,6 +121,21 @@ def good_names(value: str | list[str] | None) -> tuple[str, ...] | None:
     return names
 
 
+def number_pair(text: str, option: str) -> tuple[float, float]:
+    """The two numbers in "LOW,HIGH".
+
+    Raises:
+        UserError: the text is something else.
+    """
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise UserError(
+            f"{text!r} is not a range", where=option, remedy="give two numbers LOW,HIGH such as 4,12"
+        ) from None
+    return low, high
+
+
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """Parse; the command line overrides a --config file, in any order.
 

@@ -52,7 +52,9 @@ def run(arguments: list[str]) -> int:
         if options.get(name) is None:
             remedy = f"run: roinspect train {method} DATA --out BUNDLE"
             raise UserError("is required", where=where, remedy=remedy)
-    short = {name: options[name] for name in ("size", "bits", "seed") if options[name] is not None}
+    short = {
+        name: options[name] for name in ("size", "tile", "scale", "bits", "seed") if options[name] is not None
+    }
     settings = settings_class(**options.method.as_dict())
     common: dict[str, Any] = {
         "training": TrainingSettings(**options.training.as_dict() | short),
@@ -111,6 +113,14 @@ def _parser(method: str, settings_class: type, training_class: type) -> Argument
     )
     parser.add_argument(
         "--size", type=str, help="HEIGHTxWIDTH in pixels, or one number for both; short for --training.size"
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        help="look closely at the region in tiles of so many pixels; short for --training.tile",
+    )
+    parser.add_argument(
+        "--scale", type=float, help="factor by which tiles are reduced; short for --training.scale"
     )
     parser.add_argument("--bits", type=int, help=f"{BITS_HELP}; short for --training.bits")
     parser.add_argument("--seed", type=int, help="random seed; short for --training.seed")

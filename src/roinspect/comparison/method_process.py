@@ -18,7 +18,8 @@ from roinspect.comparison.isolated import answer
 from roinspect.comparison.training_speed import measure_speed
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError
-from roinspect.methods.method import InspectionGraph, from_plain, load_graph, method_class, predict
+from roinspect.methods.loading import from_plain, load_graph
+from roinspect.methods.method import InspectionGraph, method_class, predict
 from roinspect.training.settings import TrainingSettings
 from roinspect.training.train import train
 

@@ -36,7 +36,16 @@ from roinspect.data.suspicious import (
     other_product,
 )
 from roinspect.data.unlike import appearance, sampled, unlike
-from roinspect.data.width import WIDE_ENOUGH, defect_width, size_for
+from roinspect.data.width import (
+    SCALES,
+    TILE,
+    WIDE_ENOUGH,
+    defect_width,
+    size_for,
+    tile_cost,
+    tile_scale,
+    tiled_share,
+)
 from roinspect.errors import UserError
 from roinspect.files import read_file, sha256
 from roinspect.images.pixels import SixteenBit, resize_image, resize_mask, sixteen_bit
@@ -45,6 +54,8 @@ from roinspect.inspection.threads import in_threads
 _LABELS = {0: "good", 1: "bad", None: "?"}
 _SPLITS = ("train", "val", "test")
 _NAMED = 10
+LARGER = 1.5
+"""How much larger than the training size photographs must be for tiles to be proposed."""
 SMALLEST_ROI = 16
 """Pixels of a cell of the finest features, at stride 4."""
 
@@ -110,6 +121,8 @@ class _RecordSummary:
     is_blank: bool = False
     width: float = 0.0
     own_width: float = 0.0
+    tiled_shares: tuple[float, ...] = ()
+    """Share of the photograph in tiles at each of `SCALES`, if it is large enough for tiles."""
     appearance: NDArray[np.float32] | None = None
     small: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
     """Photograph and ROI mask, reduced for a backbone."""
@@ -174,6 +187,9 @@ def check(
             is_blank=bool((sample.image == sample.image[0, 0]).all()),
             width=width,
             own_width=defect_width(sample.gt_mask, sample.roi_mask) if width else 0.0,
+            tiled_shares=tuple(tiled_share(sample.roi_mask, scale) for scale in SCALES)
+            if size_hw and min(height / size_hw[0], across / size_hw[1]) >= LARGER
+            else (),
             **looks(record, sample),
             deep=sixteen_bit(content),
         )
@@ -369,7 +385,8 @@ def _smallest(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> I
     if measured := _measured(readable):
         yield (
             f"The smallest of {len(measured):,} defects is {measured[0].width:.1f} pixels wide at "
-            f"{size_hw[0]}x{size_hw[1]} ({measured[0].record.key})."
+            f"{size_hw[0]}x{size_hw[1]} and {measured[0].own_width:.1f} in the photograph itself "
+            f"({measured[0].record.key})."
         )
 
 
@@ -392,22 +409,37 @@ def _few_good(readable: Sequence[_RecordSummary]) -> Iterable[str]:
 
 
 def _too_narrow(readable: Sequence[_RecordSummary], size_hw: tuple[int, int]) -> Iterable[str]:
-    """Suggests a larger size if the photographs have enough pixels for it."""
+    """Suggests a larger size, or tiles, if the photographs have enough pixels for it."""
     narrow = [summary for summary in _measured(readable) if summary.width < WIDE_ENOUGH]
     if not narrow:
         return
     worst = narrow[0]
     width_text = (
-        f"its defect is {worst.width:.1f} pixels wide at {size_hw[0]}x{size_hw[1]}, under {WIDE_ENOUGH:g}"
+        f"its defect is {worst.width:.1f} pixels wide at {size_hw[0]}x{size_hw[1]}, under {WIDE_ENOUGH:g}, "
+        f"and {worst.own_width:.1f} in the photograph itself"
     )
     if worst.own_width < WIDE_ENOUGH:
-        remedy = (
-            f"the photograph itself shows it {worst.own_width:.1f} pixels wide: photograph the part closer up"
-        )
+        remedy = "photograph the part closer up"
     else:
         enough_hw = size_for(worst.width, size_hw)
-        remedy = f"--size {enough_hw[0]}x{enough_hw[1]} would do"
+        more = enough_hw[0] * enough_hw[1] / (size_hw[0] * size_hw[1])
+        remedy = f"--size {enough_hw[0]}x{enough_hw[1]} would do, at {more:.1f} times the pixels of today"
+        remedy += _tiles(readable, min(summary.own_width for summary in narrow), size_hw)
     yield _describe(narrow, f"{width_text}; {remedy}")
+
+
+def _tiles(readable: Sequence[_RecordSummary], own_width: float, size_hw: tuple[int, int]) -> str:
+    """The proposal of tiles for defects of a width in pixels of the photograph; empty if they do not help."""
+    scale = tile_scale(own_width)
+    large = [summary for summary in readable if summary.tiled_shares]
+    if scale is None or not large:
+        return ""
+    at = SCALES.index(scale)
+    pixels = float(
+        np.mean([summary.tiled_shares[at] * summary.size_hw[0] * summary.size_hw[1] for summary in large])
+    )
+    at_scale = f" --scale {scale:g}" if scale < 1 else ""
+    return f"; so would --tile {TILE}{at_scale}, at {tile_cost(pixels, scale, size_hw):.1f} times"
 
 
 def _unlike(readable: Sequence[_RecordSummary]) -> Iterable[str]:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -232,7 +232,7 @@ class DecodedCache:
         }
         needed = sum(int(np.prod(shape)) for shape in shapes.values())
         self.on_disk = needed > memory_bytes
-        files = _temporary_folder(folder, needed) if self.on_disk else None
+        files = temporary_folder(folder, needed) if self.on_disk else None
         self._finalizer = weakref.finalize(self, shutil.rmtree, files, ignore_errors=True) if files else None
         arrays = {name: _allocate(shape, files and files / name) for name, shape in shapes.items()}
         self.labels = np.zeros(count, np.int64)
@@ -242,7 +242,7 @@ class DecodedCache:
         errors: list[UserError] = []
         read = SharedMasks(self.records)
         self.mask_digests = read.digests
-        for row, loaded in enumerate(_load(self.records, size_hw, min_pixels, bits, workers, read)):
+        for row, loaded in enumerate(load(self.records, size_hw, min_pixels, bits, workers, read)):
             if loaded.sample is None:
                 errors += [loaded.error] if loaded.error else []
                 continue
@@ -257,10 +257,45 @@ class DecodedCache:
             self.taken[row] = loaded.sample.taken
         if errors:
             self.close()
-            raise _summary(errors, count)
+            raise summary(errors, count)
         self.images = arrays["images"]
         self.roi_masks = np.broadcast_to(arrays["roi_masks"], (count, *size_hw))
         self.gt_masks = np.broadcast_to(arrays["gt_masks"], (count, *size_hw))
+
+    @classmethod
+    def of_rows(
+        cls,
+        records: Sequence[Record],
+        arrays: Mapping[str, NDArray[np.uint8]],
+        labels: Sequence[int],
+        places: Sequence[SamplePlace],
+        digests: Sequence[str],
+        taken: Sequence[float | None],
+        mask_digests: Mapping[Path, str],
+        files: Path,
+    ) -> DecodedCache:
+        """A cache of rows that are decoded already, in `files`, a folder that goes with the cache.
+
+        Args:
+            records: of each row; for the others see the attributes.
+            arrays: `images`, `roi_masks` and `gt_masks`.
+            labels: of each row.
+            places: of each row.
+            digests: of each row.
+            taken: of each row.
+            mask_digests: of the mask files.
+            files: removed by `close`.
+        """
+        cache = cls.__new__(cls)
+        cache.records, cache.on_disk = list(records), True
+        cache.images, cache.roi_masks, cache.gt_masks = (
+            arrays[name] for name in ("images", "roi_masks", "gt_masks")
+        )
+        cache.labels = np.array(labels, np.int64)
+        cache.places, cache.digests, cache.taken = list(places), list(digests), list(taken)
+        cache.mask_digests = dict(mask_digests)
+        cache._finalizer = weakref.finalize(cache, shutil.rmtree, files, ignore_errors=True)
+        return cache
 
     def __len__(self) -> int:
         return len(self.records)
@@ -300,12 +335,12 @@ def stream(
         workers: decoding threads.
     """
     records = list(records)
-    loaded = _load(records, size_hw, min_pixels, bits, workers, SharedMasks(records), ahead=2 * batch_size)
+    loaded = load(records, size_hw, min_pixels, bits, workers, SharedMasks(records), ahead=2 * batch_size)
     while batch := list(islice(loaded, batch_size)):
         yield batch
 
 
-def _load(
+def load(
     records: Sequence[Record],
     size_hw: tuple[int, int] | None,
     min_pixels: int,
@@ -314,17 +349,20 @@ def _load(
     read: ReadMask,
     ahead: int = 16,
 ) -> Iterator[LoadResult]:
-    def load(record: Record) -> LoadResult:
+    """Load records in order, at most `ahead` of them before they are asked for; see `load_sample`."""
+
+    def load_one(record: Record) -> LoadResult:
         try:
             sample = load_sample(record, size_hw, min_pixels=min_pixels, bits=bits, read=read)
             return LoadResult(record, sample, None)
         except UserError as error:
             return LoadResult(record, None, error)
 
-    return in_threads(load, records, workers=workers, ahead=ahead)
+    return in_threads(load_one, records, workers=workers, ahead=ahead)
 
 
-def _temporary_folder(folder: Path | None, needed_bytes: int) -> Path:
+def temporary_folder(folder: Path | None, needed_bytes: int) -> Path:
+    """A new folder for decoded photographs, where there is enough space."""
     # Check the free space first: writing a mapped page to a full disk would kill the process.
     try:
         if folder is not None:
@@ -350,7 +388,8 @@ def _allocate(shape: tuple[int, ...], path: Path | None) -> NDArray[np.uint8]:
     return np.zeros(shape, np.uint8) if path is None else np.memmap(path, np.uint8, "w+", shape=shape)
 
 
-def _summary(errors: Sequence[UserError], count: int) -> UserError:
+def summary(errors: Sequence[UserError], count: int) -> UserError:
+    """One error for those of several photographs out of `count`."""
     first = errors[0]
     if len(errors) == 1:
         return first

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 WIDE_ENOUGH = 5.0
 """Width in pixels below which a defect is easily missed."""
 
+TILE = 256
+"""Side of the tiles that are proposed, in pixels."""
+
+SCALES = (0.25, 0.5, 1.0)
+"""Scales of the photograph at which tiles are proposed."""
+
 _STEP = 32
 
 
@@ -79,3 +85,49 @@ def size_for(width: float, size_hw: tuple[int, int]) -> tuple[int, int]:
     factor = max(WIDE_ENOUGH / width, 1.0)
     height, across = (math.ceil(side * factor / _STEP - 1e-9) * _STEP for side in size_hw)
     return height, across
+
+
+def tile_scale(own_width: float) -> float | None:
+    """The smallest scale of the photograph at which a defect is still wide enough; None if there is none.
+
+    Args:
+        own_width: width of the defect in pixels of the photograph.
+
+    Example:
+        >>> tile_scale(12.0), tile_scale(3.0)
+        (0.5, None)
+    """
+    return next((scale for scale in SCALES if own_width * scale >= WIDE_ENOUGH), None)
+
+
+def tiled_share(roi_mask: NDArray[np.uint8], scale: float) -> float:
+    """Share of a photograph that tiles along its ROI cover: the ROI, widened by half a tile on each side.
+
+    Args:
+        roi_mask: (H, W) in {0, 1}, 1 = inspect.
+        scale: scale of the photograph, in (0, 1].
+
+    Returns:
+        A number in [0, 1], exact to about a hundredth of the photograph's sides.
+    """
+    # One cell is at most a hundredth of the longer side: a tile is larger than that.
+    cell = math.ceil(max(roi_mask.shape) / 100)
+    cells_wh = math.ceil(roi_mask.shape[1] / cell), math.ceil(roi_mask.shape[0] / cell)
+    coarse = cv2.resize(roi_mask.astype(np.float32), cells_wh, interpolation=cv2.INTER_AREA) > 0
+    side = 2 * round(TILE / (2 * scale * cell)) + 1
+    return float(cv2.dilate(coarse.astype(np.uint8), np.ones((side, side), np.uint8)).mean())
+
+
+def tile_cost(tiled_pixels: float, scale: float, size_hw: tuple[int, int]) -> float:
+    """Pixels that the network sees per photograph with tiles, as a multiple of one look at `size_hw`.
+
+    Args:
+        tiled_pixels: mean number of the photograph's pixels in tiles.
+        scale: scale of the photograph, in (0, 1].
+        size_hw: height and width of the coarse look at the whole, which comes first.
+
+    Example:
+        >>> tile_cost(256 * 1024, 0.5, (256, 256))
+        2.0
+    """
+    return 1 + tiled_pixels * scale**2 / (size_hw[0] * size_hw[1])

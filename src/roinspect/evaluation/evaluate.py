@@ -125,7 +125,6 @@ def evaluate_models(
         "roinspect_version": __version__,
     }
     thresholds = [model.bundle.threshold.value for model in models]
-    graphs = [(model.bundle, model.graph) for model in models]
     total = f"{seconds:.1f} s for {len(parts)} images, {batch_size} at a time"
     content = ReportContent(
         title=_title(models, data, split),
@@ -133,7 +132,7 @@ def evaluate_models(
         labels=np.array([part.label for part in labelled]),
         outside_only=np.array([part.is_outside_only for part in labelled]),
         paths=[part.record.key for part in labelled],
-        examples=list(load_examples(choose(labelled, thresholds), graphs, min_pixels=min_pixels)),
+        examples=list(load_examples(choose(labelled, thresholds), models, min_pixels=min_pixels)),
         timings={**_network_times(models), "reading, network and measures": total},
         remarks=remarks,
     )

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from roinspect.data.dataset import load_sample
 from roinspect.evaluation.example_images import Example, ExamplePrediction
 from roinspect.evaluation.parts import Part
+from roinspect.evaluation.scoring import EvaluatedModel
 from roinspect.images.pixels import resize_image
-from roinspect.inspection.bundle import Bundle
-from roinspect.methods.method import InspectionGraph, predict
+from roinspect.methods.method import InspectionGraph
 
 EXAMPLES = 8
 """Parts shown as images, taken from all outcomes in turn."""
@@ -86,19 +86,19 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
 
 
 def load_examples(
-    parts: Sequence[Part], models: Sequence[tuple[Bundle, InspectionGraph]], *, min_pixels: int
+    parts: Sequence[Part], models: Sequence[EvaluatedModel], *, min_pixels: int
 ) -> Iterator[Example]:
     """Load parts again, at full size, with each model's prediction.
 
     Args:
         parts: labelled, with one score per model.
-        models: bundles and their graphs.
+        models: as evaluated.
         min_pixels: as in `load_sample`.
     """
     for part in parts:
         samples = {
             bits: load_sample(part.record, None, min_pixels=min_pixels, bits=bits)
-            for bits in dict.fromkeys(bundle.bits for bundle, _ in models)
+            for bits in dict.fromkeys(model.bundle.bits for model in models)
         }
         sample = next(iter(samples.values()))
         yield Example(
@@ -107,8 +107,8 @@ def load_examples(
             roi_mask=sample.roi_mask,
             gt_mask=None if part.place == "unknown" else sample.gt_mask,
             predictions=[
-                _prediction(part, score, reason, samples[bundle.bits].image, bundle, graph)
-                for score, reason, (bundle, graph) in zip(part.pred_scores, part.reasons, models, strict=True)
+                _prediction(part, score, reason, samples[model.bundle.bits].image, model)
+                for score, reason, model in zip(part.pred_scores, part.reasons, models, strict=True)
             ],
         )
 
@@ -118,17 +118,18 @@ def _prediction(
     pred_score: float,
     reason: str,
     image: NDArray[np.uint8],
-    bundle: Bundle,
-    graph: InspectionGraph,
+    model: EvaluatedModel,
 ) -> ExamplePrediction:
+    bundle = model.bundle
     resized = resize_image(image, bundle.size_hw)
-    anomaly_map = predict(graph, resized[None]).anomaly_map[0]
+    anomaly_map = model.looks([image], [resized])[0].anomaly_map
     return ExamplePrediction(
         anomaly_map=anomaly_map,
         level=bundle.map_level(pred_score, anomaly_map),
         pred_score=pred_score,
         verdict=verdict(part, pred_score, bundle.threshold.value, reason),
-        reconstruction=_repaired(graph, resized),
+        # Tiles are repaired one by one: there is no picture of the whole.
+        reconstruction=None if bundle.tiles else _repaired(model.graph, resized),
     )
 
 

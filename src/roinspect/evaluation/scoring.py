@@ -8,16 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from roinspect.data.dataset import UNKNOWN_LABEL, LoadResult, Sample, stream
 from roinspect.data.records import Record
+from roinspect.errors import UserError
 from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.evaluation.parts import Part
-from roinspect.images.pixels import resize_image, resize_mask
+from roinspect.images.pixels import resize_mask
 from roinspect.inspection.bundle import Bundle
+from roinspect.inspection.looks import Looked, Looks
 from roinspect.inspection.scene import fault_of, measure
-from roinspect.methods.method import InspectionGraph, load_graph, predict
+from roinspect.methods.loading import load_graphs
+from roinspect.methods.method import InspectionGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class EvaluatedModel:
     path: Path
     bundle: Bundle
     graph: InspectionGraph
+    """The method's."""
+    looks: Looks
     metrics: RoiMetrics = field(default_factory=RoiMetrics)
     seconds: list[float] = field(default_factory=list)
     """Network time per image, one entry a batch."""
@@ -42,30 +46,30 @@ class EvaluatedModel:
         Returns:
             For each photograph its score and why it is not inspectable, or "".
         """
-        images = np.stack([resize_image(sample.image, self.bundle.size_hw) for sample in samples])
         start = time.perf_counter()
-        prediction = predict(self.graph, images)
+        predictions = self.looks([sample.image for sample in samples])
         self.seconds.append((time.perf_counter() - start) / len(samples))
-        rows = [row for row, part in enumerate(parts) if part.label != UNKNOWN_LABEL]
-        if rows:
+        for looked, sample, part in zip(predictions, samples, parts, strict=True):
+            if part.label == UNKNOWN_LABEL:
+                continue
+            map_hw = (looked.anomaly_map.shape[0], looked.anomaly_map.shape[1])
             self.metrics.update(
-                pred_score=prediction.pred_score[rows],
-                anomaly_map=prediction.anomaly_map[rows],
-                label=np.array([parts[row].label for row in rows]),
-                outside_only=np.array([parts[row].is_outside_only for row in rows]),
-                gt_mask=self._resized([samples[row].gt_mask for row in rows]),
-                roi_mask=self._resized([samples[row].roi_mask for row in rows]),
-                category=[parts[row].record.category for row in rows],
-                group=[parts[row].record.group for row in rows],
-                has_gt_mask=np.array([parts[row].place != "unknown" for row in rows]),
+                pred_score=np.array([looked.pred_score]),
+                anomaly_map=looked.anomaly_map[None],
+                label=np.array([part.label]),
+                outside_only=np.array([part.is_outside_only]),
+                gt_mask=resize_mask(sample.gt_mask, map_hw)[None],
+                roi_mask=resize_mask(sample.roi_mask, map_hw)[None],
+                category=[part.record.category],
+                group=[part.record.group],
+                has_gt_mask=np.array([part.place != "unknown"]),
             )
-        limits = self.bundle.scene
-        scenes = (measure(*maps) for maps in zip(prediction.roi_map, prediction.novelty, strict=True))
-        reasons = ["" if limits is None else fault_of(scene, limits) or "" for scene in scenes]
-        return [(float(score), reason) for score, reason in zip(prediction.pred_score, reasons, strict=True)]
+        return [(looked.pred_score, self._reason(looked)) for looked in predictions]
 
-    def _resized(self, masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        return np.stack([resize_mask(mask, self.bundle.size_hw) for mask in masks])
+    def _reason(self, looked: Looked) -> str:
+        limits = self.bundle.scene
+        fault = None if limits is None else fault_of(measure(looked.roi_map, looked.novelty), limits)
+        return fault or looked.unseen
 
 
 def load_models(bundle_paths: Sequence[Path]) -> list[EvaluatedModel]:
@@ -73,9 +77,11 @@ def load_models(bundle_paths: Sequence[Path]) -> list[EvaluatedModel]:
     names = [path.resolve().name for path in bundle_paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in bundle_paths]
-    return [
-        EvaluatedModel(name, path, *load_graph(path)) for name, path in zip(names, bundle_paths, strict=True)
-    ]
+    models = []
+    for name, path in zip(names, bundle_paths, strict=True):
+        graphs = load_graphs(path)
+        models.append(EvaluatedModel(name, path, graphs.bundle, graphs.close or graphs.graph, graphs.looks()))
+    return models
 
 
 def score(
@@ -93,6 +99,9 @@ def score(
     """
     sizes = {model.bundle.size_hw for model in models}
     size_hw = sizes.pop() if len(sizes) == 1 else None
+    if any(model.bundle.tiles is not None for model in models):
+        # Photographs at their own size, which may fill the memory.
+        size_hw, batch_size = None, 1
     depths = dict.fromkeys(model.bundle.bits for model in models)
     streams = [stream(records, size_hw, batch_size, min_pixels=min_pixels, bits=bits) for bits in depths]
     parts = []
@@ -103,7 +112,7 @@ def score(
 
 def _score_batch(batches: Mapping[int, Sequence[LoadResult]], models: Sequence[EvaluatedModel]) -> list[Part]:
     """Score one batch, given as decoded with each of the models' `bits`."""
-    parts = [_part(results) for results in zip(*batches.values(), strict=True)]
+    parts = [_part(results, models) for results in zip(*batches.values(), strict=True)]
     readable = [part for part in parts if not part.error]
     if not readable:
         return parts
@@ -119,13 +128,20 @@ def _score_batch(batches: Mapping[int, Sequence[LoadResult]], models: Sequence[E
     return [part if part.error else _with_predictions(part, next(predictions)) for part in parts]
 
 
-def _part(results: Sequence[LoadResult]) -> Part:
-    """A photograph, with an error unless it could be read with the bits of every model."""
+def _part(results: Sequence[LoadResult], models: Sequence[EvaluatedModel]) -> Part:
+    """A photograph, with an error unless every model can read it."""
     for result in results:
         if result.sample is None:
             return Part(result.record, error=str(result.error))
     sample = results[0].sample
     assert sample is not None
+    try:
+        for model in models:
+            if model.bundle.tiles is not None:
+                native_hw = (sample.image.shape[0], sample.image.shape[1])
+                model.bundle.tiles.refuse_other_size(native_hw, results[0].record.key)
+    except UserError as error:
+        return Part(results[0].record, error=str(error))
     return Part(results[0].record, sample.label, sample.place, digest=sample.digest, taken=sample.taken)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from roinspect.errors import UserError
 from roinspect.exports.graph import TrainedGraph, quiet
 from roinspect.exports.parity import Parity, compare
-from roinspect.exports.samples import photographs, synthetic_images
-from roinspect.inspection.exported import NAMES, describe, graph_file, replacing
+from roinspect.exports.samples import photographs, synthetic_images, tiles
+from roinspect.inspection.bundle import Bundle
+from roinspect.inspection.exported import CLOSE, NAMES, describe, graph_file, replacing
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision, Resources, Target
 from roinspect.inspection.tolerance import SCORE_TOLERANCE
-from roinspect.methods.method import load_graph, predict
+from roinspect.methods.loading import load_graphs
+from roinspect.methods.method import InspectionGraph, predict
 
 
 def export(
@@ -59,38 +62,73 @@ def export(
     if int8 is not None and bf16 is not None:
         raise UserError("and --int8 are mutually exclusive", where="--bf16", remedy="choose one of them")
     target = _target(to, precision)
-    manifest, graph = load_graph(bundle)
-    threshold = manifest.threshold.value
-
-    def compared(
-        file: Path, samples: Iterable[NDArray[np.uint8]], precision: Precision = "float32"
-    ) -> Parity:
-        candidate = target.load(file, Resources(), precision)
-        return compare(partial(predict, graph), candidate, samples, threshold, manifest.scene)
-
+    graphs = load_graphs(bundle)
+    manifest = graphs.bundle
+    # The method's graph, to which the precision applies, comes last.
+    stages = [_Stage(graphs.graph, manifest.size_hw, "", partial(photographs, bundle=manifest))]
+    if graphs.close is not None:
+        assert manifest.tiles is not None
+        side = manifest.tiles.side
+        stages.append(_Stage(graphs.close, (side, side), CLOSE, partial(tiles, looks=graphs.looks())))
     with replacing(bundle, to) as folder, tempfile.TemporaryDirectory() as scratch:
-        file = folder / target.files[0]
-        source = TrainedGraph(graph, manifest.size_hw, Path(scratch), for_int8=int8 is not None)
-        with quiet():
-            target.write(source, file)
-        samples = chain(synthetic_images(manifest.size_hw), photographs(images, manifest))
-        _require_equal(compared(file, samples), bundle / to, tell)
-        if data := int8 or bf16:
+        for number, stage in enumerate(stages):
+            is_last = stage is stages[-1]
+            room = Path(scratch) / str(number)
+            room.mkdir()
+            file = folder / stage.folder / target.files[0]
+            file.parent.mkdir(exist_ok=True)
+            source = TrainedGraph(stage.graph, stage.size_hw, room, for_int8=is_last and int8 is not None)
+            with quiet():
+                target.write(source, file)
+            samples = chain(synthetic_images(stage.size_hw), stage.samples(images))
+            _require_equal(stage.compared(target, file, samples, manifest), bundle / to, tell)
+            data = int8 or bf16
+            if data is None or not is_last:
+                continue
             from roinspect.exports.quantize import calibration_split, quantize
 
             good, held_out = calibration_split(manifest, data, columns)
             if int8 is not None:
-                quantized = Path(scratch) / "int8.onnx"
-                ranges = photographs((record.image_path for record in good), manifest)
-                quantize(source.onnx_file(), ranges, quantized)
+                quantized = room / "int8.onnx"
+                quantize(source.onnx_file(), stage.samples(record.image_path for record in good), quantized)
                 source.quantized = quantized
                 target.write(source, file)
-            held_out_images = photographs((record.image_path for record in held_out), manifest)
+            shown = stage.samples(record.image_path for record in held_out)
             defective = sum(record.label == 1 for record in held_out)
-            parity = compared(file, held_out_images, precision)
+            parity = stage.compared(target, file, shown, manifest, precision)
             _require_equal_verdicts(parity, precision, defective, bundle / to, tell)
-        describe(bundle, folder, to, precision, threshold)
+        describe(bundle, folder, to, precision, manifest.threshold.value)
     return graph_file(bundle, to)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One of a bundle's graphs.
+
+    Attributes:
+        graph: in evaluation mode.
+        size_hw: height and width of its images.
+        folder: where it is written, in the target's folder.
+        samples: photographs to images of this size.
+    """
+
+    graph: InspectionGraph
+    size_hw: tuple[int, int]
+    folder: str
+    samples: Callable[[Iterable[Path]], Iterator[NDArray[np.uint8]]]
+
+    def compared(
+        self,
+        target: Target,
+        file: Path,
+        samples: Iterable[NDArray[np.uint8]],
+        bundle: Bundle,
+        precision: Precision = "float32",
+    ) -> Parity:
+        """Its predictions beside those of its export."""
+        limits = None if self.folder else bundle.scene
+        candidate = target.load(file, Resources(), precision)
+        return compare(partial(predict, self.graph), candidate, samples, bundle.threshold.value, limits)
 
 
 def _target(to: str, precision: Precision) -> Target:

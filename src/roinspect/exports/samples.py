@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.bundle import Bundle
+from roinspect.inspection.looks import Looks
 
 
 def synthetic_images(size_hw: tuple[int, int], count: int = 8) -> Iterator[NDArray[np.uint8]]:
@@ -35,3 +36,13 @@ def photographs(paths: Iterable[Path], bundle: Bundle) -> Iterator[NDArray[np.ui
         UserError: a photograph cannot be read.
     """
     return (resize_image(read_image(path, bundle.bits), bundle.size_hw) for path in paths)
+
+
+def tiles(paths: Iterable[Path], looks: Looks) -> Iterator[NDArray[np.uint8]]:
+    """Photographs as input of a bundle's graph for tiles: (side, side, 3) uint8 RGB each.
+
+    Raises:
+        UserError: a photograph cannot be read.
+    """
+    for path in paths:
+        yield from looks.tiles(read_image(path, looks.bundle.bits))

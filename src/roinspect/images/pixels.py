@@ -115,6 +115,15 @@ def image_size(path: Path | str) -> tuple[int, int]:
         UserError: the file cannot be read, is truncated or is not an image.
     """
     data = _read(path)
+    declared = declared_size(data)
+    if declared is None:
+        height, width = _decode(data, _name(path))[0].shape[:2]
+        return height, width
+    return declared
+
+
+def declared_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width that a PNG or JPEG file declares, upright; None for other files and damaged ones."""
     container = identify(data)
     if (
         container is None
@@ -122,8 +131,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
         or not container.whole
         or container.size_hw is None
     ):
-        height, width = _decode(data, _name(path))[0].shape[:2]
-        return height, width
+        return None
     height, width = container.size_hw
     return (width, height) if container.orientation >= 5 else (height, width)
 

@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import Bundle
-from roinspect.inspection.exported import NAMES, graph_file, has_export, read_export
+from roinspect.inspection.exported import NAMES, close_graph_file, graph_file, has_export, read_export
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import NotInstalledError, Resources
@@ -23,6 +25,16 @@ TARGET_OF: Mapping[str, str] = {target.runtime: name for name, target in TARGETS
 RUNTIMES = ("auto", *TARGET_OF, "torch")
 
 
+class Opened(NamedTuple):
+    """A bundle's graphs, ready to run."""
+
+    runtime: str
+    whole: Predict
+    """For images of the bundle's size."""
+    close: Predict | None
+    """For tiles, where the bundle has them."""
+
+
 def open_runtime(
     path: Path,
     bundle: Bundle,
@@ -31,8 +43,8 @@ def open_runtime(
     threads: int | None = None,
     streams: int = 1,
     providers: Sequence[str] = (),
-) -> tuple[str, Predict]:
-    """Load a bundle's graph.
+) -> Opened:
+    """Load a bundle's graphs.
 
     Args:
         path: the bundle.
@@ -45,7 +57,7 @@ def open_runtime(
         providers: see `Resources`.
 
     Returns:
-        The selected runtime, and the function that runs the graph.
+        The selected runtime, and the functions that run its graphs.
 
     Raises:
         UserError: the runtime or provider is unknown or not installed, or there is no usable export.
@@ -65,26 +77,26 @@ def open_runtime(
     if runtime == "auto" and not providers:
         return _automatic(path, bundle, resources)
     runtime = with_providers if providers else runtime
-    return runtime, _open(path, bundle, runtime, resources)
+    return _open(path, bundle, runtime, resources)
 
 
-def _automatic(path: Path, bundle: Bundle, resources: Resources) -> tuple[str, Predict]:
+def _automatic(path: Path, bundle: Bundle, resources: Resources) -> Opened:
     faults: list[UserError] = []
     for name, target in TARGETS.items():
         if not target.is_automatic or not has_export(path, name):
             continue
         try:
-            predict = _open(path, bundle, target.runtime, resources)
+            opened = _open(path, bundle, target.runtime, resources)
         except UserError as error:
             faults.append(error)
             continue
         _warn(faults, target.runtime)
-        return target.runtime, predict
+        return opened
     # Without torch, report the exports' errors; an error in the weights themselves is raised as it is.
     with contextlib.suppress(NotInstalledError):
-        predict = _open(path, bundle, "torch", resources)
+        opened = _open(path, bundle, "torch", resources)
         _warn(faults, "torch")
-        return "torch", predict
+        return opened
     if faults:
         raise faults[0]
     raise UserError(
@@ -99,7 +111,7 @@ def _warn(faults: Sequence[UserError], runtime: str) -> None:
         log.warning(f"{fault}; using {runtime} instead")
 
 
-def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Predict:
+def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Opened:
     if runtime == "torch":
         return _torch(path, resources.threads)
     target = TARGET_OF[runtime]
@@ -110,17 +122,23 @@ def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Pre
             f"{export.threshold:.4g}, which is now {bundle.threshold.value:.4g}; "
             "export again to check them"
         )
-    return TARGETS[target].load(graph_file(path, target), resources, export.precision)
+    load, file = TARGETS[target].load, graph_file(path, target)
+    if bundle.tiles is None:
+        return Opened(runtime, load(file, resources, export.precision), None)
+    # The graph of the coarse look is small, and stays in float32.
+    close = load(close_graph_file(path, target), resources, export.precision)
+    return Opened(runtime, load(file, resources, "float32"), close)
 
 
-def _torch(path: Path, threads: int | None) -> Predict:
+def _torch(path: Path, threads: int | None) -> Opened:
     try:
         import torch
 
-        from roinspect.methods.method import load_graph, predict
+        from roinspect.methods.loading import load_graphs
+        from roinspect.methods.method import predict
     except ImportError:
         raise NotInstalledError("torch", "train") from None
     if threads:
         torch.set_num_threads(threads)
-    graph = load_graph(path)[1]
-    return lambda images: predict(graph, images)
+    _, graph, close = load_graphs(path)
+    return Opened("torch", partial(predict, graph), None if close is None else partial(predict, close))

@@ -21,6 +21,7 @@ from roinspect.errors import UserError
 from roinspect.files import sha256, sha256_of, whole_file, whole_folder, writing
 from roinspect.inspection.regions import hottest_level
 from roinspect.inspection.scene import SceneLimits
+from roinspect.inspection.tiles import Tiling
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -62,6 +63,7 @@ class Bundle:
             1], from which a pixel of a rejected part belongs to a region.
         scene: limits beyond which an image is not inspectable; None accepts every image.
         bits: significant bits of 16-bit photographs, as in `read_image`.
+        tiles: how the method looks closely at a photograph's region; None looks at the whole, at `size_hw`.
     """
 
     method: str
@@ -76,6 +78,7 @@ class Bundle:
     map_share: float | None = None
     scene: SceneLimits | None = None
     bits: int = 16
+    tiles: Tiling | None = None
 
     @property
     def score_says(self) -> str:
@@ -254,12 +257,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _bundle(content: Mapping[str, Any]) -> Bundle:
-    values = {f.name: content[f.name] for f in dataclasses.fields(Bundle)}
+    values = {f.name: content[f.name] for f in dataclasses.fields(Bundle) if f.name in content}
+    values.setdefault("tiles", None)
     values["threshold"] = Threshold(**values["threshold"])
     height, width = values["size_hw"]
     values["size_hw"] = (height, width)
     if values["scene"] is not None:
         values["scene"] = SceneLimits.from_plain(values["scene"])
+    if values["tiles"] is not None:
+        values["tiles"] = Tiling.from_plain(values["tiles"])
     return Bundle(**values)
 
 

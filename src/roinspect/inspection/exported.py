@@ -22,6 +22,8 @@ from roinspect.inspection.targets.target import Precision
 NAMES: Mapping[Precision, str] = {"float32": "float32", "bfloat16": "bfloat16", "int8": "INT8"}
 """Names for messages."""
 
+CLOSE = "close"
+"""Folder, in that of a target, of the graph for tiles."""
 _NOTE = "export.json"
 
 
@@ -50,6 +52,11 @@ def graph_file(bundle: Path, target: str) -> Path:
     return bundle / target / TARGETS[target].files[0]
 
 
+def close_graph_file(bundle: Path, target: str) -> Path:
+    """The file of the graph for tiles, in a bundle that has them."""
+    return bundle / target / CLOSE / TARGETS[target].files[0]
+
+
 def has_export(bundle: Path, target: str) -> bool:
     """Whether there is an export, usable or not."""
     return (bundle / target / _NOTE).is_file()
@@ -67,7 +74,7 @@ def read_export(bundle: Path, target: str) -> Export:
         raise UserError("no such export", where=folder, remedy=again)
     try:
         export = Export(**json.loads((folder / _NOTE).read_bytes()))
-        files = {name: sha256_of(folder / name) for name in TARGETS[target].files}
+        files = _checksums(bundle, folder, target)
     except (OSError, ValueError, TypeError):
         raise UserError("the export is damaged", where=folder, remedy=again) from None
     if export.made_from != made_from(bundle):
@@ -77,18 +84,25 @@ def read_export(bundle: Path, target: str) -> Export:
     return export
 
 
+def _checksums(bundle: Path, folder: Path, target: str) -> dict[str, str]:
+    names = list(TARGETS[target].files)
+    if "tiles" in made_from(bundle):
+        names += [f"{CLOSE}/{name}" for name in names]
+    return {name: sha256_of(folder / name) for name in names}
+
+
 def made_from(bundle: Path) -> dict[str, Any]:
     """The values of a valid manifest that determine a bundle's predictions, apart from the threshold."""
     manifest = json.loads((bundle / "bundle.json").read_bytes())
-    fixed = ("method", "method_settings", "size_hw", "bits", "weights_sha256")
-    return {name: manifest[name] for name in fixed}
+    fixed = ("method", "method_settings", "size_hw", "bits", "tiles", "weights_sha256")
+    return {name: manifest[name] for name in fixed if manifest.get(name) is not None}
 
 
 def describe(bundle: Path, folder: Path, target: str, precision: Precision, threshold: float) -> None:
     """Write the export.json of a folder with an export's files."""
     from roinspect.version import __version__
 
-    files = {name: sha256_of(folder / name) for name in TARGETS[target].files}
+    files = _checksums(bundle, folder, target)
     export = Export(precision, threshold, made_from(bundle), files, __version__)
     (folder / _NOTE).write_text(json.dumps(dataclasses.asdict(export), indent=1), encoding="utf-8")
 

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
-from roinspect.images.pixels import read_image, resize_image
+from roinspect.files import read_file
+from roinspect.images.pixels import declared_size, read_image, resize_image
 from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import Bundle, read_bundle
+from roinspect.inspection.looks import Looked, Looks
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.regions import Region, find_regions
 from roinspect.inspection.scene import Outcome, Scene, fault_of, measure, outcome
@@ -82,9 +84,7 @@ class _Image(NamedTuple):
 
 class _Scored(NamedTuple):
     image: _Image
-    score: float
-    anomaly_map: NDArray[np.float32] | None
-    scene: Scene | None
+    looked: Looked | None
     latency_ms: float
 
 
@@ -93,9 +93,10 @@ class Inspector:
 
     Args:
         bundle: the manifest, for size, bits and threshold.
-        predict: runs the inspection graph on images of the bundle's size.
+        predict: runs the inspection graph on images of the bundle's size; with tiles, the coarse look.
         runtime: the name of the runtime behind `predict`, if any.
         streams: concurrent calls of `predict`.
+        close: runs the graph for tiles, where the bundle has `tiles`.
 
     Example::
 
@@ -104,11 +105,17 @@ class Inspector:
     """
 
     def __init__(
-        self, bundle: Bundle, predict: Predict, runtime: str | None = None, streams: int = 1
+        self,
+        bundle: Bundle,
+        predict: Predict,
+        runtime: str | None = None,
+        streams: int = 1,
+        *,
+        close: Predict | None = None,
     ) -> None:
         self.bundle = bundle
         self.runtime = runtime
-        self._predict = predict
+        self._looks = Looks(bundle, predict, close)
         self._streams = streams
 
     @classmethod
@@ -140,15 +147,17 @@ class Inspector:
         """
         path = Path(bundle)
         manifest = read_bundle(path)
-        selected, predict = open_runtime(
-            path, manifest, runtime, threads=threads, streams=streams, providers=providers
-        )
-        return cls(manifest, predict, selected, streams)
+        opened = open_runtime(path, manifest, runtime, threads=threads, streams=streams, providers=providers)
+        return cls(manifest, opened.whole, opened.runtime, streams, close=opened.close)
 
     @property
     def threshold(self) -> float:
         """The score from which a part is rejected."""
         return self.bundle.threshold.value
+
+    def warm_up(self) -> None:
+        """Run every network once, on black images."""
+        self._looks.warm_up()
 
     def inspect(self, image: Source) -> Verdict:
         """Inspect one image.
@@ -193,7 +202,8 @@ class Inspector:
         start = time.perf_counter()
         path = str(image) if isinstance(image, Path | str) else ""
         try:
-            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image, self.bundle.bits)
+            pixels = _checked(image) if isinstance(image, np.ndarray) else self._read(image, path)
+            self._refuse_other_size((pixels.shape[0], pixels.shape[1]), path)
             resized = resize_image(pixels, self.bundle.size_hw)
         except UserError as error:
             return _Image(path, None, None, error, _since(start))
@@ -201,28 +211,43 @@ class Inspector:
             return _Image(path, None, None, _too_large(path), _since(start))
         return _Image(path, pixels, resized, None, _since(start))
 
+    def _read(self, image: Path | str | bytes, path: str) -> NDArray[np.uint8]:
+        content = image if isinstance(image, bytes) else read_file(Path(image))
+        # Before a scan of 400 megapixels is decoded.
+        if (declared := declared_size(content)) is not None:
+            self._refuse_other_size(declared, path)
+        return read_image(content, self.bundle.bits, name=path or None)
+
+    def _refuse_other_size(self, size_hw: tuple[int, int], path: str) -> None:
+        if self.bundle.tiles is not None:
+            self.bundle.tiles.refuse_other_size(size_hw, path or "image")
+
     def _score(self, batch: Sequence[_Image]) -> list[_Scored]:
-        """Run the network on all readable images."""
+        """Run the networks on all readable images."""
         start = time.perf_counter()
-        readable = [image.resized for image in batch if image.resized is not None]
-        predictions = iter(zip(*self._predict(np.stack(readable)), strict=True) if readable else ())
+        readable = [image for image in batch if image.pixels is not None and image.resized is not None]
+        looked = iter(
+            self._looks(
+                [image.pixels for image in readable if image.pixels is not None],
+                [image.resized for image in readable if image.resized is not None],
+            )
+        )
         share = _since(start) / max(1, len(readable))
-        scored = []
-        for image in batch:
-            if image.resized is None:
-                scored.append(_Scored(image, math.nan, None, None, image.latency_ms))
-                continue
-            score, anomaly_map, roi_map, novelty = next(predictions)
-            scene = measure(roi_map, float(novelty))
-            scored.append(_Scored(image, float(score), anomaly_map, scene, image.latency_ms + share))
-        return scored
+        return [
+            _Scored(image, None, image.latency_ms)
+            if image.resized is None
+            else _Scored(image, next(looked), image.latency_ms + share)
+            for image in batch
+        ]
 
     def _verdict(self, scored: _Scored) -> Verdict:
         start = time.perf_counter()
-        image, score, anomaly_map, scene, latency_ms = scored
+        image, looked, latency_ms = scored
         if image.error is not None:
             raise image.error
-        assert image.pixels is not None and anomaly_map is not None and scene is not None
+        assert image.pixels is not None and looked is not None
+        score, anomaly_map, roi_map, novelty, unseen = looked
+        scene = measure(roi_map, novelty)
         # Any comparison with NaN is false: without this check the part would pass.
         if not math.isfinite(score):
             raise UserError(
@@ -234,7 +259,7 @@ class Inspector:
         level = self.bundle.map_level(score, anomaly_map)
         regions = [] if level is None else find_regions(anomaly_map, level)
         limits = self.bundle.scene
-        reason = None if limits is None else fault_of(scene, limits)
+        reason = (None if limits is None else fault_of(scene, limits)) or unseen or None
         factors = width / anomaly_map.shape[1], height / anomaly_map.shape[0]
         return Verdict(
             image_path=image.path,
@@ -246,7 +271,7 @@ class Inspector:
             map_level=level,
             regions=tuple(region.scaled(*factors) for region in regions),
             latency_ms=latency_ms + _since(start),
-            is_inspectable=None if limits is None else reason is None,
+            is_inspectable=None if limits is None and not unseen else reason is None,
             reason=reason,
             scene=scene,
         )

@@ -24,7 +24,9 @@ PLACE_ROOM = 0.1
 NOVELTY_ROOM = 0.25
 """Relative margin above the highest novelty of the good parts."""
 
-_INSIDE = 0.5
+INSIDE = 0.5
+"""Probability from which a cell belongs to the region."""
+
 _LEAST_AREA = 1e-6
 """Lower bound of the area's limit, so that an empty region is always outside."""
 _LEAST_PIECE = 0.1
@@ -117,7 +119,7 @@ def measure(roi_map: NDArray[np.floating[Any]], novelty: float) -> Scene:
         >>> scene.roi_area, scene.pieces, scene.place_xy
         (0.125, 1, (0.125, 0.5))
     """
-    inside = (roi_map >= _INSIDE).astype(np.uint8)
+    inside = (roi_map >= INSIDE).astype(np.uint8)
     count = int(inside.sum())
     if not count:
         return Scene(0.0, 0, 0.0, (0.5, 0.5), float(novelty))

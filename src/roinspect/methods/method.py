@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,14 +14,12 @@ from torch import Tensor, nn
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.errors import UserError
-from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, read_weights
+from roinspect.inspection.bundle import Threshold
 from roinspect.inspection.calibration import LeftOut, choose_threshold
 from roinspect.inspection.prediction import Prediction
 from roinspect.methods.learner import Learner
 from roinspect.methods.registry import BUILT_IN, METHODS
 from roinspect.nn.appearance import Appearance
-
-Graph = TypeVar("Graph", bound=nn.Module)
 
 
 class Look(NamedTuple):
@@ -164,57 +160,6 @@ def method_class(name: str) -> type[Method]:
     return cls
 
 
-def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:
-    """A bundle's manifest and its inspection graph, in evaluation mode.
-
-    Raises:
-        UserError: the bundle is missing, damaged, or its tensors do not fit its settings.
-    """
-    bundle = read_bundle(path)
-    cls = method_class(bundle.method)
-    settings = settings_of(cls, bundle.method_settings, path)
-    return bundle, with_weights(cls.build_graph(settings, bundle.size_hw), path)
-
-
-def settings_of(cls: type[Learner], values: Mapping[str, Any], path: Path) -> Any:
-    """A learner's settings from a bundle.
-
-    Raises:
-        UserError: they belong to another version.
-    """
-    odd = sorted({field.name for field in dataclasses.fields(cls.settings_class)} ^ set(values))
-    if odd:
-        raise UserError(
-            f"its settings are not those of this roinspect ({', '.join(odd)})",
-            where=path,
-            remedy="train again",
-        )
-    return from_plain(cls.settings_class, values)
-
-
-def with_weights(graph: Graph, path: Path) -> Graph:
-    """A graph with the weights of its bundle, in evaluation mode.
-
-    Raises:
-        UserError: the weights are damaged, or do not fit.
-    """
-    try:
-        graph.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        raise UserError(
-            f"its weights do not fit its settings ({str(error).splitlines()[0]})",
-            where=path,
-            remedy="train again",
-        ) from None
-    graph.eval()
-    return graph.to(memory_format=torch.channels_last)
-
-
-def from_plain(cls: type, values: Any) -> Any:
-    """A settings dataclass from JSON values; lists become tuples."""
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
 def predict(graph: InspectionGraph, images: NDArray[np.uint8]) -> Prediction:
     """Run the inspection graph on decoded images; all scores are computed here.
 
@@ -225,7 +170,7 @@ def predict(graph: InspectionGraph, images: NDArray[np.uint8]) -> Prediction:
     Returns:
         The prediction in float32.
     """
-    device = next(graph.parameters()).device
+    device = graph.appearance.memory.device
     batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
     with torch.inference_mode():
         pred_score, anomaly_map, roi_map, novelty = graph(batch)

@@ -25,9 +25,9 @@ from roinspect.data.augment import random_light, random_rotation, random_tint
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
-from roinspect.inspection.bundle import SEGMENTER
+from roinspect.inspection.bundle import SEGMENTER, read_weights
 from roinspect.methods.learner import Learner
-from roinspect.methods.method import settings_of, with_weights
+from roinspect.methods.loading import settings_of, with_weights
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
 from roinspect.nn.dice import dice_loss
 from roinspect.nn.iou import region_iou
@@ -276,7 +276,7 @@ def load_segmenter(path: Path) -> tuple[SegmenterBundle, SegmenterGraph]:
     """
     bundle = read_segmenter(path)
     settings = settings_of(Segmenter, bundle.method_settings, path)
-    return bundle, with_weights(Segmenter.build_graph(settings), path)
+    return bundle, with_weights(Segmenter.build_graph(settings), read_weights(path), path)
 
 
 def mutual_iou(masks: NDArray[np.uint8]) -> float:

@@ -25,7 +25,7 @@ from roinspect.server import openapi
 from roinspect.server.access import API_KEY, BEARER, ApiKey
 from roinspect.server.body import parse_form, read_body
 from roinspect.server.counted import Counted
-from roinspect.server.protocol import HEADER_LENGTH, json_length, metadata, write_response
+from roinspect.server.protocol import HEADER_LENGTH, input_hw, json_length, metadata, write_response
 from roinspect.server.served_models import LoadedModel, ServedModel
 from roinspect.server.service import Service
 from roinspect.version import __version__
@@ -211,7 +211,10 @@ def _add_model(routes: APIRouter, service: Service, route: str, model: Any) -> N
             body = await read_body(request, service.settings.max_body, deadline)
             length = json_length(body, request.headers.get(HEADER_LENGTH))
             part_id = _part_id(_part_id_header(request))
-            inputs = await service.read(body, length, served.loaded.inspector.bundle.size_hw, deadline)
+            bundle = served.loaded.inspector.bundle
+            inputs = await service.read(body, length, input_hw(bundle), deadline)
+            if bundle.tiles is not None:
+                bundle.tiles.refuse_other_size((inputs.images.shape[1], inputs.images.shape[2]), "image")
 
             def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
                 for verdict in verdicts:

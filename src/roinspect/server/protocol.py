@@ -6,6 +6,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class InferRequest:
     """A parsed request.
 
     Attributes:
-        images: (N, H, W, 3) uint8 RGB, at the bundle's size.
+        images: (N, H, W, 3) uint8 RGB, at the bundle's size, or at the photographs' own for one with tiles.
         outputs: names of the requested outputs in order, and whether each is requested in binary form.
         id: chosen by the client and returned to it; "" for none.
     """
@@ -53,7 +54,7 @@ class InferRequest:
 
 def metadata(name: str, version: str, bundle: Bundle) -> dict[str, Any]:
     """A model's inputs and outputs; -1 stands for the number of images."""
-    height, width = bundle.size_hw
+    height, width = input_hw(bundle) or (-1, -1)
     shapes = {"pred_score": [-1], "anomaly_map": [-1, 1, height, width], "is_defect": [-1], "is_good": [-1]}
     return {
         "name": name,
@@ -65,6 +66,11 @@ def metadata(name: str, version: str, bundle: Bundle) -> dict[str, Any]:
             for output, datatype in OUTPUTS.items()
         ],
     }
+
+
+def input_hw(bundle: Bundle) -> tuple[int, int] | None:
+    """Height and width of a model's tensor; None for one with tiles, which takes photographs as they are."""
+    return bundle.size_hw if bundle.tiles is None else None
 
 
 def json_length(body: bytes, header: str | None) -> int:
@@ -86,13 +92,13 @@ def json_length(body: bytes, header: str | None) -> int:
     return length
 
 
-def read_request(body: bytes, length: int, size_hw: tuple[int, int]) -> InferRequest:
+def read_request(body: bytes, length: int, size_hw: tuple[int, int] | None) -> InferRequest:
     """Parse the body of an infer request.
 
     Args:
         body: JSON, followed by the bytes of binary tensors.
         length: of the JSON.
-        size_hw: of the model.
+        size_hw: of the model; None accepts images of any size.
 
     Raises:
         UserError: the request is malformed, or its tensor does not hold images of this size.
@@ -161,9 +167,9 @@ def _numbers(values: NDArray[Any]) -> str:
 
 
 def _images(
-    tensor: Mapping[str, Any], numbers: bytes | None, binary: memoryview, size_hw: tuple[int, int]
+    tensor: Mapping[str, Any], numbers: bytes | None, binary: memoryview, size_hw: tuple[int, int] | None
 ) -> NDArray[np.uint8]:
-    where, (height, width) = "image", size_hw
+    where = "image"
     if tensor.get("datatype") != "UINT8":
         raise UserError("must be of datatype UINT8", where=where)
     shape = tensor.get("shape")
@@ -171,15 +177,18 @@ def _images(
     if (
         not isinstance(shape, list)
         or [type(side) for side in shape] != [int] * 4
-        or shape[1:] != [height, width, 3]
-        or shape[0] < 1
+        or (size_hw is not None and shape[1:3] != list(size_hw))
+        or shape[3] != 3
+        or min(shape) < 1
     ):
-        raise UserError(
-            f"must be of shape [N, {height}, {width}, 3], N at least 1",
-            where=where,
-            remedy="resize the image as in training, or send the photograph to /inspect",
+        height, width = size_hw or ("H", "W")
+        remedy = (
+            "" if size_hw is None else "resize the image as in training, or send the photograph to /inspect"
         )
-    count = shape[0] * height * width * 3
+        raise UserError(
+            f"must be of shape [N, {height}, {width}, 3], N at least 1", where=where, remedy=remedy
+        )
+    count = math.prod(shape)
     size = _mapping(tensor.get("parameters", {}), "parameters").get("binary_data_size")
     if size is None:
         # The replaced data may have belonged to another object.

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import bundle_version
 from roinspect.inspection.inspector import Inspector
@@ -123,7 +121,7 @@ def _load_copy(path: Path, load: Load) -> LoadedModel:
             shutil.copytree(path, copy, ignore=shutil.ignore_patterns("*.tmp"))
             inspector = load(copy)
             version = bundle_version(copy)
-            inspector.inspect(np.zeros((*inspector.bundle.size_hw, 3), np.uint8))
+            inspector.warm_up()
     except UserError as error:
         raise UserError(str(error).replace(str(copy), str(path))) from None
     except OSError as error:

@@ -107,13 +107,15 @@ class Service:
             self._pace.leave()
             self.metrics.in_flight.set(self._pace.inside)
 
-    async def read(self, body: bytes, length: int, size_hw: tuple[int, int], deadline: float) -> InferRequest:
+    async def read(
+        self, body: bytes, length: int, size_hw: tuple[int, int] | None, deadline: float
+    ) -> InferRequest:
         """Parse an infer request in a thread; long ones one at a time, as parsing blocks other threads.
 
         Args:
             body: of the request.
             length: of its JSON.
-            size_hw: of the model.
+            size_hw: of the model, see `input_hw`.
             deadline: on the event loop's clock.
 
         Raises:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.synthetic.textures import Field, f32, smooth_noise, smoothstep
+from roinspect.synthetic.textures import Field, f32, smooth_noise, smoothstep, supersampling
 
 
 @dataclass(slots=True)
 class Surface:
-    """The surface under the camera, at twice the image's resolution.
+    """The surface under the camera, at twice the image's resolution; at its own if the image is large.
+
+    Shapes are those of a small image, here and below.
 
     Attributes:
         colour: (3, 2H, 2W) linear reflectance, or transmitted light for translucent plastic.
         height: (2H, 2W) relief in pixels.
         metal: (2H, 2W) in [0, 1], share of specular instead of diffuse reflection.
         gloss: (2H, 2W) strength of the highlight of a clear coat.
+        coarse: factor of the lengths of shadows, see `coarseness`.
     """
 
     colour: Field
     height: Field
     metal: Field
     gloss: Field
+    coarse: int = 1
 
     def copy(self) -> Surface:
         """An independent scene."""
-        return Surface(self.colour.copy(), self.height.copy(), self.metal.copy(), self.gloss.copy())
+        return Surface(
+            self.colour.copy(), self.height.copy(), self.metal.copy(), self.gloss.copy(), self.coarse
+        )
 
     def window(self, rows: slice, cols: slice) -> Surface:
         """A view of part of the scene; drawing into it changes the scene."""
@@ -38,7 +44,15 @@ class Surface:
             self.height[rows, cols],
             self.metal[rows, cols],
             self.gloss[rows, cols],
+            self.coarse,
         )
+
+    def change(self, other: Surface) -> tuple[slice, slice]:
+        """Rows and columns that show a difference of two scenes after `illuminate` and `Camera.develop`."""
+        differs = (self.height != other.height) | (self.metal != other.metal) | (self.gloss != other.gloss)
+        for mine, theirs in zip(self.colour, other.colour, strict=True):
+            differs |= mine != theirs
+        return _around(differs.any(axis=1), self.coarse), _around(differs.any(axis=0), self.coarse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,10 @@ class Light:
     ambient: float
     diffuse: float
     sharpness: float
+
+    def window(self, rows: slice, cols: slice) -> Light:
+        """The light on a part of the scene."""
+        return replace(self, field=self.field[rows, cols])
 
 
 def draw_light(
@@ -95,8 +113,10 @@ def illuminate(scene: Surface, light: Light) -> Field:
     ny *= nz
     lx, ly, lz = light.direction_xyz
     facing = np.maximum(nx * lx + ny * ly + nz * lz, 0)
-    lit = facing * _sunlit(height, light) * np.float32(light.diffuse / lz)
-    hollow = np.clip(1 - 0.06 * (cv2.blur(height, (21, 21)) - height), 0.35, 1.1)
+    relief = _shrunk(height, scene.coarse)
+    lit = facing * _enlarged(_sunlit(relief, light), height, scene.coarse) * np.float32(light.diffuse / lz)
+    around = _enlarged(f32(cv2.blur(relief, (21, 21))), height, scene.coarse)
+    hollow = np.clip(1 - 0.06 * (around - height / scene.coarse), 0.35, 1.1)
     room = hollow * (np.float32(light.ambient) * (0.9 + 0.1 * nz - 0.12 * ny))
     out = scene.colour * (lit + room)
     if scene.gloss.any():
@@ -109,6 +129,36 @@ def illuminate(scene: Surface, light: Light) -> Field:
         for plane, colour in zip(out.reshape(3, -1), scene.colour.reshape(3, -1), strict=True):
             plane[at] += share * (colour[at] * mirrored - plane[at])
     return f32(out * light.field)
+
+
+def _around(differs: NDArray[np.bool_], coarse: int) -> slice:
+    """The range of True values and what their shadows reach, in whole cells of `coarse` pixels."""
+    at = np.flatnonzero(differs)
+    low, high = (int(at[0]), int(at[-1])) if at.size else (0, 0)
+    cells = 32
+    return slice(
+        max(low // coarse - cells, 0) * coarse, min((high // coarse + cells + 1) * coarse, differs.size)
+    )
+
+
+def _shrunk(height: Field, coarse: int) -> Field:
+    """A relief at 1/coarse of its scale."""
+    if coarse == 1:
+        return height
+    down, right = (-side % coarse for side in height.shape)
+    whole = cv2.copyMakeBorder(height, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    cells = whole.shape[1] // coarse, whole.shape[0] // coarse
+    return f32(cv2.resize(whole, cells, interpolation=cv2.INTER_AREA)) / np.float32(coarse)
+
+
+def _enlarged(field: Field, like: Field, coarse: int) -> Field:
+    """The reverse of `_shrunk`, for a field without height."""
+    if coarse == 1:
+        return field
+    whole = cv2.resize(
+        field, (field.shape[1] * coarse, field.shape[0] * coarse), interpolation=cv2.INTER_LINEAR
+    )
+    return f32(whole[: like.shape[0], : like.shape[1]])
 
 
 def _sunlit(height: Field, light: Light) -> Field:
@@ -154,7 +204,7 @@ class Camera:
     """Lens and sensor.
 
     Attributes:
-        blur: standard deviation of the lens blur, in pixels of the scene (2x).
+        blur: standard deviation of the lens blur, in pixels of the scene.
         exposure: factor of the light.
         balance_rgb: (3,), white balance.
         vignette: (H, W), 1 in the middle.
@@ -167,9 +217,13 @@ class Camera:
     vignette: Field
     noise: Field
 
+    def window(self, rows: slice, cols: slice) -> Camera:
+        """The camera of a part of the image."""
+        return replace(self, vignette=self.vignette[rows, cols], noise=self.noise[rows, cols])
+
     def develop(self, light: Field) -> Field:
         """Light (3, 2H, 2W) to noise-free grey levels (H, W, 3), float in [0, 255]."""
-        h, w = light.shape[1] // 2, light.shape[2] // 2
+        h, w = self.vignette.shape
         blurred = cv2.GaussianBlur(cv2.merge(list(light)), (0, 0), self.blur)
         small = cv2.resize(blurred, (w, h), interpolation=cv2.INTER_AREA)
         x = np.maximum(small, 0) * (self.exposure * self.vignette[..., None] * self.balance_rgb)
@@ -193,8 +247,10 @@ def draw_camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
     luminance = grain.mean(axis=2, keepdims=True) * np.float32(1.2)
     noise = np.float32(rng.uniform(1.2, 2.6)) * (0.55 * grain + luminance)
     balance = 1 + rng.uniform(-0.03, 0.03, 3).astype(np.float32)
+    # A standard deviation of half a pixel of the image at least: at 2 x 2, `resize` adds to the blur.
+    sharpest = {1: 0.7, 2: 1.0}[supersampling(size_hw)]
     return Camera(
-        blur=float(rng.uniform(0.7, 1.5)),
+        blur=sharpest * float(rng.uniform(0.7, 1.5)),
         exposure=float(rng.uniform(0.9, 1.12)),
         balance_rgb=balance,
         vignette=vignette,

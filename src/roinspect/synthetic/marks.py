@@ -3,8 +3,8 @@
 A defect follows a *spine*, a polyline of (x, y) points, and extends `radius` to either side. `find_spine`
 searches for a spine that fits a region; `draw_mark` draws the defect along it.
 
-Spines and radii are in pixels of the scene, at twice the image's resolution; `unit` is the scene's pixels per
-1/256 of the image's shorter side, so that defects scale with the image.
+Spines and radii are in pixels of the scene; `unit` is the scene's pixels per 1/256 of the image's shorter
+side, so that defects scale with the image.
 """
 
 from __future__ import annotations
@@ -45,25 +45,32 @@ def random_spine(kind: str, rng: np.random.Generator, unit: float) -> Spine:
 
 
 def find_spine(
-    kind: str, rng: np.random.Generator, inside: Mask, outside: Mask, unit: float, *, crossing: bool
+    kind: str,
+    rng: np.random.Generator,
+    inside: Mask,
+    outside: Mask,
+    unit: float,
+    *,
+    crossing: bool,
+    scale: int = 2,
 ) -> Spine | None:
     """A spine whose defect lies entirely in `inside`, or, if `crossing`, partly in `inside` and `outside`.
 
-    Both masks are (H, W) in {0, 1}, at the image's resolution. None if 40 attempts with decreasing size find
-    no room.
+    Both masks are (H, W) in {0, 1}, at the image's resolution, 1/scale of the scene's. None if 40 attempts
+    with decreasing size find no room.
     """
     room = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     around = cv2.distanceTransform(outside, cv2.DIST_L2, 3) if crossing else np.zeros_like(room)
     anywhere = cv2.distanceTransform(inside | outside, cv2.DIST_L2, 3) if crossing else room
     for attempt in range(40):
         spine = random_spine(kind, rng, unit * 0.975**attempt)
-        reach = spine.radius / 2
+        reach = spine.radius / scale
         centres = np.flatnonzero((room > 0) & (room <= 2) if crossing else room > reach)
         if centres.size == 0:
             continue
         row, col = divmod(int(rng.choice(centres)), inside.shape[1])
-        points = spine.points_xy + np.array([2 * col + 1, 2 * row + 1], np.float32)
-        x, y = (points / 2).astype(int).T
+        points = spine.points_xy + np.array([scale * (col + 0.5), scale * (row + 0.5)], np.float32)
+        x, y = (points / scale).astype(int).T
         if min(x.min(), y.min()) < 0 or x.max() >= inside.shape[1] or y.max() >= inside.shape[0]:
             continue
         if anywhere[y, x].min() <= reach:

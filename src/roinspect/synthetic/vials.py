@@ -13,7 +13,15 @@ import numpy as np
 
 from roinspect.synthetic.lighting import Light, Surface, draw_light
 from roinspect.synthetic.marks import Mask
-from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
+from roinspect.synthetic.textures import (
+    Field,
+    coarseness,
+    f32,
+    fractal_noise,
+    smooth_noise,
+    smoothstep,
+    supersampling,
+)
 
 COUNT = 5
 PITCH = 40.0
@@ -83,11 +91,13 @@ class Vials:
     both = ("particle", "scratch", "stain")
 
     def __init__(self, rng: np.random.Generator, size_hw: tuple[int, int]) -> None:
-        h, w = size_hw
-        self._hw = (2 * h, 2 * w)
-        self.unit = float(2 * min(h, w) / 256 * rng.uniform(0.95, 1.05))
+        times = supersampling(size_hw)
+        h, w = self._hw = (times * size_hw[0], times * size_hw[1])
+        self._size_hw = size_hw
+        self._coarse = coarseness(size_hw)
+        self.unit = float(min(h, w) / 256 * rng.uniform(0.95, 1.05))
         self._turn = float(np.deg2rad(rng.uniform(-3, 3)))
-        self._middle_xy = f32([w, h] + 2 * f32([w, h]) * rng.uniform(-0.04, 0.04, 2))
+        self._middle_xy = f32(f32([w, h]) / 2 + f32([w, h]) * rng.uniform(-0.04, 0.04, 2))
         common = rng.uniform(-14, 10)
         self._fills = [
             Fill(
@@ -104,7 +114,7 @@ class Vials:
         )
         frame = self._frame()
         self.scene = self._draw(rng, frame)
-        self.field = (_to_image(frame.plastic) > 0.99).astype(np.uint8)
+        self.field = (self._to_image(frame.plastic) > 0.99).astype(np.uint8)
         self.roi = self._zone(frame)
 
     def _frame(self) -> Frame:
@@ -152,15 +162,18 @@ class Vials:
         height += np.float32(0.3 * unit) * smooth_noise(rng, hw, 12 * unit) * at.plastic
         relief = self._relief(at)
         height += np.float32(unit) * relief
+        if self._coarse > 1:
+            # The orange peel of moulded plastic.
+            height += 0.03 * fractal_noise(rng, hw, 4 * unit, 3) * at.plastic
         colour *= 1 - 0.28 * np.abs(relief)
         self._scatter_drops(rng, colour, lower)
         gloss = np.float32(rng.uniform(0.3, 0.55)) * at.body + 0.05 * at.plastic
-        return Surface(colour, height, np.zeros(hw, np.float32), gloss.astype(np.float32))
+        return Surface(colour, height, np.zeros(hw, np.float32), gloss.astype(np.float32), self._coarse)
 
     def _panel(self, rng: np.random.Generator, at: Frame) -> Field:
         """The backlight, and the dark nest that holds the strip's foot: (3, 2H, 2W)."""
         tone = f32([0.70, 0.74, 0.78]) * np.float32(rng.uniform(0.75, 1.05))
-        centre = rng.normal(0, 30, 2)
+        centre = rng.normal(0, 30, 2).astype(np.float32 if self._coarse > 1 else np.float64)
         glow = np.exp(-(np.square(at.x - centre[0]) + np.square(at.y - centre[1])) / (2 * 140**2))
         glow *= 1 + 0.012 * smooth_noise(rng, self._hw, 5 * self.unit)
         nest = smoothstep(103, 105, at.y) * (1 - 0.25 * np.exp(-np.square((at.y - 107) / 1.5)))
@@ -210,7 +223,8 @@ class Vials:
                 cx, cy = self._pixels((number - (COUNT - 1) / 2) * PITCH, y)
                 origin = (round(cx - wide / 2), round(cy + tall / 2))
                 cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, 255, stroke, cv2.LINE_AA)
-        letters = cv2.GaussianBlur(sheet, (0, 0), 0.35 * self.unit).astype(np.float32) / 255
+        soft = 0.35 if self._coarse == 1 else 0.2
+        letters = cv2.GaussianBlur(sheet, (0, 0), soft * self.unit).astype(np.float32) / 255
         return f32((groove + ribs) * flat + 0.9 * letters * at.body)
 
     def _scatter_drops(self, rng: np.random.Generator, colour: Field, below: Field) -> None:
@@ -239,12 +253,11 @@ class Vials:
         level, tilt, _, _ = (f32(column)[at.number] for column in zip(*self._fills, strict=True))
         below = at.y - level - tilt * at.side
         near = (below > -ROI_ABOVE) & (below < ROI_BELOW) & (at.body > 0.5)
-        return (_to_image(near.astype(np.float32)) > 0.5).astype(np.uint8)
+        return (self._to_image(near.astype(np.float32)) > 0.5).astype(np.uint8)
 
-
-def _to_image(field: Field) -> Field:
-    """Halve a (2H, 2W) field."""
-    return f32(cv2.resize(field, (field.shape[1] // 2, field.shape[0] // 2), interpolation=cv2.INTER_AREA))
+    def _to_image(self, field: Field) -> Field:
+        """A field of the scene at the image's resolution, (H, W)."""
+        return f32(cv2.resize(field, self._size_hw[::-1], interpolation=cv2.INTER_AREA))
 
 
 def _along_profile(y: Field) -> tuple[Field, Field]:

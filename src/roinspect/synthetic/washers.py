@@ -13,7 +13,16 @@ import numpy as np
 from roinspect.errors import UserError
 from roinspect.synthetic.lighting import Light, Surface, draw_light
 from roinspect.synthetic.marks import Mask, cover, line
-from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep
+from roinspect.synthetic.textures import (
+    Field,
+    coarseness,
+    f32,
+    fractal_noise,
+    smooth_noise,
+    smoothstep,
+    streaks,
+    supersampling,
+)
 
 RADIUS = 16.5
 """Default radius in units: one washer covers 1.3 % of a square image."""
@@ -74,9 +83,10 @@ class Washers:
                 where="washers",
                 remedy=f"draw {' or '.join(map(str, _PLACES))}, of which at most all are missing",
             )
-        h, w = size_hw
-        self._hw = (2 * h, 2 * w)
-        self._scale = 2 * min(h, w) / 256
+        times = supersampling(size_hw)
+        self._hw = (times * size_hw[0], times * size_hw[1])
+        self._coarse = coarseness(size_hw)
+        self._scale = min(self._hw) / 256
         self.unit = self._scale * float(np.clip(radius / 24, 0.45, 1))
         radii = radius * rng.uniform(0.95, 1.05, count)
         centres = self._places(rng, radii) if is_moving else f32(_PLACES[count]) + rng.uniform(-2, 2, 2)
@@ -116,10 +126,16 @@ class Washers:
         grain = cv2.resize(fractal_noise(rng, narrow, 3.0 * unit, 3), hw[::-1], interpolation=cv2.INTER_CUBIC)
         wear = fractal_noise(rng, hw, 40 * unit, 3)
         fine = smooth_noise(rng, hw, 2)
+        rough = 0.12 * unit
+        if self._coarse > 1:
+            # Fibres of the wood, and pores along them.
+            fine = 1.5 * streaks(rng, hw, 70, 2.5) + 1.2 * streaks(rng, hw, 200, 6)
+            fine -= 2.5 * smoothstep(1.7, 2.4, streaks(rng, hw, 25 * unit, 0.5 * unit))
+            rough = 0.3
         shade = np.clip(1 + 0.16 * grain + 0.10 * wear + 0.05 * fine, 0.3, 2)
         colour = f32(tone)[:, None, None] * shade
-        height = f32(0.5 * unit * grain + 0.12 * unit * fine)
-        scene = Surface(f32(colour), height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
+        height = f32(0.5 * unit * grain + rough * fine)
+        scene = Surface(f32(colour), height, np.zeros(hw, np.float32), np.zeros(hw, np.float32), self._coarse)
         for _ in range(rng.poisson(1.5)):
             turn = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5) * np.linspace(-1, 1, 16)
             steps = np.stack([np.cos(turn), np.sin(turn)], axis=1) * (rng.uniform(8, 22) * unit / 16)
@@ -142,7 +158,12 @@ class Washers:
         alpha = f32(np.clip(depth * unit + 0.5, 0, 1))
         bevel = np.clip(depth / np.float32(max(0.12 * radius, 1)), 0, 1)
         # Turned on a lathe: fine rings, and a step between rim and face.
-        relief = 2.4 * np.sqrt(bevel * (2 - bevel)) + 0.10 * np.sin(np.float32(2.1) * far)
+        relief = 2.4 * np.sqrt(bevel * (2 - bevel))
+        if self._coarse > 1:
+            ring = np.float32(2.1) * far
+            relief += 0.02 * np.sin(ring) + 0.010 * np.sin(4.3 * ring + 3 * np.sin(1.1 * ring))
+        else:
+            relief += 0.10 * np.sin(np.float32(2.1) * far)
         relief += 0.5 * smoothstep(0.80 * radius, 0.74 * radius, far)
         scene = self.scene
         scene.colour += alpha * (self._metal[:, None, None] * patina - scene.colour)

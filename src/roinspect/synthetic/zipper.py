@@ -14,7 +14,17 @@ import numpy as np
 
 from roinspect.synthetic.lighting import Light, Surface, draw_light
 from roinspect.synthetic.marks import Mask, cover, line
-from roinspect.synthetic.textures import Field, f32, fractal_noise, smooth_noise, smoothstep, weave
+from roinspect.synthetic.textures import (
+    Field,
+    coarseness,
+    f32,
+    fractal_noise,
+    smooth_noise,
+    smoothstep,
+    streaks,
+    supersampling,
+    weave,
+)
 
 BAND = 22.0
 """Half width of the band of teeth, including a margin."""
@@ -85,13 +95,15 @@ class Zipper:
     structural = ("missing_tooth", "bent_tooth")
 
     def __init__(self, rng: np.random.Generator, size_hw: tuple[int, int]) -> None:
-        h, w = size_hw
+        times = supersampling(size_hw)
+        h, w = times * size_hw[0], times * size_hw[1]
         scale = rng.uniform(0.95, 1.05)
+        self.coarse = coarseness(size_hw)
         self.pose = Pose(
-            hw=(2 * h, 2 * w),
+            hw=(h, w),
             angle=float(np.deg2rad(rng.uniform(-8, 8))),
-            shift_xy=(float(2 * w * rng.uniform(-0.08, 0.08)), float(2 * h * rng.uniform(-0.08, 0.08))),
-            unit=float(2 * min(h, w) / 256 * scale),
+            shift_xy=(float(w * rng.uniform(-0.08, 0.08)), float(h * rng.uniform(-0.08, 0.08))),
+            unit=float(min(h, w) / 256 * scale),
             bend=float(rng.uniform(-5, 5)),
         )
         self.unit = self.pose.unit
@@ -100,6 +112,12 @@ class Zipper:
         self._cloth = self._draw_cloth(rng)
         self._patina = 1 + 0.08 * fractal_noise(rng, self.pose.hw, 7 * self.unit, 3)
         self._grain = 0.14 * self.unit * smooth_noise(rng, self.pose.hw, 5 * self.unit)
+        if self.coarse > 1:
+            # Stamped and tumbled: fine lines along the tooth, and a matt grain.
+            self._grain += 0.10 * streaks(rng, self.pose.hw, 60, 2.2) + 0.06 * smooth_noise(
+                rng, self.pose.hw, 2
+            )
+            self._patina *= 1 + 0.03 * streaks(rng, self.pose.hw, 90, 3)
         warmth = rng.uniform(0, 1)
         self._metal = f32([0.82, 0.80, 0.77]) * (1 - warmth) + f32([0.84, 0.64, 0.34]) * warmth
         self._metal *= np.float32(rng.uniform(0.75, 1.0))
@@ -108,7 +126,7 @@ class Zipper:
         )
         self._lint = list(self._draw_lint(rng))
         self.scene = self._assemble(self._teeth)
-        self.roi = self._band()
+        self.roi = self._band(size_hw)
         self.field = np.ones(size_hw, np.uint8)
 
     def _assemble(self, teeth: list[Tooth]) -> Surface:
@@ -171,7 +189,7 @@ class Zipper:
         # One weave for both cloths: coarse plain twill for the garment, herringbone for the tape.
         lean = np.where(garment | (np.floor(across / 8) % 2 < 1), np.float32(1), np.float32(-1))
         thread = np.where(garment, np.float32(3.3), np.float32(2.5))
-        cloth = weave(rng, u / thread, v / thread, lean)
+        cloth = weave(rng, u / thread, v / thread, lean, self.coarse)
 
         navy, slate = f32([0.040, 0.058, 0.12]), f32([0.088, 0.092, 0.10])
         mix = rng.uniform(0, 1)
@@ -189,7 +207,7 @@ class Zipper:
         # The teeth hold the tape flat; farther away the cloth drapes.
         drape = 2.4 * smooth_noise(rng, hw, 60 * unit) + 0.7 * smooth_noise(rng, hw, 22 * unit)
         height += np.float32(unit) * drape * smoothstep(24, 60, across)
-        scene = Surface(colour, height, np.zeros(hw, np.float32), np.zeros(hw, np.float32))
+        scene = Surface(colour, height, np.zeros(hw, np.float32), np.zeros(hw, np.float32), self.coarse)
         self._sew(rng, scene, u, past_edge - 8, (6.5, 2.2), 1.1, np.minimum(2.2 * garment_rgb + 0.05, 0.8))
         self._sew(rng, scene, u, across - 25.5, (3.4, 1.0), 0.8, 1.5 * tape_rgb + 0.01)
         return scene
@@ -272,12 +290,12 @@ class Zipper:
         relief -= 1.4 * smoothstep(11, 18.5, out)
         return depth, relief
 
-    def _band(self) -> Mask:
+    def _band(self, size_hw: tuple[int, int]) -> Mask:
         h, w = self.pose.hw
         reach = (h + w) / self.unit
         u = np.linspace(-reach, reach, 81, dtype=np.float32)
         rim = np.concatenate([np.stack([u, 0 * u - BAND], 1), np.stack([u, 0 * u + BAND], 1)[::-1]])
-        corners = self.pose.pixels(rim[:, 0], rim[:, 1]) / 2
-        mask = np.zeros((h // 2, w // 2), np.uint8)
+        corners = self.pose.pixels(rim[:, 0], rim[:, 1]) / (h // size_hw[0])
+        mask = np.zeros(size_hw, np.uint8)
         cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
         return mask

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "last.ckpt"
 MOST_CHECKED = 2000
 """Held-out photographs, evenly spread, of which the losses are computed."""
 
@@ -186,6 +187,43 @@ def learn(
     Raises:
         UserError: a photograph or a setting is invalid, or the bundle cannot be written.
     """
+    with ready.decode(ready.fitted) as fitted, ready.decode(ready.held_out) as held_out:
+        trained = teach(ready, data, run_folder(out), fitted, held_out, resume=resume)
+        if ready.processes.rank:
+            return None  # type: ignore[return-value]
+        bundle, graph = finish(trained)
+        save_bundle(out, bundle, graph.state_dict(), trained_on=fitted.digests, overwrite=overwrite)
+        (run_folder(out) / CHECKPOINT).unlink(missing_ok=True)
+        return bundle
+
+
+def run_folder(out: Path) -> Path:
+    """The folder of the training whose bundle is `out`."""
+    return out.with_name(out.name + ".run")
+
+
+def teach(
+    ready: Preparation[Any],
+    data: Data,
+    run: Path,
+    fitted: DecodedCache,
+    held_out: DecodedCache,
+    *,
+    resume: bool,
+) -> Trained:
+    """Train on decoded photographs or tiles.
+
+    Args:
+        ready: the learner.
+        data: the source of the photographs.
+        run: the folder for checkpoints and logs.
+        fitted: to train on.
+        held_out: for the held-out losses.
+        resume: continue from the last checkpoint of a run with the same settings.
+
+    Raises:
+        UserError: a setting is invalid.
+    """
     model, processes = ready.model, ready.processes
     settings: dict[str, Any] = {
         "method": dataclasses.asdict(model.settings),
@@ -199,46 +237,39 @@ def learn(
             "processes": processes.count,
         },
     }
-    run = out.with_name(out.name + ".run")
-    bundle: Any = None
-    with ready.decode(ready.fitted) as fitted, ready.decode(ready.held_out) as held_out:
-        fingerprints = fingerprints_of(fitted, held_out)
-        identity = {"name": model.name, **settings, **fingerprints}
-        refuse_differences(processes.first(lambda: identity), identity, rank=processes.rank)
-        checkpoint = processes.first(lambda: prepare_run(run, identity, resume=resume))
-        history = History(model.epochs)
-        processes.farewell(history.stop)
-        if ready.training.threshold == "best-f1":
-            refuse_one_kind(held_out.labels, data.path)
-        weights = model.begin(fitted.labels)
-        batches, checks = ready.batches(fitted), ready.checks(held_out)
-        # With little data epochs are short: compute held-out losses and save about every 40 steps.
-        every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
-        fit(
-            model,
-            batches,
-            checks,
-            processes,
-            run,
-            precision=ready.training.precision,
-            every=every,
-            steps_per_epoch=ready.steps_per_epoch,
-            history=history,
-            checkpoint=checkpoint,
-        )
-        if processes.rank == 0:
-            # On a GPU, TF32 convolutions would differ by about 0.1 % from inference in production.
-            torch.backends.cudnn.allow_tf32 = False
-            about = {
-                "method_settings": settings["method"],
-                "size_hw": model.size_hw,
-                "bits": ready.training.bits,
-                "training": settings["training"] | {"epochs_trained": model.current_epoch},
-                "history": history.curves,
-                "fingerprints": {**fingerprints, **weights},
-                "roinspect_version": __version__,
-            }
-            bundle, graph = finish(Trained(fitted, held_out, about))
-            save_bundle(out, bundle, graph.state_dict(), trained_on=fitted.digests, overwrite=overwrite)
-            (run / "last.ckpt").unlink(missing_ok=True)
-    return bundle  # type: ignore[no-any-return]
+    fingerprints = fingerprints_of(fitted, held_out)
+    identity = {"name": model.name, **settings, **fingerprints}
+    refuse_differences(processes.first(lambda: identity), identity, rank=processes.rank)
+    checkpoint = processes.first(lambda: prepare_run(run, identity, resume=resume))
+    history = History(model.epochs)
+    processes.farewell(history.stop)
+    if ready.training.threshold == "best-f1":
+        refuse_one_kind(held_out.labels, data.path)
+    weights = model.begin(fitted.labels)
+    batches, checks = ready.batches(fitted), ready.checks(held_out)
+    # With little data epochs are short: compute held-out losses and save about every 40 steps.
+    every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
+    fit(
+        model,
+        batches,
+        checks,
+        processes,
+        run,
+        precision=ready.training.precision,
+        every=every,
+        steps_per_epoch=ready.steps_per_epoch,
+        history=history,
+        checkpoint=checkpoint,
+    )
+    # On a GPU, TF32 convolutions would differ by about 0.1 % from inference in production.
+    torch.backends.cudnn.allow_tf32 = False
+    about = {
+        "method_settings": settings["method"],
+        "size_hw": model.size_hw,
+        "bits": ready.training.bits,
+        "training": settings["training"] | {"epochs_trained": model.current_epoch},
+        "history": history.curves,
+        "fingerprints": {**fingerprints, **weights},
+        "roinspect_version": __version__,
+    }
+    return Trained(fitted, held_out, about)

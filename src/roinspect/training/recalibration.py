@@ -190,17 +190,22 @@ def _digest(record: Record) -> str:
 
 def _scored(path: Path, bundle: Bundle, records: Sequence[Record], data: Path, batch_size: int) -> _Scored:
     """Scores and effective labels of all readable photographs."""
-    from roinspect.methods.method import load_graph, predict
+    from roinspect.methods.loading import load_graphs
 
-    _, graph = load_graph(path)
+    looks = load_graphs(path).looks()
+    size_hw = bundle.size_hw if bundle.tiles is None else None
+    if size_hw is None:
+        # Photographs at their own size, which may fill the memory.
+        batch_size = 1
     scores, labels, groups, errors = [np.zeros(0, np.float32)], list[int](), list[str](), list[UserError]()
     min_pixels = int(bundle.training.get("min_defect_pixels", 1))
-    for batch in stream(records, bundle.size_hw, batch_size, min_pixels=min_pixels, bits=bundle.bits):
+    for batch in stream(records, size_hw, batch_size, min_pixels=min_pixels, bits=bundle.bits):
         errors += [loaded.error for loaded in batch if loaded.error is not None]
         read = [(loaded.record, loaded.sample) for loaded in batch if loaded.sample is not None]
         labelled = [(record, sample) for record, sample in read if sample.label != UNKNOWN_LABEL]
         if labelled:
-            scores.append(predict(graph, np.stack([sample.image for _, sample in labelled])).pred_score)
+            looked = looks([sample.image for _, sample in labelled])
+            scores.append(np.array([one.pred_score for one in looked], np.float32))
             labels += [sample.label for _, sample in labelled]
             groups += [record.group for record, _ in labelled]
     if errors:

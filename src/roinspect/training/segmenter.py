@@ -7,6 +7,7 @@ from pathlib import Path
 
 from roinspect.data.reading import read_data
 from roinspect.data.splits import hold_out
+from roinspect.errors import UserError
 from roinspect.inspection.bundle import refuse_existing
 from roinspect.segmenter.roi import with_drawn_roi
 from roinspect.segmenter.segmenter import Segmenter, SegmenterGraph
@@ -50,6 +51,10 @@ def train_segmenter(
     """
     out, settings = Path(out), settings or SegmenterSettings()
     training = training or TrainingSettings()
+    if training.tile is not None:
+        raise UserError(
+            "is for methods that look for defects: a segmenter looks at whole photographs", where="--tile"
+        )
     with joined(training.accelerator, training.devices, training.strategy) as processes:
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
         source = read_data(data, roi, columns, good)

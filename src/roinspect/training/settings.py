@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
+from roinspect.errors import UserError
 from roinspect.images.pixels import refuse_unknown_bits
 from roinspect.settings import Count, Rate, check
 
@@ -23,6 +24,9 @@ class TrainingSettings:
 
     Attributes:
         size: height x width to which images are resized, such as "256x640", or one number for both.
+        tile: look closely at the region of interest, in square tiles of so many pixels at the photograph's
+            own resolution; the whole photograph at `size` only shows where it is. None looks at the whole.
+        scale: factor in (0, 1] by which photographs are reduced before they are cut into tiles.
         bits: significant bits of 16-bit photographs: 10, 12, 14 or 16; stored in the bundle.
         steps: training steps, rounded up to whole epochs; of many photographs, an epoch takes as many as
             these steps need. None is the method's default, and allows a method that monitors held-out parts
@@ -45,6 +49,8 @@ class TrainingSettings:
     """
 
     size: str = "256"
+    tile: Annotated[int, Ge(32), MultipleOf(32)] | None = None
+    scale: Annotated[float, Gt(0), Le(1)] = 1.0
     bits: int = 16
     steps: Count | None = None
     epochs: Count | None = None
@@ -65,3 +71,7 @@ class TrainingSettings:
         """Validate the settings."""
         check(self, "training.")
         refuse_unknown_bits(self.bits, "training.bits")
+        if self.scale != 1 and self.tile is None:
+            raise UserError(
+                "is for tiles", where="training.scale", remedy="set training.tile too, such as 256"
+            )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from roinspect.data.likeness import warning_of
 from roinspect.data.reading import Data, read_data
 from roinspect.data.records import Record, refuse_without_good
 from roinspect.data.roi import find_roi
@@ -18,11 +16,12 @@ from roinspect.inspection.bundle import Bundle, refuse_existing
 from roinspect.methods.method import InspectionGraph, Method, method_class
 from roinspect.segmenter.roi import PREFIX, with_roi
 from roinspect.training.fitting import held_out_scores
+from roinspect.training.judging import judged, takes_left_out
 from roinspect.training.learning import Preparation, Trained, learn, prepare_learner
 from roinspect.training.processes import Processes, joined
 from roinspect.training.settings import TrainingSettings
 from roinspect.training.surveying import survey
-from roinspect.training.suspects import nothing_varies, suspects, with_suspects
+from roinspect.training.tiled import train_on_tiles
 
 log = logging.getLogger(__name__)
 
@@ -130,47 +129,27 @@ def train(
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
         source = read_data(data, roi, columns, good)
         ready = prepare(method, source, method_settings, training, processes=processes)
+        if training.tile is not None:
+            return train_on_tiles(ready, source, out, resume=resume, overwrite=overwrite)
         finish = partial(_finished, ready, out)
         return learn(ready, source, out, finish, resume=resume, overwrite=overwrite)
 
 
 def _finished(ready: Preparation[Method], out: Path, trained: Trained) -> tuple[Bundle, InspectionGraph]:
     """Manifest, with the threshold and the limits of the scene, and graph of a trained method."""
-    model, training, fitted, held_out = ready.model, ready.training, trained.fitted, trained.held_out
+    model, fitted, held_out = ready.model, trained.fitted, trained.held_out
     scores = held_out_scores(model, held_out, ready.batch_size, out)
-    rate = training.false_reject if training.threshold == "false-reject" else None
-    fitted_groups = [record.group for record in ready.fitted]
     left_out = None
-    # If there is a val split, only it sets the threshold.
-    if rate is not None and not any(record.split == "val" for record in ready.held_out):
-        left_out = model.left_out_scores(fitted, fitted_groups)
-    groups = [record.group for record in ready.held_out]
-    threshold, metrics = model.judge(scores, held_out, groups, rate, left_out)
-    uniform = nothing_varies(fitted)
-    if uniform:
-        threshold = dataclasses.replace(
-            threshold, warning="; ".join(filter(None, (uniform, threshold.warning)))
-        )
-    elif rate is not None:
-        found = suspects(scores, held_out, groups, fitted, fitted_groups, left_out, rate)
-        threshold, metrics = with_suspects(threshold, metrics, found)
-    good_parts = [
-        (record, taken)
-        for decoded in (fitted, held_out)
-        for record, taken in zip(decoded.records, decoded.taken, strict=True)
-        if record.label == 0
-    ]
-    undeclared = warning_of([record for record, _ in good_parts], [taken for _, taken in good_parts])
-    for warning in (threshold.warning, undeclared):
-        if warning:
-            log.warning(warning)
+    if takes_left_out(ready):
+        left_out = model.left_out_scores(fitted, [record.group for record in ready.fitted])
+    threshold, metrics = judged(model.judge, ready, scores, fitted, held_out, left_out)
     graph = model.inspection_graph().eval()
     bundle = Bundle(
         method=model.name,
         threshold=threshold,
         metrics=metrics,
         map_share=model.map_share,
-        scene=survey(graph, fitted, fitted_groups, held_out),
+        scene=survey(graph, fitted, [record.group for record in ready.fitted], held_out),
         **trained.about,
     )
     return bundle, graph

@@ -1,0 +1,280 @@
+"""Two looks: recall by the size of defects in photographs of 5 megapixels, and what looking closely costs.
+
+    python benchmarks/resolution.py recall     # trains on synthetic zippers; continues where it stopped
+    python benchmarks/resolution.py cost       # time and memory by region and photograph; nothing else runs
+    python benchmarks/resolution.py --tables   # puts the results into docs/tiles.md
+
+The zippers are drawn at 2,448 x 2,048 pixels, and their defects are 6 to 40 pixels wide (`defect_width`). All
+candidates are trained on the same 48 good photographs with roibank's defaults, and tested on the others
+through OpenVINO. *Tiles everywhere* is trained and inspects without a region. A recall is the share of
+defective photographs that score above all good ones, so that none of these is rejected.
+
+*cost* inspects JPEG files, of which the smallest share of the region is a rectangle in the middle. The
+network of *tiles in the region* looks at them, and each measurement is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from results import NotMeasuredError, Results, where
+from tables import markdown, put
+
+from roinspect import Inspector
+from roinspect.cli import main as run_command
+from roinspect.data.dataset import load_sample
+from roinspect.data.reading import read_data
+from roinspect.data.records import Record
+from roinspect.data.roi import attach_roi
+from roinspect.data.width import defect_width
+from roinspect.images.pixels import read_image, resize_image
+from roinspect.inspection.bundle import read_bundle
+from roinspect.inspection.exported import close_graph_file, graph_file
+from roinspect.inspection.looks import Looks
+from roinspect.inspection.prediction import Prediction
+from roinspect.inspection.targets import TARGETS
+from roinspect.inspection.targets.target import Resources
+from roinspect.methods.roibank_settings import RoiBankSettings
+from roinspect.synthetic.products import write_dataset
+from roinspect.training.settings import TrainingSettings
+from roinspect.training.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Results("resolution")
+DOCS = ROOT / "docs" / "tiles.md"
+WORK = (
+    Path(os.environ.get("ROINSPECT_WORK", Path(tempfile.gettempdir()) / "roinspect-benchmarks"))
+    / "resolution"
+)
+SIZE, WIDTHS = (2448, 2048), (6.0, 40.0)
+SETS = {"train": (80, 7), "more": (100, 8)}
+"""Number of images and seed; the test photographs are those of the test split of the first and all others."""
+BINS = ((6.0, 12.0), (12.0, 20.0), (20.0, 50.0))
+
+
+class Candidate(NamedTuple):
+    """What is trained, on photographs with the ROI `roi`."""
+
+    title: str
+    training: TrainingSettings
+    roi: str = "auto"
+
+
+CANDIDATES = {
+    "whole-256": Candidate("whole photograph at 256", TrainingSettings(size="256")),
+    "whole-512": Candidate("whole photograph at 512", TrainingSettings(size="512")),
+    "whole-1024": Candidate("whole photograph at 1,024", TrainingSettings(size="1024")),
+    "tiles-half": Candidate("tiles in the region, scale 0.5", TrainingSettings(tile=256, scale=0.5)),
+    "tiles": Candidate("tiles in the region", TrainingSettings(tile=256)),
+    "everywhere": Candidate("tiles everywhere", TrainingSettings(tile=256), "none"),
+}
+MEGAPIXELS = {1: (1024, 1024), 5: (2448, 2048), 20: (4896, 4080)}
+SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
+ROUNDS = 5
+
+
+# -- recall --------------------------------------------------------------------------------------------------
+
+
+def generate() -> None:
+    for name, (count, seed) in SETS.items():
+        if not (WORK / name).is_dir():
+            write_dataset("zipper", WORK / name, count=count, seed=seed, size_hw=SIZE, defect_pixels=WIDTHS)
+
+
+def test_records() -> list[Record]:
+    records = []
+    for name in SETS:
+        data = read_data(WORK / name)
+        records += attach_roi(data, data.split("test") if name == "train" else data.records)
+    return records
+
+
+def measure_recall(names: Sequence[str]) -> None:
+    generate()
+    for name in names:
+        one, settings = CANDIDATES[name], {"verb": "recall", "candidate": name}
+        if RESULTS.has(settings, 0):
+            continue
+        bundle, start = WORK / f"{name}.model", time.perf_counter()
+        train(
+            "roibank",
+            WORK / "train",
+            bundle,
+            method_settings=RoiBankSettings(known_defects=False),
+            training=one.training,
+            roi=one.roi,
+            overwrite=True,
+        )
+        seconds = time.perf_counter() - start
+        if run_command(["export", str(bundle), "--to", "openvino"]):
+            raise RuntimeError("the export was rejected")
+        inspector = Inspector.load(bundle, "openvino")
+        scores, kinds, widths, took, tiles = [], "", [], [], []
+        for record in test_records():
+            sample = load_sample(record, None)
+            begin = time.perf_counter()
+            verdict = inspector.inspect(sample.image)
+            took.append(time.perf_counter() - begin)
+            scores.append(float(f"{verdict.pred_score:.5g}"))
+            kinds += "d" if sample.label == 1 else "g" if sample.place == "none" else "o"
+            widths.append(round(defect_width(sample.gt_mask, sample.roi_mask), 1))
+            if inspector.bundle.tiles is not None:
+                tiles.append(len(inspector._looks.tiles(sample.image)))
+        threshold = inspector.threshold
+        measures = {
+            "scores": scores,
+            "kinds": kinds,
+            "widths": widths,
+            "threshold": threshold,
+            "fit_seconds": seconds,
+            "inference_ms": 1000 * statistics.median(took),
+            "tiles": statistics.mean(tiles) if tiles else 0.0,
+        }
+        RESULTS.append(settings, measures, seed=0, packages=["openvino"])
+        print(name, threshold, seconds, measures["inference_ms"], measures["tiles"], flush=True)
+
+
+def recall_table() -> str:
+    runs = [run for name in CANDIDATES for run in RESULTS.read(verb="recall", candidate=name)]
+    if not runs:
+        raise NotMeasuredError
+    rows = []
+    for run in runs:
+        m = run.measures
+        scores, widths = np.array(m["scores"]), np.array(m["widths"])
+        letters = np.array(list(m["kinds"]))
+        limit = scores[letters == "g"].max()
+        cells = []
+        for low, high in BINS:
+            some = (letters == "d") & (widths >= low) & (widths < high)
+            cells.append(f"{int((scores[some] > limit).sum())} of {int(some.sum())}")
+        caught, good, outside = letters == "d", letters == "g", letters == "o"
+        own = scores >= m["threshold"]
+        cells += [
+            f"{int(own[caught].sum())} of {int(caught.sum())}",
+            f"{int(own[good].sum())} of {int(good.sum())}",
+            f"{int(own[outside].sum())} of {int(outside.sum())}",
+            f"{m['tiles']:.0f}" if m["tiles"] else "–",
+            f"{m['inference_ms']:.0f}",
+            f"{m['fit_seconds']:.0f}",
+        ]
+        rows.append([CANDIDATES[run.settings["candidate"]].title, *cells])
+    heads = ["looked at", *(f"recall, {low:g} to {high:g} px" for low, high in BINS)]
+    heads += ["at its own threshold: caught", "good rejected", "alarms on damage outside", "tiles", "ms"]
+    return f"{markdown([*heads, 'training, s'], rows)}\n\n{where(runs)}"
+
+
+# -- cost ----------------------------------------------------------------------------------------------------
+
+
+def measure_cost() -> None:
+    for megapixels in MEGAPIXELS:
+        for share in SHARES:
+            for kind in ("jpg", "png") if share == SHARES[1] else ("jpg",):
+                settings = {"verb": "cost", "megapixels": megapixels, "share": share, "file": kind}
+                words = [sys.executable, __file__, "--here", str(megapixels), str(share), kind]
+                answer = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+                measures = json.loads(answer.splitlines()[-1])
+                RESULTS.append(settings, measures, seed=0, packages=["openvino"])
+                print(settings, measures, flush=True)
+
+
+def cost_here(megapixels: int, share: float, kind: str) -> dict[str, Any]:
+    """Time and peak memory of this process; the region is a rectangle in the middle of the photograph."""
+    size_hw, bundle = MEGAPIXELS[megapixels], WORK / "tiles.model"
+    (file,) = sorted((WORK / "more" / "test" / "good").glob("*.png"))[:1]
+    pixels = resize_image(read_image(file), size_hw)
+    content = cv2.imencode(f".{kind}", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    del pixels
+    manifest = read_bundle(bundle)
+    assert manifest.tiles is not None
+    manifest = replace(manifest, tiles=replace(manifest.tiles, smallest_hw=size_hw, largest_hw=size_hw))
+    target = TARGETS["openvino"]
+    coarse = target.load(graph_file(bundle, "openvino"), Resources())
+    close = target.load(close_graph_file(bundle, "openvino"), Resources())
+
+    def framed(images: NDArray[np.uint8]) -> Prediction:
+        """The coarse look, with a region of a known share."""
+        found = coarse(images)
+        region = np.zeros_like(found.roi_map)
+        height, width = region.shape[1:]
+        down, across = (round(side * share**0.5 / 2) for side in (height, width))
+        region[:, height // 2 - down : height // 2 + down, width // 2 - across : width // 2 + across] = 1
+        return found._replace(roi_map=region)
+
+    inspector = Inspector(manifest, framed, "openvino", close=close)
+    inspector.inspect(content)
+    decoding, took = [], []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        read_image(content)
+        decoding.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        inspector.inspect(content)
+        took.append(time.perf_counter() - begin)
+    return {
+        "ms": 1000 * statistics.median(took),
+        "decode_ms": 1000 * statistics.median(decoding),
+        "tiles": len(Looks(manifest, framed, close).tiles(read_image(content))),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def cost_table() -> str:
+    runs = RESULTS.read(verb="cost")
+    if not runs:
+        raise NotMeasuredError
+    rows = [
+        [
+            f"{run.settings['megapixels']}",
+            f"{run.settings['share']:.0%}",
+            run.settings["file"].upper(),
+            f"{run.measures['tiles']}",
+            f"{run.measures['ms']:.0f}",
+            f"{run.measures['decode_ms']:.0f}",
+            f"{run.measures['peak_mb']:.0f}",
+        ]
+        for run in runs
+    ]
+    heads = ["megapixels", "region", "file", "tiles", "ms", "of which decoding", "peak memory, MB"]
+    return f"{markdown(heads, rows)}\n\n{where(runs)}"
+
+
+TABLES = {"recall": recall_table, "cost": cost_table}
+
+if __name__ == "__main__":
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("verb", nargs="?", choices=("recall", "cost"))
+    parser.add_argument("candidates", nargs="*", metavar="candidate", help=", ".join(CANDIDATES))
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        megapixels, share, kind = arguments.here
+        print(json.dumps(cost_here(int(megapixels), float(share), kind)))
+    elif arguments.verb == "recall":
+        measure_recall(arguments.candidates or tuple(CANDIDATES))
+    elif arguments.verb == "cost":
+        measure_cost()
+    if arguments.tables:
+        put(DOCS, TABLES)
