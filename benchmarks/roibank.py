@@ -288,7 +288,8 @@ def run_labels(names: Sequence[str], seeds: Sequence[int]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             masks = kind == "masks"
             data = write_with_defects(one.data, one.roi, Path(folder), count=count, masks=masks, seed=seed)
-            measures = fitted_and_measured(one._replace(data=data, roi="auto"), RoiBankSettings(), seed)
+            settings = RoiBankSettings(labels_alone=not masks)
+            measures = fitted_and_measured(one._replace(data=data, roi="auto"), settings, seed)
         del measures["scores"]
         RESULTS.append(run, measures, seed=seed)
         print(f"{name}, {count} with {KINDS[kind]}, seed {seed}: {measures}", flush=True)

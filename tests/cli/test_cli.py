@@ -162,9 +162,9 @@ def test_predict_decodes_each_image_once(
 ) -> None:
     decoded = []
 
-    def counted(path: Path | str, bits: int = 16) -> Any:
-        decoded.append(str(path))
-        return read_image(path, bits)
+    def counted(content: bytes, bits: int = 16, *, name: str) -> Any:
+        decoded.append(name)
+        return read_image(content, bits, name=name)
 
     monkeypatch.setattr("roinspect.inspection.inspector.read_image", counted)
     monkeypatch.setattr("roinspect.images.pixels.read_image", counted)

@@ -20,7 +20,7 @@ from roinspect.data.dataset import DecodedCache  # noqa: E402
 from roinspect.data.loader import InspectionDataset  # noqa: E402
 from roinspect.data.reading import read_data  # noqa: E402
 from roinspect.data.records import Record  # noqa: E402
-from roinspect.methods.method import load_graph  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
 from roinspect.methods.roibank import RoiBank  # noqa: E402
 from roinspect.methods.roibank_defects import FOLDS, folds_of, learn_defects  # noqa: E402
 from roinspect.methods.roibank_scaling import known_scores, scale, weigh  # noqa: E402
@@ -32,6 +32,7 @@ from roinspect.training.settings import TrainingSettings  # noqa: E402
 from roinspect.training.train import prepare, train  # noqa: E402
 
 TINY = RoiBankSettings(
+    labels_alone=True,
     backbone="test_convnext", weights="none", strides=(8, 16), memory_size=300, candidates=2000,
     synthetic=0.0, light=0.0, pasted=0.0, smoothing=0.0, border=0,
 )  # fmt: skip
@@ -105,6 +106,16 @@ def test_known_defects_train_the_head_and_are_never_remembered(
     before, after = gap(plain, cache), gap(informed, cache)
     assert after > before + 0.5 and after > 1
     assert torch.equal(plain.sources, informed.sources)
+
+
+def test_without_masks_they_are_used_on_request_only_and_that_is_said(
+    good: list[Record], dents: list[Record], caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = changed(dents, mask_path=None)
+    with caplog.at_level(logging.WARNING):
+        unasked = fitted([*good, *bare], labels_alone=False)
+    assert "5 defective training photographs have no masks and are not used" in caplog.text
+    assert same(unasked, fitted(good)) and not unasked.known.any()
 
 
 def test_a_mislabelled_good_photograph_does_no_harm(

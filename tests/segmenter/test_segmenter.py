@@ -24,7 +24,7 @@ from roinspect.errors import UserError  # noqa: E402
 from roinspect.images.pixels import write_image  # noqa: E402
 from roinspect.inspection.bundle import read_bundle, read_weights  # noqa: E402
 from roinspect.inspection.inspector import Inspector  # noqa: E402
-from roinspect.methods.method import load_graph  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
 from roinspect.methods.registry import METHODS  # noqa: E402
 from roinspect.segmenter.finder import confidence  # noqa: E402
 from roinspect.segmenter.segmenter import (  # noqa: E402

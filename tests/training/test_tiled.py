@@ -156,6 +156,16 @@ def test_tiles_are_cut_from_the_photograph_and_labelled_by_the_roi_rule(large: P
     clean.close()
 
 
+def test_nothing_is_left_behind(large: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="smaller than a tile"):
+        decoded(large, side=256, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    photographs = decoded(large, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    photographs.close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_smaller_scale_needs_fewer_tiles(large: Path) -> None:
     some, fewer = decoded(large), decoded(large, scale=0.5)
     assert len(fewer.tiles) < len(some.tiles) and len(fewer.whole) == len(some.whole)

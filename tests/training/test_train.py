@@ -27,7 +27,7 @@ from roinspect.inspection.bundle import photograph_digest, read_bundle, read_tra
 from roinspect.methods import grdnet  # noqa: E402
 from roinspect.methods.grdnet import GrdNet  # noqa: E402
 from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
-from roinspect.methods.method import load_graph  # noqa: E402
+from roinspect.methods.loading import load_graph  # noqa: E402
 from roinspect.training.settings import TrainingSettings  # noqa: E402
 from roinspect.training.train import prepare, train  # noqa: E402
 

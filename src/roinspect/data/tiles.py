@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -62,6 +63,9 @@ class _Rows:
 
     def __init__(self, folder: Path | None, stack: ExitStack, side_hw: tuple[int, int]) -> None:
         self._folder, self._side_hw = temporary_folder(folder, 0), side_hw
+        # Until a cache has taken the files over.
+        self._removal = stack.enter_context(ExitStack())
+        self._removal.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._files: dict[str, BinaryIO] = {
             name: stack.enter_context((self._folder / name).open("wb"))
             for name in ("images", "roi_masks", "gt_masks")
@@ -91,7 +95,7 @@ class _Rows:
             file.flush()
             shape = (count, *self._side_hw, 3) if name == "images" else (count, *self._side_hw)
             arrays[name] = np.memmap(self._folder / name, np.uint8, "r+", shape=shape)
-        return DecodedCache.of_rows(
+        cache = DecodedCache.of_rows(
             self.records,
             arrays,
             self.labels,
@@ -101,6 +105,8 @@ class _Rows:
             read.digests,
             self._folder,
         )
+        self._removal.pop_all()
+        return cache
 
 
 def decode_with_tiles(

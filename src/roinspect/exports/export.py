@@ -96,7 +96,8 @@ def export(
             shown = stage.samples(record.image_path for record in held_out)
             defective = sum(record.label == 1 for record in held_out)
             parity = stage.compared(target, file, shown, manifest, precision)
-            _require_equal_verdicts(parity, precision, defective, bundle / to, tell)
+            shown_as = f"{parity.images} tiles of {len(held_out)}" if stage.folder else f"{parity.images}"
+            _require_equal_verdicts(parity, precision, shown_as, defective, bundle / to, tell)
         describe(bundle, folder, to, precision, manifest.threshold.value)
     return graph_file(bundle, to)
 
@@ -163,11 +164,16 @@ def _require_equal(parity: Parity, where: Path, tell: Callable[[str], object]) -
 
 
 def _require_equal_verdicts(
-    parity: Parity, precision: Precision, defective: int, where: Path, tell: Callable[[str], object]
+    parity: Parity,
+    precision: Precision,
+    images: str,
+    defective: int,
+    where: Path,
+    tell: Callable[[str], object],
 ) -> None:
     name = NAMES[precision]
     tell(
-        f"{name} on {parity.images} held-out photographs, {defective} of them defective: scores differ by "
+        f"{name} on {images} held-out photographs, {defective} of them defective: scores differ by "
         f"{parity.mean_score:.1%} on average and {parity.score:.1%} at most, maps by up to {parity.map:.1%}; "
         f"verdicts changed: {parity.changed}.{_close(parity)}"
     )

@@ -302,7 +302,8 @@ class RoiBank(Method):
         synthetic = synthetic_patches(graph, data, images, s.synthetic, generator)
         known = synthetic[:0]
         if s.known_defects and (data.cache.labels == 1).any():
-            known = known_patches(graph, data, self.sources, torch.Generator().manual_seed(self.seed + 2))
+            random = torch.Generator().manual_seed(self.seed + 2)
+            known = known_patches(graph, data, self.sources, random, labels_alone=s.labels_alone)
         if learn_defects(head, normal, synthetic, known, folds_of(data), generator):
             self.known[known[:, -1].long().cpu()] = True
 

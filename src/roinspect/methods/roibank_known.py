@@ -41,7 +41,12 @@ _FROM_ONE = 300
 
 
 def known_patches(
-    graph: RoiBankGraph, data: InspectionDataset, sources: Tensor, generator: torch.Generator
+    graph: RoiBankGraph,
+    data: InspectionDataset,
+    sources: Tensor,
+    generator: torch.Generator,
+    *,
+    labels_alone: bool,
 ) -> Tensor:
     """Whitened patches on the defects of defective training photographs, each followed by its photograph.
 
@@ -50,6 +55,7 @@ def known_patches(
         data: the training images.
         sources: (K, memory_size) int64, the training image of each row of each memory, -1 for none.
         generator: source of randomness, on the CPU.
+        labels_alone: also use photographs without masks.
 
     Returns:
         (P, D + 1) of the finest levels; P may be 0. What is not used is logged.
@@ -57,6 +63,12 @@ def known_patches(
     rows = np.flatnonzero(data.cache.labels == 1).tolist()
     drawn = [row for row in rows if data.cache.records[row].mask_path is not None]
     bare = sorted(set(rows) - set(drawn))
+    if bare and not labels_alone:
+        log.warning(
+            f"{len(bare)} defective training photographs have no masks and are not used; draw the defects, "
+            "or see method.labels_alone"
+        )
+        bare = []
     found = [torch.empty(0, sum(graph.features.channels[:DEFECT_LEVELS]) + 1, device=sources.device)]
     for images in batched(drawn):
         batch = data.__getitems__(images)

@@ -58,9 +58,11 @@ class RoiBankSettings:
             defects fade.
         crop_margin: pixels about the box of all training ROIs beyond which an image is not used, for a camera
             that stands still; None uses all of it.
-        known_defects: let defective training photographs, with masks or only labelled, train the defect head
-            as well, and weigh the levels, where this is no worse on defects that it has not seen. They
-            neither enter the memories nor train the ROI head. Needs the defect head.
+        known_defects: let defective training photographs with masks train the defect head as well, and weigh
+            the levels, where this is no worse on defects that it has not seen. They neither enter the
+            memories nor train the ROI head. Needs the defect head.
+        labels_alone: use those without masks too: their strangest patches count as defective. Measured, this
+            helped on one product of three, and on another raised alarms by damage outside the ROI.
         feature_memory_gb: room for the features from which whitening and heads are learned. Photographs
             beyond it only give patches to the memories.
     """
@@ -87,6 +89,7 @@ class RoiBankSettings:
     border: Annotated[int, Ge(0), Le(16)] = 1
     crop_margin: Annotated[int, Ge(0)] | None = None
     known_defects: bool = True
+    labels_alone: bool = False
     feature_memory_gb: Annotated[float, Ge(0.001), Le(1000)] = 1.0
 
     def __post_init__(self) -> None:
