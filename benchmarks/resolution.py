@@ -2,6 +2,7 @@
 
     python benchmarks/resolution.py recall     # trains on synthetic zippers; continues where it stopped
     python benchmarks/resolution.py cost       # time and memory by region and photograph; nothing else runs
+    python benchmarks/resolution.py agree      # verdicts beside those of the same networks with all tiles
     python benchmarks/resolution.py --tables   # puts the results into docs/tiles.md
 
 The zippers are drawn at 2,448 x 2,048 pixels, and their defects are 6 to 40 pixels wide (`defect_width`). All
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,12 +38,6 @@ from results import NotMeasuredError, Results, where
 from tables import markdown, put
 
 from roinspect import Inspector
-from roinspect.cli import main as run_command
-from roinspect.data.dataset import load_sample
-from roinspect.data.reading import read_data
-from roinspect.data.records import Record
-from roinspect.data.roi import attach_roi
-from roinspect.data.width import defect_width
 from roinspect.images.pixels import read_image, resize_image
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import close_graph_file, graph_file
@@ -50,10 +45,7 @@ from roinspect.inspection.looks import Looks
 from roinspect.inspection.prediction import Prediction
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Resources
-from roinspect.methods.roibank_settings import RoiBankSettings
-from roinspect.synthetic.products import write_dataset
-from roinspect.training.settings import TrainingSettings
-from roinspect.training.train import train
+from roinspect.inspection.tiles import cover
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("resolution")
@@ -72,17 +64,17 @@ class Candidate(NamedTuple):
     """What is trained, on photographs with the ROI `roi`."""
 
     title: str
-    training: TrainingSettings
+    training: Mapping[str, Any]
     roi: str = "auto"
 
 
 CANDIDATES = {
-    "whole-256": Candidate("whole photograph at 256", TrainingSettings(size="256")),
-    "whole-512": Candidate("whole photograph at 512", TrainingSettings(size="512")),
-    "whole-1024": Candidate("whole photograph at 1,024", TrainingSettings(size="1024")),
-    "tiles-half": Candidate("tiles in the region, scale 0.5", TrainingSettings(tile=256, scale=0.5)),
-    "tiles": Candidate("tiles in the region", TrainingSettings(tile=256)),
-    "everywhere": Candidate("tiles everywhere", TrainingSettings(tile=256), "none"),
+    "whole-256": Candidate("whole photograph at 256", {"size": "256"}),
+    "whole-512": Candidate("whole photograph at 512", {"size": "512"}),
+    "whole-1024": Candidate("whole photograph at 1,024", {"size": "1024"}),
+    "tiles-half": Candidate("tiles in the region, scale 0.5", {"tile": 256, "scale": 0.5}),
+    "tiles": Candidate("tiles in the region", {"tile": 256}),
+    "everywhere": Candidate("tiles everywhere", {"tile": 256}, "none"),
 }
 MEGAPIXELS = {1: (1024, 1024), 5: (2448, 2048), 20: (4896, 4080)}
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -93,12 +85,17 @@ ROUNDS = 5
 
 
 def generate() -> None:
+    from roinspect.synthetic.products import write_dataset
+
     for name, (count, seed) in SETS.items():
         if not (WORK / name).is_dir():
             write_dataset("zipper", WORK / name, count=count, seed=seed, size_hw=SIZE, defect_pixels=WIDTHS)
 
 
-def test_records() -> list[Record]:
+def test_records() -> list[Any]:
+    from roinspect.data.reading import read_data
+    from roinspect.data.roi import attach_roi
+
     records = []
     for name in SETS:
         data = read_data(WORK / name)
@@ -107,6 +104,14 @@ def test_records() -> list[Record]:
 
 
 def measure_recall(names: Sequence[str]) -> None:
+    # None of this is imported where only memory is measured: a line needs no torch.
+    from roinspect.cli import main as run_command
+    from roinspect.data.dataset import load_sample
+    from roinspect.data.width import defect_width
+    from roinspect.methods.roibank_settings import RoiBankSettings
+    from roinspect.training.settings import TrainingSettings
+    from roinspect.training.train import train
+
     generate()
     for name in names:
         one, settings = CANDIDATES[name], {"verb": "recall", "candidate": name}
@@ -118,7 +123,7 @@ def measure_recall(names: Sequence[str]) -> None:
             WORK / "train",
             bundle,
             method_settings=RoiBankSettings(known_defects=False),
-            training=one.training,
+            training=TrainingSettings(**one.training),
             roi=one.roi,
             overwrite=True,
         )
@@ -179,6 +184,47 @@ def recall_table() -> str:
     heads = ["looked at", *(f"recall, {low:g} to {high:g} px" for low, high in BINS)]
     heads += ["at its own threshold: caught", "good rejected", "alarms on damage outside", "tiles", "ms"]
     return f"{markdown([*heads, 'training, s'], rows)}\n\n{where(runs)}"
+
+
+# -- agreement -----------------------------------------------------------------------------------------------
+
+
+def measure_agreement() -> None:
+    """The same bundle with tiles over the region, and with tiles over the whole photograph."""
+    import roinspect.inspection.looks as module
+    from roinspect.data.dataset import load_sample
+
+    inspector = Inspector.load(WORK / "tiles.model", "openvino")
+    pairs, seconds = [], [0.0, 0.0]
+    for record in test_records():
+        pixels, verdicts = load_sample(record, None).image, []
+        for all_of_it in (0, 1):
+            module.cover = _everywhere if all_of_it else cover
+            begin = time.perf_counter()
+            verdicts.append(inspector.inspect(pixels))
+            seconds[all_of_it] += time.perf_counter() - begin
+        pairs.append([float(f"{verdict.pred_score:.5g}") for verdict in verdicts])
+    module.cover = cover
+    measures = {"scores": pairs, "threshold": inspector.threshold, "seconds": seconds}
+    RESULTS.append({"verb": "agree"}, measures, seed=0, packages=["openvino"])
+
+
+def _everywhere(region: NDArray[np.bool_], size_hw: tuple[int, int], side: int) -> NDArray[np.int64]:
+    return cover(np.ones_like(region), size_hw, side)
+
+
+def agree_table() -> str:
+    run = RESULTS.latest(verb="agree")
+    scores, threshold = np.array(run.measures["scores"]), run.measures["threshold"]
+    rejected = scores >= threshold
+    differ = np.abs(scores[:, 0] / scores[:, 1] - 1)
+    over_region, over_all = run.measures["seconds"]
+    return (
+        f"Of {len(scores)} photographs {int((rejected[:, 0] == rejected[:, 1]).sum())} get the same verdict as "
+        f"with tiles over the whole photograph, in {over_region / over_all:.0%} of the time. Scores differ by "
+        f"{np.median(differ):.1%} (median) and {differ.max():.1%} at most, as the tiles lie elsewhere.\n\n"
+        f"{where([run])}"
+    )
 
 
 # -- cost ----------------------------------------------------------------------------------------------------
@@ -257,14 +303,14 @@ def cost_table() -> str:
     return f"{markdown(heads, rows)}\n\n{where(runs)}"
 
 
-TABLES = {"recall": recall_table, "cost": cost_table}
+TABLES = {"recall": recall_table, "agree": agree_table, "cost": cost_table}
 
 if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("recall", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("recall", "agree", "cost"))
     parser.add_argument("candidates", nargs="*", metavar="candidate", help=", ".join(CANDIDATES))
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
@@ -274,6 +320,8 @@ if __name__ == "__main__":
         print(json.dumps(cost_here(int(megapixels), float(share), kind)))
     elif arguments.verb == "recall":
         measure_recall(arguments.candidates or tuple(CANDIDATES))
+    elif arguments.verb == "agree":
+        measure_agreement()
     elif arguments.verb == "cost":
         measure_cost()
     if arguments.tables:
