@@ -199,12 +199,12 @@ def measure_agreement() -> None:
     for record in test_records():
         pixels, verdicts = load_sample(record, None).image, []
         for all_of_it in (0, 1):
-            module.cover = _everywhere if all_of_it else cover
+            setattr(module, "cover", _everywhere if all_of_it else cover)  # noqa: B010
             begin = time.perf_counter()
             verdicts.append(inspector.inspect(pixels))
             seconds[all_of_it] += time.perf_counter() - begin
         pairs.append([float(f"{verdict.pred_score:.5g}") for verdict in verdicts])
-    module.cover = cover
+    setattr(module, "cover", cover)  # noqa: B010
     measures = {"scores": pairs, "threshold": inspector.threshold, "seconds": seconds}
     RESULTS.append({"verb": "agree"}, measures, seed=0, packages=["openvino"])
 
@@ -219,10 +219,10 @@ def agree_table() -> str:
     rejected = scores >= threshold
     differ = np.abs(scores[:, 0] / scores[:, 1] - 1)
     over_region, over_all = run.measures["seconds"]
+    same = int((rejected[:, 0] == rejected[:, 1]).sum())
     return (
-        f"Of {len(scores)} photographs {int((rejected[:, 0] == rejected[:, 1]).sum())} get the same verdict as "
-        f"with tiles over the whole photograph, in {over_region / over_all:.0%} of the time. Scores differ by "
-        f"{np.median(differ):.1%} (median) and {differ.max():.1%} at most, as the tiles lie elsewhere.\n\n"
+        f"Of {len(scores)} photographs {same} get the same verdict as with tiles over the whole photograph, "
+        f"in {over_region / over_all:.0%} of the time. Scores differ by {np.median(differ):.1%} (median) and {differ.max():.1%} at most, as the tiles lie elsewhere.\n\n"
         f"{where([run])}"
     )
 

@@ -74,8 +74,15 @@ def find_regions(anomaly_map: NDArray[Any], level: float, *, min_area: int = 1) 
         (2.0, 1.0, 5.0, 3.0)
     """
     # In float64: comparing in float32 would round the level, possibly down.
-    values = np.asarray(anomaly_map, np.float64)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((values >= level).astype(np.uint8))
+    marked = anomaly_map >= np.float64(level)
+    rows, columns = (np.flatnonzero(marked.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return []
+    # Maps of large photographs have few such pixels.
+    top, left = int(rows[0]), int(columns[0])
+    around = np.s_[top : rows[-1] + 1, left : columns[-1] + 1]
+    values = anomaly_map[around]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marked[around].astype(np.uint8))
     regions = []
     for index in range(1, count):
         x, y, width, height, area = stats[index].tolist()
@@ -83,13 +90,15 @@ def find_regions(anomaly_map: NDArray[Any], level: float, *, min_area: int = 1) 
             continue
         box = np.s_[y : y + height, x : x + width]
         pixels = labels[box] == index
+        score = float(values[box][pixels].max())
+        x, y = left + x, top + y
         polygon = _without_dents(_outline(pixels)) + np.array((x, y))
         regions.append(
             Region(
                 tuple((float(px), float(py)) for px, py in polygon.tolist()),
                 (float(x), float(y), float(x + width), float(y + height)),
                 float(area),
-                float(values[box][pixels].max()),
+                score,
             )
         )
     return sorted(regions, key=lambda region: (-region.score, -region.area))
