@@ -222,8 +222,8 @@ def agree_table() -> str:
     same = int((rejected[:, 0] == rejected[:, 1]).sum())
     return (
         f"Of {len(scores)} photographs {same} get the same verdict as with tiles over the whole photograph, "
-        f"in {over_region / over_all:.0%} of the time. Scores differ by {np.median(differ):.1%} (median) and {differ.max():.1%} at most, as the tiles lie elsewhere.\n\n"
-        f"{where([run])}"
+        f"in {over_region / over_all:.0%} of the time. Scores differ by {np.median(differ):.1%} (median) and "
+        f"{differ.max():.1%} at most, as the tiles lie elsewhere.\n\n{where([run])}"
     )
 
 
