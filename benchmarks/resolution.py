@@ -1,6 +1,7 @@
 """Two looks: recall by the size of defects in photographs of 5 megapixels, and what looking closely costs.
 
     python benchmarks/resolution.py recall     # trains on synthetic zippers; continues where it stopped
+    python benchmarks/resolution.py real       # photographs of bottles, whole and in tiles
     python benchmarks/resolution.py cost       # time and memory by region and photograph; nothing else runs
     python benchmarks/resolution.py agree      # verdicts beside those of the same networks with all tiles
     python benchmarks/resolution.py --tables   # puts the results into docs/tiles.md
@@ -186,6 +187,70 @@ def recall_table() -> str:
     return f"{markdown([*heads, 'training, s'], rows)}\n\n{where(runs)}"
 
 
+# -- real photographs ----------------------------------------------------------------------------------------
+
+BOTTLE = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data")) / "bottle"
+REAL = {
+    "whole-256": Candidate("whole photograph at 256", {"size": "256"}),
+    "whole-448": Candidate("whole photograph at 448", {"size": "448"}),
+    "tiles": Candidate("tiles of 256 in the region", {"tile": 256}),
+}
+MEASURES = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95")
+
+
+def measure_real() -> None:
+    """The right half of the bottles' rims, 450 x 450 pixels."""
+    from roinspect.evaluation.evaluate import evaluate
+    from roinspect.methods.roibank_settings import RoiBankSettings
+    from roinspect.training.settings import TrainingSettings
+    from roinspect.training.train import train
+
+    roi = str(BOTTLE / "roi_rim_right.png")
+    for name, one in REAL.items():
+        settings = {"verb": "real", "candidate": name}
+        if RESULTS.has(settings, 0):
+            continue
+        bundle, start = WORK / f"bottle-{name}.model", time.perf_counter()
+        train(
+            "roibank",
+            BOTTLE,
+            bundle,
+            method_settings=RoiBankSettings(known_defects=False),
+            training=TrainingSettings(**one.training),
+            roi=roi,
+            overwrite=True,
+        )
+        seconds = time.perf_counter() - start
+        values = evaluate(bundle, BOTTLE, WORK / f"bottle-{name}.evaluation", roi=roi).to_dict()
+        measures = {
+            key: values[key] for key in (*MEASURES, "defective_parts", "good_parts", "outside_only_parts")
+        }
+        measures |= {key: values[key] for key in ("escapes", "good_rejects", "outside_alarms")}
+        RESULTS.append(settings, {**measures, "fit_seconds": seconds}, seed=0)
+        print(name, measures, seconds, flush=True)
+
+
+def real_table() -> str:
+    runs = [run for name in REAL for run in RESULTS.read(verb="real", candidate=name)]
+    if not runs:
+        raise NotMeasuredError
+    rows = []
+    for run in runs:
+        m = run.measures
+        rows.append(
+            [
+                REAL[run.settings["candidate"]].title,
+                *("–" if m[key] is None else f"{m[key]:.3f}" for key in MEASURES),
+                f"{m['defective_parts'] - m['escapes']} of {m['defective_parts']}",
+                f"{m['good_rejects']} of {m['good_parts']}",
+                f"{m['outside_alarms']} of {m['outside_only_parts']}",
+            ]
+        )
+    heads = ["looked at", "image AUROC", "pixel AUROC", "AUPRO", "outside alarms at 95 % recall"]
+    heads += ["at its own threshold: caught", "good rejected", "alarms on damage outside"]
+    return f"{markdown(heads, rows)}\n\n{where(runs)}"
+
+
 # -- agreement -----------------------------------------------------------------------------------------------
 
 
@@ -303,14 +368,14 @@ def cost_table() -> str:
     return f"{markdown(heads, rows)}\n\n{where(runs)}"
 
 
-TABLES = {"recall": recall_table, "agree": agree_table, "cost": cost_table}
+TABLES = {"recall": recall_table, "real": real_table, "agree": agree_table, "cost": cost_table}
 
 if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("recall", "agree", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("recall", "real", "agree", "cost"))
     parser.add_argument("candidates", nargs="*", metavar="candidate", help=", ".join(CANDIDATES))
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
@@ -320,6 +385,8 @@ if __name__ == "__main__":
         print(json.dumps(cost_here(int(megapixels), float(share), kind)))
     elif arguments.verb == "recall":
         measure_recall(arguments.candidates or tuple(CANDIDATES))
+    elif arguments.verb == "real":
+        measure_real()
     elif arguments.verb == "agree":
         measure_agreement()
     elif arguments.verb == "cost":
