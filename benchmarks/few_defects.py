@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from roinspect.data.dataset import load_sample
 from roinspect.data.reading import read_data
 from roinspect.data.records import Record
 from roinspect.data.roi import attach_roi
+from roinspect.images.pixels import read_mask, write_image
 
+ROUGH = 0.02
 COLUMNS = ("image_path", "split", "label", "mask_path", "roi_path", "group")
 
 
@@ -21,7 +24,17 @@ def defective_in_train(records: list[Record]) -> list[Record]:
     return [record for record in marked if load_sample(record, (32, 32)).label == 1]
 
 
-def write_with_defects(data: Path, roi: str, out: Path, *, count: int, masks: bool, seed: int) -> Path:
+def _rough(mask: Path, out: Path) -> Path:
+    """Write the hull of all that a mask marks, larger by `ROUGH` of the image's longer side all around."""
+    marked = read_mask(mask)
+    reach = round(ROUGH * max(marked.shape))
+    corners = cv2.convexHull(cv2.findNonZero(marked))
+    hull = np.asarray(cv2.fillConvexPoly(np.zeros_like(marked), corners, 255), np.uint8)
+    write_image(out, np.asarray(cv2.dilate(hull, np.ones((2 * reach + 1,) * 2, np.uint8)), np.uint8))
+    return out
+
+
+def write_with_defects(data: Path, roi: str, out: Path, *, count: int, marks: str, seed: int) -> Path:
     """Write a manifest with all good training photographs, some defective ones, and all test photographs.
 
     The defective ones with a larger count and the same seed contain those with a smaller one.
@@ -31,7 +44,8 @@ def write_with_defects(data: Path, roi: str, out: Path, *, count: int, masks: bo
         roi: see `read_data`.
         out: an existing folder.
         count: defective training photographs whose defect lies inside the ROI.
-        masks: keep their masks; without, they are only labelled.
+        marks: "masks" keeps their masks, "polygons" makes rough polygons of them, with "labels" they are only
+            labelled.
         seed: of the choice.
 
     Returns:
@@ -50,7 +64,11 @@ def write_with_defects(data: Path, roi: str, out: Path, *, count: int, masks: bo
         for record in records:
             if record.split == "train" and record.label != 0 and record.key not in chosen:
                 continue
-            mask = record.mask_path if masks or record.split != "train" else None
+            mask = record.mask_path
+            if record.split == "train" and marks == "labels":
+                mask = None
+            elif record.split == "train" and marks == "polygons" and isinstance(mask, Path):
+                mask = _rough(mask, out / f"{record.key.replace('/', '_')}_rough.png")
             label = {0: "good", 1: record.category or "defect", None: ""}[record.label]
             files = (record.image_path, mask, record.roi_path)
             paths = ["" if path is None else str(Path(str(path)).absolute()) for path in files]

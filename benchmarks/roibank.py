@@ -273,7 +273,7 @@ LABELLED = {"right": SETS["right"]} | {
     name: SETS[name]._replace(data=WORK / f"{name}-defects") for name in SYNTHETIC
 }
 COUNTS = (0, 1, 5, 20)
-KINDS = {"masks": "masks", "labels": "image labels alone"}
+KINDS = {"masks": "masks", "polygons": "rough polygons", "labels": "image labels alone"}
 
 
 def run_labels(names: Sequence[str], seeds: Sequence[int]) -> None:
@@ -286,9 +286,8 @@ def run_labels(names: Sequence[str], seeds: Sequence[int]) -> None:
             product_name, images = SYNTHETIC[name]
             write_dataset(product_name, one.data, count=images, seed=7, size_hw=(256, 256), train_defects=0.5)
         with tempfile.TemporaryDirectory() as folder:
-            masks = kind == "masks"
-            data = write_with_defects(one.data, one.roi, Path(folder), count=count, masks=masks, seed=seed)
-            settings = RoiBankSettings(labels_alone=not masks)
+            data = write_with_defects(one.data, one.roi, Path(folder), count=count, marks=kind, seed=seed)
+            settings = RoiBankSettings(labels_alone=kind == "labels")
             measures = fitted_and_measured(one._replace(data=data, roi="auto"), settings, seed)
         del measures["scores"]
         RESULTS.append(run, measures, seed=seed)

@@ -17,6 +17,7 @@ from results import NotMeasuredError, Results
 
 from roinspect.data.reading import read_data
 from roinspect.data.records import Record
+from roinspect.images.pixels import read_mask
 from roinspect.synthetic.products import write_dataset
 
 MEASURES = {
@@ -79,23 +80,28 @@ def test_labels_have_a_row_for_each_number_and_kind(results: Results) -> None:
 def test_a_manifest_has_the_defects_asked_for_and_always_the_same_test_photographs(tmp_path: Path) -> None:
     data = tmp_path / "zipper"
     write_dataset("zipper", data, count=80, seed=0, size_hw=(64, 64), train_defects=0.9)
-    read: dict[tuple[int, bool], list[Record]] = {}
-    for count, masks in ((0, True), (2, True), (4, True), (4, False)):
-        folder = tmp_path / f"{count}{masks}"
+    read: dict[tuple[int, str], list[Record]] = {}
+    for count, marks in ((0, "masks"), (2, "masks"), (4, "masks"), (4, "labels"), (4, "polygons")):
+        folder = tmp_path / f"{count}{marks}"
         folder.mkdir()
-        manifest = write_with_defects(data, "auto", folder, count=count, masks=masks, seed=1)
-        read[count, masks] = read_data(manifest).records
+        manifest = write_with_defects(data, "auto", folder, count=count, marks=marks, seed=1)
+        read[count, marks] = read_data(manifest).records
     defects = {
         key: {record.image_path for record in records if record.split == "train" and record.label == 1}
         for key, records in read.items()
     }
-    assert [len(paths) for paths in defects.values()] == [0, 2, 4, 4]
-    assert defects[2, True] < defects[4, True] == defects[4, False]
-    assert all(record.mask_path is None for record in read[4, False] if record.split == "train")
+    assert [len(paths) for paths in defects.values()] == [0, 2, 4, 4, 4]
+    assert defects[2, "masks"] < defects[4, "masks"] == defects[4, "labels"] == defects[4, "polygons"]
+    assert all(record.mask_path is None for record in read[4, "labels"] if record.split == "train")
+    for exact, rough in zip(read[4, "masks"], read[4, "polygons"], strict=True):
+        if exact.split == "train" and exact.mask_path is not None:
+            assert isinstance(exact.mask_path, Path) and isinstance(rough.mask_path, Path)
+            marked, around = read_mask(exact.mask_path) > 0, read_mask(rough.mask_path) > 0
+            assert around[marked].all() and around.sum() > marked.sum()
     tested = [{r.image_path for r in records if r.split == "test"} for records in read.values()]
     assert tested[0] and all(paths == tested[0] for paths in tested)
     with pytest.raises(ValueError, match="defective training photographs, not 40"):
-        write_with_defects(data, "auto", tmp_path, count=40, masks=True, seed=1)
+        write_with_defects(data, "auto", tmp_path, count=40, marks="masks", seed=1)
 
 
 def test_changed_light_keeps_the_shape_and_does_what_it_says() -> None:
