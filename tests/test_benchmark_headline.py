@@ -80,8 +80,9 @@ def test_the_best_is_bold_also_if_it_is_a_rival(results: Results) -> None:
     cells = [cell.strip() for cell in tile.split("|")[2:-1]]
     assert cells[0] == "**0.900** / 0.900 / **0.900**"
     assert cells[1] == "0.800 / **0.950** / 0.800"
-    # GANomaly has no map; the others have not been measured.
-    assert list(headline.columns()) == ["roibank", "padim", "ganomaly"] and cells[2] == "0.800 / – / –"
+    # GANomaly is trained step by step, and only in the table of all arms; the others have not been measured.
+    assert list(headline.columns()) == ["roibank", "padim"] and len(cells) == 2
+    assert "GANomaly" in headline.TABLES["headline-arms"]()
     assert len([line for line in lines if line.startswith("| mean | **0.900**")]) == 1
     outside = headline.TABLES["headline-outside"]()
     assert "| magnetic_tile | plain | **0.100 ± 0.000** | 0.500 |" in outside
