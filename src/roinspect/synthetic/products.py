@@ -328,7 +328,9 @@ def _sized(
             is_narrow = measured < target
             low, high = np.where(is_narrow, factors, low), np.where(is_narrow, high, factors)
             step = factors * np.clip(target / np.maximum(measured, 0.1), 0.6, 1.6)
-            factors = np.where((low < step) & (step < high), step, np.sqrt(low * np.minimum(high, 9)))
+            # Between two that were tried: bisect if the step leaves the bracket.
+            is_past = (low > 0) & (high < np.inf) & ((step <= low) | (step >= high))
+            factors = np.where(is_past, np.sqrt(low * np.minimum(high, 1e6)), step)
     raise UserError(
         f"no room for a {kind} {target:.1f} pixels wide {_WHERE[place]} the ROI",
         where=f"size {good.shape[:2]}",
