@@ -338,3 +338,15 @@ def test_a_large_photograph_has_detail_at_its_own_scale() -> None:
     # Threads, smoothed over more than the sensor's noise, differ from pixel to pixel.
     smooth = cv2.GaussianBlur(good.image, (0, 0), 1.5).astype(float)
     assert np.abs(np.diff(smooth, axis=0)).mean() > 1
+
+
+@pytest.mark.parametrize("width", [None, (6.0, 6.0)])
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_mask_of_a_large_photograph_marks_the_defect_only(
+    product: ProductName, width: tuple[float, float] | None
+) -> None:
+    sample = draw(product, 5, size_hw=(640, 640), defect="particle", place="inside", defect_pixels=width)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(sample.gt_mask)
+    left, top = boxes[1:, :2].min(axis=0)
+    right, bottom = (boxes[1:, :2] + boxes[1:, 2:4]).max(axis=0)
+    assert max(right - left, bottom - top) < 60

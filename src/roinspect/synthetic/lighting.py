@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from roinspect.synthetic.textures import Field, f32, smooth_noise, smoothstep, supersampling
 
+REACH = 24
+"""Pixels of the scene, times `Surface.coarse`, that shadows and the lens's blur reach."""
+
 
 @dataclass(slots=True)
 class Surface:
@@ -48,7 +51,7 @@ class Surface:
         )
 
     def change(self, other: Surface) -> tuple[slice, slice]:
-        """Rows and columns that show a difference of two scenes after `illuminate` and `Camera.develop`."""
+        """Rows and columns that differ in two scenes, and twice `REACH` around them."""
         differs = (self.height != other.height) | (self.metal != other.metal) | (self.gloss != other.gloss)
         for mine, theirs in zip(self.colour, other.colour, strict=True):
             differs |= mine != theirs
@@ -132,10 +135,10 @@ def illuminate(scene: Surface, light: Light) -> Field:
 
 
 def _around(differs: NDArray[np.bool_], coarse: int) -> slice:
-    """The range of True values and what their shadows reach, in whole cells of `coarse` pixels."""
+    """The range of True values and twice `REACH` around it, in whole cells of `coarse` pixels."""
     at = np.flatnonzero(differs)
     low, high = (int(at[0]), int(at[-1])) if at.size else (0, 0)
-    cells = 32
+    cells = 2 * REACH
     return slice(
         max(low // coarse - cells, 0) * coarse, min((high // coarse + cells + 1) * coarse, differs.size)
     )

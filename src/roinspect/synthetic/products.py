@@ -29,7 +29,7 @@ from roinspect.errors import UserError
 from roinspect.files import whole_folder, writing
 from roinspect.images.pixels import write_image
 from roinspect.inspection.threads import in_threads
-from roinspect.synthetic.lighting import Camera, Surface, draw_camera, illuminate
+from roinspect.synthetic.lighting import REACH, Camera, Surface, draw_camera, illuminate
 from roinspect.synthetic.marks import Mask, Spine, draw_mark, find_spine
 from roinspect.synthetic.textures import Field, f32
 from roinspect.synthetic.vials import Vials
@@ -328,7 +328,9 @@ def _sized(
             is_narrow = measured < target
             low, high = np.where(is_narrow, factors, low), np.where(is_narrow, high, factors)
             step = factors * np.clip(target / np.maximum(measured, 0.1), 0.6, 1.6)
-            factors = np.where((low < step) & (step < high), step, np.sqrt(low * np.minimum(high, 9)))
+            # Between two that were tried: bisect if the step leaves the bracket.
+            is_past = (low > 0) & (high < np.inf) & ((step <= low) | (step >= high))
+            factors = np.where(is_past, np.sqrt(low * np.minimum(high, 1e6)), step)
     raise UserError(
         f"no room for a {kind} {target:.1f} pixels wide {_WHERE[place]} the ROI",
         where=f"size {good.shape[:2]}",
@@ -350,18 +352,19 @@ def _marked(
     rng = np.random.default_rng(seed)
     image, gt_mask = good.copy(), np.zeros(good.shape[:2], np.uint8)
     scale, coarse = _scale(part), part.scene.coarse
-    margin = 2 * max(spine.radius for spine in spines) + 6 * float(max(units)) + 32 * coarse
+    margin = 2 * max(spine.radius for spine in spines) + 6 * float(max(units)) + 2 * REACH * coarse
     points = np.concatenate([spine.points_xy for spine in spines])
     cell = scale * coarse
     low = np.maximum((points.min(axis=0) - margin) // cell, 0).astype(int) * coarse
     high = np.ceil((points.max(axis=0) + margin) / cell).astype(int) * coarse
+    high = np.minimum(high, good.shape[1::-1])
     at = slice(low[1], high[1]), slice(low[0], high[0])
     fine = slice(scale * low[1], scale * high[1]), slice(scale * low[0], scale * high[0])
     scene = part.scene.window(*fine).copy()
     for spine, unit in zip(spines, units, strict=True):
         moved = Spine(f32(spine.points_xy - scale * low), spine.radius)
         draw_mark(kind, rng, scene, moved, float(unit))
-    bad = camera.window(*at).develop(illuminate(scene, part.light.window(*fine)))
+    bad = _window(part, scene, camera, good, at)
     allowed = _allowed(part, place)[at]
     gt_mask[at] = _changed(good[at], bad, allowed)
     image[at] = _blend(good[at], bad, gt_mask[at], allowed)
@@ -420,8 +423,26 @@ def _developed(part: Part, scene: Surface, camera: Camera, good: Field) -> Field
     # A large image: only what the defect changes.
     at = scene.change(part.scene)
     bad = good.copy()
-    bad[at] = camera.window(*at).develop(illuminate(scene.window(*at), part.light.window(*at)))
+    bad[at] = _window(part, scene.window(*at), camera, good, at)
     return bad
+
+
+def _window(part: Part, scene: Surface, camera: Camera, good: Field, at: tuple[slice, slice]) -> Field:
+    """The photograph of a window of a scene, (h, w, 3), as good as the rest within `REACH` of its edges.
+
+    There the window lacks what casts shadows into it.
+    """
+    scale = _scale(part)
+    fine = [slice(scale * side.start, scale * side.stop) for side in at]
+    bad = camera.window(*at).develop(illuminate(scene, part.light.window(*fine)))
+    rim = -(-REACH * scene.coarse // scale)
+    inner = tuple(
+        slice(rim if side.start else 0, side.stop - side.start - (rim if side.stop < length else 0))
+        for side, length in zip(at, good.shape[:2], strict=True)
+    )
+    result = good[at].copy()
+    result[inner] = bad[inner]
+    return f32(result)
 
 
 def _blend(good: Field, bad: Field, gt_mask: Mask, allowed: Mask) -> Field:
