@@ -104,31 +104,31 @@ def test_records() -> list[Any]:
     return records
 
 
+def trained(one: Candidate, data: Path, roi: str, bundle: Path) -> float:
+    """Train roibank's defaults on good photographs; returns the seconds that it took."""
+    from roinspect.methods.roibank_settings import RoiBankSettings
+    from roinspect.training.settings import TrainingSettings
+    from roinspect.training.train import train
+
+    settings, training = RoiBankSettings(known_defects=False), TrainingSettings(**one.training)
+    start = time.perf_counter()
+    train("roibank", data, bundle, method_settings=settings, training=training, roi=roi, overwrite=True)
+    return time.perf_counter() - start
+
+
 def measure_recall(names: Sequence[str]) -> None:
     # None of this is imported where only memory is measured: a line needs no torch.
     from roinspect.cli import main as run_command
     from roinspect.data.dataset import load_sample
     from roinspect.data.width import defect_width
-    from roinspect.methods.roibank_settings import RoiBankSettings
-    from roinspect.training.settings import TrainingSettings
-    from roinspect.training.train import train
 
     generate()
     for name in names:
         one, settings = CANDIDATES[name], {"verb": "recall", "candidate": name}
         if RESULTS.has(settings, 0):
             continue
-        bundle, start = WORK / f"{name}.model", time.perf_counter()
-        train(
-            "roibank",
-            WORK / "train",
-            bundle,
-            method_settings=RoiBankSettings(known_defects=False),
-            training=TrainingSettings(**one.training),
-            roi=one.roi,
-            overwrite=True,
-        )
-        seconds = time.perf_counter() - start
+        bundle = WORK / f"{name}.model"
+        seconds = trained(one, WORK / "train", one.roi, bundle)
         if run_command(["export", str(bundle), "--to", "openvino"]):
             raise RuntimeError("the export was rejected")
         inspector = Inspector.load(bundle, "openvino")
@@ -201,26 +201,14 @@ MEASURES = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall
 def measure_real() -> None:
     """The right half of the bottles' rims, 450 x 450 pixels."""
     from roinspect.evaluation.evaluate import evaluate
-    from roinspect.methods.roibank_settings import RoiBankSettings
-    from roinspect.training.settings import TrainingSettings
-    from roinspect.training.train import train
 
     roi = str(BOTTLE / "roi_rim_right.png")
     for name, one in REAL.items():
         settings = {"verb": "real", "candidate": name}
         if RESULTS.has(settings, 0):
             continue
-        bundle, start = WORK / f"bottle-{name}.model", time.perf_counter()
-        train(
-            "roibank",
-            BOTTLE,
-            bundle,
-            method_settings=RoiBankSettings(known_defects=False),
-            training=TrainingSettings(**one.training),
-            roi=roi,
-            overwrite=True,
-        )
-        seconds = time.perf_counter() - start
+        bundle = WORK / f"bottle-{name}.model"
+        seconds = trained(one, BOTTLE, roi, bundle)
         values = evaluate(bundle, BOTTLE, WORK / f"bottle-{name}.evaluation", roi=roi).to_dict()
         measures = {
             key: values[key] for key in (*MEASURES, "defective_parts", "good_parts", "outside_only_parts")
