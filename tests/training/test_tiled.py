@@ -156,6 +156,16 @@ def test_tiles_are_cut_from_the_photograph_and_labelled_by_the_roi_rule(large: P
     clean.close()
 
 
+def test_a_defect_with_an_empty_mask_is_not_learned_as_good(large: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(large, tmp_path / "copy"))
+    source = read_data(copy, "auto")
+    defective = next(record for record in source.not_test() if record.mask_path is not None)
+    assert isinstance(defective.mask_path, Path)
+    write_image(defective.mask_path, np.zeros(SIZE, np.uint8))
+    with pytest.raises(UserError, match="is empty, but it is labelled defective"):
+        decoded(copy, clean_of_defective=True)
+
+
 def test_nothing_is_left_behind(large: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="smaller than a tile"):
         decoded(large, side=256, folder=tmp_path)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import (
-    UNKNOWN_LABEL,
     DecodedCache,
     Sample,
     SamplePlace,
     SharedMasks,
     load,
+    refuse_empty_defects,
     summary,
     temporary_folder,
 )
@@ -139,8 +139,8 @@ def decode_with_tiles(
         workers: decoding threads.
 
     Raises:
-        UserError: a photograph cannot be loaded, is smaller than a tile, the disk is full, or there is no
-            tile.
+        UserError: a photograph cannot be loaded, is smaller than a tile, or is labelled defective with an
+            empty mask; the disk is full, or there is no tile.
     """
     records = list(records)
     read, errors = SharedMasks(records), list[UserError]()
@@ -179,6 +179,7 @@ def decode_with_tiles(
                 of += [len(whole.records) - 1] * kept
             if errors:
                 raise summary(errors, len(records))
+            refuse_empty_defects(whole.records, whole.places)
             if not tiles.records:
                 raise UserError(
                     "no tile shows a region of interest",
@@ -219,7 +220,7 @@ def _add(
             record,
             key=f"{record.key} at {left}, {top}",
             group=record.group or f"\0{record.key or record.image_path}",
-            label=None if label == UNKNOWN_LABEL else label,
+            label=label,
         )
         tiles.add(named, sample, (image, roi, gt), label, defect_place(gt, roi))
     return len(tiles.records) - before

@@ -77,6 +77,8 @@ def train_on_tiles(
             )
             for records in (whole.fitted, whole.held_out)
         )
+        for photographs in (fitted, held_out):
+            whole.processes.farewell(photographs.close)
         _report(fitted)
         region, finder = _region(whole, data, region_run, fitted, held_out, resume=resume)
         trained = teach(tiles, data, run, fitted.tiles, held_out.tiles, resume=resume)
