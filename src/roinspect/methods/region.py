@@ -31,7 +31,7 @@ class RegionGraph(InspectionGraph):
         self.features, self.roi_head = features, roi_head
 
     def look(self, image: Tensor) -> Look:
-        """(N, 3, H, W) in [0, 1] to the region (N, 1, h, w), as map and as ROI, and its mean (N,) as score."""
+        """(N, 3, H, W) in [0, 1] to the region (N, 1, h, w), as map and ROI, and its mean (N,)."""
         roi = self.roi_head(stacked(self.features(image))).sigmoid()
         return Look(roi.mean((1, 2, 3)), roi.clamp(0, 1), roi)
 
