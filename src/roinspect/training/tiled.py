@@ -22,7 +22,7 @@ from roinspect.errors import UserError
 from roinspect.inspection.bundle import Bundle, Threshold, save_bundle
 from roinspect.inspection.calibration import LeftOut, by_group
 from roinspect.inspection.looks import Looks
-from roinspect.inspection.tiles import Tiling
+from roinspect.inspection.tiles import MOST_TILES, Tiling
 from roinspect.methods.method import InspectionGraph, Method, predict
 from roinspect.methods.region import STRIDES, RegionGraph, still_region
 from roinspect.methods.roibank import RoiBank
@@ -178,6 +178,11 @@ def _region(
 def _report(fitted: TiledPhotographs) -> None:
     count, unused = len(fitted.tiles), fitted.whole.places.count("unknown")
     log.info(f"{len(fitted.whole):,} photographs give {count:,} tiles to train on")
+    if cut_short := int((~fitted.is_complete).sum()):
+        log.warning(
+            f"the regions of {cut_short} photographs need more than {MOST_TILES} tiles: the rest of them is not "
+            "trained on, and training photographs do not set the threshold; choose a smaller --scale"
+        )
     if unused:
         log.warning(
             f"{unused} defective photographs have no mask and are not used: nobody knows which of their "
