@@ -180,7 +180,7 @@ def _report(fitted: TiledPhotographs) -> None:
     log.info(f"{len(fitted.whole):,} photographs give {count:,} tiles to train on")
     if cut_short := int((~fitted.is_complete).sum()):
         log.warning(
-            f"the regions of {cut_short} photographs need more than {MOST_TILES} tiles: the rest of them is not "
+            f"the regions of {cut_short} photographs need more than {MOST_TILES} tiles: the rest is not "
             "trained on, and training photographs do not set the threshold; choose a smaller --scale"
         )
     if unused:
