@@ -12,15 +12,20 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
+import onnx
+import torch
+
 from roinspect import Inspector, UserError
 from roinspect.data.records import read_records
 from roinspect.data.splits import hold_out
 from roinspect.exports.export import export
-from roinspect.exports.quantize import CALIBRATION_IMAGES, calibration_split
+from roinspect.exports.graph import write_onnx
+from roinspect.exports.quantize import CALIBRATION_IMAGES, calibration_split, quantize
 from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, replace_threshold
 from roinspect.inspection.exported import describe, graph_file, read_export
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.openvino import OpenVino
+from roinspect.methods.method import InspectionGraph, Look
 from roinspect.production.batch import terms_of
 from roinspect.production.verdict_images import Pictures
 
@@ -78,6 +83,28 @@ def test_ranges_come_from_good_parts_and_verdicts_from_parts_that_were_held_out(
     _, expected = hold_out(records, "good", 0.3, 5, zipper)
     assert held_out == expected and not {r.key for r in good} & {r.key for r in held_out}
     assert all(record.label == 0 and record.split == "train" for record in good)
+
+
+def test_one_module_is_reduced_but_not_its_first_convolution(tmp_path: Path) -> None:
+    class Nested(InspectionGraph):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)))
+            self.head = torch.nn.Conv2d(3, 1, 1)
+
+        def look(self, image: torch.Tensor) -> Look:
+            cells = self.head(self.backbone(image))
+            return Look(cells.amax((1, 2, 3)), cells, cells)
+
+    source, small = tmp_path / "source.onnx", tmp_path / "small.onnx"
+    write_onnx(Nested(), (16, 16), source)
+    quantize(
+        source, np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8), small, module="backbone"
+    )
+    graph = onnx.load(small).graph
+    restored = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    is_int8 = [node.input[1] in restored for node in graph.node if node.op_type == "Conv"]
+    assert is_int8 == [False, True, True, False]
 
 
 def test_a_few_dozen_spread_over_all_are_enough(tmp_path: Path) -> None:

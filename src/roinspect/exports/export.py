@@ -90,7 +90,8 @@ def export(
             good, held_out = calibration_split(manifest, data, columns)
             if int8 is not None:
                 quantized = room / "int8.onnx"
-                quantize(source.onnx_file(), stage.samples(record.image_path for record in good), quantized)
+                ranges = stage.samples(record.image_path for record in good)
+                quantize(source.onnx_file(), ranges, quantized, module=stage.graph.in_int8)
                 source.quantized = quantized
                 target.write(source, file)
             shown = stage.samples(record.image_path for record in held_out)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -29,14 +30,30 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
         return None if image is None else {"image": image[None]}
 
 
-def quantize(source: Path, images: Iterable[NDArray[np.uint8]], file: Path) -> None:
-    """Write an ONNX graph with its convolutions in INT8.
+_QUANTIZED = ("Conv", "Relu", "Clip")
+"""Includes the activations that clip a convolution's output: the range before clipping is far too wide."""
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""What torch's exporter calls the modules that a node comes from, outermost first."""
+
+
+def quantize(source: Path, images: Iterable[NDArray[np.uint8]], file: Path, *, module: str = "") -> None:
+    """Write an ONNX graph with the convolutions of one of its modules in INT8.
+
+    The first one stays in float32: it costs little, and all others see its errors.
 
     Args:
         source: the graph in float32.
         images: (H, W, 3) uint8 RGB at the graph's size, of good parts.
         file: to write.
+        module: name of the module in the inspection graph; "" for all of the graph.
     """
+    nodes = [
+        node
+        for node in onnx.load(source).graph.node
+        if node.op_type in _QUANTIZED
+        and any(module in pair.value for pair in node.metadata_props if pair.key == _SCOPES)
+    ]
+    first = next(node.name for node in nodes if node.op_type == "Conv")
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared.onnx"
         # Folds norms into convolutions; the exporter has already inferred the shapes.
@@ -46,9 +63,8 @@ def quantize(source: Path, images: Iterable[NDArray[np.uint8]], file: Path) -> N
             file,
             _Images(images),
             quant_format=QuantFormat.QDQ,
-            # Includes the activations that clip a convolution's output: the range before clipping is far too
-            # wide.
-            op_types_to_quantize=["Conv", "Relu", "Clip"],
+            op_types_to_quantize=list(_QUANTIZED),
+            nodes_to_quantize=[node.name for node in nodes if node.name != first],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

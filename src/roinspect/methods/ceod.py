@@ -46,6 +46,8 @@ class CeodGraph(InspectionGraph):
     The heatmap has a maximum of 1; it is multiplied by the probability to make images comparable.
     """
 
+    in_int8 = "classifier.trunk"
+
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier

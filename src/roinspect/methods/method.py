@@ -40,7 +40,10 @@ class InspectionGraph(nn.Module):
 
     Attributes:
         appearance: the distance of a whole image to the training images.
+        in_int8: name of the module whose convolutions an export in INT8 reduces; "" for all.
     """
+
+    in_int8: ClassVar[str] = ""
 
     def __init__(self) -> None:
         super().__init__()

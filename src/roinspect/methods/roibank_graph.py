@@ -54,6 +54,8 @@ class RoiBankGraph(InspectionGraph):
             It is part of the weights, as it comes from the training images.
     """
 
+    in_int8 = "features.backbone"
+    """Distances between whitened features need more than 8 bits."""
     kernel: Tensor
     usual: Tensor
     span: Tensor
