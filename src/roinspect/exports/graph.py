@@ -106,7 +106,7 @@ def write_onnx(
     try:
         with _memories(graph, as_convolution):
             program = torch.onnx.export(
-                FromPixels(graph),
+                FromPixels(graph).eval(),
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
