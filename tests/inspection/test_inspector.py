@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
@@ -51,6 +54,48 @@ def test_a_file_its_bytes_and_its_pixels_get_one_verdict(images: list[Path]) -> 
     assert {verdict.pred_score for verdict in verdicts} == {np.float32(250 / 255)}
     assert all(verdict.is_defect and verdict.error is None for verdict in verdicts)
     assert [verdict.image_path for verdict in verdicts] == [str(images[2]), "", ""]
+
+
+def test_grey_pixels_and_pillow_images_are_read_like_their_file(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    grey = np.ascontiguousarray(colours[..., 1])
+    for name, pixels in (("colours", colours), ("grey", grey)):
+        file = tmp_path / f"{name}.png"
+        write_image(file, pixels)
+        expected = inspector().inspect(file)
+        for given in (pixels, PIL.Image.fromarray(pixels)):
+            verdict = inspector().inspect(given)
+            assert verdict.pred_score == expected.pred_score
+            assert verdict.image is not None and expected.image is not None
+            assert np.array_equal(verdict.image, expected.image)
+    for mode in ("RGBA", "P", "I;16"):
+        with pytest.raises(UserError, match=f'of mode {mode} is not supported; pass it in mode "RGB"'):
+            inspector().inspect(PIL.Image.new(mode, (50, 30)))
+
+
+def test_a_verdict_describes_itself_in_one_line(images: list[Path]) -> None:
+    dark, none, bright = inspector().inspect_many(images)
+    assert repr(dark) == f"<Verdict on {images[0]}: good, score 0.03922, threshold 0.5, 0 regions>"
+    assert repr(bright) == f"<Verdict on {images[2]}: defective, score 0.9804, threshold 0.5, 1 region>"
+    assert repr(none).startswith(f"<Verdict on {images[1]}: ") and "\n" not in repr(none)
+    assert json.loads(json.dumps(bright.to_dict()))["regions"][0]["box_xyxy"] == [0, 0, 50, 30]
+    assert set(none.to_dict()) == {"image_path", "error"}
+
+
+def test_a_notebook_shows_a_verdict_as_a_small_picture(
+    images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, none, bright = inspector().inspect_many(images)
+    shown = bright._repr_png_()
+    assert shown is not None and np.array_equal(read_image(shown), bright.overlay())
+    large = inspector().inspect(np.full((3000, 1500, 3), 250, np.uint8))._repr_png_()
+    assert large is not None and read_image(large).shape == (1024, 512, 3)
+    assert none._repr_png_() is None
+    with pytest.raises(UserError, match="could not be inspected"):
+        none.overlay()
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    with pytest.raises(UserError, match=r"use Verdict\.overlay\(\) outside notebooks"):
+        bright.show()
 
 
 def test_the_map_has_the_images_own_size(images: list[Path]) -> None:
@@ -141,10 +186,10 @@ def test_with_a_share_only_a_rejected_part_has_regions() -> None:
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+    "pixels", [np.zeros((4, 4, 3)), np.zeros((4, 4, 1), np.uint8), np.zeros((0, 4, 3), np.uint8)]
 )
 def test_an_array_that_is_no_image_is_refused(pixels: NDArray[np.uint8]) -> None:
-    with pytest.raises(UserError, match="uint8 RGB"):
+    with pytest.raises(UserError, match="pass uint8 pixels"):
         inspector().inspect(pixels)
 
 

@@ -14,7 +14,6 @@ from roinspect.data.records import Record, read_records
 from roinspect.errors import UserError
 from roinspect.evaluation.evaluate import REPORT, evaluate
 from roinspect.evaluation.wording import verdict_sentences
-from roinspect.images.overlay import overlay
 from roinspect.images.pixels import write_image
 from roinspect.inspection.inspector import Inspector
 from roinspect.methods.method import method_class
@@ -82,7 +81,7 @@ def demo(
     verdict = Inspector.load(model).inspect(part.image_path)
     picture = out / PICTURES / f"{part.category}_{part.image_path.stem}.png"
     assert verdict.image is not None
-    write_image(picture, overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level))
+    write_image(picture, verdict.overlay())
     colours = {"good": "green", "defective": "red"}
     words = f"[bold {colours.get(str(verdict.verdict), 'yellow')}]{verdict.verdict}[/]"
     say(f"   verdict {words}: score {verdict.pred_score:.4g}, threshold {verdict.threshold:.4g}")

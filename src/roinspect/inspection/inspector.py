@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from roinspect.errors import UserError
 from roinspect.files import read_file
-from roinspect.images.pixels import declared_size, read_image, resize_image
+from roinspect.images.overlay import overlay
+from roinspect.images.pixels import declared_size, encode_image, read_image, resize_image
 from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import Bundle, read_bundle
 from roinspect.inspection.looks import Looked, Looks
@@ -26,11 +27,16 @@ from roinspect.inspection.regions import Region, find_regions
 from roinspect.inspection.scene import Outcome, Scene, fault_of, measure, outcome
 from roinspect.inspection.threads import in_threads
 
-Source: TypeAlias = Path | str | bytes | NDArray[np.uint8]
-"""A path, the bytes of an image file, or pixels (H, W, 3) uint8 RGB."""
+if TYPE_CHECKING:
+    from PIL import Image
+
+Source: TypeAlias = "Path | str | bytes | NDArray[np.uint8] | Image.Image"
+"""A path, the bytes of an image file, pixels (H, W, 3) uint8 RGB or (H, W) uint8 grey, or a Pillow image."""
+SHOWN = 1024
+"""Longer side, in pixels, of a picture in a notebook at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
     """The result for one image. If `error` is set, there is no verdict.
 
@@ -72,6 +78,70 @@ class Verdict:
     def is_defect(self) -> bool | None:
         """See above."""
         return {"defective": True, "good": False}.get(self.verdict or "")
+
+    def __repr__(self) -> str:
+        name = self.image_path or "image"
+        if self.error is not None:
+            return f"<Verdict on {name}: {self.error}>"
+        said = f"{self.verdict}, score {self.pred_score:.4g}, threshold {self.threshold:.4g}"
+        regions = f"{len(self.regions)} region" + "s" * (len(self.regions) != 1)
+        return f"<Verdict on {name}: {said}, {regions}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON.
+
+        Returns:
+            `image_path`, `verdict`, `pred_score`, `is_defect` (null if the verdict is "not inspectable"),
+            `threshold`, `regions` as in `Region.to_dict`, and `reason` if the image is not inspectable; for
+            an image that cannot be read only `image_path` and `error`, one line.
+        """
+        if self.error is not None:
+            return {"image_path": self.image_path, "error": self.error}
+        reason = {} if self.reason is None else {"reason": self.reason}
+        return {
+            "image_path": self.image_path,
+            "verdict": self.verdict,
+            "pred_score": self.pred_score,
+            "is_defect": self.is_defect,
+            "threshold": self.threshold,
+            "regions": [region.to_dict() for region in self.regions],
+            **reason,
+        }
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """The image with heat and outlines drawn in, (H, W, 3) uint8 RGB, see `images.overlay.overlay`.
+
+        Raises:
+            UserError: the image could not be read.
+        """
+        if self.image is None:
+            raise UserError(
+                "could not be inspected", where=self.image_path or "image", remedy="see its error"
+            )
+        return overlay(self.image, self.anomaly_map, level=self.map_level)
+
+    def show(self) -> None:
+        """Show the overlay in a notebook, reduced to at most `SHOWN` pixels on either side.
+
+        Raises:
+            UserError: IPython is not installed.
+        """
+        try:
+            from IPython.display import display
+        except ImportError:
+            raise UserError(
+                "needs IPython", where="Verdict.show", remedy="use Verdict.overlay() outside notebooks"
+            ) from None
+        display(self)  # type: ignore[no-untyped-call]  # IPython has no types
+
+    def _repr_png_(self) -> bytes | None:
+        """How a notebook shows a verdict."""
+        if self.image is None:
+            return None
+        drawn = self.overlay()
+        factor = min(1.0, SHOWN / max(drawn.shape[:2]))
+        height, width = (max(1, round(factor * side)) for side in drawn.shape[:2])
+        return encode_image(resize_image(drawn, (height, width)), ".png", "notebook")
 
 
 class _Image(NamedTuple):
@@ -202,7 +272,7 @@ class Inspector:
         start = time.perf_counter()
         path = str(image) if isinstance(image, Path | str) else ""
         try:
-            pixels = _checked(image) if isinstance(image, np.ndarray) else self._read(image, path)
+            pixels = self._read(image, path) if isinstance(image, Path | str | bytes) else _rgb(image)
             self._refuse_other_size((pixels.shape[0], pixels.shape[1]), path)
             resized = resize_image(pixels, self.bundle.size_hw)
         except UserError as error:
@@ -301,33 +371,28 @@ def _since(start: float) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+def _rgb(image: Any) -> NDArray[np.uint8]:
+    """An array or a Pillow image as RGB."""
+    # By its mode, as Pillow need not be installed.
+    mode = getattr(image, "mode", None)
+    if mode in ("L", "RGB"):
+        image = np.asarray(image)
+    elif mode is not None:
+        raise UserError(
+            f"a Pillow image of mode {mode} is not supported",
+            where="image",
+            remedy='pass it in mode "RGB" or "L", or pass the path of its file',
+        )
+    pixels = np.asarray(image)
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim not in (2, 3)
+        or pixels.shape[2:] not in ((), (3,))
+        or not pixels.size
+    ):
         raise UserError(
             f"an array of {pixels.dtype} {pixels.shape} is not an image",
             where="image",
-            remedy="pass uint8 RGB pixels of shape (height, width, 3)",
+            remedy="pass uint8 pixels, RGB of shape (height, width, 3) or grey of shape (height, width)",
         )
-    return pixels
-
-
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as plain values for JSON.
-
-    Returns:
-        `image_path`, `verdict`, `pred_score`, `is_defect` (null if the verdict is "not inspectable"),
-        `threshold`, `regions` as in `Region.to_dict`, and `reason` if the image is not inspectable; for an
-        image that cannot be read only `image_path` and `error`, one line.
-    """
-    if verdict.error is not None:
-        return {"image_path": verdict.image_path, "error": verdict.error}
-    reason = {} if verdict.reason is None else {"reason": verdict.reason}
-    return {
-        "image_path": verdict.image_path,
-        "verdict": verdict.verdict,
-        "pred_score": verdict.pred_score,
-        "is_defect": verdict.is_defect,
-        "threshold": verdict.threshold,
-        "regions": [region.to_dict() for region in verdict.regions],
-        **reason,
-    }
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8) if pixels.ndim == 2 else pixels

@@ -17,7 +17,7 @@ from roinspect.errors import UserError
 from roinspect.inspection.backends import TARGET_OF
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import made_from, read_export
-from roinspect.inspection.inspector import Inspector, verdict_row
+from roinspect.inspection.inspector import Inspector
 from roinspect.production.journal import Journal
 from roinspect.production.progress import Progress
 from roinspect.production.sources import one_spelling
@@ -63,13 +63,13 @@ def predictions(inspector: Inspector, names: Mapping[str, str], pictures: Pictur
         pictures: where pictures are written.
 
     Yields:
-        The values of `verdict_row` and `Pictures.write`.
+        The values of `Verdict.to_dict` and `Pictures.write`.
 
     Raises:
         UserError: a picture cannot be written.
     """
     for verdict in inspector.inspect_many(names):
-        yield verdict_row(verdict) | pictures.write(verdict, names[verdict.image_path])
+        yield verdict.to_dict() | pictures.write(verdict, names[verdict.image_path])
 
 
 def named(listed: Mapping[str, str], taken: set[str]) -> dict[str, str]:

@@ -95,7 +95,7 @@ def identified(row: Mapping[str, Any], version: str) -> dict[str, Any]:
     """The row of a file as receivers get it.
 
     Args:
-        row: result of `verdict_row`, optionally with `bytes` and `mtime_ns` of the file.
+        row: result of `Verdict.to_dict`, optionally with `bytes` and `mtime_ns` of the file.
         version: result of `bundle_version`.
 
     Returns:

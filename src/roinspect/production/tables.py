@@ -58,7 +58,7 @@ def check_table(path: Path) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows of `verdict_row` in the format of the suffix; replaces an existing table.
+    """Write rows of `Verdict.to_dict` in the format of the suffix; replaces an existing table.
 
     In CSV, `regions` is JSON text and booleans are `true` or `false`.
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from roinspect.files import sha256
-from roinspect.images.overlay import grey_map, overlay
+from roinspect.images.overlay import grey_map
 from roinspect.images.pixels import write_image
 from roinspect.inspection.inspector import Verdict
 
@@ -52,7 +52,7 @@ class Pictures:
             return written
         if self.overlays:
             path = _picture(self.overlays, name, _OVERLAY)
-            write_image(path, overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level))
+            write_image(path, verdict.overlay())
             written["overlay"] = str(path)
         if self.maps:
             path = _picture(self.maps, name, _MAP)

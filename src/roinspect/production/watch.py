@@ -19,7 +19,7 @@ from annotated_types import Gt, Lt
 from roinspect.data.paths import kind
 from roinspect.data.records import find_images
 from roinspect.errors import UserError
-from roinspect.inspection.inspector import Inspector, Verdict, verdict_row
+from roinspect.inspection.inspector import Inspector, Verdict
 from roinspect.production.journal import Journal
 from roinspect.production.tables import Rows
 from roinspect.production.verdict_images import Pictures, real_folder
@@ -66,8 +66,8 @@ class Watch:
     Args:
         folder: the folder.
         inspector: the model.
-        out: results, `.jsonl`, one row per file with the values of `verdict_row` and `Pictures.write`, and
-            `bytes` and `mtime_ns` of the file. Existing rows are kept.
+        out: results, `.jsonl`, one row per file with the values of `Verdict.to_dict` and `Pictures.write`,
+            and `bytes` and `mtime_ns` of the file. Existing rows are kept.
         pictures: where pictures are written.
         settings: how the folder is watched.
         report: called with a line when the folder becomes unreachable and when it is back.
@@ -159,7 +159,7 @@ class Watch:
     def _row(self, verdict: Verdict, state: State) -> dict[str, Any]:
         # With its suffix: a.png and a.jpg may arrive on different days.
         pictures = self._pictures.write(verdict, self._relative(Path(verdict.image_path)))
-        return verdict_row(verdict) | pictures | {"bytes": state[0], "mtime_ns": state[1]}
+        return verdict.to_dict() | pictures | {"bytes": state[0], "mtime_ns": state[1]}
 
     def _remember(self, offset: int, row: dict[str, Any]) -> None:
         path = row.get("image_path")

@@ -19,8 +19,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
-from roinspect.images.overlay import overlay as draw_overlay
-from roinspect.inspection.inspector import Verdict, verdict_row
+from roinspect.inspection.inspector import Verdict
 from roinspect.server import openapi
 from roinspect.server.access import API_KEY, BEARER, ApiKey
 from roinspect.server.body import parse_form, read_body
@@ -135,7 +134,7 @@ def _record(
         "part_id": part_id,
         "model": model.name,
         "model_version": loaded.version,
-        **verdict_row(verdict),
+        **verdict.to_dict(),
         "latency_ms": round(verdict.latency_ms, 3),
     }
     try:
@@ -148,7 +147,7 @@ def _record(
     fields = {name: value for name, value in row.items() if name not in ("image_path", "regions")}
     log.info("inspected", extra={"fields": fields | {"outcome": outcome}})
     if with_overlay and verdict.image is not None:
-        pixels = draw_overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level)
+        pixels = verdict.overlay()
         encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1]
         row["overlay_png"] = base64.b64encode(encoded.tobytes()).decode()
     return row
