@@ -31,7 +31,7 @@ from roinspect.evaluation.metrics import RoiMetrics
 from roinspect.methods.ceod import Ceod
 from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import predict
-from roinspect.nn.ceod import Gate
+from roinspect.nn.forms import Gate
 from roinspect.synthetic.products import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent

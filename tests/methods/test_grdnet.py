@@ -27,7 +27,8 @@ from roinspect.methods.grdnet import GrdNet, GrdNetGraph  # noqa: E402
 from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
 from roinspect.methods.loading import load_graph  # noqa: E402
 from roinspect.methods.method import method_class, predict  # noqa: E402
-from roinspect.nn.steering import RoiForm, segmentation_loss  # noqa: E402
+from roinspect.nn.forms import RoiForm  # noqa: E402
+from roinspect.nn.steering import segmentation_loss  # noqa: E402
 
 SIZE = (64, 64)
 FORMS = get_args(RoiForm)

@@ -14,9 +14,10 @@ from torch import Tensor  # noqa: E402
 from roinspect.nn.ceod import ceod_loss  # noqa: E402
 from roinspect.nn.dice import dice_loss  # noqa: E402
 from roinspect.nn.focal import Reduction, focal_loss  # noqa: E402
+from roinspect.nn.forms import RoiForm  # noqa: E402
 from roinspect.nn.overlap import overlap_distance  # noqa: E402
 from roinspect.nn.ssim import ssim  # noqa: E402
-from roinspect.nn.steering import RoiForm, segmentation_loss  # noqa: E402
+from roinspect.nn.steering import segmentation_loss  # noqa: E402
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of logits, a mask and a region, (1, 1, H, W) each."""

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from roinspect.nn.overlap import Clip, Denominator, Soften, Variant, overlap_distance, soften_mask
+from roinspect.nn.forms import Clip, Denominator, Soften, Variant
+from roinspect.nn.overlap import overlap_distance, soften_mask
 
 VARIANTS, DENOMINATORS, SOFTENINGS, CLIPS = map(get_args, (Variant, Denominator, Soften, Clip))
 FORMS = [

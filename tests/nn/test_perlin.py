@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from roinspect.nn.perlin import Blobs, NoiseSource, perlin_noise, perturb
+from roinspect.nn.forms import NoiseSource
+from roinspect.nn.perlin import Blobs, perlin_noise, perturb
 
 SOURCES: tuple[NoiseSource, ...] = get_args(NoiseSource)
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40))

@@ -152,6 +152,8 @@ def test_test_photographs_are_refused(bundle: Path, fresh: Path, capsys: Capture
     before = (bundle / "bundle.json").read_bytes()
     assert run("calibrate", bundle, fresh, "--split", "test") == 2
     one_line(capsys, "--split test", "flatter")
+    assert run("calibrate", bundle, fresh, "--split", "vall") == 2
+    one_line(capsys, "--split", "no such split: vall", "use val or train")
     assert (bundle / "bundle.json").read_bytes() == before
 
 

@@ -20,6 +20,7 @@ PRESETS = ("compact", "paper")
 def run(arguments: list[str]) -> int:
     """Train a model from photographs and their regions of interest."""
     from roinspect.methods.registry import DEFAULT, METHODS
+    from roinspect.methods.registry import settings_class as settings_of
 
     names = (*METHODS, SEGMENTER)
     method, *rest = arguments or ["--help"]
@@ -38,12 +39,9 @@ def run(arguments: list[str]) -> int:
             where=method,
             remedy=f"run: roinspect train METHOD DATA ..., with METHOD one of {', '.join(names)}",
         )
-    from roinspect.methods.method import method_class
     from roinspect.training.settings import TrainingSettings
-    from roinspect.training.train import train
 
-    settings_class: Any = SegmenterSettings if method == SEGMENTER else method_class(method).settings_class
-
+    settings_class: Any = SegmenterSettings if method == SEGMENTER else settings_of(method)
     parser = _parser(method, settings_class, TrainingSettings)
     if not {"-h", "--help"} & set(rest):
         rest = _preset_first(parser, settings_class, rest)
@@ -76,6 +74,9 @@ def run(arguments: list[str]) -> int:
         )
         print(f"Next: roinspect roi predict {options.out} {options.data} --out FOLDER")
         return 0
+
+    from roinspect.training.train import train
+
     bundle = train(method, options.data, options.out, method_settings=settings, **common)
     print(written)
     print(f"Parts are rejected at scores of {bundle.threshold.value:.4g} or more: {bundle.threshold.origin}.")

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from roinspect.nn.ceod import Gate, Resolution
-from roinspect.nn.overlap import Areas, Clip, Denominator, Soften, Variant
+from roinspect.nn.forms import Areas, Clip, Denominator, Gate, Resolution, Soften, Variant
 from roinspect.settings import check
 
 Area = Literal["roi", "defect"]

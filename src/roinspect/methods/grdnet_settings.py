@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from roinspect.errors import UserError
-from roinspect.nn.perlin import NoiseSource
-from roinspect.nn.steering import RoiForm
+from roinspect.nn.forms import NoiseSource, RoiForm
 from roinspect.settings import Count, NotNegative, Positive, Share, check
 
 Schedule = Literal["plateau", "cosine"]

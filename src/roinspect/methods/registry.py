@@ -8,9 +8,11 @@ A package adds a method to every verb and to the studio by an entry point:
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from roinspect.inspection.bundle import SEGMENTER
 
@@ -21,6 +23,13 @@ BUILT_IN = {
     "grdnet": "roinspect.methods.grdnet:GrdNet",
     "roibank": "roinspect.methods.roibank:RoiBank",
 }
+
+_SETTINGS = {
+    "ceod": "roinspect.methods.ceod_settings:CeodSettings",
+    "grdnet": "roinspect.methods.grdnet_settings:GrdNetSettings",
+    "roibank": "roinspect.methods.roibank_settings:RoiBankSettings",
+}
+"""Those of our own methods, which a command line reads without torch."""
 
 # Not a method, but `roinspect train` accepts its name.
 _TAKEN = BUILT_IN | {SEGMENTER: "roinspect.segmenter.segmenter:Segmenter"}
@@ -45,3 +54,18 @@ OTHERS: Mapping[str, EntryPoint] = _others()
 
 METHODS: dict[str, str] = BUILT_IN | {name: point.value for name, point in OTHERS.items()}
 """The location of each method, MODULE:CLASS; imported on use."""
+
+
+def settings_class(name: str) -> type[Any]:
+    """A method's settings, without torch if it is one of ours.
+
+    Raises:
+        UserError: there is no such method, or its package is damaged.
+    """
+    if name not in _SETTINGS:
+        from roinspect.methods.method import method_class
+
+        return method_class(name).settings_class
+    module, attribute = _SETTINGS[name].split(":")
+    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    return found

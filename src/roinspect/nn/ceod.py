@@ -6,18 +6,17 @@ Fraccaroli, Bizzarri, Casellati, Lamma: *Exploiting CNN's visual explanations to
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from roinspect.nn.forms import Gate, Resolution
 from roinspect.nn.gradcam import at_least_float32, damped, faded, grad_cam
 from roinspect.nn.misuse import refuse_misuse
 from roinspect.nn.overlap import overlap_distance
 
-Gate = Literal["defects", "all"]
-Resolution = Literal["grid", "image"]
 IGNORED = -100
 """The label of parts that are ignored, same as in torch."""
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from roinspect.nn.focal import Reduction
+from roinspect.nn.forms import Areas, Clip, Denominator, Soften, Variant
 from roinspect.nn.gradcam import at_least_float32
-
-Variant = Literal["log", "linear"]
-Denominator = Literal["min", "heatmap"]
-Soften = Literal["clip", "literal", "max", "falloff", "none"]
-Clip = Literal["smooth", "hard"]
-Areas = Literal["soft", "hard"]
 
 HOTTEST = 0.5
 """Share of a heatmap's maximum from which a cell counts as hot."""

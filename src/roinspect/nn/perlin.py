@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import torch
 from torch import Tensor
 
-NoiseSource = Literal["pixel", "blob", "patch", "shade", "texture"]
+from roinspect.nn.forms import NoiseSource
 
 _LARGEST_SCALE = 8
 

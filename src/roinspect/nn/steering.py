@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from roinspect.nn.focal import focal_loss
+from roinspect.nn.forms import RoiForm
 from roinspect.nn.overlap import overlap_distance
-
-RoiForm = Literal["target", "intersection", "overlap", "intersection_overlap", "outside_overlap", "none"]
 
 
 def segmentation_loss(

@@ -123,6 +123,8 @@ def recalibrate(
     Raises:
         UserError: the bundle or the data cannot be used, or the required parts are missing.
     """
+    if split not in (None, "val", "train", "test"):
+        raise UserError(f"no such split: {split}", where="--split", remedy="use val or train")
     if split == "test" and data is not None:
         raise UserError(
             "test photographs set no threshold: what is measured on them would flatter the model",
