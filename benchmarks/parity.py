@@ -15,6 +15,7 @@ import argparse
 import shutil
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,8 @@ from tables import markdown, put
 
 from roinspect import Inspector, UserError
 from roinspect.exports.export import export
-from roinspect.images.pixels import read_image, resize_image
-from roinspect.methods.loading import load_graph
-from roinspect.methods.method import predict
+from roinspect.images.pixels import read_image
+from roinspect.inspection.inspector import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("parity")
@@ -75,32 +75,29 @@ def files() -> Iterator[bytes]:
         )[number % 5]
 
 
-def compared(bundle: Path, runtime: Any, given: Sequence[bytes], answers: Sequence[Any]) -> dict[str, Any]:
+def compared(
+    bundle: Path, runtime: Any, given: Sequence[bytes], answers: Sequence[Verdict]
+) -> dict[str, Any]:
     inspector = Inspector.load(bundle, runtime)
     least = 0.01 * inspector.threshold
-    scores, maps, changed, rejected = list[float](), list[float](), 0, 0
-    for data, (score, anomaly_map) in zip(given, answers, strict=True):
+    scores, maps, changed = list[float](), list[float](), 0
+    for data, expected in zip(given, answers, strict=True):
         verdict = inspector.inspect(data)
-        assert verdict.anomaly_map is not None and verdict.anomaly_map.shape == anomaly_map.shape
-        scores.append(abs(verdict.pred_score - score) / max(abs(score), least))
-        highest = max(float(np.abs(anomaly_map).max()), least)
-        maps.append(float(np.abs(verdict.anomaly_map - anomaly_map).max()) / highest)
-        changed += verdict.is_defect != (score >= inspector.threshold)
-        rejected += score >= inspector.threshold
-    return {"score": max(scores), "map": max(maps), "changed": changed, "rejected": int(rejected)}
+        assert verdict.anomaly_map is not None and expected.anomaly_map is not None
+        scores.append(abs(verdict.pred_score - expected.pred_score) / max(abs(expected.pred_score), least))
+        highest = max(float(np.abs(expected.anomaly_map).max()), least)
+        maps.append(float(np.abs(verdict.anomaly_map - expected.anomaly_map).max()) / highest)
+        changed += verdict.verdict != expected.verdict
+    said = Counter(str(expected.verdict) for expected in answers)
+    return {"score": max(scores), "map": max(maps), "changed": changed, "verdicts": dict(said)}
 
 
 def measure(name: str, given: Sequence[bytes]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         bundle = Path(shutil.copytree(trained(name), Path(scratch) / "bundle"))
-        manifest, graph = load_graph(bundle)
-        answers = []
-        for data in given:
-            image = read_image(data)
-            answer = predict(graph, resize_image(image, manifest.size_hw)[None])
-            anomaly_map = resize_image(answer.anomaly_map[0], image.shape[:2])
-            answers.append((float(answer.pred_score[0]), anomaly_map))
+        trained_network = Inspector.load(bundle, "torch")
+        answers = [trained_network.inspect(read_image(data)) for data in given]
         for title, (to, is_int8, runtime) in EXPORTS.items():
             told = list[str]()
             try:
