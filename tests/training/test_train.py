@@ -18,16 +18,26 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lightning.pytorch.callbacks import Callback  # noqa: E402
+from lightning.pytorch.loggers import CSVLogger  # noqa: E402
+
 from roinspect.data.reading import read_data  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
 from roinspect.errors import UserError  # noqa: E402
 from roinspect.images.pixels import write_image  # noqa: E402
-from roinspect.inspection.bundle import photograph_digest, read_bundle, read_trained_on, read_weights  # noqa: E402
+from roinspect.inspection.bundle import (  # noqa: E402
+    bundle_version,
+    photograph_digest,
+    read_bundle,
+    read_trained_on,
+    read_weights,
+)
 from roinspect.methods import grdnet  # noqa: E402
 from roinspect.methods.grdnet import GrdNet  # noqa: E402
 from roinspect.methods.grdnet_settings import GrdNetSettings  # noqa: E402
 from roinspect.methods.loading import load_graph  # noqa: E402
+from roinspect.methods.method import method_class  # noqa: E402
 from roinspect.training.settings import TrainingSettings  # noqa: E402
 from roinspect.training.train import prepare, train  # noqa: E402
 
@@ -355,6 +365,51 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_to_go_on_from(
     assert checkpoint_of(out)["epoch"] == 1
     trained(data, out, resume=True)
     assert same_bundle(out, undisturbed)
+
+
+def test_a_training_starts_from_a_bundle(data: Path, tmp_path: Path, undisturbed: Path) -> None:
+    # So slow that nothing is learned.
+    still = dataclasses.replace(METHOD, learning_rate=1e-12)
+    out = trained(data, tmp_path / "next", QUICK, method=still, start_from=undisturbed)
+    before, after = read_weights(undisturbed), read_weights(out)
+    learned = [name for name in before if name.endswith("weight") and "appearance" not in name]
+    assert any("autoencoder" in name for name in learned) and any("segmenter" in name for name in learned)
+    for name in learned:
+        torch.testing.assert_close(after[name], before[name], rtol=1e-5, atol=1e-7)
+    assert read_bundle(out).training["started_from"] == bundle_version(undisturbed)
+
+
+def test_a_bundle_to_start_from_must_fit(data: Path, tmp_path: Path, undisturbed: Path) -> None:
+    wider = dataclasses.replace(METHOD, width=16)
+    with pytest.raises(UserError, match="not those of these settings"):
+        trained(data, tmp_path / "wider", QUICK, method=wider, start_from=undisturbed)
+    for method, said in (("ceod", "is of grdnet, not of ceod"), ("roibank", "computes its weights from")):
+        settings = method_class(method).settings_class(weights="none")
+        with pytest.raises(UserError, match=said):
+            train(
+                method,
+                data,
+                tmp_path / method,
+                method_settings=settings,
+                training=QUICK,
+                roi=str(data / "roi.png"),
+                start_from=undisturbed,
+            )
+
+
+def test_loggers_and_callbacks_follow_a_training(data: Path, tmp_path: Path) -> None:
+    class Counting(Callback):
+        steps = 0
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.steps += 1
+
+    counting, logger = Counting(), CSVLogger(tmp_path / "logs")
+    trained(data, tmp_path / "bundle", QUICK, loggers=[logger], callbacks=[counting])
+    assert counting.steps == 2
+    logged = (Path(logger.log_dir) / "metrics.csv").read_text()
+    assert "train/" in logged
+    assert list((tmp_path / "bundle.run").rglob("events.out.tfevents*"))
 
 
 def test_nothing_that_is_there_is_lost(data: Path, tmp_path: Path) -> None:

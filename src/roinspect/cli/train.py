@@ -77,7 +77,14 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.training.train import train
 
-    bundle = train(method, options.data, options.out, method_settings=settings, **common)
+    bundle = train(
+        method,
+        options.data,
+        options.out,
+        method_settings=settings,
+        start_from=options.start_from,
+        **common,
+    )
     print(written)
     print(f"Parts are rejected at scores of {bundle.threshold.value:.4g} or more: {bundle.threshold.origin}.")
     if "roi_iou" in bundle.metrics:
@@ -125,6 +132,10 @@ def _parser(method: str, settings_class: type, training_class: type) -> Argument
     )
     parser.add_argument("--bits", type=int, help=f"{BITS_HELP}; short for --training.bits")
     parser.add_argument("--seed", type=int, help="random seed; short for --training.seed")
+    if method != SEGMENTER:
+        parser.add_argument(
+            "--start-from", type=Path, help="bundle whose weights are the initial ones, of the same settings"
+        )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint, if there is one"
     )

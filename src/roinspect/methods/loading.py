@@ -15,7 +15,7 @@ from roinspect.errors import UserError
 from roinspect.inspection.bundle import Bundle, read_bundle, read_weights
 from roinspect.inspection.looks import Looks
 from roinspect.methods.learner import Learner
-from roinspect.methods.method import InspectionGraph, method_class, predict
+from roinspect.methods.method import InspectionGraph, Method, method_class, predict
 from roinspect.methods.region import region_graph
 
 Graph = TypeVar("Graph", bound=nn.Module)
@@ -67,6 +67,36 @@ def load_graph(path: Path) -> tuple[Bundle, InspectionGraph]:
             "looks at tiles, and has two graphs", where=path, remedy="use `load_graphs`, or Inspector.load"
         )
     return bundle, graph
+
+
+def start_from(model: Learner, path: Path) -> None:
+    """Give a method the weights of a bundle, of which it will learn on.
+
+    Raises:
+        UserError: the bundle cannot be read, is of another method or other settings, or the method has no use
+            for its weights.
+    """
+    bundle, graph, close = load_graphs(path)
+    if not isinstance(model, Method) or not model.starts_from_bundle:
+        raise UserError(
+            f"{model.name} computes its weights from the photographs, whatever it starts from",
+            where="--start-from",
+            remedy="leave it out, and train with all photographs",
+        )
+    if bundle.method != model.name:
+        raise UserError(
+            f"is of {bundle.method}, not of {model.name}",
+            where=path,
+            remedy="start from a bundle of the method",
+        )
+    try:
+        model.inspection_graph().load_state_dict((close or graph).state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"its networks are not those of these settings ({str(error).splitlines()[0]})",
+            where=path,
+            remedy="train with the settings of the bundle",
+        ) from None
 
 
 def settings_of(cls: type[Learner], values: Mapping[str, Any], path: Path) -> Any:

@@ -76,11 +76,13 @@ class Method(Learner):
     Attributes:
         trains_on: "good" images only, or "all".
         map_share: see `Bundle.map_share`.
+        starts_from_bundle: whether a training can start from a bundle's weights.
         fills_budget: whether a comparison trains for its whole time budget instead of the default length.
     """
 
     trains_on: ClassVar[Literal["good", "all"]]
     map_share: ClassVar[float | None] = None
+    starts_from_bundle: ClassVar[bool] = True
     fills_budget: ClassVar[bool] = True
 
     @abstractmethod

@@ -71,6 +71,7 @@ class RoiBank(Method):
 
     name: ClassVar[str] = "roibank"
     trains_on: ClassVar[Literal["good", "all"]] = "good"
+    starts_from_bundle = False
     settings_class: ClassVar[type] = RoiBankSettings
     default_steps: ClassVar[int] = 300
     most_steps: ClassVar[int | None] = 900

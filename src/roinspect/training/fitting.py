@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
 import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -38,6 +39,8 @@ def fit(
     steps_per_epoch: int,
     history: History,
     checkpoint: Path | None,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[lightning.Callback] = (),
 ) -> None:
     """Train a model with Lightning, in all processes of the training.
 
@@ -52,6 +55,8 @@ def fit(
         steps_per_epoch: an epoch ends after so many batches.
         history: curves and progress.
         checkpoint: to resume from; None starts from scratch.
+        loggers: of Lightning, beside the TensorBoard log.
+        callbacks: of Lightning.
 
     Raises:
         UserError: a setting is invalid, or the run cannot be saved.
@@ -73,6 +78,8 @@ def fit(
                 every=every,
                 steps_per_epoch=steps_per_epoch,
                 history=history,
+                loggers=loggers,
+                callbacks=callbacks,
             )
             trainer.fit(model, batches, checks, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
@@ -95,6 +102,8 @@ def make_trainer(
     every: int,
     steps_per_epoch: int,
     history: History,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[lightning.Callback] = (),
 ) -> lightning.Trainer:
     """Lightning's trainer, with a checkpoint and held-out losses every `every` epochs."""
     saver = ModelCheckpoint(
@@ -109,9 +118,9 @@ def make_trainer(
             num_nodes=processes.machines,
             strategy=_ddp(model) if processes.fabric else "auto",
             precision=precision,  # type: ignore[arg-type]  # validated by Lightning
-            callbacks=[history, Preview(), saver],
+            callbacks=[history, Preview(), saver, *callbacks],
             plugins=[WholeCheckpoints()],
-            logger=TensorBoardLogger(run, name="", version="tensorboard"),
+            logger=[TensorBoardLogger(run, name="", version="tensorboard"), *loggers],
             check_val_every_n_epoch=every,
             log_every_n_steps=10,
             num_sanity_val_steps=0,

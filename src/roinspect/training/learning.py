@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
@@ -24,8 +25,9 @@ from roinspect.data.records import Record
 from roinspect.data.splits import refuse_one_kind
 from roinspect.errors import UserError
 from roinspect.images.pixels import parse_size
-from roinspect.inspection.bundle import Bundle, save_bundle
+from roinspect.inspection.bundle import Bundle, bundle_version, save_bundle
 from roinspect.methods.learner import Learner
+from roinspect.methods.loading import start_from
 from roinspect.segmenter.segmenter_bundle import SegmenterBundle
 from roinspect.training.fitting import fit
 from roinspect.training.history import History
@@ -59,6 +61,9 @@ class Preparation(Generic[AnyLearner]):
         steps_per_epoch: number of full batches, or of steps if they are fewer.
         processes: that share the images.
         good_only: compute the held-out losses on good parts only.
+        start_from: bundle whose weights are the initial ones; None for the method's own.
+        loggers: of Lightning, beside the TensorBoard log.
+        callbacks: of Lightning.
     """
 
     fitted: list[Record]
@@ -69,6 +74,9 @@ class Preparation(Generic[AnyLearner]):
     steps_per_epoch: int
     processes: Processes
     good_only: bool
+    start_from: Path | None = None
+    loggers: Sequence[Logger] = ()
+    callbacks: Sequence[lightning.Callback] = ()
 
     def decode(self, records: Sequence[Record]) -> DecodedCache:
         """The pixels of the records; the caller closes the cache."""
@@ -238,6 +246,8 @@ def teach(
         },
     }
     fingerprints = fingerprints_of(fitted, held_out)
+    if ready.start_from is not None:
+        settings["training"]["started_from"] = bundle_version(ready.start_from)
     identity = {"name": model.name, **settings, **fingerprints}
     refuse_differences(processes.first(lambda: identity), identity, rank=processes.rank)
     checkpoint = processes.first(lambda: prepare_run(run, identity, resume=resume))
@@ -246,6 +256,8 @@ def teach(
     if ready.training.threshold == "best-f1":
         refuse_one_kind(held_out.labels, data.path)
     weights = model.begin(fitted.labels)
+    if ready.start_from is not None:
+        start_from(model, ready.start_from)
     batches, checks = ready.batches(fitted), ready.checks(held_out)
     # With little data epochs are short: compute held-out losses and save about every 40 steps.
     every = min(model.epochs, max(1, round(40 / ready.steps_per_epoch)))
@@ -260,6 +272,8 @@ def teach(
         steps_per_epoch=ready.steps_per_epoch,
         history=history,
         checkpoint=checkpoint,
+        loggers=ready.loggers,
+        callbacks=ready.callbacks,
     )
     # On a GPU, TF32 convolutions would differ by about 0.1 % from inference in production.
     torch.backends.cudnn.allow_tf32 = False

@@ -59,6 +59,9 @@ def train_on_tiles(
         processes=whole.processes,
         good_only=whole.good_only,
     )
+    tiles = dataclasses.replace(
+        tiles, start_from=whole.start_from, loggers=whole.loggers, callbacks=whole.callbacks
+    )
     run, region_run = run_folder(out), out.with_name(f"{out.name}.region.run")
     with ExitStack() as stack:
         fitted, held_out = (

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import lightning
+from lightning.pytorch.loggers import Logger
 
 from roinspect.data.reading import Data, read_data
 from roinspect.data.records import Record, refuse_without_good
 from roinspect.data.roi import find_roi
 from roinspect.data.splits import hold_out
 from roinspect.inspection.bundle import Bundle, refuse_existing
+from roinspect.methods.loading import start_from as start_from_bundle
 from roinspect.methods.method import InspectionGraph, Method, method_class
 from roinspect.segmenter.roi import PREFIX, with_roi
 from roinspect.training.fitting import held_out_scores
@@ -96,6 +101,9 @@ def train(
     roi: str = "auto",
     columns: Mapping[str, str] | None = None,
     good: Sequence[str] | None = None,
+    start_from: Path | str | None = None,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[lightning.Callback] = (),
     resume: bool = False,
     overwrite: bool = False,
 ) -> Bundle:
@@ -112,6 +120,10 @@ def train(
         roi: source of the ROI masks, see `with_roi`.
         columns: the manifest's column names.
         good: folder names or labels of good parts, see `read_records`; stored in the bundle.
+        start_from: bundle of the same method and settings whose weights are the initial ones. Not for
+            roibank, which computes its memory from all photographs.
+        loggers: of Lightning, such as its `MLFlowLogger` or `WandbLogger`, beside the TensorBoard log.
+        callbacks: of Lightning.
         resume: continue from the last checkpoint of a run with the same settings.
         overwrite: replace an existing bundle.
 
@@ -128,7 +140,16 @@ def train(
         # Only the first process checks, as the others could find files that it has just written.
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
         source = read_data(data, roi, columns, good)
-        ready = prepare(method, source, method_settings, training, processes=processes)
+        start = None if start_from is None else Path(start_from)
+        ready = replace(
+            prepare(method, source, method_settings, training, processes=processes),
+            start_from=start,
+            loggers=loggers,
+            callbacks=callbacks,
+        )
+        if start is not None:
+            # Errors come before any photograph is decoded.
+            start_from_bundle(ready.model, start)
         if training.tile is not None:
             return train_on_tiles(ready, source, out, resume=resume, overwrite=overwrite)
         finish = partial(_finished, ready, out)
