@@ -93,7 +93,7 @@ def start_from(model: Learner, path: Path) -> None:
         model.inspection_graph().load_state_dict((close or graph).state_dict())
     except RuntimeError as error:
         raise UserError(
-            f"its networks are not those of these settings ({str(error).splitlines()[0]})",
+            f"its networks are not those of these settings ({_misfit(error)})",
             where=path,
             remedy="train with the settings of the bundle",
         ) from None
@@ -125,12 +125,17 @@ def with_weights(graph: Graph, tensors: Mapping[str, Tensor], path: Path) -> Gra
         graph.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(
-            f"its weights do not fit its settings ({str(error).splitlines()[0]})",
+            f"its weights do not fit its settings ({_misfit(error)})",
             where=path,
             remedy="train again",
         ) from None
     graph.eval()
     return graph.to(memory_format=torch.channels_last)
+
+
+def _misfit(error: RuntimeError) -> str:
+    """The first of what torch lists under its headline."""
+    return str(error).splitlines()[:2][-1].strip().rstrip(".")
 
 
 def from_plain(cls: type, values: Any) -> Any:
