@@ -63,6 +63,7 @@ OTHERS = {
     "docker",
     "git",
     "kill",
+    "mkdir",
     "mosquitto_sub",
     "sbatch",
     "systemctl",

@@ -30,6 +30,7 @@ VERBS = {
     "studio": "the whole workflow in the browser, without programming",
     "synth": "generate images of a synthetic product",
     "demo": "the whole workflow on a synthetic product, in a few minutes",
+    "completion": "print a script that completes commands in bash or zsh",
     "doctor": "show what is installed, what is missing, and how to install it",
 }
 
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     verb, *rest = arguments or ["--help"]
     if verb in ("-h", "--help"):
-        lines = [f"  {name:10}{meaning}" for name, meaning in VERBS.items()]
+        lines = [f"  {name:11}{meaning}" for name, meaning in VERBS.items()]
         print("usage: roinspect VERB ...\n\nFind defects in photographs, inside a region of interest.\n")
         print(
             "\n".join(
