@@ -241,6 +241,7 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("supplies")
     write_dataset("zipper", home / "parts", count=40, seed=0, size_hw=(64, 64), train_defects=0.5)
     write_dataset("zipper", home / "fresh", count=20, seed=1, size_hw=(64, 64))
+    shutil.copytree(home / "fresh/train/good", home / "monday")
     shutil.copytree(home / "parts/test/good", home / "new")
     shutil.copytree(home / "parts", home / "teile")
     for folder in sorted((home / "teile").rglob("good")):

@@ -93,6 +93,25 @@ def test_a_false_reject_rate_on_fresh_photographs(bundle: Path, fresh: Path, cap
     }
 
 
+def test_a_folder_of_good_parts_needs_no_folders_in_it(
+    bundle: Path, fresh: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(fresh / "train/good", tmp_path / "monday")
+    assert run("calibrate", bundle, tmp_path / "monday", "--false-reject", "10%") == 0
+    one_line(capsys, "photographs are in no folder that says what they are, and are taken as good")
+    count = len(list((fresh / "train/good").iterdir()))
+    assert f"of {count} held-out good parts" in read_bundle(bundle).threshold.origin
+
+
+@pytest.mark.parametrize("place", ["test/good", "test/scratch", "train/scratch"])
+def test_a_folder_of_a_data_set_is_not_taken_as_good(
+    place: str, bundle: Path, fresh: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(fresh / "train/good", tmp_path / place)
+    assert run("calibrate", bundle, tmp_path / place, "--false-reject", "10%") == 2
+    one_line(capsys, "no photographs found in folders that say what they are")
+
+
 def test_the_val_split_comes_first(bundle: Path, fresh: Path, capsys: Capture) -> None:
     assert run("calibrate", bundle, fresh) == 0
     assert "0 of 4 held-out good parts" in read_bundle(bundle).threshold.origin

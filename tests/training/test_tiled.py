@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 import roinspect.data.dataset as dataset
 from roinspect.cli import main
 from roinspect.data.reading import read_data
@@ -20,6 +22,8 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, read_mask, write_image
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.inspector import Inspector
+from roinspect.methods.loading import load_graphs
+from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.synthetic.products import write_dataset
 
 SIZE = (160, 192)
@@ -71,6 +75,16 @@ def test_a_method_trained_on_tiles_inspects_photographs(
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_is_in_a_tile_does_not_depend_on_the_rest_of_it(bundles: dict[str, Path]) -> None:
+    close = load_graphs(bundles["roibank"]).close
+    assert isinstance(close, RoiBankGraph)
+    parts = torch.rand(1, len(close.usual), 16, 16)
+    other = parts.clone()
+    other[..., 8:] += 5
+    roi = torch.ones(1, 1, 16, 16)
+    torch.testing.assert_close(close.scaled(parts, roi)[..., :8], close.scaled(other, roi)[..., :8])
+
+
 def test_both_graphs_are_exported_and_give_the_same_verdicts(
     bundles: dict[str, Path], large: Path, method: str, tmp_path: Path
 ) -> None:

@@ -95,6 +95,11 @@ class Method(Learner):
         """The same graph with fresh weights, for loading a bundle."""
 
     @classmethod
+    def for_tiles(cls, settings: Any) -> Any:
+        """The settings with which to learn from tiles instead of whole photographs."""
+        return settings
+
+    @classmethod
     def learns_from(cls, settings: Any) -> Literal["good", "all"]:
         """The images that a training with these settings uses."""
         return cls.trains_on

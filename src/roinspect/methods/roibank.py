@@ -141,6 +141,11 @@ class RoiBank(Method):
             settings.relative,
         )
 
+    @classmethod
+    def for_tiles(cls, settings: RoiBankSettings) -> RoiBankSettings:
+        """Without `relative`: where a tile lies must not change what is in it."""
+        return dataclasses.replace(settings, relative=False)
+
     def inspection_graph(self) -> RoiBankGraph:
         """The graph that is shipped."""
         return self.graph

@@ -52,7 +52,7 @@ class RoiBankSettings:
             synthetic defects from good parts: 0 gives all the same weight.
         relative: subtract a photograph's own level of strangeness from that of its fine cells. It tells a
             defect from a surface that is rougher or darker all over; false where such a surface is the
-            defect.
+            defect. Never on tiles: what is in a tile must not depend on where it lies.
         border: cells beside the predicted ROI in which a distance still counts, as much as normal parts allow
             there: what touches the ROI matters, and a cell that its border cuts is never sure. 0 lets such
             defects fade.

@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import UNKNOWN_LABEL, stream
+from roinspect.data.names import SPLITS, is_good
+from roinspect.data.paths import Listing
 from roinspect.data.reading import Data, read_data
 from roinspect.data.records import Record
 from roinspect.data.splits import refuse_one_kind
 from roinspect.errors import UserError
+from roinspect.images.pixels import IMAGE_SUFFIXES
 from roinspect.inspection.bundle import (
     Bundle,
     Threshold,
@@ -111,7 +114,8 @@ def recalibrate(
 
     Args:
         path: the bundle.
-        data: a folder or a manifest, see `read_records`; None if the threshold is set by hand.
+        data: a folder or a manifest, see `read_records`, or a folder with photographs of good parts alone;
+            None if the threshold is set by hand.
         way: how to choose.
         split: "val" or "train". None: if the data contain training photographs of the bundle, all others
             (those held out in training); otherwise the val split, or the train split if there is none.
@@ -141,7 +145,8 @@ def recalibrate(
             log.warning(
                 f"{path}: does not say which photographs it was trained on; see that these are others"
             )
-        source = read_data(data, roi, columns, good, usual_good=bundle.training.get("good"))
+        source = _loose(data) if not way.best_f1 else None
+        source = source or read_data(data, roi, columns, good, usual_good=bundle.training.get("good"))
         records = _held_out(source, trained_on, split)
         if way.best_f1:
             records = with_roi(source, records)
@@ -160,6 +165,27 @@ def recalibrate(
         log.warning(present.warning)
     effects = [] if scored is None else list(_effects(scored, bundle.threshold.value, present.value))
     return Change(bundle.threshold, present, effects)
+
+
+def _loose(folder: Path) -> Data | None:
+    """Photographs in a folder without subfolders, as good parts; None for any other data.
+
+    A folder of a data set says by its name and place what it holds: only good parts of no test split are
+    taken.
+    """
+    listing = Listing()
+    if not folder.is_dir() or (folder / "manifest.csv").exists() or listing.folders(folder):
+        return None
+    paths = [path for path in listing.own_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    split = SPLITS.get(folder.resolve().parent.name.lower())
+    if not paths or split == "test" or (split and not is_good(folder.resolve().name, None)):
+        return None
+    log.info(
+        f"{folder}: its {len(paths):,} photographs are in no folder that says what they are, and are taken "
+        "as good"
+    )
+    records = [Record(path, "train", 0, "", key=path.name) for path in paths]
+    return Data(folder, records, "none", {}, None, listing)
 
 
 def _held_out(data: Data, trained_on: Collection[str], split: str | None) -> list[Record]:

@@ -54,7 +54,7 @@ def train_on_tiles(
         whole.fitted,
         whole.held_out,
         data,
-        whole.model.settings,
+        cls.for_tiles(whole.model.settings),
         dataclasses.replace(training, size=str(side)),
         processes=whole.processes,
         good_only=whole.good_only,
