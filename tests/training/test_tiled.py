@@ -74,7 +74,6 @@ def test_a_method_trained_on_tiles_inspects_photographs(
         inspector.inspect(np.zeros((64, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("method", METHODS)
 def test_what_is_in_a_tile_does_not_depend_on_the_rest_of_it(bundles: dict[str, Path]) -> None:
     close = load_graphs(bundles["roibank"]).close
     assert isinstance(close, RoiBankGraph)
@@ -85,6 +84,7 @@ def test_what_is_in_a_tile_does_not_depend_on_the_rest_of_it(bundles: dict[str, 
     torch.testing.assert_close(close.scaled(parts, roi)[..., :8], close.scaled(other, roi)[..., :8])
 
 
+@pytest.mark.parametrize("method", METHODS)
 def test_both_graphs_are_exported_and_give_the_same_verdicts(
     bundles: dict[str, Path], large: Path, method: str, tmp_path: Path
 ) -> None:
