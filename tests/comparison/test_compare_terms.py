@@ -172,7 +172,7 @@ def test_in_that_arm_others_rest_on_the_training_roi_too(
 
 DEAF = """
 import time
-from roinspect.comparison.isolated import answer
+from roinspect.isolated import answer
 
 def work(request, begin):
     begin("training")

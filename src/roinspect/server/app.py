@@ -162,8 +162,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/v2/health/ready", responses={503: {"description": "not ready"}})
     async def ready() -> Response:
-        """Whether every model is ready."""
-        return JSONResponse({"ready": service.is_ready}, 200 if service.is_ready else 503)
+        """Whether every model is ready, and whether a changed bundle could not be loaded."""
+        content = {"ready": service.is_ready, "stale": service.is_stale}
+        return JSONResponse(content, 200 if service.is_ready else 503)
 
 
 def _add_protocol(routes: APIRouter, service: Service) -> None:
@@ -195,8 +196,8 @@ def _add_model(routes: APIRouter, service: Service, route: str, model: Any) -> N
 
     @routes.get(f"{route}/ready", responses=openapi.errors(404, 422))
     async def ready(served: ServedModel = model) -> dict[str, Any]:
-        """Whether a model is ready."""
-        return {"name": served.name, "ready": service.is_ready}
+        """Whether a model is ready, and why its changed bundle could not be loaded: "" if it was."""
+        return {"name": served.name, "ready": service.is_ready, "fault": served.fault}
 
     @routes.post(
         f"{route}/infer",

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
 from roinspect.inspection.inspector import Source, Verdict
+from roinspect.isolated import CancelledError
 from roinspect.production.delivery import Delivery
 from roinspect.server.line import Line, Work
 from roinspect.server.prometheus import Metrics
@@ -46,14 +47,19 @@ class Service:
         self._parsing = asyncio.Lock()
         self._stop = threading.Event()
         self._lines: dict[str, Line] = {}
-        self._watcher = threading.Thread(target=self._watch_bundles, name="roinspect-reload", daemon=True)
+        # One for each model, so that a bundle that loads forever delays no other.
+        self._watchers = [
+            threading.Thread(target=self._watch_bundle, args=item, name="roinspect-reload", daemon=True)
+            for item in models.items()
+        ]
 
     def open(self) -> None:
         """Start the threads."""
         for name, model in self.models.items():
             self._lines[name] = Line(model, self.settings, self._observer(name))
         self.metrics.watch(self._lines, self.delivery.spools)
-        self._watcher.start()
+        for watcher in self._watchers:
+            watcher.start()
 
     def close(self) -> None:
         """Answer waiting requests, and stop; undelivered results stay in their spools."""
@@ -61,12 +67,18 @@ class Service:
         for line in self._lines.values():
             line.close()
         self.delivery.close()
-        self._watcher.join()
+        for watcher in self._watchers:
+            watcher.join()
 
     @property
     def is_ready(self) -> bool:
         """Whether every model is ready."""
         return bool(self._lines) and all(line.is_alive for line in self._lines.values())
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a changed bundle could not be loaded, so that its former version answers."""
+        return any(model.fault for model in self.models.values())
 
     def model(self, name: str | None, version: str | None = None) -> ServedModel:
         """A model by name.
@@ -162,23 +174,24 @@ class Service:
 
         return observe
 
-    def _watch_bundles(self) -> None:
+    def _watch_bundle(self, name: str, model: ServedModel) -> None:
         while not self._stop.wait(self.settings.poll_s):
-            for name, model in self.models.items():
-                try:
-                    if model.refresh():
-                        self.metrics.reloads.labels(name, "loaded").inc()
-                        fields = {"model": name, "model_version": model.loaded.version}
-                        log.info("model loaded", extra={"fields": fields})
-                except Exception as error:
-                    # Whatever happened, keep watching this and the other models.
-                    self.metrics.reloads.labels(name, "failed").inc()
-                    fault = None if isinstance(error, UserError) else error
-                    log.error(
-                        f"the previous model stays loaded: {error}",
-                        exc_info=fault,
-                        extra={"fields": {"model": name}},
-                    )
+            try:
+                if model.refresh(self._stop):
+                    self.metrics.reloads.labels(name, "loaded").inc()
+                    fields = {"model": name, "model_version": model.loaded.version}
+                    log.info("model loaded", extra={"fields": fields})
+            except CancelledError:
+                return
+            except Exception as error:
+                # Whatever happened, keep watching.
+                self.metrics.reloads.labels(name, "failed").inc()
+                fault = None if isinstance(error, UserError) else error
+                log.error(
+                    f"the previous model stays loaded: {error}",
+                    exc_info=fault,
+                    extra={"fields": {"model": name}},
+                )
 
 
 def _deadline_passed() -> HTTPException:

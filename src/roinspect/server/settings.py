@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
+from roinspect.inspection.threads import cores
 from roinspect.settings import Count, check
 
 _Positive = Annotated[float, Gt(0), Lt(math.inf)]
@@ -31,7 +31,7 @@ class ServeSettings:
         default=50.0, metadata={"help": "most megapixels of an image, read from its header before decoding"}
     )
     workers: Count = field(
-        default=max(2, (os.cpu_count() or 1) // 2),
+        default=max(2, cores() // 2),
         metadata={
             "help": "threads per model that decode and inspect; half of the cores by default, at least 2"
         },
@@ -47,6 +47,13 @@ class ServeSettings:
         metadata={
             "help": "seconds between two checks of the bundles; a changed one is loaded once it is stable"
         },
+    )
+    load_s: _Positive = field(
+        default=120.0,
+        metadata={"help": "seconds that a new bundle may take to load and to run once"},
+    )
+    load_gb: _Positive = field(
+        default=4.0, metadata={"help": "gigabytes of memory that it may take for this"}
     )
 
     def __post_init__(self) -> None:
