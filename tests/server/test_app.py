@@ -366,7 +366,7 @@ def test_a_look_that_fails_is_not_the_last(
 ) -> None:
     looks = iter([OSError("gone"), UserError("half")])
 
-    def refresh(model: ServedModel) -> bool:
+    def refresh(model: ServedModel, stop: threading.Event) -> bool:
         for error in looks:
             raise error
         return True

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import cv2
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
@@ -20,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
 from roinspect.images.overlay import overlay as draw_overlay
+from roinspect.images.pixels import encode_image
 from roinspect.inspection.inspector import Verdict, verdict_row
 from roinspect.server import openapi
 from roinspect.server.access import API_KEY, BEARER, ApiKey
@@ -99,11 +99,11 @@ def _add_inspection(routes: APIRouter, service: Service) -> None:
             part_id = _part_id(_part_id_header(request))
             part_id = _part_id(form.fields.get("part_id", part_id))
 
-            def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> dict[str, Any]:
-                return _record(service, served, loaded, verdicts[0], part_id, overlay)
+            def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
+                row = _record(service, served, loaded, verdicts[0], part_id)
+                return _response(row, _overlay(verdicts[0]) if overlay else b"")
 
-            row = await service.inspect(served, [form.image], deadline, finish)
-        return JSONResponse(row, 422 if "error" in row else 200)
+            return await service.inspect(served, [form.image], deadline, finish)
 
 
 def _part_id_header(request: Request) -> str:
@@ -127,7 +127,6 @@ def _record(
     loaded: LoadedModel,
     verdict: Verdict,
     part_id: str,
-    with_overlay: bool,
 ) -> dict[str, Any]:
     """The row of a verdict; it is spooled for the receivers, counted and logged before it is returned."""
     row = {
@@ -147,11 +146,25 @@ def _record(
     service.metrics.images.labels(model.name, outcome).inc()
     fields = {name: value for name, value in row.items() if name not in ("image_path", "regions")}
     log.info("inspected", extra={"fields": fields | {"outcome": outcome}})
-    if with_overlay and verdict.image is not None:
-        pixels = draw_overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level)
-        encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1]
-        row["overlay_png"] = base64.b64encode(encoded.tobytes()).decode()
     return row
+
+
+def _overlay(verdict: Verdict) -> bytes:
+    """A PNG; empty for an image that could not be read."""
+    if verdict.image is None:
+        return b""
+    pixels = draw_overlay(verdict.image, verdict.anomaly_map, level=verdict.map_level)
+    return encode_image(pixels, ".png", "overlay")
+
+
+def _response(row: dict[str, Any], overlay: bytes) -> Response:
+    """A row as JSON, with an overlay as its `overlay_png`."""
+    response: Response = JSONResponse(row, 422 if "error" in row else 200)
+    if overlay:
+        # Not through JSON's encoder, which would copy a hundred megabytes several times.
+        parts = [bytes(response.body)[:-1], b',"overlay_png":"', base64.b64encode(overlay), b'"}']
+        response = Response(b"".join(parts), media_type="application/json")
+    return response
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -219,7 +232,7 @@ def _add_model(routes: APIRouter, service: Service, route: str, model: Any) -> N
 
             def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
                 for verdict in verdicts:
-                    _record(service, served, loaded, verdict, part_id, False)
+                    _record(service, served, loaded, verdict, part_id)
                     if verdict.error is not None:
                         # Decoded pixels are always valid, so the model is at fault.
                         raise RuntimeError(verdict.error)

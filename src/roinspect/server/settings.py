@@ -30,6 +30,10 @@ class ServeSettings:
     max_megapixels: _Positive = field(
         default=50.0, metadata={"help": "most megapixels of an image, read from its header before decoding"}
     )
+    decoded_megapixels: _Positive = field(
+        default=max(64.0, 8.0 * cores()),
+        metadata={"help": "most megapixels that are decoded at once, in all images and models together"},
+    )
     workers: Count = field(
         default=max(2, cores() // 2),
         metadata={
@@ -68,3 +72,8 @@ class ServeSettings:
     def max_pixels(self) -> int:
         """Limit of an image in pixels."""
         return int(self.max_megapixels * 1e6)
+
+    @property
+    def decoded_pixels(self) -> int:
+        """Limit of all images in progress, in pixels."""
+        return int(self.decoded_megapixels * 1e6)
