@@ -15,9 +15,10 @@ pytest.importorskip("onnx")
 from onnx import TensorProto
 
 from roinspect import Inspector, UserError
-from roinspect.inspection.bundle import Threshold, read_bundle
+from roinspect.inspection.bundle import Bundle, Threshold, read_bundle
 from roinspect.inspection.exported import describe
 from roinspect.inspection.plain import parse_object
+from roinspect.inspection.prediction import Prediction
 from roinspect.inspection.tiles import Tiling
 
 from ..graphs import SHAPES, SIZE, constant_graph, forge, graph_with_weights_in
@@ -152,3 +153,24 @@ def test_a_map_that_is_no_number_later_gives_no_verdict(name: str, tmp_path: Pat
     inspector = Inspector.load(forge(tmp_path / "b", constant_graph(values={name: NAN})), "onnxruntime")
     (verdict,) = inspector.inspect_many([np.zeros((20, 30, 3), np.uint8)])
     assert verdict.verdict is None and verdict.error and "NaN or infinity" in verdict.error
+
+
+def test_both_networks_of_a_bundle_with_tiles_are_checked() -> None:
+    """That for tiles answers at their size, that for the region on any grid."""
+
+    def right(images: np.ndarray) -> Prediction:
+        maps = np.zeros(images.shape[:3], np.float32)
+        return Prediction(maps[:, 0, 0], maps, maps[:, :4, :6], maps[:, 0, 0])
+
+    def empty(images: np.ndarray) -> Prediction:
+        return right(images)._replace(anomaly_map=np.zeros((len(images), 0, 0), np.float32))
+
+    def coarse(images: np.ndarray) -> Prediction:
+        return right(images)._replace(anomaly_map=np.zeros((len(images), 3, 4), np.float32))
+
+    tiles = Tiling(32, 1.0, (120, 200), (120, 200), "")
+    bundle = Bundle("fake", {}, SIZE, Threshold(0.5, "chosen"), tiles=tiles)
+    Inspector(bundle, coarse, close=right).warm_up()
+    for whole, close in ((empty, right), (coarse, empty), (coarse, coarse)):
+        with pytest.raises(UserError, match="anomaly_map"):
+            Inspector(bundle, whole, close=close).warm_up()
