@@ -48,6 +48,16 @@ def read_regular(path: Path | str) -> bytes:
     """The bytes of a regular file; links are followed.
 
     Raises:
+        OSError, ValueError: see `open_regular`.
+    """
+    with open_regular(path) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def open_regular(path: Path | str) -> IO[bytes]:
+    """Open a regular file for reading; links are followed.
+
+    Raises:
         OSError: it cannot be read, is a folder, a pipe, a socket or a device, or is larger than `MOST_BYTES`.
         ValueError: the path holds a zero byte.
     """
@@ -56,10 +66,13 @@ def read_regular(path: Path | str) -> bytes:
     flags = (
         os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     )
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
-        _refuse_special(status, path)
-        return file.read(status.st_size)
+    file = os.fdopen(os.open(path, flags), "rb")
+    try:
+        _refuse_special(os.fstat(file.fileno()), path)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def _refuse_special(status: os.stat_result, path: Path | str) -> None:

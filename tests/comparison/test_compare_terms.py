@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_in_that_arm_others_rest_on_the_training_roi_too(
 
 DEAF = """
 import time
-from roinspect.comparison.isolated import answer
+from roinspect.isolated import answer
 
 def work(request, begin):
     begin("training")
@@ -195,7 +196,7 @@ def test_a_training_that_does_not_heed_the_budget_is_ended_at_the_limit(tmp_path
             budget_seconds=0.1,
             limit_seconds=0.6,
             log=tmp_path / "log",
-            environment={"PYTHONPATH": str(tmp_path)},
+            environment={"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))},
         )
 
 

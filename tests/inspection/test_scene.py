@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from roinspect.inspection.plain import from_plain
 from roinspect.inspection.scene import Scene, SceneLimits, fault_of, limits_of, measure, outcome
 
 GOOD = Scene(roi_area=0.2, pieces=3, certainty=0.9, place_xy=(0.5, 0.4), novelty=1.0)
@@ -102,7 +103,7 @@ def test_a_little_more_or_less_is_within(changes: dict[str, object]) -> None:
 
 def test_limits_come_back_from_json() -> None:
     limits = limits_of([GOOD])
-    assert SceneLimits.from_plain(json.loads(json.dumps(dataclasses.asdict(limits)))) == limits
+    assert from_plain(SceneLimits, json.loads(json.dumps(dataclasses.asdict(limits)))) == limits
 
 
 def test_no_good_part_sets_no_limits() -> None:

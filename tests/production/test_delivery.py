@@ -104,7 +104,9 @@ def test_watch_delivers_before_it_writes(bundle: Path, parts: Path, tmp_path: Pa
     finally:
         process.kill()
     written = {Path(row["image_path"]).name: row for row in map(json.loads, out.read_text().splitlines())}
-    assert without_ids(delivered(results), bundle_version(bundle)) == [written[n] for n in sorted(written)]
+    version = bundle_version(bundle)
+    assert {row.pop("model_version") for row in written.values()} == {version}
+    assert without_ids(delivered(results), version) == [written[name] for name in sorted(written)]
 
 
 def test_a_result_that_cannot_be_kept_gets_no_row(bundle: Path, parts: Path, tmp_path: Path) -> None:

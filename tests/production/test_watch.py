@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -51,7 +53,15 @@ class Camera:
         self.reports: list[str] = []
         self.stopping = False
         self.inspector = Inspector(Bundle("test", {}, SIZE, Threshold(0.5, "chosen")), brightness)
-        self._watch = Watch(self.folder, self.inspector, self.out, pictures, settings, self.reports.append)
+        self._watch = Watch(
+            self.folder,
+            self.inspector,
+            self.out,
+            pictures,
+            settings,
+            self.reports.append,
+            model_version="0123456789ab",
+        )
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -156,6 +166,49 @@ def test_a_half_written_file_waits(watch: Callable[..., Camera], tmp_path: Path)
             time.sleep(0.08)
     (row,) = camera.wait_for(1)
     assert row["is_defect"] and row["bytes"] == len(content)
+
+
+@pytest.mark.parametrize("kind", [".bmp", ".tif"])
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_a_file_whose_length_is_reserved_waits(
+    watch: Callable[..., Camera], kind: str, is_sparse: bool, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(1, 255, (120, 160, 3), np.uint8)
+    if kind == ".bmp":
+        write_image(tmp_path / "whole.bmp", pixels)
+    else:
+        cv2.imwrite(str(tmp_path / "whole.tif"), pixels, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    content = (tmp_path / f"whole{kind}").read_bytes()
+    camera = watch(settings=WatchSettings(interval=0.02, patience=30))
+    with (camera.folder / f"slow{kind}").open("wb") as file:
+        if is_sparse:
+            file.truncate(len(content))
+        else:
+            file.write(bytes(len(content)))
+            file.seek(0)
+        for start in range(0, len(content), 6000):
+            file.write(content[start : start + 6000])
+            file.flush()
+            time.sleep(0.15)
+            assert start + 6000 >= len(content) or not camera.rows()
+    (row,) = camera.wait_for(1)
+    assert "error" not in row and row["bytes"] == len(content)
+
+
+def test_a_dark_photograph_rests_for_a_moment_only(watch: Callable[..., Camera], tmp_path: Path) -> None:
+    camera = watch()
+    write_image(camera.folder / "dark.bmp", np.zeros((30, 40, 3), np.uint8))
+    (row,) = camera.wait_for(1)
+    assert row["verdict"] == "good"
+
+
+def test_a_row_says_when_and_by_which_model(watch: Callable[..., Camera], tmp_path: Path) -> None:
+    began = datetime.now(UTC)
+    camera = watch()
+    (camera.folder / "a.png").write_bytes(encoded(9, tmp_path))
+    (row,) = camera.wait_for(1)
+    assert row["model_version"] == "0123456789ab"
+    assert began - timedelta(seconds=1) <= datetime.fromisoformat(row["time"]) <= datetime.now(UTC)
 
 
 def test_a_file_renamed_into_place_is_inspected(watch: Callable[..., Camera], tmp_path: Path) -> None:

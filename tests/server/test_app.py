@@ -154,7 +154,7 @@ def test_a_version_goes_by_name_as_well(client: TestClient) -> None:
     (version,) = described["versions"]
     route, body = f"/v2/models/a/versions/{version}", {"inputs": [tensor(1, [0] * 288)]}
     assert client.get(route).json() == described
-    assert client.get(f"{route}/ready").json() == {"name": "a", "ready": True}
+    assert client.get(f"{route}/ready").json() == {"name": "a", "ready": True, "fault": ""}
     assert client.post(f"{route}/infer", json=body).json()["model_version"] == version
     for other in ("/v2/models/a/versions/1", f"/v2/models/b/versions/{version}"):
         for answer in (
@@ -366,7 +366,7 @@ def test_a_look_that_fails_is_not_the_last(
 ) -> None:
     looks = iter([OSError("gone"), UserError("half")])
 
-    def refresh(model: ServedModel) -> bool:
+    def refresh(model: ServedModel, stop: threading.Event) -> bool:
         for error in looks:
             raise error
         return True

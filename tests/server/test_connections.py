@@ -16,6 +16,7 @@ pytest.importorskip("uvicorn")
 
 import uvicorn
 
+from roinspect.server.access import ApiKey
 from roinspect.server.connections import guarded
 from roinspect.server.settings import ServeSettings
 
@@ -31,7 +32,7 @@ async def app(scope: dict[str, Any], receive: Callable[..., Any], send: Callable
 
 
 @contextmanager
-def serving(**limits: Any) -> Iterator[int]:
+def serving(app: Any = app, **limits: Any) -> Iterator[int]:
     protocol = guarded(ServeSettings(deadline_s=0.2, queue=1), **{"idle_s": IDLE_S, "taking_s": 0.6} | limits)
     config = uvicorn.Config(app, port=0, http=protocol, ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
@@ -118,3 +119,39 @@ def test_one_connection_too_many_is_refused() -> None:
             for one in opened:
                 one.close()
             time.sleep(0.1)
+
+
+def until_closed_without_reading(port: int, headers: bytes, path: bytes) -> float:
+    """Seconds for which a client that asks, and never reads, is kept."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        began = time.monotonic()
+        request = b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n"
+        with suppress(OSError):
+            while time.monotonic() - began < 10:
+                opened.send(request)
+                time.sleep(0.005)
+        return time.monotonic() - began
+
+
+def test_who_has_no_key_and_never_reads_is_let_go_in_seconds() -> None:
+    patient = {"idle_s": 30.0, "taking_s": 30.0, "refused_s": 0.3}
+    with serving(ApiKey(app, "key"), **patient) as port:
+        assert until_closed_without_reading(port, b"", b"/large") < 5
+        # Silent after its refusal, or sending a body by and by, it does not stay either.
+        for start in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", BODY):
+            assert seconds_until_closed(port, start, b"x") < 5
+        assert until_closed_without_reading(port, b"X-API-Key: key\r\n", b"/large") > 5
+
+
+def test_a_client_that_then_sends_the_key_is_kept() -> None:
+    with serving(ApiKey(app, "key"), idle_s=30.0, refused_s=0.6) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for headers, status in (({}, 401), ({"X-API-Key": "key"}, 200)):
+            connection.request("GET", "/", headers=headers)
+            opened, answer = connection.sock, connection.getresponse()
+            assert (answer.status, bool(answer.read())) == (status, True) and connection.sock is opened
+        time.sleep(1.0)
+        connection.request("GET", "/", headers={"X-API-Key": "key"})
+        assert connection.getresponse().read() == b"ok" and connection.sock is opened
+        connection.close()

@@ -54,6 +54,7 @@ def run(arguments: list[str]) -> int:
             settings,
             report=_report,
             deliver=lambda row: delivery.put_file(row, version),
+            model_version=version,
         )
         _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C stops it.")
         count = 0

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.comparison.isolated import FIRST_STAGE, run_isolated
 from roinspect.images.pixels import read_image, resize_image
+from roinspect.isolated import FIRST_STAGE, run_isolated
 
 TRAINING, SCORING = "training", "scoring"
 """The stages after loading."""
@@ -124,6 +124,7 @@ def run_contender(
             name=name,
             folder=Path(folder),
             log=log,
+            remedy="give a larger --budget or a smaller --size",
             environment=environment,
             stop=stop,
         )

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from roinspect.comparison.contender import SCORING, TRAINING, tested
-from roinspect.comparison.isolated import answer
 from roinspect.comparison.training_speed import measure_speed
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError
+from roinspect.isolated import answer
 from roinspect.methods.loading import from_plain, load_graph
 from roinspect.methods.method import InspectionGraph, method_class, predict
 from roinspect.training.settings import TrainingSettings

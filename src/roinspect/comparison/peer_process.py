@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.comparison.contender import SCORING, TRAINING, Predict, tested
-from roinspect.comparison.isolated import answer
 from roinspect.comparison.peer_textures import write_textures
 from roinspect.comparison.peers import plain_name
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import Record
 from roinspect.errors import UserError
+from roinspect.isolated import answer
 from roinspect.nn.backbone import PACKAGED, Backbone, load_pretrained
 
 # The levels with the same strides as the layers that each uses of a ResNet. PaDiM keeps 100 channels, as it

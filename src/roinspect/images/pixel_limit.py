@@ -15,10 +15,11 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def check_pixels(data: bytes, limit: int) -> None:
+def check_pixels(data: bytes, limit: int) -> int:
     """Reject an image that claims too many pixels or scans, or whose size cannot be read. Decodes nothing.
 
-    Data that is not an image passes; the decoder rejects it.
+    Returns:
+        The pixels it claims; 0 for data that is not an image, which the decoder rejects.
 
     Raises:
         UserError: too many pixels or scans, or an unknown number of pixels.
@@ -31,7 +32,7 @@ def check_pixels(data: bytes, limit: int) -> None:
             remedy="save it again",
         )
     if container is None or not container.whole:
-        return
+        return 0
     claimed = claimed_pixels(data, container.kind)
     if claimed is None:
         raise UserError(f"the {container.kind} file does not tell its size", where="image bytes")
@@ -41,6 +42,7 @@ def check_pixels(data: bytes, limit: int) -> None:
             where="image bytes",
             remedy="send a smaller image, or raise the server's --max-megapixels",
         )
+    return claimed
 
 
 def claimed_pixels(data: bytes, kind: str) -> int | None:

@@ -37,6 +37,10 @@ BITS = (*SENSOR_BITS, 16)
 """Possible numbers of significant bits in 16-bit files."""
 
 
+MOST_SIDE = 16384
+"""Longest side of a size to which images are resized."""
+
+
 class SixteenBit(NamedTuple):
     """Range of a 16-bit image: its highest colour value, and the number of bits it declares."""
 
@@ -194,7 +198,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"\s*([0-9]{1,5})(?:[xX]([0-9]{1,5}))?\s*", text)
     size_hw = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not all(1 <= side <= 16384 for side in size_hw):
+    if not all(1 <= side <= MOST_SIDE for side in size_hw):
         raise UserError(
             f"{text!r} is not an image size",
             where="--size",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,8 @@ from roinspect.inspection.bundle import Bundle
 from roinspect.inspection.exported import NAMES, close_graph_file, graph_file, has_export, read_export
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.targets import TARGETS
-from roinspect.inspection.targets.target import NotInstalledError, Resources
+from roinspect.inspection.targets.target import NotInstalledError, Precision, Resources
+from roinspect.inspection.threads import cores
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def open_runtime(
         if value is not None and value < 1:
             raise UserError(f"must be at least 1, not {value}", where=name)
     if threads is None and streams > 1:
-        threads = max(1, (os.cpu_count() or 1) // streams)
+        threads = max(1, cores() // streams)
     with_providers = next(target.runtime for target in TARGETS.values() if target.has_providers)
     if providers and runtime not in ("auto", with_providers):
         raise UserError(f"are ONNX Runtime's, not those of {runtime}", where="providers")
@@ -122,12 +122,24 @@ def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Ope
             f"{export.threshold:.4g}, which is now {bundle.threshold.value:.4g}; "
             "export again to check them"
         )
-    load, file = TARGETS[target].load, graph_file(path, target)
+    file = graph_file(path, target)
     if bundle.tiles is None:
-        return Opened(runtime, load(file, resources, export.precision), None)
+        return Opened(runtime, _load(target, file, resources, export.precision), None)
     # The graph of the coarse look is small, and stays in float32.
-    close = load(close_graph_file(path, target), resources, export.precision)
-    return Opened(runtime, load(file, resources, "float32"), close)
+    close = _load(target, close_graph_file(path, target), resources, export.precision)
+    return Opened(runtime, _load(target, file, resources, "float32"), close)
+
+
+def _load(target: str, file: Path, resources: Resources, precision: Precision) -> Predict:
+    try:
+        return TARGETS[target].load(file, resources, precision)
+    except UserError:
+        raise
+    except Exception as error:
+        # Runtimes raise exceptions of any type.
+        raise UserError(
+            f"cannot be loaded ({str(error).strip()[:300]})", where=file, remedy="export it again"
+        ) from None
 
 
 def _torch(path: Path, threads: int | None) -> Opened:

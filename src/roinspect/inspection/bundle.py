@@ -15,10 +15,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from roinspect.errors import UserError
-from roinspect.files import sha256, sha256_of, whole_file, whole_folder, writing
+from roinspect.files import read_regular, sha256, sha256_of, whole_file, whole_folder, writing
+from roinspect.images.pixels import BITS, MOST_SIDE
+from roinspect.inspection.plain import from_plain, parse_object
 from roinspect.inspection.regions import hottest_level
 from roinspect.inspection.scene import SceneLimits
 from roinspect.inspection.tiles import Tiling
@@ -28,10 +30,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+
+class _Sized(Protocol):
+    @property
+    def size_hw(self) -> tuple[int, int]: ...
+    @property
+    def bits(self) -> int: ...
+
+
+Manifest = TypeVar("Manifest", bound=_Sized)
+
 SCHEMA_VERSION = 1
 SEGMENTER = "segmenter"
 """The method in a segmenter's manifest; a segmenter predicts regions of interest and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
+FILES = (_MANIFEST, _WEIGHTS)
+"""What is needed to run the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +202,7 @@ def read_bundle(path: Path) -> Bundle:
         UserError: the bundle is missing, has another schema version, was changed since it was written, or is
             a segmenter's, which gives no verdicts.
     """
-    return _bundle(_verdict_manifest(path))
+    return manifest_of(Bundle, _verdict_manifest(path), path)
 
 
 def bundle_version(path: Path) -> str:
@@ -239,9 +253,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / _MANIFEST
     written = _read(file)
     try:
-        content = json.loads(written)
+        content = parse_object(written)
         version = content["schema_version"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, KeyError):
         raise _damaged(file) from None
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -253,20 +267,39 @@ def read_manifest(path: Path) -> dict[str, Any]:
     is_as_written = written == _text(content)
     if content.pop("manifest_sha256", None) != _digest(content) or not is_as_written:
         raise _damaged(file)
-    return content  # type: ignore[no-any-return]
+    if not isinstance(content.get("method"), str):
+        raise _damaged(file)
+    return content
 
 
-def _bundle(content: Mapping[str, Any]) -> Bundle:
-    values = {f.name: content[f.name] for f in dataclasses.fields(Bundle) if f.name in content}
-    values.setdefault("tiles", None)
-    values["threshold"] = Threshold(**values["threshold"])
-    height, width = values["size_hw"]
-    values["size_hw"] = (height, width)
-    if values["scene"] is not None:
-        values["scene"] = SceneLimits.from_plain(values["scene"])
-    if values["tiles"] is not None:
-        values["tiles"] = Tiling.from_plain(values["tiles"])
-    return Bundle(**values)
+def manifest_of(cls: type[Manifest], content: Mapping[str, Any], path: Path) -> Manifest:
+    """A bundle's manifest as a dataclass: a `Bundle` or a segmenter's.
+
+    Args:
+        cls: the dataclass.
+        content: result of `read_manifest`.
+        path: of the bundle.
+
+    Raises:
+        UserError: a value is missing, or of a type or in a range that no training writes.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    try:
+        manifest = from_plain(cls, {name: content[name] for name in names if name in content})
+        if not all(1 <= side <= MOST_SIDE for side in manifest.size_hw):
+            raise ValueError(f"size_hw must be in [1, {MOST_SIDE}]")
+        if manifest.bits not in BITS:
+            raise ValueError(f"bits must be one of {', '.join(map(str, BITS))}")
+        share = manifest.map_share if isinstance(manifest, Bundle) else None
+        if share is not None and not 0 < share <= 1:
+            raise ValueError("map_share must be in (0, 1]")
+    except (ValueError, UserError) as error:
+        raise UserError(
+            f"its values are not valid ({error})",
+            where=path / _MANIFEST,
+            remedy="copy the bundle again, or train again",
+        ) from None
+    return manifest
 
 
 def _text(content: Mapping[str, Any]) -> bytes:
@@ -279,7 +312,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_regular(file)
     except OSError as error:
         raise UserError(
             f"cannot be read ({error.strerror})",

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
-from roinspect.files import sha256_of, whole_folder, writing
+from roinspect.files import read_regular, sha256_of, whole_folder, writing
+from roinspect.inspection.bundle import FILES
+from roinspect.inspection.plain import from_plain, parse_object
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision
 
@@ -73,15 +75,22 @@ def read_export(bundle: Path, target: str) -> Export:
     if not has_export(bundle, target):
         raise UserError("no such export", where=folder, remedy=again)
     try:
-        export = Export(**json.loads((folder / _NOTE).read_bytes()))
+        export = from_plain(Export, parse_object(read_regular(folder / _NOTE)))
         files = _checksums(bundle, folder, target)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         raise UserError("the export is damaged", where=folder, remedy=again) from None
     if export.made_from != made_from(bundle):
         raise UserError("was exported from other weights or settings", where=folder, remedy=again)
     if export.files != files:
         raise UserError("was changed or damaged since it was exported", where=folder, remedy=again)
     return export
+
+
+def bundle_files() -> list[Path]:
+    """The files that loading a bundle may read, relative to it."""
+    folders = [Path(target, part) for target in TARGETS for part in ("", CLOSE)]
+    graphs = [folder / name for folder in folders for name in TARGETS[folder.parts[0]].files]
+    return [*map(Path, FILES), *(Path(target, _NOTE) for target in TARGETS), *graphs]
 
 
 def _checksums(bundle: Path, folder: Path, target: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from roinspect.inspection.looks import Looked, Looks
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.regions import Region, find_regions
 from roinspect.inspection.scene import Outcome, Scene, fault_of, measure, outcome
-from roinspect.inspection.threads import in_threads
+from roinspect.inspection.threads import cores, in_threads
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -226,7 +225,11 @@ class Inspector:
         return self.bundle.threshold.value
 
     def warm_up(self) -> None:
-        """Run every network once, on black images."""
+        """Run every network once, on black images.
+
+        Raises:
+            UserError: see `Looks.warm_up`.
+        """
         self._looks.warm_up()
 
     def inspect(self, image: Source) -> Verdict:
@@ -255,7 +258,7 @@ class Inspector:
             UserError: a number is below 1.
         """
         streams = self._streams
-        workers = max(streams, (os.cpu_count() or 1) // 2) if workers is None else workers
+        workers = max(streams, cores() // 2) if workers is None else workers
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise UserError(f"must be at least 1, not {value}", where=name)
@@ -319,7 +322,7 @@ class Inspector:
         score, anomaly_map, roi_map, novelty, unseen = looked
         scene = measure(roi_map, novelty)
         # Any comparison with NaN is false: without this check the part would pass.
-        if not math.isfinite(score):
+        if not (math.isfinite(score) and math.isfinite(anomaly_map.max()) and np.isfinite(roi_map).all()):
             raise UserError(
                 "the model answered NaN or infinity",
                 where=image.path or "image",

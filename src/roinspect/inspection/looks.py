@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from roinspect.errors import UserError
 from roinspect.images.pixels import resize_image
 from roinspect.inspection.bundle import Bundle
-from roinspect.inspection.prediction import Predict
+from roinspect.inspection.prediction import Predict, Prediction, checked
 from roinspect.inspection.scene import INSIDE
 from roinspect.inspection.tiles import (
     MOST_TILES,
@@ -27,6 +28,9 @@ from roinspect.inspection.tiles import (
 
 _AT_ONCE = 8
 """Tiles in one call of the network: enough to keep the cores busy, and few enough to bound memory."""
+
+
+_ROUNDING = 1e-3
 
 
 class Looked(NamedTuple):
@@ -75,11 +79,15 @@ class Looks:
         return found if tiling is None else self._closely(photographs, found, tiling)
 
     def warm_up(self) -> None:
-        """Run both networks once, on black images."""
-        self._whole(np.zeros((1, *self.bundle.size_hw, 3), np.uint8))
+        """Run both networks once, on black images.
+
+        Raises:
+            UserError: an output has a wrong shape or type, or values that no network has.
+        """
+        _refuse_impossible(self._run_whole(np.zeros((1, *self.bundle.size_hw, 3), np.uint8)))
         if self._close is not None and self.bundle.tiles is not None:
             side = self.bundle.tiles.side
-            self._close(np.zeros((1, side, side, 3), np.uint8))
+            _refuse_impossible(self._run_close(np.zeros((1, side, side, 3), np.uint8)))
 
     def tiles(self, photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The tiles (T, side, side, 3) at which the close look looks in a photograph (H, W, 3)."""
@@ -87,21 +95,27 @@ class Looks:
         coarse = self._coarsely([resize_image(photograph, self.bundle.size_hw)])
         return _Plan.of(photograph, coarse[0], self.bundle.tiles).tiles
 
+    def _run_whole(self, images: NDArray[np.uint8]) -> Prediction:
+        return checked(self._whole(images), len(images), None if self._close else self.bundle.size_hw)
+
+    def _run_close(self, tiles: NDArray[np.uint8]) -> Prediction:
+        assert self._close is not None
+        return checked(self._close(tiles), len(tiles), (tiles.shape[1], tiles.shape[2]))
+
     def _coarsely(self, resized: Sequence[NDArray[np.uint8]]) -> list[Looked]:
         return [
             Looked(float(score), anomaly_map, roi_map, float(novelty))
-            for score, anomaly_map, roi_map, novelty in zip(*self._whole(np.stack(resized)), strict=True)
+            for score, anomaly_map, roi_map, novelty in zip(*self._run_whole(np.stack(resized)), strict=True)
         ]
 
     def _closely(
         self, photographs: Sequence[NDArray[np.uint8]], coarse: Sequence[Looked], tiling: Tiling
     ) -> list[Looked]:
-        assert self._close is not None
         plans = [_Plan.of(pixels, one, tiling) for pixels, one in zip(photographs, coarse, strict=True)]
         scores, maps = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
         tiles = np.concatenate([plan.tiles for plan in plans])
         for first in range(0, len(tiles), _AT_ONCE):
-            prediction = self._close(tiles[first : first + _AT_ONCE])
+            prediction = self._run_close(tiles[first : first + _AT_ONCE])
             scores.append(prediction.pred_score)
             maps.append(prediction.anomaly_map)
         found, first = list[Looked](), 0
@@ -122,6 +136,18 @@ class Looks:
                 score = math.nan
             found.append(one._replace(pred_score=score, anomaly_map=whole, unseen=plan.unseen))
         return found
+
+
+def _refuse_impossible(found: Prediction) -> None:
+    fault = ""
+    if not all(np.isfinite(values).all() for values in found):
+        fault = "its outputs are not finite numbers"
+    elif found.roi_map.min() < -_ROUNDING or found.roi_map.max() > 1 + _ROUNDING:
+        fault = "its roi_map is no probability"
+    elif found.novelty.min() < -_ROUNDING:
+        fault = "its novelty is negative"
+    if fault:
+        raise UserError(fault, where="graph", remedy="export it again")
 
 
 class _Plan(NamedTuple):

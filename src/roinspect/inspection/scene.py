@@ -9,7 +9,7 @@ inspectable, and never good.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -95,14 +95,6 @@ class SceneLimits:
     place_xyxy: tuple[float, float, float, float]
     novelty: float
     origin: str
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> SceneLimits:
-        """From the plain values in JSON."""
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**plain)
 
 
 def measure(roi_map: NDArray[np.floating[Any]], novelty: float) -> Scene:

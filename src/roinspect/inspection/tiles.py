@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +45,11 @@ class Tiling:
     largest_hw: tuple[int, int]
     backbone: str
 
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> Tiling:
-        """From the plain values in JSON."""
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**plain)
+    def __post_init__(self) -> None:
+        if self.side < 1 or not 0 < self.scale <= 1:
+            raise UserError(
+                f"a side of {self.side} or a scale of {self.scale} is not possible", where="tiles"
+            )
 
     def refuse_other_size(self, size_hw: tuple[int, int], where: object) -> None:
         """Raise a UserError if a photograph shows the part much larger or smaller than in training."""

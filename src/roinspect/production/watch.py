@@ -7,10 +7,12 @@ file is complete when two scans find it unchanged and it can be decoded.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -19,12 +21,17 @@ from annotated_types import Gt, Lt
 from roinspect.data.paths import kind
 from roinspect.data.records import find_images
 from roinspect.errors import UserError
+from roinspect.files import open_regular
 from roinspect.inspection.inspector import Inspector, Verdict
 from roinspect.production.journal import Journal
 from roinspect.production.tables import Rows
 from roinspect.production.verdict_images import Pictures, real_folder
 from roinspect.settings import check
 
+REST_S = 5.0
+"""Seconds for which a file that ends in zeros must stay unchanged, as its pixels may not be written yet."""
+
+_TAIL = 64
 State: TypeAlias = tuple[int, int]
 """Size in bytes and modification time in nanoseconds, which identify one version of a file."""
 
@@ -38,7 +45,8 @@ class WatchSettings:
     Args:
         interval: minimum seconds between two scans; a large folder is scanned less often, so that scanning
             takes at most half of the time.
-        patience: seconds for which an unreadable file must stay unchanged before it is reported, once.
+        patience: seconds for which an unreadable file must stay unchanged before it is reported, once; also
+            for a file with blocks that were never written.
     """
 
     interval: _Seconds = 0.5
@@ -67,11 +75,12 @@ class Watch:
         folder: the folder.
         inspector: the model.
         out: results, `.jsonl`, one row per file with the values of `Verdict.to_dict` and `Pictures.write`,
-            and `bytes` and `mtime_ns` of the file. Existing rows are kept.
+            `time` (UTC), `model_version`, and `bytes` and `mtime_ns` of the file. Existing rows are kept.
         pictures: where pictures are written.
         settings: how the folder is watched.
         report: called with a line when the folder becomes unreachable and when it is back.
         deliver: called with every row before it is written; after a kill, possibly again.
+        model_version: result of `bundle_version`.
 
     Raises:
         UserError: the folder is missing, or `out` is not a .jsonl file or is in use by another process.
@@ -86,10 +95,12 @@ class Watch:
         settings: WatchSettings,
         report: Callable[[str], object] = print,
         deliver: Callable[[Mapping[str, Any]], object] = lambda row: None,
+        model_version: str = "",
     ) -> None:
         check_watch(folder, out)
         self._folder, self._inspector, self._pictures = folder, inspector, pictures
         self._settings, self._report, self._deliver, self._out = settings, report, deliver, out
+        self._model_version = model_version
         self._inspected: dict[str, State] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._is_away = False
@@ -137,7 +148,27 @@ class Watch:
             is_unchanged = before is not None and before.state == state
             self._waiting[name] = before if before and is_unchanged else _Waiting(state, now)
             self._waiting[name].is_settled = is_unchanged
-        return [name for name, file in self._waiting.items() if file.is_settled]
+        return [
+            name
+            for name, file in self._waiting.items()
+            if file.is_settled and now - file.since >= self._rest_s(Path(name))
+        ]
+
+    def _rest_s(self, path: Path) -> float:
+        """Seconds for which a file must stay unchanged.
+
+        A BMP or an uncompressed TIFF can be decoded once its length is reserved. Then it has blocks that were
+        never written, where the file system tells, or it ends in zeros, like a photograph with a black edge.
+        """
+        try:
+            with open_regular(path) as file:
+                size = file.seek(0, os.SEEK_END)
+                if hasattr(os, "SEEK_HOLE") and size and os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size:
+                    return self._settings.patience
+                file.seek(max(0, size - _TAIL))
+                return 0.0 if any(file.read()) else min(REST_S, self._settings.patience)
+        except (OSError, ValueError):
+            return 0.0
 
     def _inspect(self, ready: list[str]) -> Rows:
         for verdict in self._inspector.inspect_many(ready):
@@ -159,7 +190,16 @@ class Watch:
     def _row(self, verdict: Verdict, state: State) -> dict[str, Any]:
         # With its suffix: a.png and a.jpg may arrive on different days.
         pictures = self._pictures.write(verdict, self._relative(Path(verdict.image_path)))
-        return verdict.to_dict() | pictures | {"bytes": state[0], "mtime_ns": state[1]}
+        row = verdict.to_dict()
+        return {
+            "image_path": row.pop("image_path"),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "model_version": self._model_version,
+            **row,
+            **pictures,
+            "bytes": state[0],
+            "mtime_ns": state[1],
+        }
 
     def _remember(self, offset: int, row: dict[str, Any]) -> None:
         path = row.get("image_path")

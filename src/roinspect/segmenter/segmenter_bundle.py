@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from roinspect.errors import UserError
 from roinspect.files import sha256
-from roinspect.inspection.bundle import SEGMENTER, read_manifest
+from roinspect.inspection.bundle import SEGMENTER, manifest_of, read_manifest
 from roinspect.inspection.exported import made_from
 
 
@@ -57,9 +56,7 @@ def read_segmenter(path: Path) -> SegmenterBundle:
             where=path,
             remedy=f"train one: roinspect train {SEGMENTER} DATA --out BUNDLE",
         )
-    values = {attribute.name: content[attribute.name] for attribute in dataclasses.fields(SegmenterBundle)}
-    height, width = values["size_hw"]
-    return SegmenterBundle(**values | {"size_hw": (height, width)})
+    return manifest_of(SegmenterBundle, content, path)
 
 
 def segmenter_digest(path: Path) -> str:

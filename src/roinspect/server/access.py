@@ -14,6 +14,8 @@ from roinspect.files import sha256
 OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Routes that need no key."""
 
+HAS_KEY = "has_key"
+"""Name, in a request's state, of the connection's function that is called with whether it has the key."""
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
 BEARER = HTTPBearer(auto_error=False)
 
@@ -33,7 +35,13 @@ class ApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"] in OPEN or await self._has_key(Request(scope)):
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        has_key = await self._has_key(Request(scope))
+        if HAS_KEY in scope.get("state", {}):
+            scope["state"][HAS_KEY](has_key)
+        if has_key:
             await self._app(scope, receive, send)
             return
         refusal = JSONResponse(

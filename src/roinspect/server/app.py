@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import cv2
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
@@ -19,6 +18,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
+from roinspect.images.pixels import encode_image
 from roinspect.inspection.inspector import Verdict
 from roinspect.server import openapi
 from roinspect.server.access import API_KEY, BEARER, ApiKey
@@ -98,11 +98,11 @@ def _add_inspection(routes: APIRouter, service: Service) -> None:
             part_id = _part_id(_part_id_header(request))
             part_id = _part_id(form.fields.get("part_id", part_id))
 
-            def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> dict[str, Any]:
-                return _record(service, served, loaded, verdicts[0], part_id, overlay)
+            def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
+                row = _record(service, served, loaded, verdicts[0], part_id)
+                return _response(row, _overlay(verdicts[0]) if overlay else b"")
 
-            row = await service.inspect(served, [form.image], deadline, finish)
-        return JSONResponse(row, 422 if "error" in row else 200)
+            return await service.inspect(served, [form.image], deadline, finish)
 
 
 def _part_id_header(request: Request) -> str:
@@ -126,7 +126,6 @@ def _record(
     loaded: LoadedModel,
     verdict: Verdict,
     part_id: str,
-    with_overlay: bool,
 ) -> dict[str, Any]:
     """The row of a verdict; it is spooled for the receivers, counted and logged before it is returned."""
     row = {
@@ -146,11 +145,24 @@ def _record(
     service.metrics.images.labels(model.name, outcome).inc()
     fields = {name: value for name, value in row.items() if name not in ("image_path", "regions")}
     log.info("inspected", extra={"fields": fields | {"outcome": outcome}})
-    if with_overlay and verdict.image is not None:
-        pixels = verdict.overlay()
-        encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1]
-        row["overlay_png"] = base64.b64encode(encoded.tobytes()).decode()
     return row
+
+
+def _overlay(verdict: Verdict) -> bytes:
+    """A PNG; empty for an image that could not be read."""
+    if verdict.image is None:
+        return b""
+    return encode_image(verdict.overlay(), ".png", "overlay")
+
+
+def _response(row: dict[str, Any], overlay: bytes) -> Response:
+    """A row as JSON, with an overlay as its `overlay_png`."""
+    response: Response = JSONResponse(row, 422 if "error" in row else 200)
+    if overlay:
+        # Not through JSON's encoder, which would copy a hundred megabytes several times.
+        parts = [bytes(response.body)[:-1], b',"overlay_png":"', base64.b64encode(overlay), b'"}']
+        response = Response(b"".join(parts), media_type="application/json")
+    return response
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -161,8 +173,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/v2/health/ready", responses={503: {"description": "not ready"}})
     async def ready() -> Response:
-        """Whether every model is ready."""
-        return JSONResponse({"ready": service.is_ready}, 200 if service.is_ready else 503)
+        """Whether every model is ready, and whether a changed bundle could not be loaded."""
+        content = {"ready": service.is_ready, "stale": service.is_stale}
+        return JSONResponse(content, 200 if service.is_ready else 503)
 
 
 def _add_protocol(routes: APIRouter, service: Service) -> None:
@@ -194,8 +207,8 @@ def _add_model(routes: APIRouter, service: Service, route: str, model: Any) -> N
 
     @routes.get(f"{route}/ready", responses=openapi.errors(404, 422))
     async def ready(served: ServedModel = model) -> dict[str, Any]:
-        """Whether a model is ready."""
-        return {"name": served.name, "ready": service.is_ready}
+        """Whether a model is ready, and why its changed bundle could not be loaded: "" if it was."""
+        return {"name": served.name, "ready": service.is_ready, "fault": served.fault}
 
     @routes.post(
         f"{route}/infer",
@@ -217,7 +230,7 @@ def _add_model(routes: APIRouter, service: Service, route: str, model: Any) -> N
 
             def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
                 for verdict in verdicts:
-                    _record(service, served, loaded, verdict, part_id, False)
+                    _record(service, served, loaded, verdict, part_id)
                     if verdict.error is not None:
                         # Decoded pixels are always valid, so the model is at fault.
                         raise RuntimeError(verdict.error)

@@ -8,8 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from roinspect.errors import UserError
 from roinspect.images.pixel_limit import check_pixels
@@ -30,12 +33,38 @@ class Work:
     answer: Future[Any] = field(default_factory=Future)
 
 
+class Budget:
+    """Bounds a sum over all threads, such as the pixels that are decoded at once; first come, first served.
+
+    Args:
+        limit: of the sum; more than this is taken alone.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._taken = limit, 0
+        self._turn, self._changed = threading.Lock(), threading.Condition()
+
+    @contextmanager
+    def take(self, amount: int) -> Iterator[None]:
+        """Wait until there is room, and give it back after the block."""
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + amount <= self._limit)
+            self._taken += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= amount
+                self._changed.notify()
+
+
 class Line:
     """A model's queue and its threads.
 
     Args:
         model: its loaded state is read once per batch.
         settings: number of threads, batch size, and limit of pixels.
+        decoded: the pixels of all models' images in progress.
         observe: called with the number of images and the seconds of each batch.
     """
 
@@ -43,9 +72,10 @@ class Line:
         self,
         model: ServedModel,
         settings: ServeSettings,
+        decoded: Budget,
         observe: Callable[[int, float], object],
     ) -> None:
-        self.model = model
+        self.model, self._decoded = model, decoded
         self._settings, self._observe = settings, observe
         self._waiting: deque[Work] = deque()
         self._changed = threading.Condition()
@@ -89,8 +119,13 @@ class Line:
                 self._waiting = deque(work for work in self._waiting if work.answer is not answer)
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            self._answer([work for work in batch if not work.answer.cancelled()])
+        while taken := self._next_batch():
+            batch = [work for work in taken if not work.answer.cancelled()]
+            images = [image for work in batch for image in work.images]
+            claims = [_claim(image, self._settings.max_pixels) for image in images]
+            # Until the response is made: an overlay takes the memory of several photographs.
+            with self._decoded.take(sum(claim for claim in claims if isinstance(claim, int))):
+                self._answer(batch, images, claims)
 
     def _next_batch(self) -> list[Work]:
         """The next requests that fit into one batch, at least one; empty once closed and drained."""
@@ -113,11 +148,12 @@ class Line:
                 batch.append(self._waiting.popleft())
             return batch
 
-    def _answer(self, batch: Sequence[Work]) -> None:
+    def _answer(
+        self, batch: Sequence[Work], images: Sequence[Source], claims: Sequence[int | UserError]
+    ) -> None:
         loaded, start = self.model.loaded, time.perf_counter()
         try:
-            images = [image for work in batch for image in work.images]
-            pending = inspect_all(loaded.inspector, images, self._settings)
+            pending = inspect_all(loaded.inspector, images, claims, self._settings.batch)
             verdicts: list[Verdict] = []
             while len(verdicts) < len(images):
                 # All requests of the batch have timed out.
@@ -141,17 +177,18 @@ class Line:
                 work.answer.set_exception(error)
 
 
-def inspect_all(inspector: Inspector, images: Sequence[Source], settings: ServeSettings) -> Iterator[Verdict]:
+def inspect_all(
+    inspector: Inspector, images: Sequence[Source], claims: Sequence[int | UserError], batch: int
+) -> Iterator[Verdict]:
     """Verdicts in order; an image that is too large or unreadable gets one with an error."""
-    refused = [_refusal(inspector, image, settings.max_pixels) for image in images]
-    allowed = [image for image, verdict in zip(images, refused, strict=True) if verdict is None]
+    allowed = [image for image, claim in zip(images, claims, strict=True) if isinstance(claim, int)]
     if len(allowed) == 1:
         # Starting the threads of `inspect_many` can take longer than one image.
         verdicts = iter([_inspect(inspector, allowed[0])])
     else:
-        verdicts = inspector.inspect_many(allowed, batch_size=settings.batch)
-    for verdict in refused:
-        yield verdict or next(verdicts)
+        verdicts = inspector.inspect_many(allowed, batch_size=batch)
+    for claim in claims:
+        yield next(verdicts) if isinstance(claim, int) else _error_verdict(inspector, claim)
 
 
 def _inspect(inspector: Inspector, image: Source) -> Verdict:
@@ -161,13 +198,14 @@ def _inspect(inspector: Inspector, image: Source) -> Verdict:
         return _error_verdict(inspector, error)
 
 
-def _refusal(inspector: Inspector, image: Source, max_pixels: int) -> Verdict | None:
+def _claim(image: Source, max_pixels: int) -> int | UserError:
+    """The pixels of an image, or why it is not decoded."""
+    if isinstance(image, np.ndarray):
+        return int(image.shape[0] * image.shape[1])
     try:
-        if isinstance(image, bytes):
-            check_pixels(image, max_pixels)
+        return check_pixels(image, max_pixels) if isinstance(image, bytes) else 0
     except UserError as error:
-        return _error_verdict(inspector, error)
-    return None
+        return error
 
 
 def _error_verdict(inspector: Inspector, error: UserError) -> Verdict:

@@ -20,6 +20,7 @@ from roinspect.server.logs import json_logs
 from roinspect.server.served_models import ServedModel
 from roinspect.server.service import Service
 from roinspect.server.settings import ServeSettings
+from roinspect.server.trial import try_out
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,15 @@ def serve(
         if not api_key and host not in LOOPBACK:
             log.warning(f"no API key is set: anyone who can reach {host} can use this server")
         load = partial(Inspector.load, runtime=runtime, threads=threads, providers=providers)
-        models = {name: ServedModel(name, path, load) for name, path in bundles.items()}
+        trial = partial(
+            try_out,
+            runtime=runtime,
+            threads=threads,
+            providers=providers,
+            seconds=settings.load_s,
+            gigabytes=settings.load_gb,
+        )
+        models = {name: ServedModel(name, path, load, trial) for name, path in bundles.items()}
         for name, model in models.items():
             fields = {
                 "model": name,

@@ -77,7 +77,7 @@ class _State(Collector):
         )
         for name, line in self._lines.items():
             waiting.add_metric((name,), line.waiting)
-            stale.add_metric((name,), line.model.is_stale)
+            stale.add_metric((name,), bool(line.model.fault))
         spooled = GaugeMetricFamily(
             "roinspect_results_spooled", "Results not yet delivered.", labels=("sink",)
         )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from roinspect.errors import UserError
+from roinspect.files import open_regular
 from roinspect.inspection.bundle import bundle_version
+from roinspect.inspection.exported import bundle_files
 from roinspect.inspection.inspector import Inspector
+from roinspect.isolated import CancelledError
 
 Load: TypeAlias = Callable[[Path], Inspector]
+TryOut: TypeAlias = Callable[[Path, threading.Event], object]
+"""Raises a UserError if a bundle must not be loaded here; gives up when the event is set."""
 Fingerprint: TypeAlias = frozenset[tuple[str, int, int, int]]
 
 
@@ -39,38 +44,88 @@ class ServedModel:
         name: in requests.
         path: the bundle.
         load: opens a bundle.
+        try_out: called before `load`, see `trial.try_out`.
 
     Attributes:
         loaded: the current version; may be replaced at any time, so read it once per request.
-        is_stale: whether the bundle on disk has changed but could not be loaded.
+        fault: why the changed bundle on disk could not be loaded, in one line; "" if it is the one loaded.
 
     Raises:
         UserError: the bundle cannot be loaded or does not run.
     """
 
-    def __init__(self, name: str, path: Path, load: Load = Inspector.load) -> None:
-        self.name, self.path, self.is_stale = name, path, False
-        self._load = load
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        load: Load = Inspector.load,
+        try_out: TryOut = lambda path, stop: None,
+    ) -> None:
+        self.name, self.path, self.fault = name, path, ""
+        self._load, self._try_out = load, try_out
         self._tried = self._seen = fingerprint(path)
-        self.loaded = _load_copy(path, load)
+        self.loaded = self._load_copy(threading.Event())
 
-    def refresh(self) -> bool:
+    def refresh(self, stop: threading.Event | None = None) -> bool:
         """Reload the bundle if it has changed, and has been stable since the last call.
+
+        Args:
+            stop: set from another thread to give up.
 
         Returns:
             Whether a new version was loaded.
 
         Raises:
             UserError: it cannot be loaded; the previous version stays. Raised once per state on disk.
+            CancelledError: `stop` was set.
         """
         current, previous = fingerprint(self.path), self._seen
         self._seen = current
         if current == self._tried or current != previous:
             return False
-        self._tried, self.is_stale = current, True
-        self.loaded = _load_copy(self.path, self._load)
-        self.is_stale = False
+        self._tried = current
+        try:
+            self.loaded = self._load_copy(stop or threading.Event())
+        except UserError as error:
+            self.fault = str(error)
+            raise
+        self.fault = ""
         return True
+
+    def _load_copy(self, stop: threading.Event) -> LoadedModel:
+        # A copy cannot change while it is in use, even if a runtime maps its files into memory. Its checksums
+        # reject a mixture of two states.
+        copy = Path()
+        try:
+            with tempfile.TemporaryDirectory(prefix="roinspect-") as scratch:
+                copy = Path(scratch) / "bundle"
+                _copy(self.path, copy)
+                self._try_out(copy, stop)
+                inspector = self._load(copy)
+                version = bundle_version(copy)
+                inspector.warm_up()
+        except UserError as error:
+            raise self._fault(error.what, error.where, error.remedy, copy) from None
+        except OSError as error:
+            raise UserError(
+                f"cannot be copied to the temporary folder ({error.strerror or error})",
+                where=self.path,
+                remedy="name a folder that training wrote, and free space for a copy",
+            ) from None
+        except CancelledError:
+            raise
+        except Exception as error:
+            # Engines raise exceptions of any type.
+            what = f"does not run ({str(error).strip()[:300]})"
+            raise self._fault(what, self.path, "export it again", copy) from error
+        return LoadedModel(inspector, version)
+
+    def _fault(self, what: str, where: object, remedy: str, copy: Path) -> UserError:
+        """An error about the bundle, not about its copy."""
+        words = (str(word).replace(str(copy), str(self.path)) for word in (what, where, remedy))
+        what, place, remedy = words
+        place = place if place.startswith(str(self.path)) else f"{self.path}, {place}"
+        return UserError(what, where=place, remedy=remedy)
 
 
 def named(bundles: Sequence[str]) -> dict[str, Path]:
@@ -100,37 +155,20 @@ def named(bundles: Sequence[str]) -> dict[str, Path]:
 def fingerprint(path: Path) -> Fingerprint:
     """Identifies the state of a bundle's files without reading them."""
     states = set()
-    # Unlike rglob, os.walk continues if a folder is removed meanwhile.
-    for folder, folders, files in os.walk(path):
-        for name in (*folders, *files):
-            file = Path(folder) / name
-            try:
-                state = file.stat()
-            except OSError:
-                continue
-            states.add((str(file), state.st_ino, state.st_size, state.st_mtime_ns))
+    for name in bundle_files():
+        try:
+            state = (path / name).stat()
+        except (OSError, ValueError):
+            continue
+        states.add((str(name), state.st_ino, state.st_size, state.st_mtime_ns))
     return frozenset(states)
 
 
-def _load_copy(path: Path, load: Load) -> LoadedModel:
-    # A copy cannot change while it is in use, even if a runtime maps its files into memory. Its checksums
-    # reject a mixture of two states.
-    try:
-        with tempfile.TemporaryDirectory(prefix="roinspect-") as scratch:
-            copy = Path(scratch) / "bundle"
-            shutil.copytree(path, copy, ignore=shutil.ignore_patterns("*.tmp"))
-            inspector = load(copy)
-            version = bundle_version(copy)
-            inspector.warm_up()
-    except UserError as error:
-        raise UserError(str(error).replace(str(copy), str(path))) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot be copied to the temporary folder ({error.strerror or error})",
-            where=path,
-            remedy="name a folder that training wrote, and free space for a copy",
-        ) from None
-    except Exception as error:
-        # Engines raise exceptions of any type.
-        raise UserError(f"does not run ({error})", where=path, remedy="export it again") from error
-    return LoadedModel(inspector, version)
+def _copy(bundle: Path, target: Path) -> None:
+    """Copy what loading reads, and nothing else that may lie in the folder."""
+    for name in bundle_files():
+        if not (bundle / name).exists():
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        with open_regular(bundle / name) as source, (target / name).open("wb") as copy:
+            shutil.copyfileobj(source, copy)

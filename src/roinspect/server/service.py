@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +16,10 @@ from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
 from roinspect.inspection.inspector import Source, Verdict
+from roinspect.isolated import CancelledError
 from roinspect.production.delivery import Delivery
-from roinspect.server.line import Line, Work
+from roinspect.server.line import Budget, Line, Work
+from roinspect.server.memory import give_back
 from roinspect.server.prometheus import Metrics
 from roinspect.server.protocol import LONGEST_HEAD, InferRequest, read_request
 from roinspect.server.served_models import LoadedModel, ServedModel
@@ -25,6 +28,8 @@ from roinspect.server.waiting import WaitEstimator
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+
+_TRIM_S = 5.0
 
 
 class Service:
@@ -46,14 +51,22 @@ class Service:
         self._parsing = asyncio.Lock()
         self._stop = threading.Event()
         self._lines: dict[str, Line] = {}
-        self._watcher = threading.Thread(target=self._watch_bundles, name="roinspect-reload", daemon=True)
+        self._has_worked = False
+        thread = partial(threading.Thread, daemon=True)
+        # One for each model, so that a bundle that loads forever delays no other.
+        self._threads = [
+            thread(target=self._watch_bundle, args=item, name="roinspect-reload") for item in models.items()
+        ]
+        self._threads.append(thread(target=self._give_memory_back, name="roinspect-memory"))
 
     def open(self) -> None:
         """Start the threads."""
+        decoded = Budget(self.settings.decoded_pixels)
         for name, model in self.models.items():
-            self._lines[name] = Line(model, self.settings, self._observer(name))
+            self._lines[name] = Line(model, self.settings, decoded, self._observer(name))
         self.metrics.watch(self._lines, self.delivery.spools)
-        self._watcher.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Answer waiting requests, and stop; undelivered results stay in their spools."""
@@ -61,12 +74,18 @@ class Service:
         for line in self._lines.values():
             line.close()
         self.delivery.close()
-        self._watcher.join()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def is_ready(self) -> bool:
         """Whether every model is ready."""
         return bool(self._lines) and all(line.is_alive for line in self._lines.values())
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a changed bundle could not be loaded, so that its former version answers."""
+        return any(model.fault for model in self.models.values())
 
     def model(self, name: str | None, version: str | None = None) -> ServedModel:
         """A model by name.
@@ -105,6 +124,7 @@ class Service:
             yield
         finally:
             self._pace.leave()
+            self._has_worked = True
             self.metrics.in_flight.set(self._pace.inside)
 
     async def read(
@@ -162,23 +182,30 @@ class Service:
 
         return observe
 
-    def _watch_bundles(self) -> None:
+    def _give_memory_back(self) -> None:
+        while not self._stop.wait(_TRIM_S):
+            if self._has_worked:
+                self._has_worked = False
+                give_back()
+
+    def _watch_bundle(self, name: str, model: ServedModel) -> None:
         while not self._stop.wait(self.settings.poll_s):
-            for name, model in self.models.items():
-                try:
-                    if model.refresh():
-                        self.metrics.reloads.labels(name, "loaded").inc()
-                        fields = {"model": name, "model_version": model.loaded.version}
-                        log.info("model loaded", extra={"fields": fields})
-                except Exception as error:
-                    # Whatever happened, keep watching this and the other models.
-                    self.metrics.reloads.labels(name, "failed").inc()
-                    fault = None if isinstance(error, UserError) else error
-                    log.error(
-                        f"the previous model stays loaded: {error}",
-                        exc_info=fault,
-                        extra={"fields": {"model": name}},
-                    )
+            try:
+                if model.refresh(self._stop):
+                    self.metrics.reloads.labels(name, "loaded").inc()
+                    fields = {"model": name, "model_version": model.loaded.version}
+                    log.info("model loaded", extra={"fields": fields})
+            except CancelledError:
+                return
+            except Exception as error:
+                # Whatever happened, keep watching.
+                self.metrics.reloads.labels(name, "failed").inc()
+                fault = None if isinstance(error, UserError) else error
+                log.error(
+                    f"the previous model stays loaded: {error}",
+                    exc_info=fault,
+                    extra={"fields": {"model": name}},
+                )
 
 
 def _deadline_passed() -> HTTPException:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
+from roinspect.inspection.threads import cores
 from roinspect.settings import Count, check
 
 _Positive = Annotated[float, Gt(0), Lt(math.inf)]
@@ -30,8 +30,12 @@ class ServeSettings:
     max_megapixels: _Positive = field(
         default=50.0, metadata={"help": "most megapixels of an image, read from its header before decoding"}
     )
+    decoded_megapixels: _Positive = field(
+        default=max(64.0, 8.0 * cores()),
+        metadata={"help": "most megapixels that are decoded at once, in all images and models together"},
+    )
     workers: Count = field(
-        default=max(2, (os.cpu_count() or 1) // 2),
+        default=max(2, cores() // 2),
         metadata={
             "help": "threads per model that decode and inspect; half of the cores by default, at least 2"
         },
@@ -48,6 +52,13 @@ class ServeSettings:
             "help": "seconds between two checks of the bundles; a changed one is loaded once it is stable"
         },
     )
+    load_s: _Positive = field(
+        default=120.0,
+        metadata={"help": "seconds that a new bundle may take to load and to run once"},
+    )
+    load_gb: _Positive = field(
+        default=4.0, metadata={"help": "gigabytes of memory that it may take for this"}
+    )
 
     def __post_init__(self) -> None:
         check(self, "--")
@@ -61,3 +72,8 @@ class ServeSettings:
     def max_pixels(self) -> int:
         """Limit of an image in pixels."""
         return int(self.max_megapixels * 1e6)
+
+    @property
+    def decoded_pixels(self) -> int:
+        """Limit of all images in progress, in pixels."""
+        return int(self.decoded_megapixels * 1e6)

@@ -54,6 +54,9 @@ class OpenVino(Target):
         if resources.threads:
             settings["INFERENCE_NUM_THREADS"] = resources.threads * resources.streams
         model = _core().compile_model(file, "CPU", settings)
+        model.input("image")
+        for name in OUTPUTS:
+            model.output(name)  # raises an error if there is none
         # A request holds the outputs of one call at a time.
         free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(resources.streams):

@@ -42,7 +42,8 @@ def run_isolated(
     *,
     name: str,
     folder: Path,
-    log: Path,
+    log: Path | None,
+    remedy: str,
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
@@ -56,7 +57,8 @@ def run_isolated(
         limits: seconds allowed for each stage, including `FIRST_STAGE`.
         name: used in errors.
         folder: the process's working folder, for files that other libraries leave behind.
-        log: file for the process's output.
+        log: file for the process's output; None drops it.
+        remedy: for a stage that took too long.
         environment: variables set for it.
         stop: set from another thread to kill it.
 
@@ -67,8 +69,10 @@ def run_isolated(
         UserError: raised in the process, a stage took too long, or the process crashed or was killed.
         CancelledError: `stop` was set.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as printed:
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    see_log = "" if log is None else f"see {log}"
+    with Path(log or os.devnull).open("wb") as printed:
         process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
@@ -88,9 +92,9 @@ def run_isolated(
         # Stays open: end of file tells the process that the caller is gone.
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        return _await(process, lines, limits, name, log, stop)
+        return _await(process, lines, limits, name, see_log, remedy, stop)
     except BrokenPipeError:
-        raise _death(process, name, log) from None
+        raise _death(process, name, see_log) from None
     finally:
         process.kill()
         process.wait()
@@ -124,7 +128,8 @@ def _await(
     lines: Queue[str],
     limits: Mapping[str, float],
     name: str,
-    log: Path,
+    see_log: str,
+    remedy: str,
     stop: threading.Event | None,
 ) -> dict[str, Any]:
     stage, started = FIRST_STAGE, time.monotonic()
@@ -136,14 +141,14 @@ def _await(
             raise UserError(
                 f"{stage} took longer than {limits[stage]:.0f} s and was stopped",
                 where=name,
-                remedy="give a larger --budget or a smaller --size",
+                remedy=remedy,
             )
         try:
             line = lines.get(timeout=min(_LOOK, left))
         except Empty:
             continue
         if not line:
-            raise _death(process, name, log)
+            raise _death(process, name, see_log)
         message = json.loads(line)
         if "stage" in message:
             stage, started = message["stage"], time.monotonic()
@@ -151,7 +156,7 @@ def _await(
             error = message["error"]
             raise UserError(error["what"], where=error["where"] or name, remedy=error["remedy"])
         elif "crash" in message:
-            raise UserError(message["crash"], where=name, remedy=f"see {log}")
+            raise UserError(message["crash"], where=name, remedy=see_log)
         else:
             return dict(message["answer"])
 
@@ -170,9 +175,9 @@ def _leave_with_caller() -> None:
     os._exit(1)
 
 
-def _death(process: subprocess.Popen[str], name: str, log: Path) -> UserError:
+def _death(process: subprocess.Popen[str], name: str, see_log: str) -> UserError:
     code = process.wait()
     if code == -9:
         return UserError("was killed", where=name, remedy="check whether memory ran out")
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-    return UserError(f"its process {how} and gave no answer", where=name, remedy=f"see {log}")
+    return UserError(f"its process {how} and gave no answer", where=name, remedy=see_log)

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from roinspect import UserError
-from roinspect.comparison.isolated import CancelledError, run_isolated
+from roinspect.isolated import CancelledError, run_isolated
 
 WORK = """
 import os, signal, sys, time
 from roinspect import UserError
-from roinspect.comparison.isolated import answer
+from roinspect.isolated import answer
 
 def work(request, begin):
     print("chatter that is no answer")
@@ -44,7 +44,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "made_up_work.py").write_text(WORK)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
     def run(how: str, *, seconds: float = 30, **options: Any) -> dict[str, Any]:
         return run_isolated(
@@ -54,6 +54,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             name="made-up",
             folder=tmp_path,
             log=tmp_path / "logs" / "log",
+            remedy="be quick",
             **options,
         )
 
@@ -103,9 +104,9 @@ def test_the_caller_can_end_it(isolated: Any, tmp_path: Path) -> None:
 
 def test_it_leaves_when_its_caller_is_killed(isolated: Any, tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from roinspect.comparison.isolated import run_isolated; here = Path.cwd();"
+        "from pathlib import Path; from roinspect.isolated import run_isolated; here = Path.cwd();"
         "run_isolated('made_up_work', {'how': 'deaf'}, {'loading': 60, 'working': 60}, name='x', folder=here,"
-        "log=here / 'log')"
+        "log=here / 'log', remedy='')"
     )
     caller = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
     pid = tmp_path / "pid"
