@@ -132,15 +132,27 @@ def test_every_page_is_there_and_asks_nobody_else(client: TestClient) -> None:
         assert "analytics_enabled" not in page.text or '"analytics_enabled":false' in page.text.replace(
             " ", ""
         )
-    for name in ("studio.css", "board.js"):
+    for name in ("studio.css", "studio.js"):
         assert client.get(f"/studio/static/{name}").status_code == 200
     assert client.get("/studio/static/../app.py").status_code == 404
+
+
+def test_the_address_of_every_page_names_its_folder(
+    served: tuple[TestClient, Projects], make_project: MakeProject
+) -> None:
+    client, projects = served
+    first, second = (projects.open(str(make_project(name=name).folder)) for name in ("nuts", "screws"))
+    for path in ("/", "/region", "/train", "/judge", "/run"):
+        answer = client.get(f"{path}?a=1", follow_redirects=False)
+        assert answer.status_code == 303 and answer.headers["location"] == f"{path}?a=1&project={second.id}"
+        for id in (first.id, "unknown"):
+            assert client.get(f"{path}?project={id}", follow_redirects=False).status_code == 200
 
 
 def test_a_thumbnail_is_dark_where_its_region_is_not(client: TestClient, project: Project) -> None:
     key = "train/good/a.png"
     box = Drawing((24, 32), (Shape("polygon", ((0, 0), (15.5, 0), (15.5, 23.5), (0, 23.5))),))
-    asked = {"project": client.get("/studio/current").json()["project"], "key": key}
+    asked = {"project": project.id, "key": key}
     bare = client.get("/studio/thumbnail", params=asked | {"region_of": "none"}).content
     assert bare == client.get("/studio/thumbnail", params=asked).content, "nothing is drawn yet"
     save_drawing(project, key, box)
@@ -157,7 +169,7 @@ def test_a_thumbnail_is_dark_where_its_region_is_not(client: TestClient, project
 
 def test_no_request_reads_another_file(client: TestClient, project: Project, tmp_path: Path) -> None:
     write_image(tmp_path / "secret.png", np.zeros((9, 9, 3), np.uint8))
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     keys = [
         "../secret.png",
         str(tmp_path / "secret.png"),
@@ -196,7 +208,7 @@ def test_no_request_reads_another_file(client: TestClient, project: Project, tmp
 
 
 def test_a_drawing_goes_to_the_disk_and_back(client: TestClient, project: Project) -> None:
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     where = {"project": id, "key": "train/good/a.png"}
     shape = {"kind": "polygon", "points": [[1, 1], [20, 1], [20, 20]], "radius": 0, "erase": False}
     sent = {"shapes": [shape], "begun": [[3, 3]]}
@@ -218,15 +230,14 @@ def test_pages_of_many_photographs_are_asked_for_one_by_one(
 ) -> None:
     client, projects = served
     many = make_project(*(f"good/{number:02d}.png" for number in range(30)), name="many")
-    projects.open(str(many.folder))
-    id = client.get("/studio/current").json()["project"]
+    id = projects.open(str(many.folder)).id
     for page, expected in ((0, 24), (1, 6), (99, 6), (-5, 24)):
         told = client.get("/studio/photographs", params={"project": id, "page": page}).json()
         assert len(told["photographs"]) == expected and told["total"] == 30 and told["pages"] == 2
 
 
 def test_an_empty_or_vanished_folder_answers_with_words(client: TestClient, project: Project) -> None:
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     os.replace(project.folder, project.folder.with_name("away"))
     answer = client.get("/studio/photographs", params={"project": id})
     assert answer.status_code == 422 and "bring the folder back" in answer.json()["error"]
@@ -240,7 +251,7 @@ def test_a_model_is_taken_along_whole(client: TestClient, project: Project) -> N
     (model / "onnx").mkdir(parents=True)
     (model / "bundle.json").write_text("{}")
     (model / "onnx" / "graph.onnx").write_bytes(b"graph")
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     answer = client.get("/studio/model.zip", params={"project": id, "model": "m-1"})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert sorted(archive.namelist()) == ["m-1/bundle.json", "m-1/onnx/graph.onnx"]

@@ -194,7 +194,13 @@ def test_faults_become_messages_and_change_nothing_else(
             raise OSError(28, "No space left on device")
         return 1, len(kind) // (kind != "bug")
 
-    page = Page(None, Projects(None, confined_to=None, recent_file=tmp_path / "x"), "", "", "fault")
+    page = Page(
+        SimpleNamespace(load=None),
+        Projects(None, confined_to=None, recent_file=tmp_path / "x"),
+        "",
+        "",
+        "fault",
+    )
     once = page.answer(event, fails, "kind", ["a", "b"])
     assert asked["outputs"] == ["a", "b", "fault"] and asked["queue"] is False
     assert once("good") == (1, 4, gr.skip())

@@ -23,7 +23,7 @@ from roinspect.studio.pages.elements import (
     table,
     thumbnail_address,
 )
-from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html
+from roinspect.studio.pages.shell import INTO_ADDRESS, SELECT, begin, chosen_key, html
 from roinspect.studio.state.project import Project, Projects
 
 AT_ONCE = 300
@@ -61,11 +61,11 @@ def data_page(blocks: Any, projects: Projects) -> None:
             asked = plain(note("No folder is open yet. Type its path above, then press Open."))
             hidden = gr.Button(visible=False)
             # Keep the text that was typed.
-            return steps("/", None), "", gr.skip(), _recent(names), asked, hidden, "", hidden, 0, ""
+            return steps("/"), "", gr.skip(), _recent(names), asked, hidden, "", hidden, 0, ""
         loose = project.loose() if not (project.folder / "manifest.csv").exists() else []
         count = _count(project)
         return (
-            steps("/", project.folder),
+            steps("/", project),
             project.id,
             str(project.folder),
             _recent(names),
@@ -113,6 +113,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
         page.answer(adopt.click, adopt_loose, page.project, whole),
     )
     for opened_now in opening:
+        opened_now.then(None, page.project, None, js=INTO_ADDRESS)
         page.answer(opened_now.then, check_few, page.project, findings)
     page.answer(check_button.click, check_all, page.project, findings, show_progress="full")
     page.answer(back.click, lambda id, place: turn(id, place - 1), [page.project, at], [at, thumbs])

@@ -28,7 +28,7 @@ from platformdirs import user_config_path
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
 from roinspect.data.reading import read_data
 from roinspect.data.records import COLUMNS, Record, find_images, read_records
-from roinspect.data.roi import attach_roi
+from roinspect.data.roi import ONE_FOR_ALL, attach_roi
 from roinspect.errors import UserError
 from roinspect.files import sha256
 from roinspect.images.pixels import IMAGE_SUFFIXES
@@ -36,7 +36,6 @@ from roinspect.segmenter.tree import TABLE
 from roinspect.studio.state.store import read_json, write_csv, write_json
 
 STATE = ".roinspect"
-ONE_FOR_ALL = "roi.png"
 RECENT = 8
 
 
@@ -179,11 +178,12 @@ class Projects:
         self._confined_to = confined_to.resolve() if confined_to else None
         self._recent_file = recent_file
         self._open: dict[str, Project] = {}
-        self.current: Project | None = None
+        self.latest: Project | None = None
+        """The folder opened last, shown to a browser whose address names none."""
         for path in reversed(self.recent()):
             with suppress(UserError):
                 self.open(str(path), remember=False)
-        self.current = None
+        self.latest = None
         if first is not None:
             self.open(str(first))
 
@@ -197,7 +197,7 @@ class Projects:
         project = Project(folder)
         project = self._open.setdefault(project.id, project)
         project.forget()
-        self.current = project
+        self.latest = project
         if remember:
             with suppress(UserError):
                 write_json(self._recent_file, [str(path) for path in [folder, *self.recent()]][:RECENT])
@@ -234,16 +234,6 @@ class Projects:
         if id not in self._open:
             raise UserError("no folder is open", where="this page", remedy="open one on page 1, Data")
         return self._open[id]
-
-    def shown(self) -> Project:
-        """The folder opened last.
-
-        Raises:
-            UserError: no folder is open.
-        """
-        if self.current is None:
-            raise UserError("no folder is open", where="studio", remedy="open one on page 1, Data")
-        return self.current
 
     def recent(self) -> list[Path]:
         """Recently opened folders that still exist, latest first."""

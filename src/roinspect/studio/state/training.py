@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
+from roinspect.data.width import WIDE_ENOUGH
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
 from roinspect.methods.registry import OTHERS
@@ -146,6 +147,18 @@ def size_for(photograph_hw: tuple[int, int], side: int) -> tuple[int, int]:
     factor = min(1.0, side / math.sqrt(height * width))
     low, high = (max(64, 32 * round(factor * length / 32)) for length in (height, width))
     return low, high
+
+
+def smallest_defects(photograph_hw: tuple[int, int]) -> dict[str, float]:
+    """Width in the photograph's pixels of the smallest defects that are found, by detail.
+
+    They span `WIDE_ENOUGH` pixels of what the network sees. Tiles show the photograph's own pixels.
+    """
+    sizes = {name: size_for(photograph_hw, side) for name, side in DETAILS.items()} | {"tiles": photograph_hw}
+    factors = {
+        name: max(a / b for a, b in zip(photograph_hw, size, strict=True)) for name, size in sizes.items()
+    }
+    return {name: max(1.0, factor) * WIDE_ENOUGH for name, factor in factors.items()}
 
 
 def further(text: str) -> list[str]:
