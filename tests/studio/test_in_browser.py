@@ -215,3 +215,52 @@ def test_ten_outlines_take_twenty_actions(page: Any, address: str, tmp_path: Pat
     page.keyboard.press("r")
     wait_until_saved(page)
     assert len(drawings(folder)) == 11
+
+
+def test_from_a_heap_of_photographs_to_sorted_data(page: Any, address: str, tmp_path: Path) -> None:
+    heap = sorted(photographs(tmp_path / "heap", count=12).rglob("*.png"))
+    page.goto(address)
+    page.wait_for_function(SHOWN)
+    # The home folder of this studio is pytest's.
+    page.get_by_text("Look for the folder, or make a new one").click()
+    for part in tmp_path.relative_to(tmp_path.parents[0]).parts:
+        page.locator("#folders button", has_text=part).click()
+        page.locator("#folders", has_text=f"{part}: ").wait_for()
+    page.get_by_label("New folder in it").fill("screws")
+    page.get_by_role("button", name="Make and open").click()
+    page.get_by_text("The folder is empty.").wait_for()
+    page.get_by_text("Add photographs", exact=True).click()
+    page.locator("#add input[type=file]").set_input_files(list(map(str, heap)))
+    page.get_by_text("12 photographs were added.").wait_for()
+    boxes = page.locator("#photographs input")
+    assert boxes.count() == 12
+    boxes.nth(0).check()
+    boxes.nth(9).click(modifiers=["Shift"])
+    page.get_by_role("button", name="Sort them").click()
+    page.get_by_text("10 photographs are sorted: good, to train with.").wait_for()
+    page.get_by_role("button", name="Tick all of these").click()
+    assert page.locator("#photographs input:checked").count() == 12
+    page.get_by_role("button", name="Tick all of these").click()
+    for name in ("10.png", "11.png"):
+        page.locator("#photographs label", has_text=name).locator("input").check()
+    page.locator("#sort-label").get_by_label("defective").check()
+    page.locator("#sort-kind").get_by_role("textbox").fill("scratch")
+    page.get_by_role("button", name="Sort them").click()
+    page.get_by_text("2 photographs are sorted: defective").wait_for()
+    page.get_by_role("button", name="Set 2 good and 1 defective photographs aside for testing").click()
+    page.get_by_text("3 photographs are set aside for testing").wait_for()
+    folder = tmp_path / "screws"
+    found = sorted(path.relative_to(folder).parent.as_posix() for path in folder.rglob("*.png"))
+    assert found == ["test/good"] * 2 + ["test/scratch"] + ["train/good"] * 8 + ["train/scratch"]
+    page.wait_for_url(f"**project={Project(folder).id}*")
+    # Which folders are good can be named where their names do not say so.
+    strange = tmp_path / "strange"
+    for number, path in enumerate(heap):
+        (strange / ("Gut" if number < 10 else "Schlecht")).mkdir(parents=True, exist_ok=True)
+        path.rename(strange / ("Gut" if number < 10 else "Schlecht") / path.name)
+    open_folder(page, address, strange)
+    page.get_by_text("There are 0 good photographs to train on").wait_for()
+    page.locator("#good").get_by_label("Gut").check()
+    page.locator("#photographs", has_text="good, train").wait_for()
+    page.get_by_role("button", name="Set 2 good and 1 defective photographs aside for testing").click()
+    page.get_by_text("manifest.csv says so, and no file was moved.").wait_for()
