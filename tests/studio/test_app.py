@@ -186,6 +186,12 @@ def test_no_request_reads_another_file(client: TestClient, project: Project, tmp
             "svg"
             in client.get("/studio/thumbnail", params={"project": id, "key": key}).headers["content-type"]
         )
+        for route, sent in (("outline", [[1, 1]]), ("accept", None)):
+            asked = {"project": id, "key": key}
+            if key:
+                assert client.post(f"/studio/{route}", params=asked, json=sent).status_code == 422
+        box = {"project": id, "key": key, "box": "0,0,9,9"}
+        assert client.get("/studio/image", params=box).status_code == 422
         told = client.put("/studio/drawing", params={"project": id, "key": key}, json={"shapes": []})
         assert told.status_code == 422
     for model in ("../..", "..", "x/../..", ""):
@@ -223,6 +229,28 @@ def test_a_drawing_goes_to_the_disk_and_back(client: TestClient, project: Projec
         answer = client.put("/studio/drawing", params=where, content=nonsense)
         assert answer.status_code in (200, 422)
     assert read_image(client.get("/studio/image", params=where).content).shape == (24, 32, 3)
+
+
+def test_a_part_of_a_photograph_comes_at_its_own_resolution(client: TestClient, project: Project) -> None:
+    where = {"project": project.id, "key": "train/good/a.png"}
+    for box, expected in (("4,2,20,10", (8, 16)), ("30,20,99,99", (4, 2)), ("nonsense", (24, 32))):
+        answer = client.get("/studio/image", params=where | {"box": box})
+        assert read_image(answer.content).shape[:2] == expected
+    assert client.get("/studio/image", params=where | {"box": "50,50,60,60"}).status_code == 422
+
+
+def test_an_outline_comes_from_a_box_and_nonsense_is_refused(client: TestClient, project: Project) -> None:
+    image = np.full((60, 80, 3), 40, np.uint8)
+    image[20:40, 30:60] = 200
+    write_image(project.folder / "train/good/a.png", image)
+    where = {"project": project.id, "key": "train/good/a.png"}
+    for points in ([[25, 15], [65, 45]], [[40, 30]]):
+        (shape,) = client.post("/studio/outline", params=where, json=points).json()["shapes"]
+        assert np.abs(np.subtract(np.min(shape["points"], 0), [30, 20])).max() <= 2
+        assert np.abs(np.subtract(np.max(shape["points"], 0), [60, 40])).max() <= 2
+    for nonsense in ([], {}, [["a", 1]], [[1e9, 1]], None, "x"):
+        assert client.post("/studio/outline", params=where, json=nonsense).status_code == 422
+    assert client.post("/studio/accept", params=where).json() == {"accepted": 0}
 
 
 def test_pages_of_many_photographs_are_asked_for_one_by_one(

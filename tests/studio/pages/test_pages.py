@@ -21,10 +21,10 @@ from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Threshold
-from roinspect.studio.pages.data import in_words, summary
 from roinspect.studio.pages.elements import note
 from roinspect.studio.pages.judge import about
 from roinspect.studio.pages.judging import figures_at, wall
+from roinspect.studio.pages.photographs import in_words, summary
 from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results

@@ -18,7 +18,7 @@ from roinspect.images.pixels import write_image
 from roinspect.studio.state.browsing import browse, make_folder
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.sorting import Place, proposed_test, set_test_aside, sort, take_in
-from roinspect.studio.state.training import Wish, begin_training, smallest_defects
+from roinspect.studio.state.training import Wish, begin_training
 
 MakeProject = Callable[..., Project]
 
@@ -132,11 +132,3 @@ def test_only_some_folders_may_be_looked_through(tmp_path: Path, monkeypatch: py
     for name in ("", "..", ".x", "a/b", "a\\b", "screws"):
         with pytest.raises(UserError):
             make_folder(projects, str(tmp_path / "home"), name)
-
-
-def test_the_smallest_defect_is_that_of_the_issue() -> None:
-    found = smallest_defects((3000, 4000))
-    assert (
-        44 < found["fine"] < 50 and found["tiles"] == 5 and found["quick"] > found["normal"] > found["fine"]
-    )
-    assert smallest_defects((64, 64))["quick"] == 5

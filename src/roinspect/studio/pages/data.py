@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from roinspect.data.check import Findings, check
-from roinspect.data.records import FEW_GOOD
 from roinspect.errors import UserError
-from roinspect.studio.pages.elements import (
-    as_note,
-    cards,
-    note,
-    page_of,
-    plain,
-    steps,
-    table,
-    thumbnail_address,
+from roinspect.studio.pages.elements import as_note, note, plain, steps
+from roinspect.studio.pages.photographs import (
+    TICKING,
+    aside_button,
+    checked,
+    content,
+    count_of,
+    folder_buttons,
+    good_folders,
+    in_words,
+    recent_folders,
+    thumbnails,
 )
 from roinspect.studio.pages.shell import INTO_ADDRESS, SELECT, begin, chosen_key, html
-from roinspect.studio.state.browsing import browse, make_folder
-from roinspect.studio.state.project import Project, Projects
-from roinspect.studio.state.sorting import Place, proposed_test, set_test_aside, sort, take_in
+from roinspect.studio.state.browsing import make_folder
+from roinspect.studio.state.project import Projects
+from roinspect.studio.state.sorting import Place, set_test_aside, sort, take_in
 
 AT_ONCE = 300
 """Up to this number of photographs are checked automatically; more would take too long."""
@@ -37,24 +37,6 @@ SPLITS = [("to train with", "train"), ("to test with", "test")]
 CHOSEN = """(id, _, ...rest) => [id, JSON.stringify(
   [...document.querySelectorAll('#photographs input:checked')].map((box) => box.dataset.key)), ...rest]"""
 """Sends the keys of the photographs that are ticked along."""
-
-TICKING = """let last = null;
-element.addEventListener('click', (event) => {
-  const boxes = [...element.querySelectorAll('input[data-key]')];
-  if (event.target.closest('[data-all]')) {
-    const every = boxes.every((box) => box.checked);
-    for (const box of boxes) box.checked = !every;
-  }
-  const at = boxes.indexOf(event.target);
-  if (at < 0) return;
-  const from = event.shiftKey && last !== null ? Math.min(at, last) : at;
-  for (const box of boxes.slice(from, event.shiftKey && last !== null ? Math.max(at, last) + 1 : at + 1))
-    box.checked = event.target.checked;
-  last = at;
-});"""
-"""Shift ticks all from the one ticked last."""
-
-USES = {"train": "to train on", "val": "to set the threshold", "test": "to test with"}
 
 
 def data_page(blocks: Any, projects: Projects) -> None:
@@ -109,47 +91,36 @@ def data_page(blocks: Any, projects: Projects) -> None:
         project = page.find(id)
         names = [str(folder) for folder in projects.recent()]
         if project is None:
-            asked = plain(
-                note("No folder is open yet. Type its path above, then press Open; or look for it.")
-            )
-            hidden = gr.Button(visible=False)
+            asked = plain(note("No folder is open yet. Type its path and press Open, or look for it."))
+            hidden, no_names = gr.Button(visible=False), gr.CheckboxGroup(visible=False)
             # Keep the text that was typed.
             return (
-                *(steps("/"), "", gr.skip(), _recent(names), asked),
-                *(
-                    gr.CheckboxGroup(visible=False),
-                    hidden,
-                    hidden,
-                    "",
-                    hidden,
-                    0,
-                    "",
-                    gr.Column(visible=False),
-                ),
+                *(steps("/"), "", gr.skip(), recent_folders(names), asked),
+                *(no_names, hidden, hidden, "", hidden, 0, "", gr.Column(visible=False)),
             )
         loose = project.loose() if not (project.folder / "manifest.csv").exists() else []
-        count = _count(project)
+        count = count_of(project)
         return (
             steps("/", project),
             project.id,
             str(project.folder),
-            _recent(names),
-            _found(project, count, len(loose)),
-            _good_folders(project) if count else gr.CheckboxGroup(visible=False),
-            _test_button(project),
+            recent_folders(names),
+            content(project, count, len(loose)),
+            good_folders(project) if count else gr.CheckboxGroup(visible=False),
+            aside_button(project),
             gr.Button(visible=bool(loose) and not count),
             plain(note("Reading the photographs ...")) if 0 < count <= AT_ONCE else "",
             gr.Button(f"Check all {count:,} photographs", visible=count > AT_ONCE),
             0,
-            _thumbnails(project, 0)[1],
+            thumbnails(project, 0)[1],
             gr.Column(visible=True),
         )
 
     def check_few(id: str) -> str:
         project = page.find(id)
-        if project is None or not 0 < _count(project) <= AT_ONCE:
+        if project is None or not 0 < count_of(project) <= AT_ONCE:
             return ""
-        return as_note(lambda: in_words(_check(project)))
+        return as_note(lambda: in_words(checked(project)))
 
     def show_first(id: str) -> tuple[Any, ...]:
         with one_at_a_time:
@@ -169,13 +140,13 @@ def data_page(blocks: Any, projects: Projects) -> None:
 
     def check_all(id: str) -> Iterator[str]:
         yield plain(note("Reading every photograph. You may go on with the next page."))
-        yield in_words(_check(page.opened(id)))
+        yield in_words(checked(page.opened(id)))
 
     def look_into(event: gr.EventData) -> tuple[str, str]:
-        return _folders(projects, chosen_key(event))
+        return folder_buttons(projects, chosen_key(event))
 
     def begin_looking() -> tuple[str, str]:
-        return _folders(projects, "")
+        return folder_buttons(projects, "")
 
     def make_one(where: str, name: str) -> tuple[Any, ...]:
         return open_folder(str(make_folder(projects, where, name)))
@@ -221,7 +192,7 @@ def data_page(blocks: Any, projects: Projects) -> None:
             yield *show(id), plain(*words), None
 
     def turn(id: str, to: float) -> tuple[int, str]:
-        return _thumbnails(page.opened(id), to)
+        return thumbnails(page.opened(id), to)
 
     opening = (
         page.answer(blocks.load, show_first, page.project, whole),
@@ -253,142 +224,3 @@ def data_page(blocks: Any, projects: Projects) -> None:
     page.answer(check_button.click, check_all, page.project, findings, show_progress="full")
     page.answer(back.click, lambda id, place: turn(id, place - 1), [page.project, at], [at, thumbs])
     page.answer(on.click, lambda id, place: turn(id, place + 1), [page.project, at], [at, thumbs])
-
-
-def _recent(folders: list[str]) -> str:
-    """Recently opened folders, as buttons."""
-    head = '<span class="soft">Opened before:</span>'
-    return plain(_buttons(((name, name) for name in folders), head)) if folders else ""
-
-
-def summary(project: Project) -> str:
-    """The number of photographs of each kind, and the next step."""
-    rows = project.summary()
-    kinds: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for split, category, label, count in rows:
-        kinds.setdefault((split, label), []).append((category, count))
-    lines = (
-        (USES[split], label, f"{sum(count for _, count in folders):,}", _listed(folders))
-        for (split, label), folders in kinds.items()
-    )
-    parts = [table(("used", "label", "photographs", "folders"), lines)]
-    good = sum(count for split, _, label, count in rows if split == "train" and label == "good")
-    if good < FEW_GOOD:
-        words = f"There are {good} good photographs to train on. Twenty or more make a useful model."
-        parts.append(note(words, "warning"))
-    if not any(split == "test" for split, *_ in rows):
-        words = (
-            "There are no test photographs (test/good, test/scratch ...). Training works without them, but "
-        )
-        parts.append(note(f"{words}they are needed to measure how good the model is.", "warning"))
-    parts.append(note("Next: mark the region to inspect.", link=("Draw the region", "/region")))
-    return plain(*parts)
-
-
-def _listed(folders: list[tuple[str, int]]) -> str:
-    names = [f"{name} {count:,}" for name, count in folders]
-    return ", ".join(names[:6]) + (f", {len(names) - 6} more" if len(names) > 6 else "")
-
-
-def in_words(findings: Findings) -> str:
-    """The findings of the check as text."""
-    parts = [note(line, "problem") for line in findings.problems[:12]]
-    parts += [note(line, "warning") for line in findings.warnings[:12]]
-    if hidden := max(0, len(findings.problems) - 12) + max(0, len(findings.warnings) - 12):
-        parts.append(note(f"{hidden} more"))
-    sizes = sorted({size for row in findings.rows for size in row.sizes_hw})
-    seen = ", ".join(f"{width} × {height}" for height, width in sizes[:4])
-    seen += " ..." if len(sizes) > 4 else ""
-    count = sum(row.images for row in findings.rows)
-    verdict = "Nothing here would break training." if not findings.problems else "Fix these before training."
-    parts.append(f"<p>{count:,} photographs were read; width × height: {seen or 'none'}. {verdict}</p>")
-    return plain("<h3>Check</h3>", *parts)
-
-
-def _check(project: Project) -> Findings:
-    return check(project.with_roi(list(project.records().values())))
-
-
-def _count(project: Project) -> int:
-    try:
-        return len(project.records())
-    except UserError:
-        return 0
-
-
-def _loose_words(count: int) -> str:
-    words = (
-        f"{count:,} photographs are directly in the folder. If all of them show good parts, press the button "
-        "below: they are listed in a manifest.csv, and no file is moved. Otherwise sort them into folders: "
-        "good, scratch, ..."
-    )
-    return plain(note(words))
-
-
-def _thumbnails(project: Project, place: float) -> tuple[int, str]:
-    """A page of the photographs, those that are not sorted yet first, to be ticked."""
-    labels = {0: "good", 1: "defective", None: "not labelled"}
-    records = project.records().values() if _count(project) else ()
-    words = {record.key: f"{labels[record.label]}, {record.split}" for record in records}
-    loose = [path.name for path in project.loose() if path.name not in words]
-    keys = [*loose, *words]
-    if not keys:
-        return 0, ""
-    at, shown, span = page_of(keys, place, "Photographs ")
-    pictures = (_ticked_card(project, key, words.get(key, "not sorted yet")) for key in shown)
-    every = '<p class="recent"><button type="button" data-all>Tick all of these</button></p>'
-    return at, plain(f"<h3>{span}</h3>", every, cards(pictures))
-
-
-def _ticked_card(project: Project, key: str, words: str) -> str:
-    name, picture = escape(key), escape(thumbnail_address(project, key))
-    return (
-        f'<label class="card tick"><input type="checkbox" data-key="{name}">'
-        f'<img src="{picture}" alt="" loading="lazy">'
-        f'<span class="name">{name}</span><span class="soft">{words}</span></label>'
-    )
-
-
-def _found(project: Project, count: int, loose: int) -> str:
-    """What the folder holds."""
-    if not count and loose:
-        return _loose_words(loose)
-    is_there = project.folder.is_dir()
-    if is_there and not any(path.name[0] != "." for path in project.folder.iterdir()):
-        return plain(note("The folder is empty. Add photographs below."))
-    return as_note(lambda: summary(project))
-
-
-def _good_folders(project: Project) -> Any:
-    """The folders or labels, those of good parts ticked."""
-    records = project.records().values()
-    names = sorted({record.category for record in records if record.category})
-    chosen = sorted({record.category for record in records if record.label == 0 and record.category})
-    return gr.CheckboxGroup(names, value=chosen, visible=len(names) > 1 or not chosen)
-
-
-def _test_button(project: Project) -> Any:
-    """The button that sets photographs aside for testing, and says how many."""
-    picked = proposed_test(project)
-    bad = sum(record.label == 1 for record in picked)
-    words = f"Set {len(picked) - bad:,} good and {bad:,} defective photographs aside for testing"
-    return gr.Button(words, visible=bool(picked))
-
-
-def _folders(projects: Projects, text: str) -> tuple[str, str]:
-    """A folder's path, and the folders in it as buttons."""
-    seen = browse(projects, text)
-    places = [place for place in projects.places if place != seen.path]
-    links = [(seen.above, "↑ up")] if seen.above else []
-    links += [(place, str(place)) for place in places if place != seen.above]
-    links += [(folder, folder.name) for folder in seen.folders]
-    head = f"<p><b>{escape(str(seen.path))}</b>: {seen.photographs:,} photographs directly in it</p>"
-    return str(seen.path), plain(head, _buttons((str(path), name) for path, name in links))
-
-
-def _buttons(links: Iterable[tuple[str, str]], head: str = "") -> str:
-    """Buttons that report their key, with their names."""
-    shown = "".join(
-        f'<button type="button" data-key="{escape(key)}">{escape(name)}</button>' for key, name in links
-    )
-    return f'<div class="recent">{head}{shown}</div>'

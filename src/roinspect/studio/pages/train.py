@@ -42,6 +42,7 @@ DETAIL_WORDS = [
     ("quick look: only large defects", "quick"),
     ("normal", "normal"),
     ("fine: small defects, takes twice as long", "fine"),
+    ("tiles: the smallest defects, takes many times as long", "tiles"),
 ]
 
 

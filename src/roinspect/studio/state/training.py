@@ -11,7 +11,7 @@ from statistics import median
 from typing import NamedTuple
 
 from roinspect.data.roi import attach_roi
-from roinspect.data.width import WIDE_ENOUGH
+from roinspect.data.width import TILE, WIDE_ENOUGH
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
 from roinspect.methods.registry import OTHERS
@@ -94,8 +94,15 @@ def begin_training(project: Project, wish: Wish) -> Job:
             remedy = 'draw it on page 2 and save it, or choose "the whole photograph"'
             raise UserError("no region is drawn yet", where="the region", remedy=remedy)
         attach_roi(project.data(roi), trained_on)
-    size = "x".join(map(str, size_for(image_size(trained_on[0].image_path), DETAILS.get(wish.detail, 256))))
+    size_hw = image_size(trained_on[0].image_path)
+    size = "x".join(map(str, size_for(size_hw, DETAILS.get(wish.detail, 256))))
     options = ["--out", str(out), "--roi", roi, "--size", size]
+    if wish.detail == "tiles":
+        side = min(TILE, min(size_hw) // 32 * 32)
+        if side < 64:
+            remedy = 'choose "fine", which sees all of their pixels'
+            raise UserError("are too small for tiles", where="the photographs", remedy=remedy)
+        options += ["--tile", str(side)]
     options += [word for name in project.good() or () for word in ("--good", name)]
     options += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
     train = ("train", wish.method, str(project.folder), *options)
