@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 ONE_FOR_ALL = "roi.png"
 """The mask of all photographs in a data set's folder, where `roi/` holds none."""
 
+STUDIO = ".roinspect"
+"""The folder of the studio's state in a data set's folder."""
+
 Place = Literal["none", "inside", "outside", "both"]
 ReadMask = Callable[[MaskSource, tuple[int, int]], NDArray[np.uint8]]
 
@@ -96,7 +99,7 @@ def is_outside_only(label: int, place: str) -> bool:
 
 
 def attach_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
-    """Give every record its ROI mask's path, and log where "auto" found it.
+    """Give every record its ROI mask's path, and log where "auto" found what the studio may have saved.
 
     `data.roi` is one of:
 
@@ -126,7 +129,8 @@ def attach_roi(data: Data, records: Sequence[Record] | None = None) -> list[Reco
             where=missing[0].key or missing[0].image_path,
             remedy="add the masks, or pass --roi none to inspect all of every image",
         )
-    if data.roi == "auto":
+    home = _home(data)
+    if data.roi == "auto" and (kind(home / STUDIO) == "folder" or kind(home / ONE_FOR_ALL) == "file"):
         log.info(f"regions of interest: {source}")
     return attached
 
@@ -172,9 +176,13 @@ def find_roi(data: Data, records: Sequence[Record] | None = None) -> tuple[list[
     )
 
 
+def _home(data: Data) -> Path:
+    return data.path if kind(data.path) == "folder" else data.path.parent
+
+
 def _beside(data: Data, records: Sequence[Record]) -> tuple[list[Record], str]:
     """The masks in the data set's own folder, as the studio saves them."""
-    home = data.path if kind(data.path) == "folder" else data.path.parent
+    home = _home(data)
     tree, one = home / "roi", home / ONE_FOR_ALL
     has_one = kind(one) == "file"
     if kind(tree) == "folder" and not (has_one and next(data.listing.walk(tree), None) is None):
