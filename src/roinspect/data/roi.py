@@ -190,10 +190,7 @@ def _beside(data: Data, records: Sequence[Record]) -> tuple[list[Record], str]:
     if has_one:
         return [replace(record, roi_path=one) for record in records], f"{one}, one mask for all photographs"
     remedy = "pass --roi FOLDER or --roi none"
-    if (
-        kind(home / ".roinspect" / "drawings") == "folder"
-        or kind(home / ".roinspect" / "shared.json") == "file"
-    ):
+    if kind(home / STUDIO / "drawings") == "folder" or kind(home / STUDIO / "shared.json") == "file":
         remedy = f'press "Save the regions for training" in roinspect studio {home}, or {remedy}'
     raise UserError("no region of interest given", where=data.path, remedy=remedy)
 
