@@ -52,6 +52,15 @@ def test_an_mvtec_tree(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_the_one_region_of_the_studio_is_used(tmp_path: Path, is_listed: bool) -> None:
+    touch(tmp_path, "good/0.png", "roi.png")
+    if is_listed:
+        (tmp_path / "manifest.csv").write_text("image_path,label\ngood/0.png,good\n")
+    assert told(tmp_path)["regions of interest"] == ("used", 1)
+    assert told(tmp_path, "none")["the region in roi.png, as others are used"] == ("aside", 1)
+
+
 def test_regions_that_are_attached(tmp_path: Path) -> None:
     touch(tmp_path, "good/0.png", "good/1.png", "roi/good/0.png", "roi/good/1.png", "roi/good/7.png")
     records = attach_roi(read_data(tmp_path, "auto"))

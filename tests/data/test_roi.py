@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,32 @@ def test_auto_takes_the_mirrored_tree(tree: Path) -> None:
     draw(tree, *(f"roi/{path}" for path in IMAGES))
     attached = attach_roi(read_data(tree, "auto"))
     assert [r.roi_path for r in attached] == [tree / "roi" / r.key for r in attached]
+
+
+def test_auto_takes_the_one_mask_of_the_studio_and_says_so(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    draw(tree, "roi.png", *(f"roi/{key}" for key in IMAGES))
+    caplog.set_level("INFO")
+    attach_roi(read_data(tree))
+    assert f"regions of interest: {tree / 'roi'}, not {tree / 'roi.png'}" in caplog.text
+    shutil.rmtree(tree / "roi", ignore_errors=True)
+    for _ in range(2):
+        attached = attach_roi(read_data(tree))
+        assert {record.roi_path for record in attached} == {tree / "roi.png"}
+        (tree / "roi").mkdir(exist_ok=True)
+    assert f"regions of interest: {tree / 'roi.png'}, one mask for all photographs" in caplog.text
+    caplog.clear()
+    attach_roi(read_data(tree, "none"))
+    assert not caplog.text
+
+
+def test_a_region_that_was_drawn_but_not_saved_is_pointed_out(tree: Path) -> None:
+    shutil.rmtree(tree / "roi", ignore_errors=True)
+    (tree / ".roinspect").mkdir()
+    (tree / ".roinspect" / "shared.json").write_text("{}")
+    with pytest.raises(UserError, match="Save the regions for training"):
+        attach_roi(read_data(tree))
 
 
 def test_auto_without_any_roi_says_how_to_go_on(tree: Path) -> None:

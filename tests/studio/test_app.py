@@ -132,15 +132,27 @@ def test_every_page_is_there_and_asks_nobody_else(client: TestClient) -> None:
         assert "analytics_enabled" not in page.text or '"analytics_enabled":false' in page.text.replace(
             " ", ""
         )
-    for name in ("studio.css", "board.js"):
+    for name in ("studio.css", "studio.js"):
         assert client.get(f"/studio/static/{name}").status_code == 200
     assert client.get("/studio/static/../app.py").status_code == 404
+
+
+def test_the_address_of_every_page_names_its_folder(
+    served: tuple[TestClient, Projects], make_project: MakeProject
+) -> None:
+    client, projects = served
+    first, second = (projects.open(str(make_project(name=name).folder)) for name in ("nuts", "screws"))
+    for path in ("/", "/region", "/train", "/judge", "/run"):
+        answer = client.get(f"{path}?a=1", follow_redirects=False)
+        assert answer.status_code == 303 and answer.headers["location"] == f"{path}?a=1&project={second.id}"
+        for id in (first.id, "unknown"):
+            assert client.get(f"{path}?project={id}", follow_redirects=False).status_code == 200
 
 
 def test_a_thumbnail_is_dark_where_its_region_is_not(client: TestClient, project: Project) -> None:
     key = "train/good/a.png"
     box = Drawing((24, 32), (Shape("polygon", ((0, 0), (15.5, 0), (15.5, 23.5), (0, 23.5))),))
-    asked = {"project": client.get("/studio/current").json()["project"], "key": key}
+    asked = {"project": project.id, "key": key}
     bare = client.get("/studio/thumbnail", params=asked | {"region_of": "none"}).content
     assert bare == client.get("/studio/thumbnail", params=asked).content, "nothing is drawn yet"
     save_drawing(project, key, box)
@@ -157,7 +169,7 @@ def test_a_thumbnail_is_dark_where_its_region_is_not(client: TestClient, project
 
 def test_no_request_reads_another_file(client: TestClient, project: Project, tmp_path: Path) -> None:
     write_image(tmp_path / "secret.png", np.zeros((9, 9, 3), np.uint8))
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     keys = [
         "../secret.png",
         str(tmp_path / "secret.png"),
@@ -174,6 +186,12 @@ def test_no_request_reads_another_file(client: TestClient, project: Project, tmp
             "svg"
             in client.get("/studio/thumbnail", params={"project": id, "key": key}).headers["content-type"]
         )
+        for route, sent in (("outline", [[1, 1]]), ("accept", None)):
+            asked = {"project": id, "key": key}
+            if key:
+                assert client.post(f"/studio/{route}", params=asked, json=sent).status_code == 422
+        box = {"project": id, "key": key, "box": "0,0,9,9"}
+        assert client.get("/studio/image", params=box).status_code == 422
         told = client.put("/studio/drawing", params={"project": id, "key": key}, json={"shapes": []})
         assert told.status_code == 422
     for model in ("../..", "..", "x/../..", ""):
@@ -196,7 +214,7 @@ def test_no_request_reads_another_file(client: TestClient, project: Project, tmp
 
 
 def test_a_drawing_goes_to_the_disk_and_back(client: TestClient, project: Project) -> None:
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     where = {"project": id, "key": "train/good/a.png"}
     shape = {"kind": "polygon", "points": [[1, 1], [20, 1], [20, 20]], "radius": 0, "erase": False}
     sent = {"shapes": [shape], "begun": [[3, 3]]}
@@ -213,20 +231,41 @@ def test_a_drawing_goes_to_the_disk_and_back(client: TestClient, project: Projec
     assert read_image(client.get("/studio/image", params=where).content).shape == (24, 32, 3)
 
 
+def test_a_part_of_a_photograph_comes_at_its_own_resolution(client: TestClient, project: Project) -> None:
+    where = {"project": project.id, "key": "train/good/a.png"}
+    for box, expected in (("4,2,20,10", (8, 16)), ("30,20,99,99", (4, 2)), ("nonsense", (24, 32))):
+        answer = client.get("/studio/image", params=where | {"box": box})
+        assert read_image(answer.content).shape[:2] == expected
+    assert client.get("/studio/image", params=where | {"box": "50,50,60,60"}).status_code == 422
+
+
+def test_an_outline_comes_from_a_box_and_nonsense_is_refused(client: TestClient, project: Project) -> None:
+    image = np.full((60, 80, 3), 40, np.uint8)
+    image[20:40, 30:60] = 200
+    write_image(project.folder / "train/good/a.png", image)
+    where = {"project": project.id, "key": "train/good/a.png"}
+    for points in ([[25, 15], [65, 45]], [[40, 30]]):
+        (shape,) = client.post("/studio/outline", params=where, json=points).json()["shapes"]
+        assert np.abs(np.subtract(np.min(shape["points"], 0), [30, 20])).max() <= 2
+        assert np.abs(np.subtract(np.max(shape["points"], 0), [60, 40])).max() <= 2
+    for nonsense in ([], {}, [["a", 1]], [[1e9, 1]], None, "x"):
+        assert client.post("/studio/outline", params=where, json=nonsense).status_code == 422
+    assert client.post("/studio/accept", params=where).json() == {"accepted": 0}
+
+
 def test_pages_of_many_photographs_are_asked_for_one_by_one(
     served: tuple[TestClient, Projects], make_project: MakeProject
 ) -> None:
     client, projects = served
     many = make_project(*(f"good/{number:02d}.png" for number in range(30)), name="many")
-    projects.open(str(many.folder))
-    id = client.get("/studio/current").json()["project"]
+    id = projects.open(str(many.folder)).id
     for page, expected in ((0, 24), (1, 6), (99, 6), (-5, 24)):
         told = client.get("/studio/photographs", params={"project": id, "page": page}).json()
         assert len(told["photographs"]) == expected and told["total"] == 30 and told["pages"] == 2
 
 
 def test_an_empty_or_vanished_folder_answers_with_words(client: TestClient, project: Project) -> None:
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     os.replace(project.folder, project.folder.with_name("away"))
     answer = client.get("/studio/photographs", params={"project": id})
     assert answer.status_code == 422 and "bring the folder back" in answer.json()["error"]
@@ -240,7 +279,7 @@ def test_a_model_is_taken_along_whole(client: TestClient, project: Project) -> N
     (model / "onnx").mkdir(parents=True)
     (model / "bundle.json").write_text("{}")
     (model / "onnx" / "graph.onnx").write_bytes(b"graph")
-    id = client.get("/studio/current").json()["project"]
+    id = project.id
     answer = client.get("/studio/model.zip", params={"project": id, "model": "m-1"})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert sorted(archive.namelist()) == ["m-1/bundle.json", "m-1/onnx/graph.onnx"]

@@ -6,10 +6,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +15,27 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("gradio")
-pytest.importorskip("playwright")
-
-from playwright.sync_api import sync_playwright
 
 from roinspect.images.pixels import read_mask
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import has_export
 from roinspect.synthetic.products import write_dataset
 
-CHROMIUM = shutil.which("chromium")
 SHOTS = os.environ.get("ROINSPECT_SHOTS", "")
 """A folder for screenshots at both widths; none are taken without it."""
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
 PATIENCE_MS = 90_000
 SHOWN_AT_CENTRES = """() => {
-  const { mask, size } = window.roinspect.board, scale = mask.width / size[1];
+  const { mask, size, view } = window.roinspect.board;
   const alpha = mask.getContext("2d").getImageData(0, 0, mask.width, mask.height).data;
-  const centres = (count) => [...Array(count).keys()].map((pixel) => Math.floor((pixel + 0.5) * scale));
-  return centres(size[0]).flatMap((y) => centres(size[1]).map((x) => alpha[4 * (y * mask.width + x) + 3]));
+  const all = (count) => [...Array(count).keys()];
+  const centres = (count, start) => all(count).map((at) => Math.floor((at + 0.5) * view.scale + start));
+  const [down, across] = [centres(size[0], view.y), centres(size[1], view.x)];
+  return down.flatMap((y) => across.map((x) => alpha[4 * (y * mask.width + x) + 3]));
 }"""
 """What the canvas marks at the centre of each of the photograph's pixels, from 0 to 255."""
 
@@ -53,39 +47,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset("zipper", folder, count=30, seed=3, size_hw=(96, 96))
     shutil.rmtree(folder / "roi")
     return folder
-
-
-@pytest.fixture(scope="module")
-def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A studio in a process of its own, which knows of no folder yet."""
-    home = tmp_path_factory.mktemp("home")
-    environment = {**os.environ, "XDG_CONFIG_HOME": str(home), "GRADIO_TEMP_DIR": str(home / "gradio")}
-    words = [sys.executable, "-m", "roinspect", "studio", "--port", "0"]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line
-        yield found[0]
-        process.terminate()
-
-
-@pytest.fixture(scope="module")
-def page(address: str) -> Iterator[Any]:
-    """A browser that reaches this machine alone; what it asked of others is noted."""
-    with sync_playwright() as running:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(PATIENCE_MS)
-        page.asked_elsewhere, page.faults = [], []
-        page.route(
-            lambda url: not url.startswith((address, "data:", "blob:")),
-            lambda route: (page.asked_elsewhere.append(route.request.url), route.abort()),
-        )
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        yield page
-        browser.close()
 
 
 def shoot(page: Any, name: str) -> None:
@@ -100,8 +61,12 @@ def shoot(page: Any, name: str) -> None:
 
 def canvas(page: Any) -> Any:
     """Where the photograph is, in the window: a mouse reaches nothing outside of it."""
-    page.evaluate("() => document.querySelector('.board canvas').scrollIntoView({ block: 'center' })")
-    return page.locator(".board canvas").bounding_box()
+    corners = """() => {
+      const { board } = window.roinspect;
+      return [...board.inWindow([0, 0]), ...board.inWindow([board.size[1], board.size[0]])];
+    }"""
+    left, top, right, bottom = page.evaluate(corners)
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
 def corner(page: Any, x: float, y: float) -> None:
@@ -259,6 +224,9 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
 
 def open_folder(page: Any, address: str, folder: Path) -> None:
     page.goto(address)
+    # What is typed before the page is there would be replaced by the folder that it shows.
+    shown = "document.querySelector('#folder textarea, #folder input')?.value"
+    page.wait_for_function(f"() => {shown} || document.body.innerText.includes('No folder is open yet')")
     page.get_by_label("Folder with photographs").fill(str(folder))
     page.get_by_role("button", name="Open", exact=True).click()
     page.get_by_text("photographs were read").wait_for()
@@ -293,8 +261,13 @@ def test_a_network_proposes_what_nobody_drew(page: Any, address: str, folder: Pa
         page.locator(".board .saved").get_by_text("Saved.").wait_for()
         key = page.evaluate("() => window.roinspect.board.key")
         del drawn[Path(key)]
+    page.get_by_role("button", name="Next ›").click()
+    page.locator(".board .saved").get_by_text("Nothing is drawn yet.").wait_for()
     page.get_by_role("button", name="Propose the missing regions").click()
     page.locator("#proposed").get_by_text("Proposed.").wait_for(timeout=4 * PATIENCE_MS)
+    # The photograph that is open shows its proposal at once.
+    page.locator(".board .saved").get_by_text("Proposed by the network").wait_for()
+    assert page.evaluate("() => window.roinspect.board.shapes.length > 0")
     page.get_by_label("Show").select_option("doubtful")
     page.wait_for_function(
         "() => window.roinspect.board.only === 'doubtful' && window.roinspect.board.list.length === 16"
@@ -307,19 +280,25 @@ def test_a_network_proposes_what_nobody_drew(page: Any, address: str, folder: Pa
         found = read_mask(moving / "roi" / key)
         ious.append((found & mask).sum() / (found | mask).sum())
     assert len(ious) == 16 and float(np.mean(ious)) > 0.5, ious
-    # correct the least certain one, and save
-    page.locator(".board .strip button").first.click()
+    # accept the least certain one, correct the next, and save
+    page.locator(".board .strip button[data-key]").first.click()
+    page.get_by_role("button", name="Accept, and next").click()
+    page.wait_for_function("() => window.roinspect.board.list.length === 15 && window.roinspect.board.photo")
+    first = page.evaluate("() => window.roinspect.board.list[0].key")
+    page.locator(".board .name").get_by_text(first).wait_for()
     page.locator(".board .saved").get_by_text("Proposed by the network").wait_for()
     page.get_by_role("button", name="Brush").click()
     stroke(page, 0.5)
     page.locator(".board .saved").get_by_text("Saved.").wait_for()
+    page.get_by_role("button", name="Accept all proposals").click()
+    page.locator(".board .saved").get_by_text("14 proposals are accepted.").wait_for()
     page.get_by_role("button", name="Save the regions for training").click()
     page.locator("#saved-regions").get_by_text("20 of 20 photographs have a region").wait_for()
     assert page.faults == []
 
 
 def test_the_last_of_two_windows_wins(page: Any, address: str, folder: Path) -> None:
-    other = page.context.browser.new_page(viewport={"width": 1280, "height": 900})
+    other = page.context.new_page()
     other.set_default_timeout(PATIENCE_MS)
     for one in (page, other):
         open_folder(one, address, folder)

@@ -89,7 +89,8 @@ def add_data_options(parser: ArgumentParser) -> None:
         type=str,
         default="auto",
         help="regions of interest: folder of masks, one mask for all, annotation file (polygons.json#LABEL "
-        "for one label), column:NAME, segmenter:BUNDLE, none, or auto (the manifest's, else DATA/roi)",
+        "for one label), column:NAME, segmenter:BUNDLE, none, or auto (the manifest's, else DATA/roi, else "
+        "DATA/roi.png)",
     )
     parser.add_argument(
         "--columns",

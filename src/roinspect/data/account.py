@@ -16,6 +16,7 @@ from roinspect.data.names import MASK_FOLDERS, MASKS_BESIDE_IMAGES, SPLITS
 from roinspect.data.paths import kind
 from roinspect.data.reading import Data
 from roinspect.data.records import Record
+from roinspect.data.roi import ONE_FOR_ALL
 from roinspect.images.pixels import IMAGE_SUFFIXES
 
 UNREAD_PICTURES = frozenset(
@@ -159,6 +160,10 @@ class _Judge:
             return "aside", "other files", ""
         if folders[:1] == [_ROI]:
             return self._region(below)
+        if below == Path(ONE_FOR_ALL):
+            if self._roi == "auto" and not self._knows_roi:
+                return "used", "regions of interest", ""
+            return "aside", f"the region in {ONE_FOR_ALL}, as others are used", ""
         if suffix not in IMAGE_SUFFIXES and suffix != ".json":
             return self._drawing(path)
         if self._is_listed:

@@ -5,6 +5,7 @@ The region says where a defect matters; it is not ground truth. Non-zero means i
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -27,6 +28,14 @@ from roinspect.data.reading import Data
 from roinspect.data.records import Record, read_records
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES
+
+log = logging.getLogger(__name__)
+
+ONE_FOR_ALL = "roi.png"
+"""The mask of all photographs in a data set's folder, where `roi/` holds none."""
+
+STUDIO = ".roinspect"
+"""The folder of the studio's state in a data set's folder."""
 
 Place = Literal["none", "inside", "outside", "both"]
 ReadMask = Callable[[MaskSource, tuple[int, int]], NDArray[np.uint8]]
@@ -90,12 +99,12 @@ def is_outside_only(label: int, place: str) -> bool:
 
 
 def attach_roi(data: Data, records: Sequence[Record] | None = None) -> list[Record]:
-    """Give every record its ROI mask's path.
+    """Give every record its ROI mask's path, and log where "auto" found what the studio may have saved.
 
     `data.roi` is one of:
 
     - "none": the whole of each image is inspected;
-    - "auto": the manifest's roi_path, else the folder DATA/roi;
+    - "auto": the manifest's roi_path, else the folder DATA/roi, else DATA/roi.png as one mask for all images;
     - "column:NAME": that column of the manifest;
     - a folder: masks in a tree that mirrors the images' keys, with any image suffix, or annotation files, or
       both;
@@ -120,6 +129,9 @@ def attach_roi(data: Data, records: Sequence[Record] | None = None) -> list[Reco
             where=missing[0].key or missing[0].image_path,
             remedy="add the masks, or pass --roi none to inspect all of every image",
         )
+    home = _home(data)
+    if data.roi == "auto" and (kind(home / STUDIO) == "folder" or kind(home / ONE_FOR_ALL) == "file"):
+        log.info(f"regions of interest: {source}")
     return attached
 
 
@@ -140,12 +152,7 @@ def find_roi(data: Data, records: Sequence[Record] | None = None) -> tuple[list[
     if roi == "auto":
         if any(record.roi_path for record in records):
             return list(records), "the manifest's roi_path"
-        tree = (data.path if kind(data.path) == "folder" else data.path.parent) / "roi"
-        if kind(tree) != "folder":
-            raise UserError(
-                "no region of interest given", where=data.path, remedy="pass --roi FOLDER or --roi none"
-            )
-        return _mirrored(data, records, tree, None), str(tree)
+        return _beside(data, records)
     if roi.startswith("column:"):
         name = roi.removeprefix("column:")
         reread = read_records(data.path, columns={**data.columns, "roi_path": name})
@@ -167,6 +174,25 @@ def find_roi(data: Data, records: Sequence[Record] | None = None) -> tuple[list[
         where=f"--roi {roi}",
         remedy="give a folder, a mask file, an annotation file, column:NAME, auto or none",
     )
+
+
+def _home(data: Data) -> Path:
+    return data.path if kind(data.path) == "folder" else data.path.parent
+
+
+def _beside(data: Data, records: Sequence[Record]) -> tuple[list[Record], str]:
+    """The masks in the data set's own folder, as the studio saves them."""
+    home = _home(data)
+    tree, one = home / "roi", home / ONE_FOR_ALL
+    has_one = kind(one) == "file"
+    if kind(tree) == "folder" and not (has_one and next(data.listing.walk(tree), None) is None):
+        return _mirrored(data, records, tree, None), f"{tree}{f', not {one}' if has_one else ''}"
+    if has_one:
+        return [replace(record, roi_path=one) for record in records], f"{one}, one mask for all photographs"
+    remedy = "pass --roi FOLDER or --roi none"
+    if kind(home / STUDIO / "drawings") == "folder" or kind(home / STUDIO / "shared.json") == "file":
+        remedy = f'press "Save the regions for training" in roinspect studio {home}, or {remedy}'
+    raise UserError("no region of interest given", where=data.path, remedy=remedy)
 
 
 def load_roi(record: Record, size_hw: tuple[int, int], *, read: ReadMask = read_source) -> NDArray[np.uint8]:

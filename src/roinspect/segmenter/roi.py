@@ -69,7 +69,7 @@ def with_drawn_roi(data: Data, records: Sequence[Record] | None = None) -> list[
             where=data.path,
             remedy="draw some more, in the train split, and name their folder with --roi",
         )
-    log.info(f"{len(drawn):,} of {len(attached):,} photographs have an ROI")
+    log.info(f"{len(drawn):,} of {len(attached):,} photographs have an ROI, in {source}")
     return drawn
 
 

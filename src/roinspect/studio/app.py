@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 # Read when Gradio is loaded: no telemetry.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -16,7 +17,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roinspect.errors import UserError
 from roinspect.server.listening import bind, http_address, listen
@@ -30,7 +32,7 @@ from roinspect.studio.routes import add_routes
 from roinspect.studio.state.project import Projects, default_recent_file
 
 HEAD = """<link rel="stylesheet" href="/studio/static/studio.css">
-<script src="/studio/static/board.js"></script>"""
+<script src="/studio/static/studio.js"></script>"""
 MOST_UPLOADED = "200mb"
 
 
@@ -47,6 +49,7 @@ def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
     for name, build in pages.items():
         with blocks.route(name, name.lower(), show_in_navbar=False) as page:
             build(page, projects)
+    paths = frozenset({"/", *(f"/{name.lower()}" for name in pages)})
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_routes(app, projects)
     with warnings.catch_warnings():
@@ -63,7 +66,18 @@ def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
     # Gradio checks the paths in a request only in a studio that it launched itself: unset, a request could
     # have any file of this machine copied to where it can be fetched.
     blocks.has_launched = True
-    return Guard(mounted, token)
+
+    async def addressed(scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a browser that asks for a page of no folder to that of the folder opened last."""
+        query, latest = scope.get("query_string", b"").decode("latin-1"), projects.latest
+        is_page = scope["type"] == "http" and scope["path"] in paths and scope["method"] == "GET"
+        if is_page and latest is not None and "project" not in parse_qs(query):
+            to = "&".join(filter(None, (query, f"project={latest.id}")))
+            await RedirectResponse(f"{scope['path']}?{to}", 303)(scope, receive, send)
+        else:
+            await mounted(scope, receive, send)
+
+    return Guard(addressed, token)
 
 
 def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, token: str = "") -> None:

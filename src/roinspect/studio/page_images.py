@@ -42,6 +42,38 @@ def jpeg(image: NDArray[np.uint8], longest: int = SHOWN) -> bytes:
     return _encoded(np.ascontiguousarray(small[..., ::-1]))
 
 
+def crop(path: Path, box: tuple[int, int, int, int]) -> bytes:
+    """A part of a photograph as a JPEG, as sharp as it is.
+
+    Args:
+        path: of the photograph.
+        box: left, top, right and bottom in pixels; cut to the photograph.
+
+    Raises:
+        UserError: it cannot be read, or the box lies outside it.
+    """
+    image = photograph(path)
+    left, top, right, bottom = (max(0, side) for side in box)
+    part = image[top:bottom, left:right]
+    if not part.size:
+        raise UserError("lies outside the photograph", where="the part", remedy="reload the page")
+    return jpeg(part, 2 * SHOWN)
+
+
+@lru_cache(maxsize=2)
+def _whole(path: Path, _stamp: str) -> NDArray[np.uint8]:
+    return read_image(path)
+
+
+def photograph(path: Path) -> NDArray[np.uint8]:
+    """A photograph (H, W, 3), RGB; the last two are cached.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return _whole(path, stamp_of(path))
+
+
 def data_uri(image: NDArray[np.uint8], longest: int) -> str:
     """An image as a data URI."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, longest)).decode()

@@ -14,17 +14,20 @@ from fastapi import Body, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from roinspect.errors import UserError
-from roinspect.images.pixels import image_size, read_image
-from roinspect.studio.page_images import STATIC, UNREADABLE, jpeg, thumbnail, veiled
+from roinspect.images.pixels import image_size
+from roinspect.studio.page_images import STATIC, UNREADABLE, crop, jpeg, photograph, thumbnail, veiled
 from roinspect.studio.pages.elements import PER_PAGE, page_of
 from roinspect.studio.state.drawing import read_drawing
+from roinspect.studio.state.outline import outline
 from roinspect.studio.state.project import Projects
-from roinspect.studio.state.regions import mask_of, region, save_drawing, share, source_of
+from roinspect.studio.state.proposals import least_confidence
+from roinspect.studio.state.regions import accept, mask_of, region, save_drawing, share, source_of
 from roinspect.studio.state.trained_models import model_path
+from roinspect.studio.state.training import smallest_defects
 
 SERVED = {
-    "studio.css": ("text/css", ("studio.css",)),
-    "board.js": ("text/javascript", ("canvas.js", "paint.js")),
+    "studio.css": ("text/css", ("studio.css", "board.css")),
+    "studio.js": ("text/javascript", ("links.js", "canvas.js", "hands.js", "paint.js")),
 }
 """Name to media type and source files."""
 NOT_KEPT = {"Cache-Control": "no-store"}
@@ -49,21 +52,18 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         content = b"".join((STATIC / file).read_bytes() for file in files)
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
-    @app.get("/studio/current")
-    def current(project: str = "") -> Any:
-        return {"project": projects.shown().id}
-
     @app.get("/studio/photographs")
     def photographs(project: str, page: int = 0, only: str = "all") -> Any:
         opened = projects.get(project)
         # Photographs for training first, good ones before defective ones.
         records = sorted(opened.records().values(), key=lambda r: (r.split == "test", r.label == 1))
-        confidences = opened.confidences()
+        confidences, least = opened.confidences(), least_confidence(opened)
         if only == "undrawn":
             records = [record for record in records if source_of(opened, record) == "none"]
         if only == "doubtful":
             records = sorted(
-                (r for r in records if r.key in confidences), key=lambda record: confidences[record.key]
+                (record for record in records if source_of(opened, record) == "proposed"),
+                key=lambda record: confidences[record.key],
             )
         at, shown, _ = page_of(records, page)
         listed = [
@@ -71,6 +71,7 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
                 "key": record.key,
                 "source": source_of(opened, record),
                 "confidence": confidences.get(record.key),
+                "is_doubtful": confidences.get(record.key, 1.0) < least,
             }
             for record in shown
         ]
@@ -82,7 +83,7 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         """With `region_of`, a cache key for the region's state, the area outside the region is dark."""
         try:
             opened = projects.get(project)
-            content = thumbnail(opened.record(key).image_path)
+            content = thumbnail(opened.photograph(key))
             if region_of:
                 mask, _ = mask_of(opened, opened.record(key))
                 content = content if mask is None else veiled(content, mask)
@@ -91,15 +92,37 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     @app.get("/studio/image")
-    def image(project: str, key: str) -> Any:
-        content = jpeg(read_image(projects.get(project).record(key).image_path))
+    def image(project: str, key: str, box: str = "") -> Any:
+        """With `box`, "left,top,right,bottom", that part of the photograph as sharp as it is."""
+        path = projects.get(project).record(key).image_path
+        numbers = [int(number) for number in box.split(",") if number.isdigit()]
+        if len(numbers) == 4:
+            left, top, right, bottom = numbers
+            content = crop(path, (left, top, right, bottom))
+        else:
+            content = jpeg(photograph(path))
         return Response(content, media_type="image/jpeg", headers=NOT_KEPT)
 
     @app.get("/studio/drawing")
     def drawing(project: str, key: str) -> Any:
         opened = projects.get(project)
         shown = region(opened, key)
-        return {**shown.drawing.to_json(), "source": shown.source}
+        widths = smallest_defects(shown.drawing.size_hw)
+        return {**shown.drawing.to_json(), "source": shown.source, "smallest": widths}
+
+    @app.post("/studio/outline")
+    def find_outline(project: str, key: str, sent: Annotated[Any, Body()]) -> Any:
+        """The outline of a part, from one point (x, y) on it or two opposite corners of a box around it."""
+        opened = projects.get(project)
+        image = photograph(opened.record(key).image_path)
+        (pressed,) = read_drawing({"shapes": [{"kind": "polygon", "points": sent}]}, image.shape[:2]).shapes
+        return outline(image, pressed.points_xy[:2]).to_json()
+
+    @app.post("/studio/accept")
+    def accept_proposals(project: str, key: str = "") -> Any:
+        """Accept the proposal of one photograph, or of all."""
+        opened = projects.get(project)
+        return {"accepted": accept(opened, [key] if key else list(opened.confidences()))}
 
     @app.put("/studio/drawing")
     def draw(project: str, key: str, sent: Annotated[Any, Body()]) -> Any:

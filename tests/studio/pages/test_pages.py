@@ -21,10 +21,10 @@ from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Threshold
-from roinspect.studio.pages.data import in_words, summary
 from roinspect.studio.pages.elements import note
 from roinspect.studio.pages.judge import about
 from roinspect.studio.pages.judging import figures_at, wall
+from roinspect.studio.pages.photographs import in_words, summary
 from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results
@@ -194,7 +194,13 @@ def test_faults_become_messages_and_change_nothing_else(
             raise OSError(28, "No space left on device")
         return 1, len(kind) // (kind != "bug")
 
-    page = Page(None, Projects(None, confined_to=None, recent_file=tmp_path / "x"), "", "", "fault")
+    page = Page(
+        SimpleNamespace(load=None),
+        Projects(None, confined_to=None, recent_file=tmp_path / "x"),
+        "",
+        "",
+        "fault",
+    )
     once = page.answer(event, fails, "kind", ["a", "b"])
     assert asked["outputs"] == ["a", "b", "fault"] and asked["queue"] is False
     assert once("good") == (1, 4, gr.skip())

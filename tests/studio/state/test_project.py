@@ -44,17 +44,17 @@ def test_a_path_that_is_none_says_what_to_do(tmp_path: Path, typed: str) -> None
     with pytest.raises(UserError):
         projects.open(typed)
     with pytest.raises(UserError, match="page 1"):
-        projects.shown()
+        projects.get("")
 
 
 def test_opened_folders_are_remembered_and_known_by_their_id_after_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "recent.json"
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        first = Projects(tmp_path / name, confined_to=None, recent_file=file)
+        Projects(tmp_path / name, confined_to=None, recent_file=file)
     again = Projects(None, confined_to=None, recent_file=file)
-    assert again.recent() == [tmp_path / "b", tmp_path / "a"] and again.current is None
-    assert again.get(first.shown().id).folder == tmp_path / "b"
+    assert again.recent() == [tmp_path / "b", tmp_path / "a"] and again.latest is None
+    assert again.get(Project(tmp_path / "b").id).folder == tmp_path / "b"
     file.write_text('{"not": "a list"}')
     assert again.recent() == []
 
@@ -211,7 +211,7 @@ def test_twenty_thousand_photographs_are_listed_in_seconds(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     for number in range(20_000):
         (folder / f"{number:05d}.png").touch()
-    project = Projects(tmp_path / "many", confined_to=None, recent_file=tmp_path / "r.json").shown()
+    project = Projects(None, confined_to=None, recent_file=tmp_path / "r.json").open(str(tmp_path / "many"))
     assert project.summary() == [("train", "good", "good", 20_000)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -27,12 +26,12 @@ PER_PAGE = 24
 T = TypeVar("T")
 
 
-def steps(path: str, folder: Path | None) -> str:
+def steps(path: str, project: Project | None = None) -> str:
     """The navigation bar, with the open folder."""
     links = "".join(
         f'<a href="{to}"{" aria-current=page" if to == path else ""}>{name}</a>' for name, to in STEPS
     )
-    opened = f'<span class="folder">{escape(str(folder))}</span>' if folder else ""
+    opened = f'<span class="folder">{escape(str(project.folder))}</span>' if project else ""
     title = '<span class="title">roinspect studio</span>'
     return f'<nav class="steps" aria-label="Steps">{title}{links}{opened}</nav>'
 

@@ -83,7 +83,7 @@ def region_page(blocks: Any, projects: Projects) -> None:
         return look(id)
 
     watched = [proposed, ask, halt, timer]
-    refresh = "() => window.roinspect.board && window.roinspect.board.turnTo(window.roinspect.board.page)"
+    refresh = "() => window.roinspect.board?.refresh()"
     page.answer(masks.click, save_masks, page.project, said).then(js=refresh)
     page.answer(ask.click, propose_it, page.project, watched)
     page.answer(halt.click, halt_it, page.project, watched)

@@ -6,6 +6,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from html import escape
@@ -19,6 +20,14 @@ from roinspect.studio.state.jobs import Kind, latest
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.trained_models import model_path, names
 
+PROJECT_OF_ADDRESS = "() => [new URLSearchParams(location.search).get('project') || '']"
+"""The id of the page's folder: each tab has its own in its address."""
+
+INTO_ADDRESS = """(id) => {
+  const address = new URL(location);
+  address.searchParams.set('project', id);
+  if (id) history.replaceState(null, '', address);
+}"""
 CLOSE = """element.addEventListener('click', (event) => {
   const said = event.target.closest('.fault');
   if (said) said.hidden = true;
@@ -69,6 +78,9 @@ class Page:
             The event, for `then`, which runs even if the handler raised.
         """
         shown = outputs if isinstance(outputs, list) else [outputs]
+        if event == self.blocks.load:
+            # The hidden field is still empty.
+            settings = {"js": PROJECT_OF_ADDRESS} | settings
 
         def whole(answer: Any) -> tuple[Any, ...]:
             return (*(answer if isinstance(outputs, list) else (answer,)), gr.skip())
@@ -95,8 +107,10 @@ class Page:
         return event(steps_of if is_slow else once, inputs, [*shown, self.fault], **usual | settings)
 
     def find(self, id: str) -> Project | None:
-        """The page's folder, if one is open."""
-        return self.projects.get(id) if id else self.projects.current
+        """The page's folder, if it is open."""
+        with suppress(UserError):
+            return self.projects.get(id)
+        return None
 
     def opened(self, id: str) -> Project:
         """The page's folder.
@@ -104,14 +118,14 @@ class Page:
         Raises:
             UserError: no folder is open.
         """
-        return self.projects.get(id) if id else self.projects.shown()
+        return self.projects.get(id)
 
     def models(self, id: str) -> tuple[Any, str | None, str]:
         """The dropdown of trained models, the newest model, and a message if there is none."""
         project = self.find(id)
         listed = names(project) if project else []
         newest = listed[0] if listed else None
-        missing = as_note(lambda: str(model_path(self.projects.shown(), newest)) and "")
+        missing = as_note(lambda: str(model_path(self.opened(id), newest)) and "")
         return gr.Dropdown(listed, value=newest), newest, missing
 
     def stop(self, id: str, kind: Kind) -> None:
@@ -124,14 +138,14 @@ class Page:
 def begin(blocks: Any, projects: Projects, path: str) -> Page:
     """The top of a page."""
     gr.components.Navbar(visible=False)
-    top, project = html(steps(path, None)), gr.Textbox(visible=False)
+    top, project = html(steps(path)), gr.Textbox(visible=False)
     page = Page(blocks, projects, top, project, html(js_on_load=CLOSE, elem_id="fault"))
 
-    def shown() -> tuple[str, str]:
-        current = projects.current
-        return steps(path, current.folder if current else None), current.id if current else ""
+    def shown(id: str) -> tuple[str, str]:
+        opened = page.find(id)
+        return steps(path, opened), opened.id if opened else ""
 
-    page.answer(blocks.load, shown, None, [top, project])
+    page.answer(blocks.load, shown, project, [top, project])
     return page
 
 

@@ -42,6 +42,7 @@ DETAIL_WORDS = [
     ("quick look: only large defects", "quick"),
     ("normal", "normal"),
     ("fine: small defects, takes twice as long", "fine"),
+    ("tiles: the smallest defects, takes many times as long", "tiles"),
 ]
 
 
@@ -77,7 +78,7 @@ def train_page(blocks: Any, projects: Projects) -> None:
     def show(id: str) -> tuple[Any, ...]:
         project = page.find(id)
         if project is None:
-            return ("", "roibank-1", *_idle(as_note(lambda: str(projects.shown()))))
+            return ("", "roibank-1", *_idle(as_note(lambda: str(page.opened(id)))))
         words = as_note(lambda: _available(project))
         return (words, free_name(project, "roibank"), *look(project.id))
 

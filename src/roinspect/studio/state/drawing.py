@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.data.annotations import polygons
-from roinspect.data.annotations.polygons import Polygon, bridged, fits, rasterise, trace
+from roinspect.data.annotations.polygons import Polygon, bridged, fits, rasterise, simplified, trace
 from roinspect.errors import UserError
 
 Kind: TypeAlias = Literal["polygon", "brush"]
@@ -162,26 +162,34 @@ def _sweep(path: NDArray[np.float64], radius: float, turns: NDArray[np.int32]) -
             np.add.at(turns, (row, column[is_covered]), turn)
 
 
-def from_mask(mask: Mask) -> Drawing:
-    """The drawing that renders to exactly this mask.
+def from_mask(mask: Mask, tolerance: float = 0.0) -> Drawing:
+    """The drawing that renders to exactly this mask, or with fewer corners to nearly this mask.
 
     Args:
         mask: (H, W), non-zero = marked.
+        tolerance: by which outlines may move, in pixels.
     """
     height, width = mask.shape
     pieces = trace((mask != 0).astype(np.uint8), "")
+    if tolerance:
+        pieces = tuple(simplified(piece, tolerance) for piece in pieces)
     return Drawing((height, width), tuple(Shape("polygon", bridged(piece)) for piece in pieces))
 
 
-def scaled(drawing: Drawing, size_hw: tuple[int, int]) -> Drawing:
+def scaled(drawing: Drawing, size_hw: tuple[int, int], *, is_same: bool = False) -> Drawing:
     """The drawing scaled to a photograph with the same aspect ratio.
+
+    Args:
+        drawing: the drawing.
+        size_hw: height and width of the photograph.
+        is_same: whether it is the same photograph, whose aspect ratio may differ by rounding.
 
     Raises:
         UserError: the aspect ratios differ by `polygons.fits`.
     """
     if drawing.size_hw == size_hw:
         return drawing
-    if not fits(drawing.size_hw, size_hw):
+    if not is_same and not fits(drawing.size_hw, size_hw):
         raise UserError(
             f"was drawn on {drawing.size_hw[0]}x{drawing.size_hw[1]} pixels (height x width)",
             where=f"the region, on a photograph of {size_hw[0]}x{size_hw[1]}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
 from roinspect.production.journal import Journal
+from roinspect.segmenter.segmenter_bundle import read_segmenter
 from roinspect.segmenter.tree import JOURNAL, TABLE
 from roinspect.studio.state.jobs import Job, latest, start
 from roinspect.studio.state.project import Project, write_manifest
@@ -66,6 +68,13 @@ def _list_drawn(project: Project, manifest: Path) -> int:
             )
     write_manifest(manifest, rows)
     return len(rows)
+
+
+def least_confidence(project: Project) -> float:
+    """Confidence below which a proposal should be looked at closely; 0 without a network."""
+    with suppress(UserError):
+        return read_segmenter(project.state / NAME).least_confidence
+    return 0.0
 
 
 def carry_proposal(project: Project, key: str, new: str) -> None:

@@ -7,7 +7,7 @@ can tell its own masks from those of other programs. Modification times are too 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -16,17 +16,21 @@ from typing import Literal, NamedTuple, TypeAlias
 from roinspect.data.annotations import labelme, polygons
 from roinspect.data.annotations.drawn import DrawnMask, MaskSource, read_source
 from roinspect.data.records import Record
-from roinspect.data.roi import mask_stems
+from roinspect.data.roi import ONE_FOR_ALL, mask_stems
 from roinspect.errors import UserError
 from roinspect.files import read_regular, sha256, write_whole
 from roinspect.images.pixels import image_size, write_image
 from roinspect.inspection.bundle import photograph_digest
 from roinspect.studio.state.drawing import Drawing, Mask, from_mask, read_drawing, render, scaled
-from roinspect.studio.state.project import ONE_FOR_ALL, Project
+from roinspect.studio.state.project import Project
 from roinspect.studio.state.store import move_file, read_json, remove_file, write_json
 
 Source: TypeAlias = Literal["own", "shared", "file", "proposed", "none"]
 """Drawn on this photograph, drawn once for all, a mask file, a mask proposed by the network, or no region."""
+
+
+CORNERS = 500
+"""The outlines of proposals are simplified by the longer side of the photograph over this number."""
 
 
 class DrawnRegion(NamedTuple):
@@ -101,7 +105,10 @@ def region(project: Project, key: str) -> DrawnRegion:
         with suppress(UserError):
             return DrawnRegion(scaled(drawing, size_hw), source)
     elif (mask := _read_mask(project, record, size_hw)) is not None:
-        return DrawnRegion(from_mask(mask), _mask_source(project, key))
+        source = _mask_source(project, key)
+        # A network's outline is coarse: few corners are as exact, and can be moved.
+        tolerance = max(size_hw) / CORNERS if source == "proposed" else 0.0
+        return DrawnRegion(from_mask(mask, tolerance), source)
     return DrawnRegion(Drawing(size_hw), "none")
 
 
@@ -117,6 +124,21 @@ def save_drawing(project: Project, key: str, drawing: Drawing) -> None:
             remove_file(drawing_file(project, key))
         else:
             write_json(drawing_file(project, key), drawing.to_json())
+
+
+def accept(project: Project, keys: Iterable[str]) -> int:
+    """Make proposed regions the drawings of their photographs; returns their number.
+
+    Raises:
+        UserError: a photograph or its mask cannot be read, or a file cannot be written.
+    """
+    count = 0
+    for key in keys:
+        found = region(project, key)
+        if found.source == "proposed":
+            save_drawing(project, key, found.drawing)
+            count += 1
+    return count
 
 
 def share(project: Project, key: str) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
+from roinspect.data.width import TILE, WIDE_ENOUGH
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
 from roinspect.methods.registry import OTHERS
@@ -93,9 +93,17 @@ def begin_training(project: Project, wish: Wish) -> Job:
         if roi == "none":
             remedy = 'draw it on page 2 and save it, or choose "the whole photograph"'
             raise UserError("no region is drawn yet", where="the region", remedy=remedy)
-        attach_roi(read_data(project.folder, roi), trained_on)
-    size = "x".join(map(str, size_for(image_size(trained_on[0].image_path), DETAILS.get(wish.detail, 256))))
+        attach_roi(project.data(roi), trained_on)
+    size_hw = image_size(trained_on[0].image_path)
+    size = "x".join(map(str, size_for(size_hw, DETAILS.get(wish.detail, 256))))
     options = ["--out", str(out), "--roi", roi, "--size", size]
+    if wish.detail == "tiles":
+        side = min(TILE, min(size_hw) // 32 * 32)
+        if side < 64:
+            remedy = 'choose "fine", which sees all of their pixels'
+            raise UserError("are too small for tiles", where="the photographs", remedy=remedy)
+        options += ["--tile", str(side)]
+    options += [word for name in project.good() or () for word in ("--good", name)]
     options += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
     train = ("train", wish.method, str(project.folder), *options)
     return start(project, "train", out.name, [train, judge_command(project, out.name, roi)])
@@ -120,7 +128,7 @@ def judge_command(project: Project, name: str, roi: str) -> tuple[str, ...]:
     split = next((one for one in ("test", "val", "train") if one in splits), "test")
     judged = [record for record in records if record.split == split]
     try:
-        attach_roi(read_data(project.folder, roi), judged)
+        attach_roi(project.data(roi), judged)
     except UserError:
         roi = "none"
     out = new_path(project, name)
@@ -146,6 +154,18 @@ def size_for(photograph_hw: tuple[int, int], side: int) -> tuple[int, int]:
     factor = min(1.0, side / math.sqrt(height * width))
     low, high = (max(64, 32 * round(factor * length / 32)) for length in (height, width))
     return low, high
+
+
+def smallest_defects(photograph_hw: tuple[int, int]) -> dict[str, float]:
+    """Width in the photograph's pixels of the smallest defects that are found, by detail.
+
+    They span `WIDE_ENOUGH` pixels of what the network sees. Tiles show the photograph's own pixels.
+    """
+    sizes = {name: size_for(photograph_hw, side) for name, side in DETAILS.items()} | {"tiles": photograph_hw}
+    factors = {
+        name: max(a / b for a, b in zip(photograph_hw, size, strict=True)) for name, size in sizes.items()
+    }
+    return {name: max(1.0, factor) * WIDE_ENOUGH for name, factor in factors.items()}
 
 
 def further(text: str) -> list[str]:

@@ -1,10 +1,13 @@
-// Draw a region over a photograph: polygon and brush, by mouse, finger or keyboard. Every change is saved at once.
+// A region over a photograph: what is drawn, and the server that keeps it. Every change is saved at once.
 // What could not be saved stays in this browser and is sent again until the server has it.
 (() => {
   "use strict";
   const TINT = "rgba(86, 180, 233, 0.14)", DIM = "rgba(0, 0, 0, 0.58)", LINE = "#ffd600", HALO = "#14141a";
   const NEAR = 12, RETRY_MS = 4000, MOST_UNDONE = 300;
   const SOURCES = { own: "drawn", shared: "for all", file: "from a mask", proposed: "proposed", none: "not drawn" };
+  const OPENED = { own: "", shared: "This is the region for all photographs. Draw to change it on this one alone.",
+    file: "Read from a mask file. Draw to correct it.",
+    proposed: "Proposed by the network. Accept it (A), or draw to correct it.", none: "Nothing is drawn yet." };
 
   class Board {
     constructor(host) {
@@ -13,22 +16,12 @@
       this.context = this.canvas.getContext("2d");
       this.mask = document.createElement("canvas");
       this.veil = document.createElement("canvas");
-      Object.assign(this, { tool: "polygon", erase: false, key: "", shapes: [], begun: [], past: [],
-        future: [], stroke: null, cross: null, photo: null, size: [1, 1], list: [], page: 0, pages: 1, only: "all",
-        opening: 0, sending: false, pending: new Map(), versions: new Map() });
-      host.addEventListener("click", (event) => this.clicked(event));
-      host.querySelector("[data-zoom]").addEventListener("change", () => this.fit());
-      host.querySelector("[data-size]").addEventListener("input", () => this.paint());
-      host.querySelector("[data-only]").addEventListener("change", (event) => {
-        this.only = event.target.value;
-        this.turnTo(0);
-      });
-      this.canvas.addEventListener("pointerdown", (event) => this.down(event));
-      this.canvas.addEventListener("pointermove", (event) => this.moved(event));
-      for (const kind of ["pointerup", "pointercancel"]) this.canvas.addEventListener(kind, () => this.up());
-      this.canvas.addEventListener("dblclick", () => this.close());
-      this.canvas.addEventListener("keydown", (event) => this.pressed(event));
-      this.canvas.addEventListener("blur", () => { this.cross = null; this.paint(); });
+      // Points are in pixels of the photograph; the view says where these are on the canvas, in CSS pixels.
+      Object.assign(this, { tool: "polygon", erase: false, key: "", source: "none", shapes: [], begun: [], past: [],
+        future: [], stroke: null, box: null, cross: null, grip: null, drag: null, pointers: new Map(), before: null,
+        photo: null, detail: null, size: [1, 1], view: { scale: 1, x: 0, y: 0 }, smallest: {}, list: [], page: 0,
+        pages: 1, only: "all", opening: 0, sending: false, pending: new Map(), versions: new Map() });
+      this.listen();
       this.choose("polygon");
       this.start();
     }
@@ -47,7 +40,7 @@
 
     async start() {
       try {
-        this.project = (await this.ask("current")).project;
+        this.project = new URLSearchParams(location.search).get("project") || "";
         await this.turnTo(0);
         if (this.list.length) await this.open(this.list[0].key);
       } catch (error) { this.say(this.words(error), true); }
@@ -72,12 +65,12 @@
         const answer = await this.ask("drawing", { key });
         const photo = await createImageBitmap(await (await this.fetch("image", { key })).blob());
         if (turn !== this.opening) return;
-        Object.assign(this, { key, photo, size: answer.size_hw, shapes: answer.shapes, begun: answer.begun || [],
-          past: [], future: [], stroke: null, cross: null });
+        if (this.shapes.length) this.before = { shapes: this.shapes, size: this.size };
+        Object.assign(this, { key, photo, size: answer.size_hw, source: answer.source, shapes: answer.shapes,
+          begun: answer.begun || [], smallest: answer.smallest, past: [], future: [], stroke: null, box: null,
+          cross: null, grip: null, drag: null });
         this.fit();
-        this.say({ own: "", shared: "This is the region for all photographs. Draw to change it on this one alone.",
-          file: "Read from a mask file. Draw to correct it.", proposed: "Proposed by the network. Look, and draw to correct it.",
-          none: "Nothing is drawn yet." }[answer.source]);
+        this.say(OPENED[answer.source]);
         const unsaved = this.pending.get(key) || this.recall(key);
         const there = JSON.stringify([answer.shapes, answer.begun]);
         if (unsaved && JSON.stringify([unsaved.shapes, unsaved.begun]) === there) this.forget(key);
@@ -88,7 +81,7 @@
       } catch (error) {
         if (turn !== this.opening) return;
         Object.assign(this, { key, photo: null, shapes: [], begun: [] });
-        this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+        this.context.reset();
         this.say(this.words(error), true);
         // What failed without an answer may succeed later: a network that was down, a browser short of memory.
         if (!error.isAnswer) setTimeout(() => { if (turn === this.opening) this.open(key); }, RETRY_MS);
@@ -113,7 +106,7 @@
             await this.ask("drawing", { key }, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
             this.versions.set(key, Date.now());
             if (this.pending.get(key) === drawing) { this.pending.delete(key); this.forget(key); }
-            if (key === this.key) this.say("Saved.");
+            if (key === this.key) { this.source = "own"; this.say("Saved."); }
             const entry = this.list.find((photograph) => photograph.key === key);
             if (entry && entry.source !== "own") { entry.source = "own"; this.strip(); }
           } catch (error) { fault = error; }
@@ -131,6 +124,13 @@
     forget(key) { try { localStorage.removeItem(this.place(key)); } catch { /* as above */ } }
     recall(key) { try { return JSON.parse(localStorage.getItem(this.place(key))); } catch { return null; } }
 
+    // The list again, and the photograph, if its region was changed by another hand.
+    async refresh() {
+      await this.turnTo(this.page);
+      const entry = this.list.find((photograph) => photograph.key === this.key);
+      if (entry && entry.source !== this.source && !this.past.length && !this.pending.size) this.open(this.key);
+    }
+
     // -- what is drawn ------------------------------------------------------------------------------------
 
     change(how) {
@@ -146,7 +146,7 @@
     travel(from, to) {
       if (!from.length) return;
       to.push({ shapes: this.shapes, begun: this.begun });
-      Object.assign(this, from.pop());
+      Object.assign(this, from.pop(), { grip: null });
       this.paint();
       this.save();
     }
@@ -154,7 +154,7 @@
     corner(point) {
       const [first] = this.begun;
       if (this.begun.length >= 3 && first && this.away(first, point) < NEAR) this.close();
-      else this.change(() => { this.begun = [...this.begun, point]; });
+      else this.change(() => { this.begun = [...this.begun, point]; this.grip = null; });
     }
 
     close() {
@@ -163,119 +163,77 @@
       this.change(() => { this.shapes = [...this.shapes, shape]; this.begun = []; });
     }
 
-    away(a, b) { return Math.hypot(a[0] - b[0], a[1] - b[1]) * this.perPixel(); }
-    perPixel() { return this.canvas.getBoundingClientRect().width / this.size[1] || 1; }
+    add(shape) { this.change(() => { this.shapes = [...this.shapes, shape]; }); }
+
+    withCorners(index, how, shapes = this.shapes) {
+      const points = how(shapes[index].points);
+      return shapes.map((shape, at) => (at === index ? { ...shape, points } : shape));
+    }
+
+    dropCorner() {
+      const { index, corner } = this.grip || {};
+      if (corner === undefined || !this.shapes[index]) return;
+      const { points } = this.shapes[index];
+      this.change(() => {
+        this.shapes = points.length > 3 ? this.withCorners(index, (all) => all.filter((_, at) => at !== corner))
+          : this.shapes.filter((_, at) => at !== index);
+        this.grip = null;
+      });
+    }
+
+    shifted(shapes, by) {
+      return shapes.map((shape) => ({ ...shape, points: shape.points.map(([x, y]) => [this.round(x + by[0]), this.round(y + by[1])]) }));
+    }
+
+    // What was drawn on the photograph that was open before.
+    repeat() {
+      const { shapes, size } = this.before || {};
+      if (!shapes) { this.say("No region was drawn on a photograph before this one.", true); return; }
+      const [down, across] = [this.size[0] / size[0], this.size[1] / size[1]];
+      const fitted = shapes.map((shape) => ({ ...shape, radius: shape.radius * across,
+        points: shape.points.map(([x, y]) => [this.round(x * across), this.round(y * down)]) }));
+      this.change(() => { this.shapes = fitted; this.begun = []; });
+    }
+
+    // The server finds the outline of what was pressed, or lies in a box of two corners.
+    async outline(points) {
+      const { key, erase } = this;
+      this.say("Looking for the outline…");
+      try {
+        const headers = { "Content-Type": "application/json" };
+        const found = await this.ask("outline", { key }, { method: "POST", headers, body: JSON.stringify(points) });
+        if (key !== this.key) return;
+        this.change(() => { this.shapes = [...this.shapes, ...found.shapes.map((shape) => ({ ...shape, erase }))]; });
+      } catch (error) { if (key === this.key) this.say(this.words(error), true); }
+    }
+
+    async accept(all) {
+      try {
+        const { accepted } = await this.ask("accept", all ? {} : { key: this.key }, { method: "POST" });
+        await this.turnTo(this.page);
+        if (all) {
+          await this.open(this.key);
+          this.say(`${accepted.toLocaleString("en")} proposals are accepted.`);
+        } else if (accepted) await this.step(1, true);
+      } catch (error) { this.say(this.words(error), true); }
+    }
+
+    away(a, b) { return Math.hypot(a[0] - b[0], a[1] - b[1]) * this.view.scale; }
+    round(number) { return Math.round(number * 10) / 10; }
+    brush(point) { return { kind: "brush", points: [point], radius: this.round(this.radius()), erase: this.erase }; }
     radius() {
       const share = Number(this.host.querySelector("[data-size]").value) / 100;
       return Math.max(0.75, share * share * 0.25 * Math.min(...this.size));
     }
 
-    // -- hands --------------------------------------------------------------------------------------------
-
-    point(event) {
-      const box = this.canvas.getBoundingClientRect();
-      const across = (event.clientX - box.left) / box.width, down = (event.clientY - box.top) / box.height;
-      return [this.round(across * this.size[1]), this.round(down * this.size[0])];
-    }
-    round(number) { return Math.round(number * 10) / 10; }
-
-    down(event) {
-      if (!this.photo || event.button > 0) return;
-      this.canvas.focus({ preventScroll: true });
-      this.cross = null;
-      const point = this.point(event);
-      if (this.tool === "polygon") { this.corner(point); return; }
-      this.canvas.setPointerCapture(event.pointerId);
-      this.stroke = this.brush(point);
-      this.paint();
-    }
-
-    moved(event) {
-      this.hover = this.point(event);
-      if (this.stroke) {
-        const last = this.stroke.points[this.stroke.points.length - 1];
-        if (this.away(last, this.hover) >= 2) this.stroke.points.push(this.hover);
-      }
-      if (this.stroke || this.begun.length || this.tool === "brush") this.paint();
-    }
-
-    up() {
-      if (!this.stroke) return;
-      const stroke = this.stroke;
-      this.stroke = null;
-      this.add(stroke);
-    }
-
-    brush(point) { return { kind: "brush", points: [point], radius: this.round(this.radius()), erase: this.erase }; }
-    add(shape) { this.change(() => { this.shapes = [...this.shapes, shape]; }); }
-
-    pressed(event) {
-      const [height, width] = this.size;
-      const step = (event.shiftKey ? 0.1 : 0.01) * Math.max(height, width);
-      const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-      const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-      const size = this.host.querySelector("[data-size]");
-      const does = {
-        " ": () => this.set(), Enter: () => this.close(), Backspace: () => this.travel(this.past, this.future),
-        Escape: () => { if (this.begun.length) this.change(() => { this.begun = []; }); },
-        p: () => this.choose("polygon"), b: () => this.choose("brush"), e: () => this.act("erase"),
-        "[": () => { size.value = Number(size.value) - 5; }, "]": () => { size.value = Number(size.value) + 5; },
-      };
-      if (event.ctrlKey || event.metaKey) {
-        if (key === "z") this.travel(...(event.shiftKey ? [this.future, this.past] : [this.past, this.future]));
-        else if (key === "y") this.travel(this.future, this.past);
-        else return;
-      } else if (moves[key]) {
-        const [x, y] = this.cross || [width / 2, height / 2], [right, down] = moves[key];
-        this.cross = [this.round(Math.min(width, Math.max(0, x + right))), this.round(Math.min(height, Math.max(0, y + down)))];
-      } else if (does[key]) does[key]();
-      else return;
-      event.preventDefault();
-      this.paint();
-    }
-
-    set() {
-      this.cross = this.cross || [this.size[1] / 2, this.size[0] / 2];
-      if (this.tool === "polygon") { this.corner(this.cross); return; }
-      this.add(this.brush(this.cross));
-    }
-
-    clicked(event) {
-      const button = event.target.closest("button");
-      if (!button) return;
-      if (button.dataset.tool) this.choose(button.dataset.tool);
-      else if (button.dataset.key) this.open(button.dataset.key);
-      else if (button.dataset.do) this.act(button.dataset.do);
-    }
-
-    choose(tool) {
-      this.tool = tool;
-      for (const button of this.host.querySelectorAll("[data-tool]"))
-        button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
-      this.paint();
-    }
-
-    act(what) {
-      if (what === "undo") this.travel(this.past, this.future);
-      if (what === "redo") this.travel(this.future, this.past);
-      if (what === "clear") this.change(() => Object.assign(this, { shapes: [], begun: [] }));
-      if (what === "close") this.close();
-      if (what === "erase") {
-        this.erase = !this.erase;
-        this.host.querySelector('[data-do="erase"]').setAttribute("aria-pressed", String(this.erase));
-      }
-      if (what === "previous") this.step(-1);
-      if (what === "next") this.step(1);
-      if (what === "page-back" && this.page > 0) this.turnTo(this.page - 1);
-      if (what === "page-on" && this.page + 1 < this.pages) this.turnTo(this.page + 1);
-      if (what === "share") this.share();
-    }
-
-    async step(by) {
-      let at = this.list.findIndex((photograph) => photograph.key === this.key) + by;
+    async step(by, isGone = false) {
+      let at = this.list.findIndex((photograph) => photograph.key === this.key);
+      // Those accepted have left the list of proposals: the next one is now first.
+      at = at < 0 && isGone ? 0 : at + by;
       if (at >= this.list.length && this.page + 1 < this.pages) { await this.turnTo(this.page + 1); at = 0; }
       if (at < 0 && this.page > 0) { await this.turnTo(this.page - 1); at = this.list.length - 1; }
-      if (this.list[at]) this.open(this.list[at].key);
+      if (!this.list[at]) { this.say("This is the last photograph of the list."); return; }
+      await this.open(this.list[at].key);
     }
 
     async share() {
@@ -296,5 +254,5 @@
 
   window.roinspect = window.roinspect || {};
   window.roinspect.Board = Board;
-  window.roinspect.look = { TINT, DIM, LINE, HALO, SOURCES };
+  window.roinspect.look = { TINT, DIM, LINE, HALO, SOURCES, NEAR };
 })();
