@@ -165,6 +165,10 @@ class Project:
         return [(*kind, counted[kind]) for kind in sorted(counted, key=lambda kind: order.index(kind[0]))]
 
 
+class NotYetError(UserError):
+    """An earlier step is still to be done. That is no fault, and is not shown as one."""
+
+
 class Projects:
     """The open folders.
 
@@ -232,7 +236,7 @@ class Projects:
             UserError: no open folder has this id, for example after a restart.
         """
         if id not in self._open:
-            raise UserError("no folder is open", where="this page", remedy="open one on page 1, Data")
+            raise NotYetError("No folder is open yet", remedy="open one on page 1, Data")
         return self._open[id]
 
     def recent(self) -> list[Path]:
