@@ -80,7 +80,7 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         """With `region_of`, a cache key for the region's state, the area outside the region is dark."""
         try:
             opened = projects.get(project)
-            content = thumbnail(opened.record(key).image_path)
+            content = thumbnail(opened.photograph(key))
             if region_of:
                 mask, _ = mask_of(opened, opened.record(key))
                 content = content if mask is None else veiled(content, mask)

@@ -49,9 +49,9 @@ def add(
     read_image(source)
     with project.lock:
         manifest = project.folder / "manifest.csv"
-        category = _category(project, label, kind)
+        category = category_of(project, label, kind)
         folder = project.folder / "added" if manifest.is_file() else _folder(project, split, category)
-        target = _free(project, folder, category, Path(name or source.name), label)
+        target = place_for(project, folder, category, Path(name or source.name), label)
         with writing(target), whole_file(target) as partial:
             shutil.copyfile(source, partial)
         key = target.relative_to(project.folder).as_posix()
@@ -77,7 +77,7 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
     with project.lock:
         record = project.record(key)
         manifest = project.folder / "manifest.csv"
-        category = _category(project, label, kind or (record.category if record.label == 1 else ""))
+        category = category_of(project, label, kind or (record.category if record.label == 1 else ""))
         if manifest.is_file():
 
             def change(rows: list[dict[str, str]]) -> None:
@@ -91,7 +91,7 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
         folder = _folder(project, split, category)
         if folder == record.image_path.parent:
             return key
-        target = _free(project, folder, category, record.image_path, label, moved=record)
+        target = place_for(project, folder, category, record.image_path, label, moved=record)
         new = target.relative_to(project.folder).as_posix()
         _carry(project, record, target, new, category, label)
         project.forget()
@@ -143,11 +143,14 @@ def _still_named(project: Project, record: Record, key: str) -> bool:
     return key in drawn_in_folder(project.folder / "roi", None, keys, lambda: keys)
 
 
-def _category(project: Project, label: int, kind: str) -> str:
+def category_of(project: Project, label: int, kind: str) -> str:
     """The folder name or label text."""
     if label == 0:
-        records = project.records() if project.state.parent.is_dir() else {}
-        return next((record.category for record in records.values() if record.label == 0), "good")
+        records = dict[str, Record]()
+        with suppress(UserError):
+            records = project.records()
+        usual = (project.good() or ["good"])[0]
+        return next((record.category for record in records.values() if record.label == 0), usual)
     kind = kind.strip() or "defect"
     if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND:
         remedy = "use letters and digits, not a word for a split or a good part; for example: scratch"
@@ -162,20 +165,19 @@ def _folder(project: Project, split: str, category: str) -> Path:
     return folders.get(split, project.folder / split) / category
 
 
-def _free(
-    project: Project, folder: Path, category: str, name: Path, label: int, moved: Record | None = None
+def place_for(
+    project: Project, folder: Path, category: str, name: Path, label: int = 1, moved: Record | None = None
 ) -> Path:
-    """An unused path in the folder.
+    """An unused path in the folder, for a new photograph or one that is moved.
 
     The stem of a defective part is unique in its category, as masks are found by category and stem.
     """
+    taken = {path.stem for path in folder.glob("*")} if folder.is_dir() else set()
     with suppress(UserError):
         others = [r for r in project.records().values() if label and r != moved and r.category == category]
-        taken = {r.image_path.stem for r in others}
-        taken |= {path.stem for path in folder.glob("*")} if folder.is_dir() else set()
-        stems = chain([name.stem], (f"{name.stem}_{number}" for number in count(2)))
-        return folder / f"{next(stem for stem in stems if stem not in taken)}{name.suffix}"
-    return folder / name.name
+        taken |= {r.image_path.stem for r in others}
+    stems = chain([name.stem], (f"{name.stem}_{number}" for number in count(2)))
+    return folder / f"{next(stem for stem in stems if stem not in taken)}{name.suffix}"
 
 
 def _rewrite(manifest: Path, change: Callable[[list[dict[str, str]]], object]) -> None:

@@ -22,6 +22,9 @@ ROUNDS = 4
 ALIKE = 14.0
 """Difference in each channel of Lab up to which a pixel is like the one that was pressed."""
 
+GAP = 5
+"""Gaps up to the box's narrower side over this number are closed, as between the teeth of a zipper."""
+
 LEAST_SHARE = 0.01
 """Pieces that are smaller than this share of the largest are left out, and holes likewise."""
 
@@ -71,7 +74,12 @@ def _in_box(image: Image, one: tuple[int, int], other: tuple[int, int]) -> Mask:
     cv2.setRNGSeed(0)
     box = left, top, right - left, bottom - top
     cv2.grabCut(np.ascontiguousarray(image), labels, box, *model, ROUNDS, cv2.GC_INIT_WITH_RECT)
-    return (labels & 1).astype(np.uint8)
+    found = (labels & 1).astype(np.uint8)
+    side = 2 * (min(right - left, bottom - top) // (2 * GAP)) + 1
+    # So that the border of the photograph closes nothing.
+    padded = cv2.copyMakeBorder(found, side, side, side, side, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+    return closed[side:-side, side:-side].astype(np.uint8)
 
 
 def _alike(image: Image, place: tuple[int, int]) -> Mask:
@@ -92,5 +100,5 @@ def _without_specks(mask: Mask) -> Mask:
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
-    kept = (areas >= max(1.0, LEAST_SHARE * areas.max())).astype(np.uint8)
-    return np.take(kept, pieces)
+    kept: Mask = (areas >= max(1.0, LEAST_SHARE * areas.max())).astype(np.uint8)
+    return kept[np.asarray(pieces, np.int32)]

@@ -8,6 +8,7 @@ All state of a folder is stored in the folder:
       replaced/                   one backup of each file that the studio replaced
       shared.json                 the region of all photographs without one of their own
       region-finder               the network that proposes regions
+      good.json                   names of the folders of good parts, if chosen
       models/NAME                 trained models, with NAME.run and NAME.evaluation
       jobs/ID/                    background jobs
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 from platformdirs import user_config_path
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
-from roinspect.data.reading import read_data
+from roinspect.data.reading import Data, read_data
 from roinspect.data.records import COLUMNS, Record, find_images, read_records
 from roinspect.data.roi import ONE_FOR_ALL, attach_roi
 from roinspect.errors import UserError
@@ -67,8 +68,28 @@ class Project:
             raise UserError("the folder is not there any more", where=self.folder, remedy=remedy)
         with self.lock:
             if self._records is None:
-                self._records = {record.key: record for record in read_records(self.folder)}
+                listed = read_records(self.folder, good=self.good())
+                self._records = {record.key: record for record in listed}
             return self._records
+
+    def good(self) -> list[str] | None:
+        """Names of the folders or labels of good parts; None for the usual ones."""
+        saved = read_json(self.state / "good.json")
+        return [str(name) for name in saved] if isinstance(saved, list) and saved else None
+
+    def use_good(self, names: Sequence[str]) -> None:
+        """Remember which folders or labels mean good parts; none for the usual ones."""
+        with self.lock:
+            write_json(self.state / "good.json", list(names))
+            self.forget()
+
+    def data(self, roi: str) -> Data:
+        """The folder as training reads it.
+
+        Raises:
+            UserError: see `read_data`.
+        """
+        return read_data(self.folder, roi, usual_good=self.good())
 
     def forget(self) -> None:
         """Clear the caches, so that the folder is read again."""
@@ -129,9 +150,18 @@ class Project:
     def with_roi(self, records: Sequence[Record]) -> list[Record]:
         """Records with their regions, or all without one if some have none."""
         try:
-            return attach_roi(read_data(self.folder, self.roi()), records)
+            return attach_roi(self.data(self.roi()), records)
         except UserError:
             return [replace(record, roi_path=None) for record in records]
+
+    def photograph(self, key: str) -> Path:
+        """The file of a photograph, sorted or directly in the folder.
+
+        Raises:
+            UserError: see `record`.
+        """
+        loose = next((path for path in self.loose() if path.name == key), None) if "/" not in key else None
+        return loose or self.record(key).image_path
 
     def loose(self) -> list[Path]:
         """Photographs directly in the folder, in no category."""
@@ -180,6 +210,9 @@ class Projects:
 
     def __init__(self, first: Path | None, *, confined_to: Path | None, recent_file: Path) -> None:
         self._confined_to = confined_to.resolve() if confined_to else None
+        start = first if first and first.is_dir() else Path.cwd()
+        self.places = [self._confined_to] if self._confined_to else [Path.home().resolve(), start.resolve()]
+        """Folders that may be looked through, with those in them."""
         self._recent_file = recent_file
         self._open: dict[str, Project] = {}
         self.latest: Project | None = None

@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.data.width import WIDE_ENOUGH
 from roinspect.errors import UserError
@@ -94,9 +93,10 @@ def begin_training(project: Project, wish: Wish) -> Job:
         if roi == "none":
             remedy = 'draw it on page 2 and save it, or choose "the whole photograph"'
             raise UserError("no region is drawn yet", where="the region", remedy=remedy)
-        attach_roi(read_data(project.folder, roi), trained_on)
+        attach_roi(project.data(roi), trained_on)
     size = "x".join(map(str, size_for(image_size(trained_on[0].image_path), DETAILS.get(wish.detail, 256))))
     options = ["--out", str(out), "--roi", roi, "--size", size]
+    options += [word for name in project.good() or () for word in ("--good", name)]
     options += ["--training.false_reject", repr(wish.false_reject / 100), *further(wish.more)]
     train = ("train", wish.method, str(project.folder), *options)
     return start(project, "train", out.name, [train, judge_command(project, out.name, roi)])
@@ -121,7 +121,7 @@ def judge_command(project: Project, name: str, roi: str) -> tuple[str, ...]:
     split = next((one for one in ("test", "val", "train") if one in splits), "test")
     judged = [record for record in records if record.split == split]
     try:
-        attach_roi(read_data(project.folder, roi), judged)
+        attach_roi(project.data(roi), judged)
     except UserError:
         roi = "none"
     out = new_path(project, name)

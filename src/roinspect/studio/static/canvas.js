@@ -165,9 +165,9 @@
 
     add(shape) { this.change(() => { this.shapes = [...this.shapes, shape]; }); }
 
-    withCorners(index, how) {
-      const points = how(this.shapes[index].points);
-      return this.shapes.map((shape, at) => (at === index ? { ...shape, points } : shape));
+    withCorners(index, how, shapes = this.shapes) {
+      const points = how(shapes[index].points);
+      return shapes.map((shape, at) => (at === index ? { ...shape, points } : shape));
     }
 
     dropCorner() {

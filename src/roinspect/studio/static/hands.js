@@ -50,10 +50,11 @@
       this.show(scale, at[0] - (at[0] - view.x) * (scale / view.scale), at[1] - (at[1] - view.y) * (scale / view.scale));
     },
 
-    // The photograph covers the canvas, or lies in its middle where it is smaller.
+    // All of the photograph lies in the middle of the canvas; where it is larger, it covers the middle.
     show(scale, x, y) {
       const [height, width] = this.size.map((side) => side * scale), { clientWidth, clientHeight } = this.canvas;
-      const held = (at, length, room) => (length <= room ? (room - length) / 2 : Math.min(0, Math.max(room - length, at)));
+      const held = (at, length, room) => (scale <= this.fitting() ? (room - length) / 2
+        : Math.min(room / 2, Math.max(room / 2 - length, at)));
       this.view = { scale, x: held(x, width, clientWidth), y: held(y, height, clientHeight) };
       this.paint();
       clearTimeout(this.settling);
@@ -160,10 +161,10 @@
     },
 
     dragCorner(grip, point) {
-      const { index, corner, after } = grip;
+      const { index, corner, after } = grip, { shapes } = this;
       this.reshape((to) => this.withCorners(index, (points) => (corner === undefined
         ? [...points.slice(0, after + 1), to, ...points.slice(after + 1)]
-        : points.map((old, at) => (at === corner ? to : old)))));
+        : points.map((old, at) => (at === corner ? to : old))), shapes));
       this.drag.still = () => {
         if (corner === undefined) this.corner(point);
         else { this.grip = grip; this.isPicked = true; this.paint(); }

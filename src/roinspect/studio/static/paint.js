@@ -9,6 +9,8 @@
     // All of the photograph, on a canvas of the screen's own pixels: outlines are sharp at any zoom.
     fit() {
       if (!this.photo) return;
+      const stage = this.host.querySelector(".stage"), shape = this.size[0] / this.size[1];
+      stage.style.height = `${Math.max(260, Math.min(0.66 * window.innerHeight, shape * stage.clientWidth))}px`;
       const { clientWidth, clientHeight } = this.canvas, ratio = window.devicePixelRatio;
       for (const layer of [this.canvas, this.mask, this.veil]) {
         Object.assign(layer, { width: Math.round(clientWidth * ratio), height: Math.round(clientHeight * ratio) });
