@@ -56,6 +56,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     with gr.Row():
         product = gr.Textbox(label="Product, for the report", max_lines=1)
         operator = gr.Textbox(label="Operator, for the report", max_lines=1)
+        sign = gr.Button("Put them on the report")
     report = html(elem_id="report")
     which = gr.Radio(WHICH, value="all", label="Show")
     at = gr.Number(0, visible=False)
@@ -87,7 +88,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         known = recipe(project, path.name)
         return known.product, known.operator, report_links(project, path)
 
-    def name_it(id: str, name: str | None, product: str, operator: str) -> str:
+    def name_them(id: str, name: str | None, product: str, operator: str) -> str:
         project = page.opened(id)
         path = model_path(project, name)
         keep_recipe(project, path.name, product=product, operator=operator)
@@ -168,8 +169,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     whole = [said, threshold, *live, timer]
     page.answer(blocks.load, show, page.project, [model, *names, *whole])
     page.answer(model.input, choose, [page.project, model], [*names, *whole])
-    for field in (product, operator):
-        page.answer(field.change, name_it, [page.project, model, product, operator], report)
+    page.answer(sign.click, name_them, [page.project, model, product, operator], report)
     page.answer(again.click, judge, [page.project, model], whole)
     page.answer(timer.tick, load, [page.project, model], whole)
     page.answer(threshold.input, look, view[:4], live, trigger_mode="always_last")

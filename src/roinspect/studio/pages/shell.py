@@ -171,8 +171,8 @@ def fault(error: Exception) -> str:
     # Otherwise a repeated message would not be shown again.
     nonce = time.monotonic_ns()
     return (
-        f'<button type="button" class="fault" role="alert" data-nonce="{nonce}" title="Close">'
-        f"<b>That did not work</b> {escape(words)}</button>"
+        f'<div role="alert"><button type="button" class="fault" data-nonce="{nonce}" title="Close">'
+        f"<b>That did not work</b> {escape(words)}</button></div>"
     )
 
 

@@ -14,7 +14,7 @@ from roinspect.studio.pages.elements import counts
 TREND = 200
 """Most points of a trend."""
 
-_WIDTH, _HEIGHT, _MARGIN = 960, 140, 12
+_WIDTH, _HEIGHT, _MARGIN = 480, 110, 8
 _LIGHTS = {
     "good": ("good", "✓ OK"),
     "defective": ("bad", "✕ NG"),
@@ -81,7 +81,7 @@ def trend(rows: Sequence[Row]) -> str:
     places = [(_MARGIN + step * at, y_of(row.score), row) for at, row in enumerate(shown)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
     dots = "".join(
-        f'<circle class="{_LIGHTS[row.verdict][0]}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>' for x, y, row in places
+        f'<circle class="{_LIGHTS[row.verdict][0]}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y, row in places
     )
     limit = y_of(shown[-1].threshold)
     words = f"Scores of the latest {len(shown)} photographs, oldest left"
