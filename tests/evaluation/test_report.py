@@ -18,6 +18,7 @@ from roinspect.evaluation.report import (
     ModelReport,
     ReportContent,
     render,
+    signed,
     training_plots,
     write_report,
 )
@@ -331,7 +332,7 @@ def test_curves_of_one_measure_share_a_plot():
 
 
 def test_stages_are_explained_where_there_are_some():
-    assert "held-out" in pages_text(render(full_report())).split("Training", 1)[1]
+    assert "photographs held back" in pages_text(render(full_report())).split("Training", 1)[1]
     page = pages_text(render(report(training_curves={"loss": [(1, 2.0), (2, 1.0)]})))
     assert "held-out" not in page.split("Training", 1)[1]
 
@@ -412,3 +413,19 @@ def test_the_sliders_start_at_the_thresholds_in_use(tmp_path):
 
 def tds(page):
     return re.findall(r"<td class=\"(?:right|wrong)\".*?</td>", page)
+
+
+def test_the_report_says_when_of_what_and_by_whom():
+    content = dataclasses.replace(full_report(), date="2026-11-28 05:30", product="M5 <nuts>")
+    page = render(content)
+    assert "Date 2026-11-28 05:30 Product M5 &lt;nuts&gt; Operator Signature" in pages_text(page)
+    assert signed(page) == page
+    named = pages_text(signed(page, product="Nut & bolt", operator="Kim"))
+    assert "Product Nut &amp; bolt Operator Kim Signature" in named
+    assert signed("<html>of an older version", operator="Kim") == "<html>of an older version"
+
+
+def test_the_report_prints_without_breaking_what_belongs_together():
+    style = render(full_report()).partition("@media print")[2].partition("</style>")[0]
+    assert "break-inside: avoid" in style and "print-color-adjust: exact" in style
+    assert "break-inside: avoid; } .slider" not in style, "a long section breaks between its parts"

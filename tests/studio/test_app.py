@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
+import queue
 import re
 import socket
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +29,11 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import read_image, write_image
 from roinspect.studio.app import create_app, serve
 from roinspect.studio.guard import COOKIE, Guard
+from roinspect.studio.pages.camera import camera
 from roinspect.studio.state.drawing import Drawing, Shape
+from roinspect.studio.state.jobs import latest
 from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.recipes import keep
 from roinspect.studio.state.regions import save_drawing
 
 MakeProject = Callable[..., Project]
@@ -282,5 +288,67 @@ def test_a_model_is_taken_along_whole(client: TestClient, project: Project) -> N
     id = project.id
     answer = client.get("/studio/model.zip", params={"project": id, "model": "m-1"})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        assert sorted(archive.namelist()) == ["m-1/bundle.json", "m-1/onnx/graph.onnx"]
-        assert json.loads(archive.read("m-1/bundle.json")) == {}
+        names = sorted(name.removeprefix("m-1-line/") for name in archive.namelist())
+        wheel = f"roinspect-{version('roinspect')}-py3-none-any.whl"
+        scripts = ["README.txt", "start.bat", "start.sh"]
+        assert names == sorted(["m-1/bundle.json", "m-1/onnx/graph.onnx", wheel, *scripts])
+        assert json.loads(archive.read("m-1-line/m-1/bundle.json")) == {}
+
+
+def test_the_report_names_product_and_operator(client: TestClient, project: Project) -> None:
+    model = project.state / "models" / "m-1"
+    asked = {"project": project.id, "model": "m-1"}
+    assert client.get("/studio/report", params=asked).status_code == 422
+    model.mkdir(parents=True)
+    (model / "bundle.json").write_text("{}")
+    assert "not judged yet" in client.get("/studio/report", params=asked).json()["error"]
+    model.with_name("m-1.evaluation").mkdir()
+    page = '<dl><dd data-about="product">parts</dd><dd data-about="operator"></dd></dl>'
+    (model.with_name("m-1.evaluation") / "report.html").write_text(page)
+    assert client.get("/studio/report", params=asked).text == page
+    keep(project, "m-1", product="M5 & <nuts>", operator=r"J. Gr\1een")
+    answer = client.get("/studio/report", params=asked | {"save": True})
+    assert (
+        '"product">M5 &amp; &lt;nuts&gt;</dd>' in answer.text and r'"operator">J. Gr\1een</dd>' in answer.text
+    )
+    assert 'filename="m-1-report-' in answer.headers["content-disposition"]
+
+
+def test_the_verdicts_of_a_camera_are_a_table(client: TestClient, project: Project) -> None:
+    asked = {"project": project.id}
+    assert client.get("/studio/verdicts.csv", params=asked).text.count("\n") == 1
+    folder, out = project.folder / "camera", project.state / "watch" / "m-1.jsonl"
+    out.parent.mkdir(parents=True)
+    rows = [
+        {"image_path": str(folder / "a.png"), "verdict": "defective", "pred_score": 2.5, "threshold": 1.0},
+        {"image_path": str(folder / "b,c.png"), "error": "b,c.png: cut off; copy it again"},
+    ]
+    out.write_text("".join(json.dumps(row | {"mtime_ns": 10**18}) + "\n" for row in rows) + '{"unfinished')
+    job = {"kind": "watch", "subject": "m-1", "started": 1.0}
+    job["commands"] = [["watch", str(folder), "m-1", "--out", str(out)]]
+    (project.state / "jobs" / "1").mkdir(parents=True)
+    (project.state / "jobs" / "1" / "job.json").write_text(json.dumps(job))
+    first, second = csv.DictReader(io.StringIO(client.get("/studio/verdicts.csv", params=asked).text))
+    assert (first["photograph"], first["verdict"], first["score"]) == ("a.png", "defective", "2.5")
+    assert first["model"] == "m-1" and first["time"].startswith("2001-09-")
+    assert (second["photograph"], second["verdict"], second["score"]) == ("b,c.png", "no verdict", "")
+    shown = camera(latest(project, "watch"), project.id)
+    assert "b,c.png" in shown and "cut off" in shown and "2001-09-" in shown and "· m-1" in shown
+    assert "! No verdict" in shown.partition("tally")[0], "the newest photograph, large"
+
+
+def test_the_browser_opens_once_the_address_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    opened = queue.Queue[str]()
+    monkeypatch.setattr("webbrowser.open", opened.put)
+
+    def pages(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("roinspect.studio.app.create_app", pages)
+    for opens in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            serve(None, port=0, opens_browser=opens)
+        if not opens:
+            assert opened.empty()
+    assert opened.get(timeout=30).startswith("http://127.0.0.1:")

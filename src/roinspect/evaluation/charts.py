@@ -192,7 +192,7 @@ def training_svg(name: str, stages: Sequence[Curve]) -> str:
     xs, ys = zip(*(pair for line in series for pair in line.curve), strict=True)
     pad = (max(ys) - min(ys)) * 0.05 or max(abs(ys[0]), 1e-6) * 0.1
     spans = (min(xs), max(max(xs), min(xs) + 1)), (min(ys) - pad, max(ys) + pad)
-    return _plot(series, *spans, x_label="epoch", y_label=name, title=name, least_x=1.0)
+    return _plot(series, *spans, x_label="round of training", y_label=name, title=name, least_x=1.0)
 
 
 def _plot(

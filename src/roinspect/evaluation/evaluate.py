@@ -135,6 +135,8 @@ def evaluate_models(
         examples=list(load_examples(choose(labelled, thresholds), models, min_pixels=min_pixels)),
         timings={**_network_times(models), "reading, network and measures": total},
         remarks=remarks,
+        date=time.strftime("%Y-%m-%d %H:%M"),
+        product=data.resolve().name,
     )
     write_whole(out / PREDICTIONS, table(parts, thresholds))
     write_whole(out / METRICS, metrics_json(about, results))

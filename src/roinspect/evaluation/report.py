@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ BROKEN_DOWN = 15
 
 STAGES = ("train", "held-out")
 """Training curves named `STAGE/NAME` for these stages share one plot."""
+
+STAGE_WORDS = ("photographs it learns from", "photographs held back")
+PLOT_WORDS = {
+    "roi_head": "error in finding the region",
+    "roi_iou": "region found, share of 1 (higher is better)",
+    "loss": "error",
+}
+"""Names of training curves in plain words."""
 
 KINDS = {"good": "good", "outside": "damage only outside the region", "defective": "defective"}
 """The kinds of parts, from harmless to worst, and their captions."""
@@ -76,6 +85,9 @@ class ReportContent:
     timings: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     """Warnings about the data and the measures."""
+    date: str = ""
+    """When the parts were inspected."""
+    product: str = ""
 
 
 def write_report(path: Path, content: ReportContent) -> None:
@@ -121,6 +133,8 @@ def render(content: ReportContent) -> str:
     )
     return environment.get_template("report.html.j2").render(
         title=content.title,
+        date=content.date,
+        product=content.product,
         models=views,
         measures=list(measure_rows([model.metrics for model in content.models])),
         roc=charts.roc_svg(curves, is_defective) if both else "",
@@ -128,12 +142,21 @@ def render(content: ReportContent) -> str:
         breakdowns=_breakdowns([model.metrics for model in content.models]),
         sampling=sampling(content.models[0].metrics),
         remarks=content.remarks,
-        stages=list(zip(charts.SERIES, STAGES, strict=True)),
+        stages=list(zip(charts.SERIES, STAGE_WORDS, strict=True)),
         plot=(charts.LEFT, charts.RIGHT),
         examples=[(example, list(pictures(example, names))) for example in content.examples],
         shown=[example.caption for example in content.examples],
         timings=content.timings,
     )
+
+
+def signed(report: str, *, product: str = "", operator: str = "") -> str:
+    """A report with the names of the product and of the operator; an empty one leaves it as it is."""
+    for name, text in (("product", product), ("operator", operator)):
+        before, mark, rest = report.partition(f'<dd data-about="{name}">')
+        if text and mark:
+            report = f"{before}{mark}{escape(text)}<{rest.partition('<')[2]}"
+    return report
 
 
 def _view(
@@ -169,7 +192,7 @@ def _view(
             "groups": {kind: np.sort(group).tolist() for kind, group in groups.items()},
         },
         "training": [
-            (name, stages, charts.training_svg(name, stages))
+            (name, stages, charts.training_svg(plot_words(name), stages))
             for name, stages in training_plots(model.training_curves).items()
         ],
         "escapes": _worst(scores, paths, is_defective & ~alarm, lowest=True),
@@ -213,6 +236,11 @@ def training_plots(curves: Mapping[str, charts.Curve]) -> dict[str, list[charts.
         else:
             plots[name] = [curve]
     return plots
+
+
+def plot_words(name: str) -> str:
+    """The name of a plot of `training_plots` in plain words."""
+    return PLOT_WORDS.get(name, name.replace("_", " "))
 
 
 def _worst(

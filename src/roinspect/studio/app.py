@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+import threading
 import warnings
+import webbrowser
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -34,6 +36,8 @@ from roinspect.studio.state.project import Projects, default_recent_file
 HEAD = """<link rel="stylesheet" href="/studio/static/studio.css">
 <script src="/studio/static/studio.js"></script>"""
 MOST_UPLOADED = "200mb"
+ACCENT, ACCENT_DARK = "#0b5cad", "#7db8f0"
+"""As --accent in studio.css."""
 
 
 def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
@@ -58,7 +62,7 @@ def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
             "font": ["system-ui", "sans-serif"],
             "font_mono": ["ui-monospace", "monospace"],
         }
-        look: dict[str, Any] = {"theme": gr.themes.Default(primary_hue="blue", **fonts), "head": HEAD}
+        look: dict[str, Any] = {"theme": gr.themes.Default(**fonts).set(**_one_blue()), "head": HEAD}
         limits: dict[str, Any] = {"allowed_paths": [], "max_file_size": MOST_UPLOADED}
         mounted: Any = gr.mount_gradio_app(
             app, blocks, path="/", footer_links=[], ssr_mode=False, **look, **limits
@@ -80,7 +84,29 @@ def create_app(projects: Projects, *, token: str = "") -> ASGIApp:
     return Guard(addressed, token)
 
 
-def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, token: str = "") -> None:
+def _one_blue() -> dict[str, str]:
+    """Gradio's theme with the blue of studio.css, which has enough contrast for text in both modes."""
+    accent = ("color_accent", "button_primary_background_fill", "button_primary_border_color")
+    hover = ("button_primary_background_fill_hover", "button_primary_border_color_hover")
+    ink = ("button_primary_text_color", "button_primary_text_color_hover")
+    light = dict.fromkeys(accent, ACCENT) | dict.fromkeys(hover, "#094a8c") | dict.fromkeys(ink, "#ffffff")
+    dark_names = [f"{name}_dark" for name in (*accent[1:], *hover, "checkbox_background_color_selected")]
+    dark = dict.fromkeys(dark_names, ACCENT_DARK) | dict.fromkeys((f"{name}_dark" for name in ink), "#14141b")
+    links = dict.fromkeys(
+        (f"link_text_color{state}" for state in ("", "_hover", "_visited", "_active")), ACCENT
+    )
+    links |= {f"{name}_dark": ACCENT_DARK for name in links}
+    return light | dark | links | {"slider_color": ACCENT, "slider_color_dark": ACCENT_DARK}
+
+
+def serve(
+    folder: Path | None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    token: str = "",
+    opens_browser: bool = False,
+) -> None:
     """Serve the studio until the process is stopped.
 
     Args:
@@ -89,6 +115,7 @@ def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, tok
             folders in it can be opened.
         port: 0 takes a free one.
         token: generated where one is required and none is given.
+        opens_browser: open the address in the browser of this machine.
 
     Raises:
         UserError: the folder cannot be opened, or the address is taken.
@@ -103,9 +130,12 @@ def serve(folder: Path | None, *, host: str = "127.0.0.1", port: int = 7860, tok
     listening = bind(host, port)
     # Before the address is told: who opens it at once waits until the pages are made.
     listen(listening)
-    address = f"{http_address(host, listening.getsockname()[1])}/"
-    print(f"The studio is open: {address}{f'?token={token}' if token else ''}", flush=True)
+    address = f"{http_address(host, listening.getsockname()[1])}/{f'?token={token}' if token else ''}"
+    print(f"The studio is open: {address}", flush=True)
     print("Ctrl-C ends it; trainings go on.", flush=True)
+    if opens_browser:
+        # Some browsers return only when they are closed.
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="roinspect-studio-") as uploads:
         # Every other Gradio application of this machine shares the usual folder, and could be read from here.
         os.environ["GRADIO_TEMP_DIR"] = uploads

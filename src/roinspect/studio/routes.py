@@ -1,13 +1,10 @@
-"""HTTP routes beside Gradio's: images, drawings and downloads. No request names a path.
+"""HTTP routes beside Gradio's: images and drawings. No request names a path.
 
 A photograph is named by its folder's id and its key, and is only read if the folder lists that key.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
@@ -15,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
+from roinspect.studio.downloads import add_downloads
 from roinspect.studio.page_images import STATIC, UNREADABLE, crop, jpeg, photograph, thumbnail, veiled
 from roinspect.studio.pages.elements import PER_PAGE, page_of
 from roinspect.studio.state.drawing import read_drawing
@@ -22,12 +20,11 @@ from roinspect.studio.state.outline import outline
 from roinspect.studio.state.project import Projects
 from roinspect.studio.state.proposals import least_confidence
 from roinspect.studio.state.regions import accept, mask_of, region, save_drawing, share, source_of
-from roinspect.studio.state.trained_models import model_path
 from roinspect.studio.state.training import smallest_defects
 
 SERVED = {
     "studio.css": ("text/css", ("studio.css", "board.css")),
-    "studio.js": ("text/javascript", ("links.js", "canvas.js", "hands.js", "paint.js")),
+    "studio.js": ("text/javascript", ("links.js", "enlarge.js", "canvas.js", "hands.js", "paint.js")),
 }
 """Name to media type and source files."""
 NOT_KEPT = {"Cache-Control": "no-store"}
@@ -137,13 +134,4 @@ def add_routes(app: FastAPI, projects: Projects) -> None:
         share(opened, key)
         return {"photographs": len(opened.records())}
 
-    @app.get("/studio/model.zip")
-    def download(project: str, model: str) -> Any:
-        content = io.BytesIO()
-        path = model_path(projects.get(project), model)
-        with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-            for file in sorted(path.rglob("*")):
-                if file.is_file():
-                    archive.write(file, Path(path.name) / file.relative_to(path))
-        head = {"Content-Disposition": f'attachment; filename="{path.name}.zip"', "Cache-Control": "no-store"}
-        return Response(content.getvalue(), media_type="application/zip", headers=head)
+    add_downloads(app, projects)

@@ -19,10 +19,11 @@ from roinspect.data.dataset import load_sample
 from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi, is_outside_only
 from roinspect.errors import UserError
+from roinspect.evaluation.report import plot_words
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Threshold
-from roinspect.studio.pages.elements import note
-from roinspect.studio.pages.judge import about
+from roinspect.studio.pages.elements import as_note, note
+from roinspect.studio.pages.judge import about, report_links
 from roinspect.studio.pages.judging import figures_at, wall
 from roinspect.studio.pages.photographs import in_words, summary
 from roinspect.studio.pages.shell import Page
@@ -30,7 +31,7 @@ from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.results import Result
-from roinspect.studio.state.trained_models import evaluation_path, new_path
+from roinspect.studio.state.trained_models import evaluation_path, model_path, new_path
 
 TABLE = """key,category,label,place,pred_score,verdict,reason,error
 test/dent/d.png,dent,1,inside,0.9,defective,,
@@ -106,7 +107,7 @@ def test_what_a_model_is_worth_is_told_with_what_would_help(
     log = "roinspect: WARNING: 3 held-out good parts cannot support a false-reject rate\n" * 2
     told_ = worth(model, log)
     assert "rejects 1 of 2 defective parts and 2 of 3 good ones" in told_[0] and "To do better" in told_[0]
-    assert len(told_) == 2 and "WARNING" not in told_[1] and "3 held-out" in told_[1]
+    assert len(told_) == 2 and "WARNING" not in told_[1] and "3 kept-back" in told_[1]
     assert worth(model.with_name("other"), log) == []
 
 
@@ -222,3 +223,61 @@ def test_faults_become_messages_and_change_nothing_else(
     assert asked["outputs"] == ["a", "fault"] and asked["show_progress"] == "full"
     (_, first), (kept_, last) = [(told[0], told[-1]) for told in slow("user")]
     assert first == kept_ == gr.skip() and "mend it" in last
+
+
+def test_a_step_that_comes_first_is_no_problem(project: Project) -> None:
+    missing = as_note(lambda: str(model_path(project, None)))
+    assert (
+        "Problem" not in missing
+        and "There is no trained model yet." in missing
+        and 'href="/train"' in missing
+    )
+    unjudged = as_note(lambda: str(results.read_results(new_path(project, "m-2"))))
+    assert (
+        "Problem" not in unjudged
+        and "M-2 was not judged" not in unjudged
+        and "m-2 was not judged" in unjudged
+    )
+    none_open = as_note(
+        lambda: str(Projects(None, confined_to=None, recent_file=project.state / "x").get(""))
+    )
+    assert "Problem" not in none_open and 'href="/"' in none_open
+
+    def broken() -> str:
+        raise UserError("cannot be read", where="m-1")
+
+    assert "Problem" in as_note(broken)
+
+
+def test_a_report_is_linked_where_there_is_one(project: Project, model: Path) -> None:
+    assert report_links(project, model) == ""
+    (evaluation_path(model) / "report.html").write_text("<html>")
+    words = report_links(project, model)
+    assert words.count(f"/studio/report?project={project.id}&amp;model=m-1") == 2 and "save=1" in words
+
+
+def test_a_moved_photograph_keeps_its_result(project: Project, model: Path) -> None:
+    (model / "bundle.json").parent.mkdir(parents=True, exist_ok=True)
+    (model / "bundle.json").write_text("{}")
+    by_key = {one.key: one for one in results.read_results(model)}
+    results.mark_wrong(model, by_key["test/good/e.png"], threshold=0.5)
+    results.mark_wrong(model, by_key["test/good/c.png"], threshold=0.5)
+    results.rename(project, "test/good/c.png", "train/dent/c.png", category="dent", label=1)
+    results.rename(project, "test/good/e.png", "train/good/e.png", category="good", label=None)
+    results.rename(project, "not/there.png", "x.png", category="x", label=1)
+    after = {one.key: one for one in results.read_results(model)}
+    assert after.keys() ^ by_key.keys() == {
+        "test/good/c.png",
+        "test/good/e.png",
+        "train/dent/c.png",
+        "train/good/e.png",
+    }
+    moved = after["train/dent/c.png"]
+    assert (moved.label, moved.category, moved.is_corrected, moved.pred_score) == (1, "dent", False, 0.2)
+    assert after["train/good/e.png"].is_corrected and set(results.corrections(model)) == {"train/good/e.png"}
+
+
+def test_words_of_statistics_and_of_networks_are_said_plainly() -> None:
+    said = results.plain_words("rejects 0 of 24 good parts (4 held out, 20 left out in turn)")
+    assert "held" not in said and "4 kept back" in said and "in turn" not in said
+    assert plot_words("roi_head").startswith("error in finding the region")

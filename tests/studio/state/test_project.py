@@ -19,7 +19,7 @@ from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi, load_roi
 from roinspect.errors import UserError
-from roinspect.images.pixels import write_image
+from roinspect.images.pixels import read_image, write_image
 from roinspect.studio.state.adding import add, move
 from roinspect.studio.state.drawing import Drawing, Shape
 from roinspect.studio.state.project import Project, Projects, write_manifest
@@ -118,6 +118,15 @@ def test_a_moved_photograph_takes_its_drawing_and_masks_along(project: Project) 
     assert (project.folder / "roi/train/stain/d.png").is_file()
     assert move(project, "train/stain/d.png", label=0, split="train") == "train/good/d.png"
     assert project.record("train/good/d.png").label == 0
+
+
+def test_a_photograph_is_renamed_only_where_its_name_is_taken(project: Project) -> None:
+    write_image(project.folder / "test/good/a.png", read_image(project.folder / "train/good/b.png"))
+    project.forget()
+    assert move(project, "test/good/c.png", label=0, split="train") == "train/good/c.png"
+    assert move(project, "train/good/b.png", label=0, split="test") == "test/good/b.png"
+    assert move(project, "test/good/a.png", label=0, split="train") == "train/good/a_2.png"
+    assert move(project, "test/dent/d.png", label=1, split="train") == "train/dent/d.png"
 
 
 def test_a_moved_photograph_takes_what_labelme_drew_along(project: Project) -> None:

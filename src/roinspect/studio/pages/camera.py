@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections.abc import Iterator
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
@@ -16,49 +17,76 @@ from roinspect.errors import UserError
 from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import read_bundle
 from roinspect.studio.page_images import UNREADABLE_URI, data_uri, draw
-from roinspect.studio.pages.elements import card, cards, counts, note, plain, verdict_badge
+from roinspect.studio.pages.elements import card, cards, note, plain
+from roinspect.studio.pages.verdicts import TREND, Row, caption, light, tally_of, trend
 from roinspect.studio.state.jobs import Job
 
 LATEST = 12
 
 
-def camera(job: Job) -> str:
+def camera(job: Job, project_id: str) -> str:
     """The results for the camera's photographs, latest first."""
-    state = job.state()
-    results = Path(job.commands[0][job.commands[0].index("--out") + 1])
-    model = Path(job.commands[0][2])
-    rows = deque[dict[str, Any]](maxlen=LATEST)
-    count = rejected = unseen = 0
-    try:
-        with results.open(encoding="utf-8") as file:
-            for line in file:
-                if line.endswith("\n"):
-                    rows.append(json.loads(line))
-                    count += 1
-                    rejected += rows[-1].get("verdict") == "defective"
-                    unseen += rows[-1].get("verdict") == "not inspectable"
-    except OSError:
-        pass
+    watched, model, results = _paths(job)
     head = {
-        "running": note(f"Following {job.commands[0][1]} with {job.subject}; you may close this page."),
+        "running": note(f"Following {watched} with {job.subject}; you may close this page."),
         "failed": note(job.fault(), "problem"),
-    }.get(state, note("Not following any more."))
-    figures = counts((count, "inspected"), (rejected, "rejected"), (unseen, "not inspectable"))
-    where = escape(str(results))
-    lines = f"<p class='soft'>The latest {LATEST}, newest first; all of them are lines of {where}.</p>"
-    folder = Path(job.commands[0][1])
-    shown = cards((_row(row, model, folder) for row in reversed(rows)), large=True)
-    return plain(head, figures, lines, shown)
+    }.get(job.state(), note("Not following any more."))
+    found = list(_results(results))
+    rows = [_row(result, job) for result in found[-TREND:]]
+    if not rows:
+        return plain(head, "<p>No photograph has arrived yet.</p>")
+    address = escape("/studio/verdicts.csv?" + urlencode({"project": project_id}))
+    save = f'<p><a href="{address}" download>Save all verdicts as a table (CSV)</a></p>'
+    lines = f"<p class='soft'>The latest {LATEST}, newest first:</p>"
+    shown = (
+        card(_picture_of(result, model), row.photograph, caption(row))
+        for result, row in zip(found[: -LATEST - 1 : -1], rows[: -LATEST - 1 : -1], strict=True)
+    )
+    figures = tally_of([result.get("verdict") for result in found])
+    latest = light(rows[-1].verdict, rows[-1].photograph)
+    return plain(head, latest, figures, trend(rows), save, lines, cards(shown, large=True))
 
 
-def _row(row: dict[str, Any], model: Path, folder: Path) -> str:
-    path = str(row.get("image_path", ""))
-    name = Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).name
-    if "error" in row:
-        return card(UNREADABLE_URI, name, verdict_badge(None, row["error"]))
-    words = verdict_badge(row["verdict"], row.get("reason", ""), score=row["pred_score"])
-    picture = _picture(path, row.get("mtime_ns"), str(row.get("map")), float(row.get("map_factor", 0)), model)
-    return card(picture, name, words)
+def camera_verdicts(job: Job) -> list[Row]:
+    """All rows of a followed folder, oldest first."""
+    return [_row(result, job) for result in _results(_paths(job)[2])]
+
+
+def _paths(job: Job) -> tuple[Path, Path, Path]:
+    """The followed folder, the model and the results."""
+    words = job.commands[0]
+    return Path(words[1]), Path(words[2]), Path(words[words.index("--out") + 1])
+
+
+def _results(file: Path) -> Iterator[dict[str, Any]]:
+    """The complete lines of the results."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            yield from (json.loads(line) for line in lines if line.endswith("\n"))
+    except OSError:
+        return
+
+
+def _row(result: dict[str, Any], job: Job) -> Row:
+    folder, path = _paths(job)[0], Path(str(result.get("image_path", "")))
+    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    error = result.get("error")
+    return Row(
+        float(result.get("mtime_ns") or 0) / 1e9,
+        name,
+        None if error else result["verdict"],
+        float("nan") if error else float(result["pred_score"]),
+        float("nan") if error else float(result["threshold"]),
+        job.subject,
+        str(error or result.get("reason") or ""),
+    )
+
+
+def _picture_of(result: dict[str, Any], model: Path) -> str:
+    if "error" in result:
+        return UNREADABLE_URI
+    path, factor = str(result.get("image_path", "")), float(result.get("map_factor", 0))
+    return _picture(path, result.get("mtime_ns"), str(result.get("map")), factor, model)
 
 
 @lru_cache(maxsize=4 * LATEST)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roinspect.errors import UserError
-from roinspect.studio.page_images import data_uri
+from roinspect.studio.page_images import SHOWN, data_uri
 from roinspect.studio.state.jobs import Job
-from roinspect.studio.state.project import Project
+from roinspect.studio.state.project import NotYetError, Project
 
 STEPS = (
     ("1 Data", "/"),
@@ -32,7 +32,7 @@ def steps(path: str, project: Project | None = None) -> str:
         f'<a href="{to}"{" aria-current=page" if to == path else ""}>{name}</a>' for name, to in STEPS
     )
     opened = f'<span class="folder">{escape(str(project.folder))}</span>' if project else ""
-    title = '<span class="title">roinspect studio</span>'
+    title = '<h1 class="title">roinspect studio</h1>'
     return f'<nav class="steps" aria-label="Steps">{title}{links}{opened}</nav>'
 
 
@@ -58,9 +58,12 @@ def as_note(work: Callable[[], str]) -> str:
     """The result of `work`, or a note with the error."""
     try:
         return work()
+    except NotYetError as error:
+        to = next((step for step in STEPS if f"page {step[0][0]}," in error.remedy), None)
+        remedy = f"{error.remedy[0].upper()}{error.remedy[1:]}."
+        return plain(note(f"{error.what}. {remedy}", link=to))
     except UserError as error:
-        link = ("Open a folder", "/") if "page 1" in error.remedy else None
-        return plain(note(str(error), "problem", link=link))
+        return plain(note(str(error), "problem"))
     except OSError as error:
         return plain(note(f"the disk answers: {error.strerror or error}; try again", "problem"))
 
@@ -102,7 +105,8 @@ def card(picture: str, name: str, verdict: str = "", *, key: str = "", css: str 
 def figures(*pictures: tuple[NDArray[np.uint8], str]) -> str:
     """Large pictures (H, W, 3), RGB, side by side, with captions in plain text."""
     shown = "".join(
-        f'<figure><img src="{data_uri(image, 640)}" alt="{escape(caption)}">'
+        f'<figure><button type="button" class="enlarge" aria-label="Enlarge: {escape(caption)}">'
+        f'<img src="{data_uri(image, SHOWN)}" alt=""></button>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for image, caption in pictures
     )

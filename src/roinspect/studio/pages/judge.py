@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
+from roinspect.evaluation.evaluate import REPORT
 from roinspect.inspection.bundle import Threshold, read_bundle, replace_threshold
 from roinspect.studio.pages.elements import as_note, note, plain
-from roinspect.studio.pages.judging import figures_at, one_of, result_of, wall
+from roinspect.studio.pages.judging import figures_at, one_of, wall
 from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.state import results
 from roinspect.studio.state.adding import move
 from roinspect.studio.state.jobs import latest, start
-from roinspect.studio.state.project import Projects
-from roinspect.studio.state.trained_models import model_path
+from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.recipes import keep as keep_recipe
+from roinspect.studio.state.recipes import recipe
+from roinspect.studio.state.trained_models import evaluation_path, model_path
 from roinspect.studio.state.training import judge_command
 
 TICK_S = 1.5
-SEE_ADDED = "() => document.getElementById('added').scrollIntoView({ behavior: 'smooth', block: 'center' })"
+SEE_ADDED = "() => document.getElementById('added').scrollIntoView({ block: 'center' })"
 WHICH = [
     ("all, highest score first", "all"),
     ("wrong verdicts", "wrong"),
@@ -48,6 +53,11 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     tally = html(elem_id="tally")
     keep = gr.Button("Keep this threshold", variant="primary")
     kept = html()
+    with gr.Row():
+        product = gr.Textbox(label="Product, for the report", max_lines=1)
+        operator = gr.Textbox(label="Operator, for the report", max_lines=1)
+        sign = gr.Button("Put them on the report")
+    report = html(elem_id="report")
     which = gr.Radio(WHICH, value="all", label="Show")
     at = gr.Number(0, visible=False)
     photographs = html(js_on_load=SELECT, elem_id="results")
@@ -64,10 +74,28 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     timer = gr.Timer(TICK_S, active=False)
     view = [page.project, model, threshold, which, at]
     live = [tally, photographs, at]
+    names = [product, operator, report]
 
     def show(id: str) -> tuple[Any, ...]:
         dropdown, newest, missing = page.models(id)
-        return (dropdown, missing, *_nothing()) if missing else (dropdown, *load(id, newest))
+        if missing:
+            return dropdown, "", "", "", missing, *_nothing()
+        return dropdown, *for_report(id, newest), *load(id, newest)
+
+    def for_report(id: str, name: str | None) -> tuple[str, str, str]:
+        project = page.opened(id)
+        path = model_path(project, name)
+        known = recipe(project, path.name)
+        return known.product, known.operator, report_links(project, path)
+
+    def name_them(id: str, name: str | None, product: str, operator: str) -> str:
+        project = page.opened(id)
+        path = model_path(project, name)
+        keep_recipe(project, path.name, product=product, operator=operator)
+        return report_links(project, path)
+
+    def choose(id: str, name: str | None) -> tuple[Any, ...]:
+        return *for_report(id, name), *load(id, name)
 
     def load(id: str, name: str | None) -> tuple[Any, ...]:
         project = page.opened(id)
@@ -119,7 +147,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         project = page.opened(id)
         path = model_path(project, name)
         with project.lock:
-            results.mark_wrong(path, result_of(path, picked), value)
+            results.mark_wrong(path, results.result_of(path, picked), value)
         words, marked = one_of(project, path, picked, value)
         marked_words = "Marked: the figures above count the part as you say."
         words_ = marked_words if marked.is_corrected else "Undone."
@@ -127,16 +155,21 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         shown_kind = marked.category if is_damaged and not marked.is_corrected else ""
         return words, is_damaged, shown_kind, plain(note(words_)), mark_button(marked.is_corrected)
 
-    def put(id: str, picked: str, is_bad: int, defect: str, to: str) -> str:
+    def put(id: str, name: str | None, picked: str, is_bad: int, defect: str, to: str) -> tuple[str, str]:
         project = page.opened(id)
+        was = results.result_of(model_path(project, name), picked)
         new = move(project, picked, label=int(is_bad), kind=defect or "", split=to)
+        is_damaged = was.label == 1 or was.is_outside_only
+        changed = None if not was.is_corrected and is_damaged == bool(is_bad) else int(is_bad)
+        results.rename(project, picked, new, category=project.record(new).category, label=changed)
         word = "good" if int(is_bad) == 0 else "defective"
-        words = f"{picked} was moved: it is now {new}, {word}, to {to} with. Train again to learn from it, "
-        return plain(note(f"{words}and judge again to see it here.", link=("Train", "/train")))
+        words = f"{picked} was moved: it is now {new}, {word}, to {to} with. Train again to learn from it."
+        return new, plain(note(words, link=("Train", "/train")))
 
     whole = [said, threshold, *live, timer]
-    page.answer(blocks.load, show, page.project, [model, *whole])
-    page.answer(model.input, load, [page.project, model], whole)
+    page.answer(blocks.load, show, page.project, [model, *names, *whole])
+    page.answer(model.input, choose, [page.project, model], [*names, *whole])
+    page.answer(sign.click, name_them, [page.project, model, product, operator], report)
     page.answer(again.click, judge, [page.project, model], whole)
     page.answer(timer.tick, load, [page.project, model], whole)
     page.answer(threshold.input, look, view[:4], live, trigger_mode="always_last")
@@ -151,10 +184,12 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     one = [page.project, model, threshold, key]
     picked_now = page.answer(photographs.select, pick, None, [detail, shown, key, added])
     looked = page.answer(picked_now.then, enlarge, one, [shown, label, kind, split, wrong])
-    looked.then(js="() => document.getElementById('result').scrollIntoView({ behavior: 'smooth' })")
+    looked.then(js="() => document.getElementById('result').scrollIntoView()")
     marked_now = page.answer(wrong.click, mark, one, [shown, label, kind, added, wrong])
     page.answer(marked_now.then, look, view, live)
-    page.answer(add.click, put, [page.project, key, label, kind, split], added).then(js=SEE_ADDED)
+    put_now = page.answer(add.click, put, [page.project, model, key, label, kind, split], [key, added])
+    put_now.then(js=SEE_ADDED)
+    page.answer(put_now.then, look, view, live)
 
 
 def mark_button(is_marked: bool) -> Any:
@@ -162,15 +197,25 @@ def mark_button(is_marked: bool) -> Any:
     return gr.Button("Marked as wrong. Undo" if is_marked else "This verdict is wrong")
 
 
+def report_links(project: Project, model: Path) -> str:
+    """Where the report of the model's last evaluation is opened and saved; "" without one."""
+    if not (evaluation_path(model) / REPORT).is_file():
+        return ""
+    address = escape("/studio/report?" + urlencode({"project": project.id, "model": model.name}))
+    opened = f'<a href="{address}" target="_blank">Open the report, to read or print</a>'
+    return plain(f'<p>{opened} · <a href="{address}&amp;save=1" download>Save the report</a></p>')
+
+
 def about(model: Path) -> str:
     """The threshold and its origin, and warnings about the results."""
     bundle = read_bundle(model)
     threshold = bundle.threshold
-    parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({threshold.origin}).")]
+    origin = results.plain_words(threshold.origin)
+    parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({origin}).")]
     if bundle.score_says:
         parts.append(note(f"With this model {bundle.score_says}."))
     if threshold.warning:
-        parts.append(note(f"{threshold.warning}.", "warning"))
+        parts.append(note(f"{results.plain_words(threshold.warning)}.", "warning"))
     if words := results.too_small_region(results.read_results(model)):
         parts.append(note(words, "warning", link=("Look at the region", "/region")))
     if words := results.untested(model):

@@ -22,7 +22,7 @@ from roinspect.studio.pages.elements import (
 from roinspect.studio.state.drawing import render
 from roinspect.studio.state.project import Project
 from roinspect.studio.state.regions import region
-from roinspect.studio.state.results import Result, Which, chosen, histogram, read_results, tally
+from roinspect.studio.state.results import Result, Which, chosen, histogram, result_of, tally
 
 
 def figures_at(results: list[Result], threshold: float) -> str:
@@ -57,18 +57,6 @@ def _card(project: Project, result: Result, threshold: float) -> str:
     words = verdict_badge(result.verdict(threshold), score=result.pred_score)
     words += " <b>wrong verdict</b>" if wrong else ""
     return card(address, result.key, words, key=result.key, css="wrong" if wrong else "")
-
-
-def result_of(model: Path, key: str) -> Result:
-    """One photograph's result.
-
-    Raises:
-        UserError: there is no result.
-    """
-    for result in read_results(model):
-        if result.key == key:
-            return result
-    raise UserError("has no result", where=key or "no photograph", remedy="judge the test photographs again")
 
 
 def one_of(project: Project, model: Path, key: str, threshold: float) -> tuple[str, Result]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import time
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from roinspect.errors import UserError
+from roinspect.images.pixels import IMAGE_SUFFIXES
 from roinspect.inspection.exported import has_export
 from roinspect.inspection.inspector import Verdict
 from roinspect.studio.page_images import UNREADABLE_URI, data_uri, inspector, picture
@@ -23,16 +26,20 @@ from roinspect.studio.pages.elements import (
     job_note,
     note,
     plain,
-    verdict_badge,
 )
 from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
+from roinspect.studio.pages.verdicts import Row, caption, clock, light, tally_of, trend, verdicts_csv
 from roinspect.studio.state.adding import add
 from roinspect.studio.state.jobs import Job, latest, start
 from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.recipes import keep, recipe
 from roinspect.studio.state.trained_models import model_path
 
 TICK_S = 2.0
 MOST_SHOWN = 60
+NAMED = 5
+"""Most names of files that were left out."""
+
 WHY_EXPORT = (
     "A model for the PC on the line: it needs no training software there. The answers of the exported model "
     "are compared with the trained one's before it is kept."
@@ -43,7 +50,8 @@ def run_page(blocks: Any, projects: Projects) -> None:
     """Build the page."""
     page = begin(blocks, projects, "/run")
     html(plain("<h2>Run</h2>"))
-    model = gr.Dropdown([], label="Model", interactive=True, filterable=False, elem_id="run-model")
+    words = "Product (its trained model)"
+    model = gr.Dropdown([], label=words, interactive=True, filterable=False, elem_id="run-model")
     said = html()
     with gr.Tab("Photographs"):
         files = gr.File(label="Drop photographs here", file_count="multiple", elem_id="drop")
@@ -51,6 +59,9 @@ def run_page(blocks: Any, projects: Projects) -> None:
         at = gr.Textbox(visible=False)
         with gr.Column(visible=False) as detail:
             shown = html(elem_id="verdict")
+            with gr.Row():
+                back = gr.Button("‹ Previous photograph", size="sm")
+                on = gr.Button("Next photograph ›", size="sm")
             label, kind, split = truth("The part is really", "train")
             put_button = gr.Button("Add it to the data")
             added = html()
@@ -69,7 +80,11 @@ def run_page(blocks: Any, projects: Projects) -> None:
 
     def show(id: str) -> tuple[Any, ...]:
         dropdown, newest, missing = page.models(id)
-        return dropdown, missing, *look(id, newest)
+        return dropdown, missing, *switch(id, newest)
+
+    def switch(id: str, name: str | None) -> tuple[Any, ...]:
+        project = page.find(id)
+        return recipe(project, name).camera if project else "", *look(id, name)
 
     def look(id: str, name: str | None) -> tuple[Any, ...]:
         project = page.find(id)
@@ -78,7 +93,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
         is_watching = watch is not None and watch.state() == "running"
         is_shipping = ship is not None and ship.state() == "running"
         return (
-            as_note(lambda: camera_words(watch)) if watch else "",
+            as_note(lambda: camera_words(watch, id)) if watch else "",
             as_note(lambda: _exported(project, name, ship)) if project and name else "",
             gr.Button(interactive=not is_watching),
             gr.Button(interactive=is_watching),
@@ -86,36 +101,45 @@ def run_page(blocks: Any, projects: Projects) -> None:
         )
 
     def inspect(id: str, name: str | None, dropped: list[str] | None) -> Iterator[tuple[Any, ...]]:
-        paths = list(dropped or ())
+        paths, others = sorted_out(dropped)
         hidden = gr.Column(visible=False)
+        left_out = _left_out(others)
         if not paths:
-            yield "", hidden
+            yield plain(left_out) if others else "", hidden
             return
         yield plain(note(f"Inspecting {len(paths):,} photographs ...")), hidden
-        ready = inspector(model_path(page.opened(id), name))
-        items, rejected, unseen = list[str](), 0, 0
-        for index, verdict in enumerate(ready.inspect_many(paths)):
-            items += [_card(verdict, str(index))] if index < MOST_SHOWN else []
-            rejected += verdict.verdict == "defective"
-            unseen += verdict.verdict == "not inspectable"
+        path = model_path(page.opened(id), name)
+        rows, items = list[Row](), list[str]()
+        for index, verdict in enumerate(inspector(path).inspect_many(paths)):
+            row = row_of(verdict, path.name)
+            rows.append(row)
+            if index < MOST_SHOWN:
+                shown_picture = UNREADABLE_URI if verdict.error else data_uri(picture(verdict), 420)
+                items.append(card(shown_picture, row.photograph, caption(row), key=str(index)))
             if index % 6 == 5 or index + 1 == len(paths):
-                doubtful = f", <b>{unseen:,} not inspectable</b>" if unseen else ""
-                head = (
-                    f"<p>{index + 1:,} of {len(paths):,} photographs inspected, <b>{rejected:,} rejected</b>"
-                    f"{doubtful} (from a score of {ready.threshold:.4g} on). Yellow lines surround what was "
-                    "found; press one to look closer.</p>"
-                )
-                yield plain(head, cards(iter(items), large=True)), hidden
+                yield plain(left_out, summary(rows, len(paths)), cards(iter(items), large=True)), hidden
+
+    def turn(by: int) -> Callable[..., tuple[Any, ...]]:
+        def turned(id: str, name: str | None, dropped: list[str] | None, at: str) -> tuple[Any, ...]:
+            count = len(sorted_out(dropped)[0])
+            place = str(min(max(0, int(at or 0) + by), count - 1))
+            return place, "", *look_closer(id, name, dropped, place)
+
+        return turned
 
     def pick(dropped: list[str] | None, event: gr.EventData) -> tuple[Any, ...]:
         picked = chosen_key(event)
         waiting = plain(note(f"Looking at {_dropped(dropped, picked).name} ..."))
         return gr.Column(visible=True), waiting, picked, ""
 
+    def path_name(id: str, name: str | None) -> str:
+        return model_path(page.opened(id), name).name
+
     def look_closer(id: str, name: str | None, dropped: list[str] | None, picked: str) -> tuple[Any, ...]:
         path = _dropped(dropped, picked)
         verdict = inspector(model_path(page.opened(id), name)).inspect(path)
-        return _large(verdict), int(verdict.verdict == "defective")
+        place = f"photograph {int(picked) + 1:,} of {len(sorted_out(dropped)[0]):,}"
+        return large(verdict, path_name(id, name), place), int(verdict.verdict == "defective")
 
     def put(id: str, dropped: list[str] | None, picked: str, is_bad: int, defect: str, to: str) -> str:
         path = _dropped(dropped, picked)
@@ -128,6 +152,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
         path, place = model_path(project, name), projects.folder(typed)
         out = project.state / "watch" / path.name
         words = ["watch", str(place), str(path), "--out", f"{out}.jsonl", "--maps", str(out)]
+        keep(project, path.name, camera=str(place))
         start(project, "watch", path.name, [words])
         return look(id, name)
 
@@ -142,12 +167,15 @@ def run_page(blocks: Any, projects: Projects) -> None:
         return look(id, name)
 
     which = [page.project, model]
-    page.answer(blocks.load, show, page.project, [model, said, *ticking])
-    page.answer(model.input, look, which, ticking)
-    page.answer(files.change, inspect, [*which, files], [verdicts, detail], show_progress="full")
+    page.answer(blocks.load, show, page.project, [model, said, folder, *ticking])
+    page.answer(model.input, switch, which, [folder, *ticking])
+    for event in (files.change, model.input):
+        page.answer(event, inspect, [*which, files], [verdicts, detail], show_progress="full")
     picked_now = page.answer(verdicts.select, pick, files, [detail, shown, at, added])
     looked = page.answer(picked_now.then, look_closer, [*which, files, at], [shown, label])
-    looked.then(js="() => document.getElementById('verdict').scrollIntoView({ behavior: 'smooth' })")
+    looked.then(js="() => document.getElementById('verdict').scrollIntoView()")
+    for button, by in ((back, -1), (on, 1)):
+        page.answer(button.click, turn(by), [*which, files, at], [at, added, shown, label])
     page.answer(put_button.click, put, [page.project, files, at, label, kind, split], added)
     page.answer(follow.click, follow_it, [*which, folder], ticking)
     page.answer(leave.click, leave_it, which, ticking)
@@ -156,27 +184,58 @@ def run_page(blocks: Any, projects: Projects) -> None:
 
 
 def _dropped(dropped: list[str] | None, index: str) -> Path:
-    if not dropped or not index.isdigit() or int(index) >= len(dropped):
+    paths, _ = sorted_out(dropped)
+    if not index.isdigit() or int(index) >= len(paths):
         raise UserError("is not here any more", where="the photograph", remedy="drop it once more")
-    return Path(dropped[int(index)])
+    return paths[int(index)]
 
 
-def _card(verdict: Verdict, key: str) -> str:
+def sorted_out(dropped: list[str] | None) -> tuple[list[Path], list[Path]]:
+    """The photographs among dropped files, and the others."""
+    paths = list(map(Path, dropped or ()))
+    photographs = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    return photographs, [path for path in paths if path not in photographs]
+
+
+def _left_out(others: list[Path]) -> str:
+    if not others:
+        return ""
+    listed = ", ".join(path.name for path in others[:NAMED]) + (" ..." if len(others) > NAMED else "")
+    return note(f"{len(others):,} of the files are not photographs and were left out: {listed}")
+
+
+def row_of(verdict: Verdict, model: str) -> Row:
+    """A verdict that was given just now."""
+    reason = verdict.reason or "" if verdict.error is None else verdict.error.partition(": ")[2]
     name = Path(verdict.image_path).name
-    if verdict.error is not None:
-        return card(UNREADABLE_URI, name, verdict_badge(None, verdict.error.partition(": ")[2]))
-    words = verdict_badge(verdict.verdict, score=verdict.pred_score)
-    return card(data_uri(picture(verdict), 420), name, words, key=key)
+    return Row(time.time(), name, verdict.verdict, verdict.pred_score, verdict.threshold, model, reason)
 
 
-def _large(verdict: Verdict) -> str:
-    assert verdict.image is not None
-    words = f"score {verdict.pred_score:.4g}, rejected from {verdict.threshold:.4g} on; "
-    words += f"{len(verdict.regions)} places found"
-    badge = verdict_badge(verdict.verdict, verdict.reason)
-    head = f"<h3>{escape(Path(verdict.image_path).name)}</h3><p>{badge} {words}</p>"
+def summary(rows: list[Row], count: int) -> str:
+    """The figures of the photographs inspected so far, the trend of their scores, and the table to save."""
+    read = sum(row.verdict is not None for row in rows)
+    shown = f" The first {MOST_SHOWN} are shown." if count > MOST_SHOWN else ""
+    head = f"<p>{read:,} of {count:,} photographs inspected. Yellow lines surround what was found.{shown}</p>"
+    if len(rows) < count:
+        return head + tally_of([row.verdict for row in rows])
+    table = base64.b64encode(verdicts_csv(rows).encode()).decode()
+    address = f"data:text/csv;base64,{table}"
+    save = f'<p><a href="{address}" download="verdicts.csv">Save the verdicts as a table (CSV)</a></p>'
+    return head + tally_of([row.verdict for row in rows]) + trend(rows) + save
+
+
+def large(verdict: Verdict, model: str, place: str) -> str:
+    """One verdict in large, with the photograph and its heat."""
+    row = row_of(verdict, model)
+    head = light(row.verdict, f"{row.photograph}, {place}")
+    if verdict.image is None:
+        return plain(head, note(row.reason, "problem"))
+    found = len(verdict.regions)
+    words = f"Score {row.score:.4g}, NG from {row.threshold:.4g} on; {found} place{'s' * (found != 1)} found"
+    reason = f"<p>{escape(row.reason)}</p>" if row.reason else ""
+    made = f"<p>{words}; {clock(row.time)}, model {escape(model)}.</p>"
     heat = picture(verdict), "heat: dark is low, yellow is high"
-    return plain(head, figures((verdict.image, "the photograph"), heat))
+    return plain(head, reason, made, figures((verdict.image, "the photograph"), heat))
 
 
 def _exported(project: Project, name: str | None, job: Job | None) -> str:
@@ -187,7 +246,10 @@ def _exported(project: Project, name: str | None, job: Job | None) -> str:
         return ""
     address = "/studio/model.zip?" + urlencode({"project": project.id, "model": path.name})
     link = f'<p><a href="{escape(address)}" download>Download {escape(path.name)}.zip</a></p>'
-    command = f"roinspect watch PHOTOGRAPHS {path.name} --out results.jsonl"
-    use = f"On the line: pip install roinspect, unpack the file, and run <code>{escape(command)}</code>"
+    use = (
+        "On the PC of the line: unpack the file and run <code>start.bat</code> (Windows) or "
+        "<code>./start.sh</code> (Linux). The zip holds the model and roinspect itself; README.txt says what "
+        "the PC needs."
+    )
     compared = [line for line in job.log().splitlines() if line.startswith("Compared on")] if job else []
     return plain(note(" ".join([f"{path.name} is exported.", *compared[-1:]])), link, f"<p>{use}</p>")

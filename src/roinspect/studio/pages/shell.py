@@ -18,6 +18,7 @@ from roinspect.errors import UserError
 from roinspect.studio.pages.elements import as_note, steps
 from roinspect.studio.state.jobs import Kind, latest
 from roinspect.studio.state.project import Project, Projects
+from roinspect.studio.state.recipes import title
 from roinspect.studio.state.trained_models import model_path, names
 
 PROJECT_OF_ADDRESS = "() => [new URLSearchParams(location.search).get('project') || '']"
@@ -123,10 +124,14 @@ class Page:
     def models(self, id: str) -> tuple[Any, str | None, str]:
         """The dropdown of trained models, the newest model, and a message if there is none."""
         project = self.find(id)
-        listed = names(project) if project else []
-        newest = listed[0] if listed else None
+        listed = [(title(project, name), name) for name in names(project)] if project else []
+        newest = listed[0][1] if listed else None
         missing = as_note(lambda: str(model_path(self.opened(id), newest)) and "")
-        return gr.Dropdown(listed, value=newest), newest, missing
+        return (
+            gr.Dropdown(listed, value=newest),
+            newest,
+            missing,
+        )
 
     def stop(self, id: str, kind: Kind) -> None:
         """Stop the latest job of a kind, if it is running."""
@@ -166,8 +171,8 @@ def fault(error: Exception) -> str:
     # Otherwise a repeated message would not be shown again.
     nonce = time.monotonic_ns()
     return (
-        f'<button type="button" class="fault" role="alert" data-nonce="{nonce}" title="Close">'
-        f"<b>That did not work</b> {escape(words)}</button>"
+        f'<div role="alert"><button type="button" class="fault" data-nonce="{nonce}" title="Close">'
+        f"<b>That did not work</b> {escape(words)}</button></div>"
     )
 
 

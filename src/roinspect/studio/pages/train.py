@@ -11,14 +11,15 @@ import gradio as gr
 
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import training_svg
-from roinspect.evaluation.report import training_plots
+from roinspect.evaluation.report import plot_words, training_plots
 from roinspect.inspection.bundle import read_bundle
 from roinspect.studio.pages.elements import as_note, note, plain, table
+from roinspect.studio.pages.judge import report_links
 from roinspect.studio.pages.shell import begin, html
 from roinspect.studio.state.jobs import Job, latest
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.regions import source_of, write_masks
-from roinspect.studio.state.results import read_results, tally, too_small_region, untested
+from roinspect.studio.state.results import plain_words, read_results, tally, too_small_region, untested
 from roinspect.studio.state.trained_models import free_name, new_path, run_path
 from roinspect.studio.state.training import (
     METHODS,
@@ -163,7 +164,7 @@ def _status(project: Project, job: Job, progress: TrainingProgress) -> str:
             f"is being judged, {spent} so far." if progress.epochs else f"is getting ready, {spent} so far."
         )
         if progress.epochs and progress.epoch < progress.epochs:
-            stage = f"is training: epoch {progress.epoch} of {progress.epochs}, {spent} so far"
+            stage = f"is training: round {progress.epoch} of {progress.epochs}, {spent} so far"
             left = f", about {_time(progress.left_s)} left, then it is judged" if progress.left_s else ""
             stage += f"{left}."
         parts.append(note(f"{name} {stage} You may close this page; the training goes on."))
@@ -171,6 +172,7 @@ def _status(project: Project, job: Job, progress: TrainingProgress) -> str:
         parts.append(f'<progress max="{most}" value="{progress.epoch}" aria-label="Progress"></progress>')
     elif state == "done":
         parts.append(note(f"{name} is trained and judged, in {spent}.", link=("Judge it", "/judge")))
+        parts.append(report_links(project, new_path(project, name)))
         parts += worth(new_path(project, name), job.log())
     elif state == "stopped":
         parts.append(note(f"{name} was stopped after {spent}. It can go on where it stopped.", "warning"))
@@ -181,9 +183,10 @@ def _status(project: Project, job: Job, progress: TrainingProgress) -> str:
         parts.append(note(job.fault(), "problem"))
     if progress.curves:
         plots = training_plots(progress.curves).items()
-        curves = "".join(training_svg(title.replace("_", " "), stages) for title, stages in plots)
+        curves = "".join(training_svg(plot_words(title), stages) for title, stages in plots)
         legend = "<p class='soft'>blue: photographs it learns from; orange, dashed: photographs held back</p>"
-        parts.append(f"<h3>Curves: lower is better</h3>{legend}<div class='plots'>{curves}</div>")
+        head = "<h3>Curves: lower is better, unless they say otherwise</h3>"
+        parts.append(f"{head}{legend}<div class='plots'>{curves}</div>")
     if progress.pictures:
         previews = "".join(_preview(title, png) for title, png in progress.pictures)
         parts.append(f"<h3>What it sees</h3><p>{SEEN}</p>{previews}")
@@ -198,7 +201,9 @@ def worth(model: Path, log: str) -> list[str]:
         return []
     parts, at = list[str](), tally(judged, threshold.value)
     if unproven := untested(model):
-        parts.append(note(f"{unproven} Known so far: the threshold {threshold.origin}.", "warning"))
+        parts.append(
+            note(f"{unproven} Known so far: the threshold {plain_words(threshold.origin)}.", "warning")
+        )
     elif at.defective:
         rejected = at.defective - at.escapes
         words = f"It rejects {rejected:,} of {at.defective:,} defective parts and {at.rejects:,} of "
@@ -208,7 +213,7 @@ def worth(model: Path, log: str) -> list[str]:
     if words := too_small_region(judged):
         parts.append(note(words, "warning", link=("Look at the region", "/region")))
     said = (line.rpartition("WARNING: ")[2] for line in log.splitlines() if "cannot support" in line)
-    return parts + [note(line, "warning") for line in dict.fromkeys(said)]
+    return parts + [note(plain_words(line), "warning") for line in dict.fromkeys(said)]
 
 
 def _preview(title: str, png: bytes) -> str:

@@ -51,7 +51,7 @@ def add(
         manifest = project.folder / "manifest.csv"
         category = category_of(project, label, kind)
         folder = project.folder / "added" if manifest.is_file() else _folder(project, split, category)
-        target = place_for(project, folder, category, Path(name or source.name))
+        target = place_for(project, folder, category, Path(name or source.name), label)
         with writing(target), whole_file(target) as partial:
             shutil.copyfile(source, partial)
         key = target.relative_to(project.folder).as_posix()
@@ -91,7 +91,7 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
         folder = _folder(project, split, category)
         if folder == record.image_path.parent:
             return key
-        target = place_for(project, folder, category, record.image_path)
+        target = place_for(project, folder, category, record.image_path, label, moved=record)
         new = target.relative_to(project.folder).as_posix()
         _carry(project, record, target, new, category, label)
         project.forget()
@@ -165,11 +165,17 @@ def _folder(project: Project, split: str, category: str) -> Path:
     return folders.get(split, project.folder / split) / category
 
 
-def place_for(project: Project, folder: Path, category: str, name: Path) -> Path:
-    """An unused path in the folder. Its stem is unique in the category, as masks are found by stem."""
+def place_for(
+    project: Project, folder: Path, category: str, name: Path, label: int = 1, moved: Record | None = None
+) -> Path:
+    """An unused path in the folder, for a new photograph or one that is moved.
+
+    The stem of a defective part is unique in its category, as masks are found by category and stem.
+    """
     taken = {path.stem for path in folder.glob("*")} if folder.is_dir() else set()
     with suppress(UserError):
-        taken |= {r.image_path.stem for r in project.records().values() if r.category == category}
+        others = [r for r in project.records().values() if label and r != moved and r.category == category]
+        taken |= {r.image_path.stem for r in others}
     stems = chain([name.stem], (f"{name.stem}_{number}" for number in count(2)))
     return folder / f"{next(stem for stem in stems if stem not in taken)}{name.suffix}"
 

@@ -195,6 +195,10 @@ class Project:
         return [(*kind, counted[kind]) for kind in sorted(counted, key=lambda kind: order.index(kind[0]))]
 
 
+class NotYetError(UserError):
+    """An earlier step is still to be done. That is no fault, and is not shown as one."""
+
+
 class Projects:
     """The open folders.
 
@@ -265,7 +269,7 @@ class Projects:
             UserError: no open folder has this id, for example after a restart.
         """
         if id not in self._open:
-            raise UserError("no folder is open", where="this page", remedy="open one on page 1, Data")
+            raise NotYetError("No folder is open yet", remedy="open one on page 1, Data")
         return self._open[id]
 
     def recent(self) -> list[Path]:

@@ -14,9 +14,11 @@ from roinspect.data.roi import is_outside_only
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import histogram_svg, score_range
 from roinspect.inspection.scene import Outcome, outcome
-from roinspect.studio.state.store import read_json, write_json
-from roinspect.studio.state.trained_models import evaluation_path
+from roinspect.studio.state.project import NotYetError, Project
+from roinspect.studio.state.store import read_json, write_csv, write_json
+from roinspect.studio.state.trained_models import evaluation_path, model_path, names
 
+TURNS = "each checked by a model that has not seen it"
 Which: TypeAlias = Literal["all", "wrong", "rejected", "passed"]
 
 
@@ -48,6 +50,13 @@ class Result:
         """Whether the verdict at a threshold contradicts the label."""
         verdict = {"good": 0, "defective": 1}.get(self.verdict(threshold) or "")
         return self.label >= 0 and verdict is not None and verdict != self.label
+
+
+def plain_words(text: str) -> str:
+    """A sentence about the threshold without the terms of statistics."""
+    for term, words in (("held-out", "kept-back"), ("held out", "kept back"), ("left out in turn", TURNS)):
+        text = text.replace(term, words)
+    return text
 
 
 def too_small_region(results: list[Result]) -> str:
@@ -109,11 +118,23 @@ def read_results(model: Path) -> list[Result]:
             results = [_result(row) for row in csv.DictReader(opened)]
     except (OSError, ValueError, KeyError):
         remedy = 'press "Judge the test photographs"'
-        raise UserError("was not judged yet", where=model.name, remedy=remedy) from None
+        raise NotYetError(f"{model.name} was not judged yet", remedy=remedy) from None
     for index, result in enumerate(results):
         if result.key in corrected:
             results[index] = replace(result, label=corrected[result.key], is_corrected=True)
     return sorted(results, key=lambda result: (bool(result.error), -result.pred_score, result.key))
+
+
+def result_of(model: Path, key: str) -> Result:
+    """One photograph's result.
+
+    Raises:
+        UserError: there is no result.
+    """
+    for result in read_results(model):
+        if result.key == key:
+            return result
+    raise UserError("has no result", where=key or "no photograph", remedy="judge the test photographs again")
 
 
 def _result(row: dict[str, str]) -> Result:
@@ -167,6 +188,43 @@ def mark_wrong(model: Path, result: Result, threshold: float) -> None:
     else:
         noted[result.key] = 0 if result.pred_score >= threshold else 1
     write_json(evaluation_path(model) / "corrections.json", noted)
+
+
+def rename(project: Project, key: str, new: str, *, category: str, label: int | None) -> None:
+    """Keep the results of a photograph that was moved in the data, in every model's evaluation.
+
+    Args:
+        project: the folder.
+        key: its former key.
+        new: its key now.
+        category: its folder or label now.
+        label: its label now, in place of a correction by the user; None leaves the label as it is.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    for name in names(project):
+        model = model_path(project, name)
+        file = evaluation_path(model) / "predictions.csv"
+        try:
+            with file.open(encoding="utf-8", newline="") as opened:
+                reader = csv.DictReader(opened)
+                rows, columns = list(reader), list(reader.fieldnames or ())
+        except (OSError, ValueError):
+            continue
+        row = next((row for row in rows if row.get("key") == key), None)
+        if row is None:
+            continue
+        row |= {"key": new, "category": category}
+        noted = corrections(model)
+        corrected = noted.pop(key, None)
+        if label is not None:
+            row |= {"label": str(label), "place": "inside" if label else "none"}
+        elif corrected is not None:
+            noted[new] = corrected
+        write_csv(file, columns, rows)
+        if corrected is not None:
+            write_json(evaluation_path(model) / "corrections.json", noted)
 
 
 def score_bounds(results: list[Result], threshold: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from roinspect.errors import UserError
-from roinspect.studio.state.project import Project
+from roinspect.studio.state.project import NotYetError, Project
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -43,7 +43,8 @@ def model_path(project: Project, name: str | None) -> Path:
         name = next(iter(names(project)), None)
     path = project.state / "models" / (name or "")
     if not name or not _NAME.fullmatch(name) or not (path / "bundle.json").is_file():
-        raise UserError("there is no model", where=name or "this page", remedy="train one on page 3, Train")
+        missing = f"There is no model {name}" if name else "There is no trained model yet"
+        raise NotYetError(missing, remedy="train one on page 3, Train")
     return path
 
 
