@@ -144,7 +144,7 @@ def test_predict_gives_it_a_row_and_goes_on(model: Path, parts: Path, tmp_path: 
 def test_watch_reports_it_at_once_and_ends_on_sigterm(model: Path, parts: Path, tmp_path: Path) -> None:
     os.mkfifo(parts / "good/x.png")
     out = tmp_path / "rows.jsonl"
-    words = [sys.executable, "-m", "roinspect", "watch", str(parts), str(model), "--out", str(out)]
+    words = [sys.executable, "-m", "roinspect", "watch", str(model), str(parts), "--out", str(out)]
     process = subprocess.Popen([*words, "--interval", "0.05"], stderr=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 40

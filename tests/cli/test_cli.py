@@ -77,8 +77,8 @@ def lines(capsys: Capture) -> list[dict[str, Any]]:
         ("calibrate", "MODEL", "LONG"),
         ("export", "LONG", "--to", "onnx"),
         ("serve", "LONG"),
-        ("watch", "LONG", "MODEL", "--out", "x.jsonl"),
-        ("watch", "DATA", "MODEL", "--out", "LONG"),
+        ("watch", "MODEL", "LONG", "--out", "x.jsonl"),
+        ("watch", "MODEL", "DATA", "--out", "LONG"),
         ("synth", "zipper", "LONG"),
     ],
 )
@@ -310,7 +310,7 @@ def test_an_option_has_dashes_and_a_setting_its_own_name(
 def test_a_model_runs_in_the_runtime_that_is_named(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for verb in (("predict", bundle, tmp_path), ("watch", tmp_path, bundle, "--out", tmp_path / "a.jsonl")):
+    for verb in (("predict", bundle, tmp_path), ("watch", bundle, tmp_path, "--out", tmp_path / "a.jsonl")):
         assert run(*verb, "--runtime", "openvino") == 2
         assert "no such export" in capsys.readouterr().err
         assert run(*verb, "--runtime", "tpu") == 2
@@ -539,9 +539,9 @@ def test_a_bad_yaml_file(text: str, zipper: Path, tmp_path: Path, capsys: Captur
         # Options are checked before the model is loaded.
         (("predict", "nowhere", "image.png", "--out", "table.txt"), ("--out table.txt", ".parquet")),
         (("predict", "nowhere", "image.png", "--workers", "2"), ("--workers", "--on ray")),
-        (("watch", ".", "nowhere", "--out", "rows.jsonl", "--interval", "0"), ("--interval", "above 0")),
-        (("watch", ".", "nowhere", "--out", "rows.txt"), ("--out rows.txt", ".jsonl")),
-        (("watch", ".", "nowhere", "--out", "rows.jsonl", "--results", "word"), ("receiver",)),
+        (("watch", "nowhere", ".", "--out", "rows.jsonl", "--interval", "0"), ("--interval", "above 0")),
+        (("watch", "nowhere", ".", "--out", "rows.txt"), ("--out rows.txt", ".jsonl")),
+        (("watch", "nowhere", ".", "--out", "rows.jsonl", "--results", "word"), ("receiver",)),
         (("evaluate", "nowhere", "data", "--batch-size", "0"), ("--batch-size", "at least 1")),
         (("calibrate", "nowhere", "data", "--split", "test"), ("--split test",)),
         (("calibrate", "nowhere"), ("DATA", "required")),
@@ -559,6 +559,11 @@ def test_bad_commands(
     assert run(*arguments) == 2
     one_line(capsys, *words)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_bundle_comes_first_in_watch(bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run("watch", tmp_path, bundle, "--out", tmp_path / "rows.jsonl") == 2
+    one_line(capsys, "is a bundle, which comes first", f"run: roinspect watch {bundle} {tmp_path}")
 
 
 def other_schema(bundle: Path) -> str:

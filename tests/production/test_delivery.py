@@ -94,7 +94,7 @@ def test_what_a_receiver_missed_comes_later_and_is_known_by_its_id(
 
 def test_watch_delivers_before_it_writes(bundle: Path, parts: Path, tmp_path: Path) -> None:
     out, results = tmp_path / "results.jsonl", tmp_path / "results"
-    words = ["watch", parts, bundle, "--out", out, "--interval", "0.05", "--patience", "0.2"]
+    words = ["watch", bundle, parts, "--out", out, "--interval", "0.05", "--patience", "0.2"]
     words += ["--results", f"folder:{results}", "--spool", tmp_path / "spool"]
     process = subprocess.Popen([sys.executable, "-m", "roinspect", *map(str, words)])
     try:
@@ -141,7 +141,7 @@ def test_what_is_no_receiver_is_said_by_every_verb(
     pytest.importorskip("fastapi")
     words: dict[str, tuple[object, ...]] = {
         "predict": (bundle, parts),
-        "watch": (parts, bundle, "--out", tmp_path / "a.jsonl"),
+        "watch": (bundle, parts, "--out", tmp_path / "a.jsonl"),
         "serve": (bundle, "--port", "0"),
     }
     assert run(verb, *words[verb], "--results", "ftp://host/x", "--spool", tmp_path / "s") == 2

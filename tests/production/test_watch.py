@@ -314,7 +314,7 @@ def test_bad_settings(watch: Callable[..., Camera], tmp_path: Path) -> None:
 def test_the_command_ends_cleanly(number: int, model: Path, zipper: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(zipper / "test/good", tmp_path / "in")
     out = tmp_path / "out/results.jsonl"
-    words = ["watch", str(folder), str(model), "--out", str(out), "--overlays", str(tmp_path / "seen")]
+    words = ["watch", str(model), str(folder), "--out", str(out), "--overlays", str(tmp_path / "seen")]
     words = [sys.executable, "-m", "roinspect", *words, "--interval", "0.05"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ})
     until = time.monotonic() + 120
@@ -331,7 +331,7 @@ def test_the_command_ends_cleanly(number: int, model: Path, zipper: Path, tmp_pa
 def test_the_command_refuses_what_cannot_be(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["watch", str(tmp_path), str(model), "--out"]
+    given = ["watch", str(model), str(tmp_path), "--out"]
     for words, expected in (
         ([*given, str(tmp_path / "a.parquet")], "a.parquet"),
         ([*given, str(tmp_path / "a.jsonl"), "--interval", "0"], "--interval"),

@@ -291,7 +291,7 @@ def test_verbs_that_give_verdicts_refuse_it(
         ["export", str(bundle), "--to", "torchscript"],
         ["calibrate", str(bundle), str(few), "--threshold", "0.5"],
         ["serve", str(bundle), "--port", "0"],
-        ["watch", str(few), str(bundle), "--out", str(tmp_path / "seen.jsonl")],
+        ["watch", str(bundle), str(few), "--out", str(tmp_path / "seen.jsonl")],
     ):
         assert main(words) == 2
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "is a segmenter" in line]

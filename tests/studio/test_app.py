@@ -325,7 +325,7 @@ def test_the_verdicts_of_a_camera_are_a_table(client: TestClient, project: Proje
     ]
     out.write_text("".join(json.dumps(row | {"mtime_ns": 10**18}) + "\n" for row in rows) + '{"unfinished')
     job = {"kind": "watch", "subject": "m-1", "started": 1.0}
-    job["commands"] = [["watch", str(folder), "m-1", "--out", str(out)]]
+    job["commands"] = [["watch", "m-1", str(folder), "--out", str(out)]]
     (project.state / "jobs" / "1").mkdir(parents=True)
     (project.state / "jobs" / "1" / "job.json").write_text(json.dumps(job))
     first, second = csv.DictReader(io.StringIO(client.get("/studio/verdicts.csv", params=asked).text))

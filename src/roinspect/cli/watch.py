@@ -18,9 +18,9 @@ from roinspect.cli.arguments import (
 
 def run(arguments: list[str]) -> int:
     """Inspect images as a camera writes them."""
-    parser = command_parser("watch", "FOLDER BUNDLE --out RESULTS.jsonl [--overlays FOLDER] [--maps FOLDER]")
-    parser.add_argument("folder", type=Path, help="folder in which images arrive; subfolders are included")
+    parser = command_parser("watch", "BUNDLE FOLDER --out RESULTS.jsonl [--overlays FOLDER] [--maps FOLDER]")
     parser.add_argument("bundle", type=Path, help="folder of a trained model")
+    parser.add_argument("folder", type=Path, help="folder in which images arrive; subfolders are included")
     parser.add_argument(
         "--out",
         type=Path,
@@ -36,12 +36,19 @@ def run(arguments: list[str]) -> int:
     )
     options = parse(parser, arguments)
 
-    from roinspect.inspection.bundle import bundle_version
+    from roinspect.errors import UserError
+    from roinspect.inspection.bundle import bundle_version, is_bundle
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.delivery import Delivery
     from roinspect.production.verdict_images import Pictures
     from roinspect.production.watch import Watch, WatchSettings, check_watch
 
+    if is_bundle(options.folder) and not is_bundle(options.bundle):
+        raise UserError(
+            "is a bundle, which comes first",
+            where=options.folder,
+            remedy=f"run: roinspect watch {options.folder} {options.bundle} ...",
+        )
     settings = WatchSettings(options.interval, options.patience)
     check_watch(options.folder, options.out)
     with Delivery(options.results, options.spool) as delivery, _Interruption() as interruption:

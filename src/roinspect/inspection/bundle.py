@@ -191,7 +191,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError("already exists", where=path, remedy="choose another --out or pass --overwrite")
-    if not (path / _MANIFEST).is_file():
+    if not is_bundle(path):
         raise UserError("is not a bundle and is not overwritten", where=path, remedy="choose another --out")
 
 
@@ -203,6 +203,11 @@ def read_bundle(path: Path) -> Bundle:
             a segmenter's, which gives no verdicts.
     """
     return manifest_of(Bundle, _verdict_manifest(path), path)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder has a bundle's manifest."""
+    return (path / _MANIFEST).is_file()
 
 
 def bundle_version(path: Path) -> str:

@@ -61,7 +61,7 @@ def test_the_start_script_installs_once_and_watches_the_folder(kit: Path, tmp_pa
         for _ in range(2)
     ]
     assert "made" in runs[0] and ".whl" in runs[0] and "made" not in runs[1]
-    assert runs[1] == f"watch my photographs {kit}/m-1 --out {kit}/results.jsonl\n"
+    assert runs[1] == f"watch {kit}/m-1 my photographs --out {kit}/results.jsonl\n"
     assert (tmp_path / "my photographs").is_dir()
 
 

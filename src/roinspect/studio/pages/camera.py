@@ -55,7 +55,7 @@ def camera_verdicts(job: Job) -> list[Row]:
 def _paths(job: Job) -> tuple[Path, Path, Path]:
     """The followed folder, the model and the results."""
     words = job.commands[0]
-    return Path(words[1]), Path(words[2]), Path(words[words.index("--out") + 1])
+    return Path(words[2]), Path(words[1]), Path(words[words.index("--out") + 1])
 
 
 def _results(file: Path) -> Iterator[dict[str, Any]]:

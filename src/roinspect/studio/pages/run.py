@@ -151,7 +151,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
         project = page.opened(id)
         path, place = model_path(project, name), projects.folder(typed)
         out = project.state / "watch" / path.name
-        words = ["watch", str(place), str(path), "--out", f"{out}.jsonl", "--maps", str(out)]
+        words = ["watch", str(path), str(place), "--out", f"{out}.jsonl", "--maps", str(out)]
         keep(project, path.name, camera=str(place))
         start(project, "watch", path.name, [words])
         return look(id, name)

@@ -26,7 +26,7 @@ if [ ! -x "$here/.venv/bin/roinspect" ]; then
   python3 -m venv "$here/.venv"
   "$here/.venv/bin/python" -m pip install "$here/@WHEEL@"
 fi
-exec "$here/.venv/bin/roinspect" watch "$folder" "$here/@MODEL@" --out "$here/results.jsonl"
+exec "$here/.venv/bin/roinspect" watch "$here/@MODEL@" "$folder" --out "$here/results.jsonl"
 """
 
 _START_BAT = """@echo off
@@ -40,7 +40,7 @@ if exist ".venv\\Scripts\\roinspect.exe" goto run
 py -3 -m venv .venv || python -m venv .venv || goto failed
 ".venv\\Scripts\\python.exe" -m pip install "@WHEEL@" || goto failed
 :run
-".venv\\Scripts\\roinspect.exe" watch "%FOLDER%" "@MODEL@" --out results.jsonl && exit /b 0
+".venv\\Scripts\\roinspect.exe" watch "@MODEL@" "%FOLDER%" --out results.jsonl && exit /b 0
 :failed
 echo It did not work; the lines above say why.
 pause
