@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from roinspect.data.reading import read_data
 from roinspect.data.roi import attach_roi
 from roinspect.data.tiles import decode_with_tiles
 from roinspect.errors import UserError
-from roinspect.images.pixels import read_image, read_mask, write_image
+from roinspect.images.pixels import read_image, read_mask, resize_image, write_image
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.inspector import Inspector
 from roinspect.methods.loading import load_graphs
 from roinspect.methods.roibank_graph import RoiBankGraph
 from roinspect.synthetic.products import write_dataset
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = (160, 192)
 METHODS = {
     "roibank": ["--method.backbone", "test_efficientnet", "--method.weights", "none",
@@ -100,6 +102,44 @@ def test_both_graphs_are_exported_and_give_the_same_verdicts(
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match="changed or damaged"):
         Inspector.load(copy, "onnxruntime")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_the_cpp_program_looks_where_the_inspector_looks(large: Path, tmp_path: Path) -> None:
+    home = Path(pytest.importorskip("openvino").__file__).parent
+    # A network that has learned for two steps may find no region.
+    mask, bundle = min((large / "roi/test/good").iterdir()), tmp_path / "model"
+    assert train("grdnet", large, bundle, "--roi", str(mask)) == 0
+    assert main(["export", str(bundle), "--to", "openvino"]) == 0
+    (library,) = (home / "libs").glob("libopenvino.so*")
+    program, source = tmp_path / "program", ROOT / "examples/inspect_in_tiles.cpp"
+    words = [
+        "g++",
+        "-std=c++17",
+        "-Wall",
+        "-Werror",
+        f"-isystem{home / 'include'}",
+        str(source),
+        str(library),
+    ]
+    words += [f"-Wl,-rpath,{home / 'libs'}", f"-Wl,-rpath-link,{home / 'libs'}", "-o", str(program)]
+    subprocess.run(words, check=True)
+    inspector = Inspector.load(bundle, "torch")
+    for photograph in sorted((large / "test/good").iterdir())[:2]:
+        pixels = read_image(photograph)
+        small = resize_image(pixels, inspector.bundle.size_hw)
+        pixels.tofile(tmp_path / "photo.rgb")
+        small.tofile(tmp_path / "small.rgb")
+        verdict, tiles = inspector.inspect(pixels), len(inspector._looks.tiles(pixels))
+        assert verdict.pred_score > 0 and tiles > 1
+        numbers = [*map(str, pixels.shape[:2]), "small.rgb", *map(str, small.shape[:2]), "64"]
+        for factor, expected in ((0.9, "defective"), (1.1, "good")):
+            words = [str(program), "model/openvino", "photo.rgb", *numbers, repr(factor * verdict.pred_score)]
+            run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+            score, count, said = run.stdout.split(maxsplit=2)
+            # OpenCV samples the region at 32nds of a cell.
+            assert float(score) == pytest.approx(verdict.pred_score, rel=0.02)
+            assert (int(count), said.strip()) == (tiles, expected)
 
 
 def test_an_interrupted_training_resumes(large: Path, tmp_path: Path, bundles: dict[str, Path]) -> None:
