@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -54,7 +53,8 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
     """Select the parts to show, by the first model's outcome.
 
     These are `EXAMPLES` parts, the worst of each outcome in turn, and the `WORST` worst of each kind of
-    mistake. With two models, parts on which they disagree come first.
+    mistake. What was rightly rejected comes first, as it shows what the model looks at; then the mistakes.
+    With two models, parts on which they disagree come first.
 
     Args:
         parts: labelled and scored.
@@ -82,7 +82,8 @@ def choose(parts: Sequence[Part], thresholds: Sequence[float]) -> list[Part]:
         for row, (kind, place, part) in enumerate(ranked)
         if row < EXAMPLES or (kind < MISTAKES and place < WORST)
     ]
-    return [part for _, part in sorted(chosen, key=itemgetter(0))]
+    caught = VERDICTS.index("rightly rejected")
+    return [part for _, part in sorted(chosen, key=lambda pair: (pair[0] != caught, pair[0]))]
 
 
 def load_examples(
