@@ -117,8 +117,8 @@ def test_the_python_programs_run(
     for program in PYTHON:
         exec(compile(program, "docs/deploy.md", "exec"), {})
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("defective ") and len(told) == 5
-    assert [line.endswith("defective") for line in told[2:]] == [False, True, True] and "none.png" in told[2]
+    assert told[0].startswith("defective ") and len(told) == 6 and told[2].startswith("{'image_path'")
+    assert [line.endswith("defective") for line in told[3:]] == [False, True, True] and "none.png" in told[3]
 
 
 def run(words: Sequence[str], folder: Path) -> str:

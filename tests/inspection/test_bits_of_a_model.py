@@ -156,11 +156,11 @@ def test_the_studio_shows_what_the_camera_saw(twelve: Path, tmp_path: Path) -> N
 
     photograph, rows = tmp_path / "part.png", tmp_path / "rows.jsonl"
     write_image(photograph, np.full((64, 64, 3), 4095, np.uint16))
-    row = {"image_path": str(photograph), "verdict": "good", "pred_score": 0.0}
+    row = {"image_path": str(photograph), "verdict": "good", "pred_score": 0.0, "threshold": 1.0}
     rows.write_text(json.dumps(row) + "\n")
     command = ["watch", str(twelve), str(tmp_path), "--out", str(rows)]
     job = SimpleNamespace(commands=[command], state=lambda: "done", subject="x", fault=lambda: "")
-    (shown,) = re.findall(r"data:image/\w+;base64,([^\"\']+)", camera(job))  # type: ignore[arg-type]
+    (shown,) = re.findall(r"data:image/\w+;base64,([^\"\']+)", camera(job, "p"))  # type: ignore[arg-type]
     assert read_image(base64.b64decode(shown)).min() > 250
 
 

@@ -83,7 +83,9 @@ def run(*arguments: object) -> int:
 
 def one_line(capsys: Capture, *words: str) -> None:
     err = capsys.readouterr().err
-    assert err.startswith("roinspect: ") and len(err.splitlines()) == 1 and "Traceback" not in err
+    # After what says which regions are used.
+    (line,) = (line for line in err.splitlines() if not line.startswith("roinspect: INFO: regions"))
+    assert line.startswith("roinspect: ") and "Traceback" not in line
     for word in words:
         assert word in err
 

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -516,7 +517,8 @@ def test_what_cannot_be_trained_is_said_in_one_line(
 
 
 def test_the_roi_of_training_data_must_be_given(data: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(data, tmp_path / "bare", ignore=shutil.ignore_patterns("roi.png"))
     with pytest.raises(UserError, match="--roi none"):
-        train("grdnet", data, tmp_path / "bundle", method_settings=METHOD, training=QUICK)
+        train("grdnet", bare, tmp_path / "bundle", method_settings=METHOD, training=QUICK)
     kept = [record for record in read_records(data) if record.split == "train"]
     assert all(record.roi_path for record in attach_roi(read_data(data, str(data / "roi.png")), kept))
