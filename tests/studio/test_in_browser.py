@@ -218,14 +218,15 @@ def test_ten_outlines_take_twenty_actions(page: Any, address: str, tmp_path: Pat
 
 
 def test_from_a_heap_of_photographs_to_sorted_data(page: Any, address: str, tmp_path: Path) -> None:
+    # The home folder of this studio is pytest's, which may hold more folders than are listed.
+    start = tmp_path.parent / f"0-{tmp_path.name}"
+    start.mkdir()
     heap = sorted(photographs(tmp_path / "heap", count=12).rglob("*.png"))
     page.goto(address)
     page.wait_for_function(SHOWN)
-    # The home folder of this studio is pytest's.
     page.get_by_text("Look for the folder, or make a new one").click()
-    for part in tmp_path.relative_to(tmp_path.parents[0]).parts:
-        page.locator("#folders button", has_text=part).click()
-        page.locator("#folders", has_text=f"{part}: ").wait_for()
+    page.locator("#folders button", has_text=start.name).click()
+    page.locator("#folders", has_text=f"{start.name}: ").wait_for()
     page.get_by_label("New folder in it").fill("screws")
     page.get_by_role("button", name="Make and open").click()
     page.get_by_text("The folder is empty.").wait_for()
@@ -249,7 +250,7 @@ def test_from_a_heap_of_photographs_to_sorted_data(page: Any, address: str, tmp_
     page.get_by_text("2 photographs are sorted: defective").wait_for()
     page.get_by_role("button", name="Set 2 good and 1 defective photographs aside for testing").click()
     page.get_by_text("3 photographs are set aside for testing").wait_for()
-    folder = tmp_path / "screws"
+    folder = start / "screws"
     found = sorted(path.relative_to(folder).parent.as_posix() for path in folder.rglob("*.png"))
     assert found == ["test/good"] * 2 + ["test/scratch"] + ["train/good"] * 8 + ["train/scratch"]
     page.wait_for_url(f"**project={Project(folder).id}*")

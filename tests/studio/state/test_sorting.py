@@ -15,6 +15,8 @@ from roinspect.data.reading import read_data
 from roinspect.data.records import read_records
 from roinspect.errors import UserError
 from roinspect.images.pixels import write_image
+from roinspect.studio.pages.photographs import folder_buttons
+from roinspect.studio.state import browsing
 from roinspect.studio.state.browsing import browse, make_folder
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.sorting import Place, proposed_test, set_test_aside, sort, take_in
@@ -132,3 +134,17 @@ def test_only_some_folders_may_be_looked_through(tmp_path: Path, monkeypatch: py
     for name in ("", "..", ".x", "a/b", "a\\b", "screws"):
         with pytest.raises(UserError):
             make_folder(projects, str(tmp_path / "home"), name)
+
+
+def test_folders_beyond_those_listed_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsing, "MOST", 3)
+    for number in range(5):
+        (tmp_path / f"parts-{number}").mkdir()
+    projects = Projects(tmp_path, confined_to=tmp_path, recent_file=tmp_path / "r.json")
+    seen = browse(projects, str(tmp_path))
+    assert [folder.name for folder in seen.folders] == [
+        "parts-0",
+        "parts-1",
+        "parts-2",
+    ] and seen.unlisted == 2
+    assert "2 more folders are not listed" in folder_buttons(projects, str(tmp_path))[1]

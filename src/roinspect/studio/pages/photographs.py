@@ -165,6 +165,8 @@ def folder_buttons(projects: Projects, text: str) -> tuple[str, str]:
     links += [(place, str(place)) for place in places if place != seen.above]
     links += [(folder, folder.name) for folder in seen.folders]
     head = f"<p><b>{escape(str(seen.path))}</b>: {seen.photographs:,} photographs directly in it</p>"
+    if seen.unlisted:
+        head += f"<p>{seen.unlisted:,} more folders are not listed: type the path of one of them.</p>"
     return str(seen.path), plain(head, _buttons((str(path), name) for path, name in links))
 
 

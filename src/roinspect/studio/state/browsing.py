@@ -24,6 +24,8 @@ class Folder(NamedTuple):
     """Image files directly in it."""
     above: Path | None
     """None where no folder above may be looked at."""
+    unlisted: int
+    """Further folders, which are not in `folders`."""
 
 
 def browse(projects: Projects, text: str = "") -> Folder:
@@ -47,9 +49,9 @@ def browse(projects: Projects, text: str = "") -> Folder:
             count = sum(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in seen)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", where=path, remedy="choose another") from None
-    shown = tuple(folder for folder in inner[:MOST] if _is_within(projects, folder.resolve()))
+    allowed = [folder for folder in inner if _is_within(projects, folder.resolve())]
     above = path.parent if path.parent != path and _is_within(projects, path.parent) else None
-    return Folder(path, shown, count, above)
+    return Folder(path, tuple(allowed[:MOST]), count, above, max(0, len(allowed) - MOST))
 
 
 def make_folder(projects: Projects, where: str, name: str) -> Path:
