@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?P<path>(?:src|benchmarks|packaging|tests)/[^)#]*|[A-Z]+\.md)\)")
+LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?P<path>(?:src|benchmarks|examples|packaging|tests)/[^)#]*|[A-Z]+\.md)\)")
 NOTEBOOK = re.compile(r"\.ipynb\)(?!\{ download)")
 
 
