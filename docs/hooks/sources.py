@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?P<path>(?:src|benchmarks|examples|packaging|tests)/[^)#]*|[A-Z]+\.md)\)")
+FOLDERS = "src|benchmarks|examples|packaging|tests"
+LINK = re.compile(rf"\[([^\]]+)\]\((?:\.\./)+(?P<path>(?:{FOLDERS})/[^)#]*|[A-Z]+\.md)\)")
 NOTEBOOK = re.compile(r"\.ipynb\)(?!\{ download)")
 
 

@@ -103,10 +103,11 @@ def test_a_folder_of_good_parts_needs_no_folders_in_it(
     assert f"of {count} held-out good parts" in read_bundle(bundle).threshold.origin
 
 
-@pytest.mark.parametrize("place", ["test/good", "test/scratch", "train/scratch"])
+@pytest.mark.parametrize("place", ["test/good", "test/scratch", "train/scratch", "test", "scratch"])
 def test_a_folder_of_a_data_set_is_not_taken_as_good(
     place: str, bundle: Path, fresh: Path, tmp_path: Path, capsys: Capture
 ) -> None:
+    (tmp_path / "good").mkdir()
     shutil.copytree(fresh / "train/good", tmp_path / place)
     assert run("calibrate", bundle, tmp_path / place, "--false-reject", "10%") == 2
     one_line(capsys, "no photographs found in folders that say what they are")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from roinspect.inspection.threads import cores
 from roinspect.version import __version__
 
 BASE = (
@@ -117,7 +118,7 @@ def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -
         roinspect=__version__,
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cores(),
         gpus=gpus,
         onnxruntime_providers=_providers(),
         openvino_devices=_openvino_devices() if packages.get("openvino") else (),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from roinspect.cli.arguments import (
     parse,
 )
 from roinspect.errors import UserError
+from roinspect.inspection.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +106,7 @@ def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import BatchSummary, named, predictions
 
-    inspector = Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
+    inspector = Inspector.load(options.bundle, options.runtime, streams=cores())
     rows = predictions(inspector, named(listed, set()), pictures)
     tally = BatchSummary()
     for row in tally.count(delivery.passing(rows, bundle_version(options.bundle))):
@@ -129,7 +129,7 @@ def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
             predictions_on_ray, options.bundle, runtime, pictures=pictures, workers=options.workers
         )
     else:
-        inspector = Inspector.load(options.bundle, options.runtime, streams=os.cpu_count() or 1)
+        inspector = Inspector.load(options.bundle, options.runtime, streams=cores())
         runtime, inspect = inspector.runtime, partial(predictions, inspector, pictures=pictures)
     version, terms = bundle_version(options.bundle), terms_of(options.bundle, runtime, pictures)
 

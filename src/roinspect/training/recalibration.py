@@ -173,12 +173,13 @@ def _loose(folder: Path) -> Data | None:
     A folder of a data set says by its name and place what it holds: only good parts of no test split are
     taken.
     """
-    listing = Listing()
+    listing, place = Listing(), folder.resolve()
     if not folder.is_dir() or (folder / "manifest.csv").exists() or listing.folders(folder):
         return None
     paths = [path for path in listing.own_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    split = SPLITS.get(folder.resolve().parent.name.lower())
-    if not paths or split == "test" or (split and not is_good(folder.resolve().name, None)):
+    splits = {SPLITS.get(place.name.lower()), SPLITS.get(place.parent.name.lower())} - {None}
+    is_of_data = splits or any(is_good(beside.name, None) for beside in listing.folders(place.parent))
+    if not paths or "test" in splits or (is_of_data and not is_good(place.name, None)):
         return None
     log.info(
         f"{folder}: its {len(paths):,} photographs are in no folder that says what they are, and are taken "
