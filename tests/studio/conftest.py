@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -78,3 +79,9 @@ def page(address: str) -> Iterator[Any]:
         page.on("pageerror", lambda error: page.faults.append(str(error)))
         yield page
         browser.close()
+
+
+def ready(page: Any, path: str) -> None:
+    """Wait until this page of the studio knows its folder; a person can do nothing before either."""
+    page.wait_for_url(lambda url: urlsplit(url).path == path)
+    page.locator("main[data-loading='0']").wait_for()

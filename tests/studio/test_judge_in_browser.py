@@ -16,6 +16,7 @@ pytest.importorskip("gradio")
 
 from roinspect.studio.state.project import Project
 from roinspect.synthetic.products import write_dataset
+from .conftest import ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 OPENED = {"/judge": ("#results", "#result"), "/run": ("#verdicts", "#verdict")}
@@ -60,10 +61,10 @@ def go_to(page: Any, address: str, folder: Path, path: str = "/") -> None:
         page.wait_for_url(f"**project={id}*")
         page.goto(f"{address}{path}?project={id}")
     page.locator("nav.steps .folder", has_text=str(folder)).wait_for()
+    ready(page, path)
 
 
 def drop(page: Any, *files: Path) -> None:
-    page.wait_for_function("() => document.querySelector('#run-model input')?.value")
     page.locator("#drop input[type=file]").set_input_files(list(map(str, files)))
 
 
@@ -105,6 +106,22 @@ def test_the_report_is_signed_and_a_moved_photograph_stays_in_the_list(
     page.locator("#result .enlarge").nth(1).wait_for()
     assert not page.locator(f"#results [data-key='{key}']").count()
     assert not page.get_by_text("That did not work").count() and not page.get_by_text("Problem").count()
+
+
+def test_nothing_can_be_done_before_the_page_knows_its_folder(page: Any, address: str, parts: Path) -> None:
+    go_to(page, address, parts, "/run")
+    held = list[Any]()
+    page.route("**/gradio_api/run/**", lambda route: held.append(route))
+    page.reload(wait_until="domcontentloaded")
+    page.locator("main[inert]").wait_for()
+    page.locator("#run-model input").wait_for()
+    assert not page.locator("#run-model input").input_value()
+    page.unroute("**/gradio_api/run/**")
+    for route in held:
+        route.continue_()
+    ready(page, "/run")
+    assert page.locator("#run-model input").input_value()
+    assert not page.locator("main[inert]").count()
 
 
 def test_photographs_are_run_with_one_product_and_then_another(

@@ -20,6 +20,7 @@ from roinspect.images.pixels import read_mask
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import has_export
 from roinspect.synthetic.products import write_dataset
+from .conftest import ready
 
 SHOTS = os.environ.get("ROINSPECT_SHOTS", "")
 """A folder for screenshots at both widths; none are taken without it."""
@@ -191,7 +192,7 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     new = folder.parent / "new"
     write_dataset("zipper", new, count=20, seed=9, size_hw=(96, 96))
     page.get_by_role("link", name="5 Run").click()
-    page.locator("#run-model input").wait_for()
+    ready(page, "/run")
     (folder.parent / "broken.png").write_bytes(b"no image")
     dropped = [*sorted((new / "test").rglob("*.png"))[:3], folder.parent / "broken.png"]
     page.locator("#drop input[type=file]").set_input_files(list(map(str, dropped)))

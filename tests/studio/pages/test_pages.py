@@ -215,14 +215,48 @@ def test_faults_become_messages_and_change_nothing_else(
     assert said != once("bug")[-1], "the same message twice is seen twice"
     assert sum(record.name.startswith("roinspect") for record in caplog.records) == 2, "only bugs are logged"
 
-    def steps(kind: str) -> Iterator[str]:
-        yield "begun"
-        yield str(fails(kind))
 
-    slow = page.answer(event, steps, "kind", "a", queue=True, show_progress="full")
-    assert asked["outputs"] == ["a", "fault"] and asked["show_progress"] == "full"
-    (_, first), (kept_, last) = [(told[0], told[-1]) for told in slow("user")]
-    assert first == kept_ == gr.skip() and "mend it" in last
+def test_a_generator_is_asked_for_its_next_answer_until_a_new_event_ends_it(tmp_path: Path) -> None:
+    import gradio as gr
+
+    asked = list[tuple[Callable[..., Any], Any, Any, dict[str, Any]]]()
+
+    def event(handler: Callable[..., Any], inputs: Any, outputs: Any, **given: Any) -> None:
+        asked.append((handler, inputs, outputs, given))
+
+    def steps(kind: str) -> Iterator[str]:
+        yield f"{kind}: begun"
+        if kind == "bad":
+            raise UserError("is broken", where=kind)
+        yield f"{kind}: done"
+
+    with gr.Blocks() as blocks:
+        said, name, to = gr.HTML(), gr.Textbox(), gr.HTML()
+        page = Page(blocks, Projects(None, confined_to=None, recent_file=tmp_path / "x"), "", "", to)
+        page.answer(event, steps, name, said, js="() => []")
+    (begin, (state, given), outputs, settings) = asked[0]
+    assert given is name and outputs[:2] == [said, to] and settings["queue"] is False and settings["js"]
+    tick = next(fn for fn in blocks.fns.values() if fn.targets[0][1] == "tick")
+    assert not tick.queue, "an event in the queue may never be answered"
+    step, running = tick.fn, state.value
+
+    def told(answer: Any) -> tuple[Any, Any, bool]:
+        return answer[0], answer[1], answer[2]["active"] if isinstance(answer[2], dict) else answer[2].active
+
+    assert told(begin(running, "a")) == ("a: begun", gr.skip(), True)
+    assert told(step(running)) == ("a: done", gr.skip(), True)
+    assert told(step(running)) == (gr.skip(), gr.skip(), False)
+    begin(running, "bad")
+    kept, words, goes_on = told(step(running))
+    assert kept == gr.skip() and "bad: is broken" in words and not goes_on
+
+    def supplanted(kind: str) -> Iterator[str]:
+        begin(running, "b")
+        yield kind
+
+    running.answers = supplanted("late")
+    assert step(running) == (gr.skip(), gr.skip(), gr.skip()), "an answer to what nobody asks any more"
+    assert told(step(running)) == ("b: done", gr.skip(), True)
 
 
 def test_a_step_that_comes_first_is_no_problem(project: Project) -> None:

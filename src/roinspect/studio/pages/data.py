@@ -184,12 +184,14 @@ def data_page(blocks: Any, projects: Projects) -> None:
             except UserError as error:
                 faults.append(f"{Path(file).name}: {error}")
             if done % 10 == 0:
-                yield *unchanged, plain(note(f"{done:,} of {len(files):,} photographs ...")), gr.skip()
+                progress = plain(note(f"{done:,} of {len(files):,} photographs ..."))
+                yield *unchanged, progress, gr.skip(), gr.skip()
         words = [note(f"{count:,} photographs were added.")] if count else []
         words += [note(fault, "warning") for fault in faults[:8]]
         words += [note(f"{len(faults) - 8} more were not added", "warning")] if len(faults) > 8 else []
         with one_at_a_time:
-            yield *show(id), plain(*words), None
+            shown = show(id)
+        yield *shown, plain(*words), None, check_few(id)
 
     def turn(id: str, to: float) -> tuple[int, str]:
         return thumbnails(page.opened(id), to)
@@ -209,18 +211,18 @@ def data_page(blocks: Any, projects: Projects) -> None:
             [*whole, said],
             js=CHOSEN,
         ),
-        page.answer(
-            dropped.upload,
-            add_them,
-            [page.project, dropped, new_label, new_kind, new_split],
-            [*whole, said, dropped],
-        ),
+    )
+    page.answer(
+        dropped.upload,
+        add_them,
+        [page.project, dropped, new_label, new_kind, new_split],
+        [*whole, said, dropped, findings],
     )
     page.answer(blocks.load, begin_looking, None, [looked_at, folders], js=None)
     page.answer(folders.select, look_into, None, [looked_at, folders])
     for opened_now in opening:
         opened_now.then(None, page.project, None, js=INTO_ADDRESS)
         page.answer(opened_now.then, check_few, page.project, findings)
-    page.answer(check_button.click, check_all, page.project, findings, show_progress="full")
+    page.answer(check_button.click, check_all, page.project, findings)
     page.answer(back.click, lambda id, place: turn(id, place - 1), [page.project, at], [at, thumbs])
     page.answer(on.click, lambda id, place: turn(id, place + 1), [page.project, at], [at, thumbs])

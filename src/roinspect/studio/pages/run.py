@@ -170,7 +170,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
     page.answer(blocks.load, show, page.project, [model, said, folder, *ticking])
     page.answer(model.input, switch, which, [folder, *ticking])
     for event in (files.change, model.input):
-        page.answer(event, inspect, [*which, files], [verdicts, detail], show_progress="full")
+        page.answer(event, inspect, [*which, files], [verdicts, detail])
     picked_now = page.answer(verdicts.select, pick, files, [detail, shown, at, added])
     looked = page.answer(picked_now.then, look_closer, [*which, files, at], [shown, label])
     looked.then(js="() => document.getElementById('verdict').scrollIntoView()")

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from html import escape
 from typing import Any
@@ -21,8 +21,19 @@ from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.recipes import title
 from roinspect.studio.state.trained_models import model_path, names
 
-PROJECT_OF_ADDRESS = "() => [new URLSearchParams(location.search).get('project') || '']"
-"""The id of the page's folder: each tab has its own in its address."""
+LOADING = """() => {
+  const main = document.querySelector('main');
+  main.dataset.loading = Number(main.dataset.loading || 0) + 1;
+  main.inert = true;
+  return [new URLSearchParams(location.search).get('project') || ''];
+}"""
+"""The id of the page's folder: each tab has its own in its address. Until the page knows it, nothing can be
+clicked, typed or dropped: what is done would go to no folder, or be overwritten."""
+LOADED = """() => {
+  const main = document.querySelector('main');
+  main.dataset.loading -= 1;
+  main.inert = main.dataset.loading > 0;
+}"""
 
 INTO_ADDRESS = """(id) => {
   const address = new URL(location);
@@ -34,6 +45,21 @@ CLOSE = """element.addEventListener('click', (event) => {
   if (said) said.hidden = true;
 });"""
 _LOG = logging.getLogger(__name__)
+
+
+STEP_S = 0.05
+"""Seconds between two answers of a generator; a longer step delays the next."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """The generator that answers a tab's latest event.
+
+    Attributes:
+        answers: what it has yet to say.
+    """
+
+    answers: Iterator[Any] = field(default_factory=lambda: iter(()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,48 +90,67 @@ class Page:
     ) -> Any:
         """Connect a handler to an event. An exception is shown as a message, and the outputs stay unchanged.
 
-        Only handlers that report progress use Gradio's queue: an event that is queued at the moment when the
-        stream of the queue ends is never answered (Gradio 6.31). Outside the queue Gradio shows no error
-        messages, so the page does.
+        Gradio's queue is not used: an event that is queued at the moment when the stream of the queue ends is
+        never answered (Gradio 6.31). Outside the queue Gradio runs no generators, so a timer asks for their
+        next answer, and it shows no error messages, so the page does.
 
         Args:
             event: of a component or a page, such as `button.click`.
-            handler: a function, or a generator that reports progress.
+            handler: a function, or a generator that reports progress. A new event ends a generator that is
+                still running.
             inputs: components whose values are its arguments.
             outputs: the component or components that show its result.
             settings: more arguments for the event.
 
         Returns:
-            The event, for `then`, which runs even if the handler raised.
+            The event, for `then`, which runs even if the handler raised; with a generator, after each answer
+            but the first.
         """
         shown = outputs if isinstance(outputs, list) else [outputs]
         if event == self.blocks.load:
             # The hidden field is still empty.
-            settings = {"js": PROJECT_OF_ADDRESS} | settings
+            settings = {"js": LOADING} | settings
+        usual = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+        unchanged = tuple(gr.skip() for _ in shown)
 
         def whole(answer: Any) -> tuple[Any, ...]:
             return (*(answer if isinstance(outputs, list) else (answer,)), gr.skip())
-
-        def failed(error: Exception) -> tuple[Any, ...]:
-            return (*(gr.skip() for _ in shown), fault(error))
-
-        @wraps(handler)
-        def steps_of(*values: Any) -> Iterator[Any]:
-            try:
-                yield from map(whole, handler(*values))
-            except Exception as error:
-                yield failed(error)
 
         @wraps(handler)
         def once(*values: Any) -> Any:
             try:
                 return whole(handler(*values))
             except Exception as error:
-                return failed(error)
+                return (*unchanged, fault(error))
 
-        is_slow = inspect.isgeneratorfunction(handler)
-        usual = {"api_visibility": "private", "show_progress": "hidden", "queue": is_slow}
-        return event(steps_of if is_slow else once, inputs, [*shown, self.fault], **usual | settings)
+        if not inspect.isgeneratorfunction(handler):
+            answered = event(once, inputs, [*shown, self.fault], **usual | settings)
+            if event == self.blocks.load and settings["js"]:
+                answered.then(js=LOADED)
+            return answered
+
+        running, timer = gr.State(_Running()), gr.Timer(STEP_S, active=False)
+
+        def begin(running: _Running, *values: Any) -> Any:
+            running.answers = handler(*values)
+            return step(running)
+
+        def step(running: _Running) -> Any:
+            answers = running.answers
+            try:
+                answer, goes_on = whole(next(answers)), True
+            except StopIteration:
+                answer, goes_on = (*unchanged, gr.skip()), False
+            except Exception as error:
+                answer, goes_on = (*unchanged, fault(error)), False
+            if running.answers is not answers:
+                # A new event came meanwhile, and its answer may be on the page already.
+                return *unchanged, gr.skip(), gr.skip()
+            return *answer, gr.Timer(active=goes_on)
+
+        given = inputs if isinstance(inputs, list) else [inputs]
+        event(begin, [running, *given], [*shown, self.fault, timer], **usual | settings)
+        return timer.tick(step, running, [*shown, self.fault, timer], **usual)
 
     def find(self, id: str) -> Project | None:
         """The page's folder, if it is open."""
