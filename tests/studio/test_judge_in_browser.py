@@ -16,6 +16,7 @@ pytest.importorskip("gradio")
 
 from roinspect.studio.state.project import Project
 from roinspect.synthetic.products import write_dataset
+
 from .conftest import ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -20,6 +20,7 @@ from roinspect.images.pixels import read_mask
 from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.exported import has_export
 from roinspect.synthetic.products import write_dataset
+
 from .conftest import ready
 
 SHOTS = os.environ.get("ROINSPECT_SHOTS", "")

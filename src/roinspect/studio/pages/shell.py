@@ -110,7 +110,7 @@ class Page:
         if event == self.blocks.load:
             # The hidden field is still empty.
             settings = {"js": LOADING} | settings
-        usual = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+        usual: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         unchanged = tuple(gr.skip() for _ in shown)
 
         def whole(answer: Any) -> tuple[Any, ...]:
