@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -169,8 +170,8 @@ def run_page(blocks: Any, projects: Projects) -> None:
     which = [page.project, model]
     page.answer(blocks.load, show, page.project, [model, said, folder, *ticking])
     page.answer(model.input, switch, which, [folder, *ticking])
-    for event in (files.change, model.input):
-        page.answer(event, inspect, [*which, files], [verdicts, detail])
+    given = partial(gr.on, [files.change, model.input])
+    page.answer(given, inspect, [*which, files], [verdicts, detail])
     picked_now = page.answer(verdicts.select, pick, files, [detail, shown, at, added])
     looked = page.answer(picked_now.then, look_closer, [*which, files, at], [shown, label])
     looked.then(js="() => document.getElementById('verdict').scrollIntoView()")
