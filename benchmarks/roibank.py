@@ -371,18 +371,18 @@ def sets_table() -> str:
 
 
 def ablation_table() -> str:
-    """Means over the sets that every candidate was measured on, with seed 0."""
+    """Means over the sets and seeds that every candidate was measured on."""
     by_candidate = {
-        title: {name: run for name in SETS for run in ours(name, title) if run.seed == 0}
-        for title in CANDIDATES
+        title: {(name, run.seed): run for name in SETS for run in ours(name, title)} for title in CANDIDATES
     }
     by_candidate = {title: runs for title, runs in by_candidate.items() if runs}
-    common = [name for name in SETS if all(name in runs for runs in by_candidate.values())]
+    everyone = set.intersection(*(set(runs) for runs in by_candidate.values())) if by_candidate else set()
+    common = sorted(everyone, key=lambda one: ([*SETS].index(one[0]), one[1]))
     if len(by_candidate) < 2 or not common:
         raise NotMeasuredError
     rows, shown_runs = [], list[Run]()
     for title, runs in by_candidate.items():
-        chosen = [runs[name] for name in common]
+        chosen = [runs[one] for one in common]
         shown_runs += chosen
         measures = [run.measures for run in chosen]
         names = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95")
@@ -390,8 +390,8 @@ def ablation_table() -> str:
         sums = (("caught", "defective"), ("rejected", "good"), ("outside_alarms", "outside"))
         means = [f"{statistics.mean(values):.3f}" if values else "–" for values in known]
         rows.append([title, *means, *(total(measures, part, whole) for part, whole in sums)])
-    told = ", ".join(SETS[name].title for name in common)
-    return f"{markdown(['settings', *HEADS[:7]], rows)}\n\nSets: {told}; seed 0. {where(shown_runs)}"
+    told = ", ".join(f"{SETS[name].title} (seed {seed})" for name, seed in common)
+    return f"{markdown(['settings', *HEADS[:7]], rows)}\n\nMeasured on: {told}. {where(shown_runs)}"
 
 
 def labels_table() -> str:

@@ -22,6 +22,7 @@ torch = pytest.importorskip("torch")
 from lightning.pytorch.callbacks import Callback  # noqa: E402
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
+from roinspect.data.loader import Batch  # noqa: E402
 from roinspect.data.reading import read_data  # noqa: E402
 from roinspect.data.records import read_records  # noqa: E402
 from roinspect.data.roi import attach_roi  # noqa: E402
@@ -411,6 +412,33 @@ def test_loggers_and_callbacks_follow_a_training(data: Path, tmp_path: Path) -> 
     logged = (Path(logger.log_dir) / "metrics.csv").read_text()
     assert "train/" in logged
     assert list((tmp_path / "bundle.run").rglob("events.out.tfevents*"))
+
+
+def test_an_augmentation_changes_what_is_trained_on_and_is_named(data: Path, tmp_path: Path) -> None:
+    def shifted(batch: Batch) -> Batch:
+        by = int(torch.randint(1, 9, ()))
+        return batch._replace(image=batch.image.roll(by, -1), roi_mask=batch.roi_mask.roll(by, -1))
+
+    read = read_data(data, str(data / "roi.png"))
+    plain, one, _ = (
+        train("grdnet", read, tmp_path / name, method_settings=METHOD, training=QUICK, augment=augment)
+        for name, augment in (("plain", None), ("one", shifted), ("again", shifted))
+    )
+    assert one.training["augmented_by"].endswith("shifted") and "augmented_by" not in plain.training
+    assert one.fingerprints == plain.fingerprints, "the photographs are the same"
+    assert same_bundle(tmp_path / "one", tmp_path / "again")
+    assert one.history != plain.history
+    for broken in (lambda batch: batch._replace(image=batch.image.float()), lambda batch: batch.image):
+        with pytest.raises(UserError, match="augment: must return a Batch with the same shapes"):
+            train("grdnet", read, tmp_path / "none", method_settings=METHOD, training=QUICK, augment=broken)
+
+
+def test_a_training_takes_records_that_were_chosen_in_python(data: Path, tmp_path: Path) -> None:
+    read = read_data(data, str(data / "roi.png"))
+    fewer = dataclasses.replace(read, records=read.records[:-4])
+    bundle = train("grdnet", fewer, tmp_path / "fewer", method_settings=METHOD, training=QUICK)
+    assert bundle.training["images"] + bundle.training["held_out_images"] == len(fewer.not_test())
+    assert len(fewer.not_test()) == len(read.not_test()) - 4
 
 
 def test_nothing_that_is_there_is_lost(data: Path, tmp_path: Path) -> None:

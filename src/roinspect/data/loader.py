@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
 from roinspect.data.dataset import DecodedCache
+from roinspect.errors import UserError
 
 
 class Batch(NamedTuple):
@@ -38,6 +39,10 @@ class Batch(NamedTuple):
         )
 
 
+Augment: TypeAlias = Callable[[Batch], Batch]
+"""Changes a batch of training photographs as the loader gives it: uint8 pixels and masks, on the CPU."""
+
+
 def collate(cache: DecodedCache, indices: Sequence[int]) -> Batch:
     """Gather rows of the cache into a uint8 batch: one copy, no loop over samples."""
     rows = np.asarray(indices, np.int64)
@@ -51,20 +56,41 @@ def collate(cache: DecodedCache, indices: Sequence[int]) -> Batch:
 
 
 class InspectionDataset(Dataset[Batch]):
-    """A decoded cache as a torch dataset: an item is a batch of one, and batches are gathered at once."""
+    """A decoded cache as a torch dataset: an item is a batch of one, and batches are gathered at once.
 
-    def __init__(self, cache: DecodedCache) -> None:
+    Args:
+        cache: the decoded samples.
+        augment: applied to every batch.
+    """
+
+    def __init__(self, cache: DecodedCache, augment: Augment | None = None) -> None:
         self.cache = cache
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(self.cache)
 
     def __getitem__(self, index: int) -> Batch:
-        return collate(self.cache, [index])
+        return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Several rows as one batch; called by the data loader."""
-        return collate(self.cache, indices)
+        """Several rows as one batch; called by the data loader.
+
+        Raises:
+            UserError: the augmentation returned something else.
+        """
+        batch = collate(self.cache, indices)
+        if self.augment is None:
+            return batch
+        kinds = [(value.shape, value.dtype) for value in batch]
+        changed = self.augment(batch)
+        if not isinstance(changed, Batch) or [(value.shape, value.dtype) for value in changed] != kinds:
+            raise UserError(
+                "must return a Batch with the same shapes and types",
+                where="augment",
+                remedy="begin with `batch._replace(image=...)`",
+            )
+        return changed
 
 
 class EpochSampler(Sampler[int]):

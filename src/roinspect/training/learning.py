@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Subset
 
 from roinspect.data.account import missed_line
 from roinspect.data.dataset import DecodedCache, refuse_empty_defects
-from roinspect.data.loader import Batch, InspectionDataset, train_loader
+from roinspect.data.loader import Augment, Batch, InspectionDataset, train_loader
 from roinspect.data.reading import Data
 from roinspect.data.records import Record
 from roinspect.data.splits import refuse_one_kind
@@ -64,6 +64,7 @@ class Preparation(Generic[AnyLearner]):
         start_from: bundle whose weights are the initial ones; None for the method's own.
         loggers: of Lightning, beside the TensorBoard log.
         callbacks: of Lightning.
+        augment: applied to the training batches.
     """
 
     fitted: list[Record]
@@ -77,6 +78,7 @@ class Preparation(Generic[AnyLearner]):
     start_from: Path | None = None
     loggers: Sequence[Logger] = ()
     callbacks: Sequence[lightning.Callback] = ()
+    augment: Augment | None = None
 
     def decode(self, records: Sequence[Record]) -> DecodedCache:
         """The pixels of the records; the caller closes the cache."""
@@ -94,7 +96,8 @@ class Preparation(Generic[AnyLearner]):
     def batches(self, fitted: DecodedCache) -> DataLoader[Batch]:
         """This process's training batches; their order depends only on the seed and the epoch."""
         share = (self.processes.rank, self.processes.count)
-        return train_loader(InspectionDataset(fitted), self.batch_size, self.training.seed, share=share)
+        dataset = InspectionDataset(fitted, self.augment)
+        return train_loader(dataset, self.batch_size, self.training.seed, share=share)
 
     def checks(self, held_out: DecodedCache) -> DataLoader[Batch]:
         """This process's batches for the held-out losses, of parts that the method learns from."""
@@ -248,6 +251,9 @@ def teach(
     fingerprints = fingerprints_of(fitted, held_out)
     if ready.start_from is not None:
         settings["training"]["started_from"] = bundle_version(ready.start_from)
+    if ready.augment is not None:
+        name = getattr(ready.augment, "__qualname__", type(ready.augment).__qualname__)
+        settings["training"]["augmented_by"] = f"{ready.augment.__module__}.{name}"
     identity = {"name": model.name, **settings, **fingerprints}
     refuse_differences(processes.first(lambda: identity), identity, rank=processes.rank)
     checkpoint = processes.first(lambda: prepare_run(run, identity, resume=resume))

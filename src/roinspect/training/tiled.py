@@ -60,7 +60,11 @@ def train_on_tiles(
         good_only=whole.good_only,
     )
     tiles = dataclasses.replace(
-        tiles, start_from=whole.start_from, loggers=whole.loggers, callbacks=whole.callbacks
+        tiles,
+        start_from=whole.start_from,
+        loggers=whole.loggers,
+        callbacks=whole.callbacks,
+        augment=whole.augment,
     )
     run, region_run = run_folder(out), out.with_name(f"{out.name}.region.run")
     with ExitStack() as stack:

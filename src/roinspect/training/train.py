@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.loggers import Logger
 
+from roinspect.data.loader import Augment
 from roinspect.data.reading import Data, read_data
 from roinspect.data.records import Record, refuse_without_good
 from roinspect.data.roi import find_roi
@@ -93,7 +94,7 @@ def _without_useless(data: Data, records: Sequence[Record]) -> list[Record]:
 
 def train(
     method: str,
-    data: Path | str,
+    data: Data | Path | str,
     out: Path | str,
     *,
     method_settings: Any = None,
@@ -104,6 +105,7 @@ def train(
     start_from: Path | str | None = None,
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[lightning.Callback] = (),
+    augment: Augment | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Bundle:
@@ -113,7 +115,8 @@ def train(
 
     Args:
         method: the method's name.
-        data: a folder or a manifest, see `read_records`.
+        data: a folder or a manifest, see `read_records`, or what `read_data` has read of one, perhaps with
+            fewer records; then `roi`, `columns` and `good` are its own.
         out: the bundle to write.
         method_settings: an instance of the method's settings class; None for the default preset.
         training: training settings; None for `TrainingSettings()`.
@@ -124,6 +127,9 @@ def train(
             roibank, which computes its memory from all photographs.
         loggers: of Lightning, such as its `MLFlowLogger` or `WandbLogger`, beside the TensorBoard log.
         callbacks: of Lightning.
+        augment: changes the training batches, uint8 and on the CPU, before the method's own augmentation.
+            With random numbers from torch's default generator a training repeats itself, but not after a
+            resume. roibank looks at each photograph once for its memory, so it keeps one variant of each.
         resume: continue from the last checkpoint of a run with the same settings.
         overwrite: replace an existing bundle.
 
@@ -133,19 +139,20 @@ def train(
     Raises:
         UserError: the data or a setting is invalid, or a file cannot be written.
     """
-    data, out, training = Path(data), Path(out), training or TrainingSettings()
+    out, training = Path(out), training or TrainingSettings()
     if method_settings is None:
         method_settings = method_class(method).settings_class()
     with joined(training.accelerator, training.devices, training.strategy) as processes:
         # Only the first process checks, as the others could find files that it has just written.
         processes.first(lambda: refuse_existing(out, overwrite=overwrite))
-        source = read_data(data, roi, columns, good)
+        source = data if isinstance(data, Data) else read_data(data, roi, columns, good)
         start = None if start_from is None else Path(start_from)
         ready = replace(
             prepare(method, source, method_settings, training, processes=processes),
             start_from=start,
             loggers=loggers,
             callbacks=callbacks,
+            augment=augment,
         )
         if start is not None:
             # Errors come before any photograph is decoded.
