@@ -178,6 +178,25 @@ def test_the_same_pixels_in_two_splits_whatever_the_file(parts: list[Record], tm
     assert check([*parts, replace(twin, split="train")]).duplicates == ()
 
 
+def test_many_twins_are_counted_and_some_are_named(parts: list[Record], tmp_path: Path) -> None:
+    one = next(record for record in parts if record.split == "train")
+    copies = [replace(one, key=f"test/good/copy{i}", split="test") for i in range(30)]
+    line, *_ = check([*parts, *copies]).warnings
+    assert line.count("copy") < 12 and ", ...: the same picture in more than one split" in line
+    others = list[Record]()
+    rng = np.random.default_rng(1)
+    for i in range(14):
+        path = tmp_path / f"other{i}.png"
+        write_image(path, rng.integers(0, 256, (*SIZE, 3), np.uint8))
+        others += [
+            replace(one, key=f"{split}/{i}", image_path=path, split=split) for split in ("train", "test")
+        ]
+    findings = check([*parts, *others])
+    assert len(findings.duplicates) == 14, "the list is whole"
+    told = [line for line in findings.warnings if "than one split" in line]
+    assert len(told) == 11 and told[-1].startswith("4 further pictures")
+
+
 def test_labels_that_the_masks_contradict(parts: list[Record], tmp_path: Path) -> None:
     inside = next(record for record in parts if record.image_path.stem == "inside")
     others = [record for record in parts if record is not inside]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -339,8 +340,10 @@ def _warnings(readable: Sequence[_RecordSummary], duplicates: Sequence[tuple[str
         if summaries:
             yield _describe(summaries, what)
 
-    for group in duplicates:
-        yield f"{', '.join(group)}: the same picture in more than one split; keep it in one"
+    for group in duplicates[:_NAMED]:
+        yield f"{_named(group)}: the same picture in more than one split; keep it in one"
+    if (more := len(duplicates) - _NAMED) > 0:
+        yield f"{more:,} further pictures are in more than one split"
     marked = [summary for summary in readable if summary.defect_pixels]
     yield from count(
         [summary for summary in marked if summary.record.label == 0],
@@ -465,8 +468,9 @@ def _suspicious(readable: Sequence[_RecordSummary], backbone: str) -> Iterable[s
     if is_other.any():
         usual = keys[int(np.flatnonzero(~is_other)[0])]
         yield (
-            f"{_named(keys, is_other)}: {is_other.sum():,} of {len(keys):,} good photographs compared look "
-            f"like another product than the others, such as {usual}; train a model for each product"
+            f"{_named([*compress(keys, is_other)])}: {is_other.sum():,} of {len(keys):,} good photographs "
+            f"compared look like another product than the others, such as {usual}; train a model for each "
+            "product"
         )
     yield from _odd(
         [key for key, is_out in zip(keys, is_other, strict=True) if not is_out],
@@ -477,11 +481,10 @@ def _suspicious(readable: Sequence[_RecordSummary], backbone: str) -> Iterable[s
 def _odd(keys: Sequence[str], is_odd: NDArray[np.bool_]) -> Iterable[str]:
     if is_odd.any():
         yield (
-            f"{_named(keys, is_odd)}: {is_odd.sum():,} of {len(keys):,} good photographs look unlike the "
-            "rest; see whether they show defects or another product"
+            f"{_named([*compress(keys, is_odd)])}: {is_odd.sum():,} of {len(keys):,} good photographs look "
+            "unlike the rest; see whether they show defects or another product"
         )
 
 
-def _named(keys: Sequence[str], which: NDArray[np.bool_]) -> str:
-    named = [key for key, is_named in zip(keys, which, strict=True) if is_named]
-    return ", ".join(named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")
+def _named(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:_NAMED]) + (", ..." if len(keys) > _NAMED else "")
