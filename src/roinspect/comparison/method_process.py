@@ -17,8 +17,9 @@ from roinspect.comparison.contender import SCORING, TRAINING, tested
 from roinspect.comparison.training_speed import measure_speed
 from roinspect.data.reading import read_data
 from roinspect.errors import UserError
+from roinspect.inspection.plain import from_plain
 from roinspect.isolated import answer
-from roinspect.methods.loading import from_plain, load_graph
+from roinspect.methods.loading import load_graph
 from roinspect.methods.method import InspectionGraph, method_class, predict
 from roinspect.training.settings import TrainingSettings
 from roinspect.training.train import train
@@ -33,7 +34,10 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
         raise UserError(
             f"{cls.name} has no such setting", where=", ".join(unknown), remedy=f"it has {', '.join(preset)}"
         )
-    settings = from_plain(settings_class, preset | request["settings"])
+    try:
+        settings = from_plain(settings_class, preset | request["settings"])
+    except ValueError as error:
+        raise UserError(str(error), where=f"the settings of {cls.name}") from None
     height, width = request["size_hw"]
     training = TrainingSettings(
         size=f"{height}x{width}",

@@ -30,7 +30,8 @@ def parse_object(text: bytes) -> dict[str, Any]:
 def from_plain(cls: type[T], values: object, name: str = "") -> T:
     """A dataclass from the plain values of JSON, in which its tuples are lists.
 
-    Numbers must be finite, and true and false are no numbers. The contents of a Mapping are not checked.
+    Numbers must be finite, and true and false are no numbers. The contents of a Mapping are not checked, nor
+    are limits in an `Annotated`: a settings class checks its own.
 
     Args:
         cls: the dataclass.
@@ -66,7 +67,11 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_plain(hint, value, name)  # type: ignore[arg-type]
     if origin is tuple:
-        if not isinstance(value, list) or len(value) != len(parts):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} must be a list")
+        if parts[-1] is Ellipsis:
+            parts = parts[:1] * len(value)
+        if len(value) != len(parts):
             raise ValueError(f"{name} must be a list of {len(parts)}")
         return tuple(_typed(part, one, name) for part, one in zip(parts, value, strict=True))
     expected, is_right = _WORDS.get(hint, ""), type(value) is hint
@@ -81,4 +86,4 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     return value
 
 
-_WORDS = {float: "a finite number", int: "an integer", str: "text"}
+_WORDS = {float: "a finite number", int: "an integer", str: "text", bool: "true or false"}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import Bundle, read_bundle, read_weights
 from roinspect.inspection.looks import Looks
+from roinspect.inspection.plain import from_plain
 from roinspect.methods.learner import Learner
 from roinspect.methods.method import InspectionGraph, Method, method_class, predict
 from roinspect.methods.region import region_graph
@@ -103,7 +104,7 @@ def settings_of(cls: type[Learner], values: Mapping[str, Any], path: Path) -> An
     """A learner's settings from a bundle.
 
     Raises:
-        UserError: they belong to another version.
+        UserError: they belong to another version, or are damaged.
     """
     odd = sorted({field.name for field in dataclasses.fields(cls.settings_class)} ^ set(values))
     if odd:
@@ -112,7 +113,10 @@ def settings_of(cls: type[Learner], values: Mapping[str, Any], path: Path) -> An
             where=path,
             remedy="train again",
         )
-    return from_plain(cls.settings_class, values)
+    try:
+        return from_plain(cls.settings_class, dict(values))
+    except (ValueError, UserError) as error:
+        raise UserError(f"its settings are damaged ({error})", where=path, remedy="train again") from None
 
 
 def with_weights(graph: Graph, tensors: Mapping[str, Tensor], path: Path) -> Graph:
@@ -136,8 +140,3 @@ def with_weights(graph: Graph, tensors: Mapping[str, Tensor], path: Path) -> Gra
 def _misfit(error: RuntimeError) -> str:
     """The first of what torch lists under its headline."""
     return str(error).splitlines()[:2][-1].strip().rstrip(".")
-
-
-def from_plain(cls: type, values: Any) -> Any:
-    """A settings dataclass from JSON values; lists become tuples."""
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
