@@ -189,27 +189,30 @@ def recall_table() -> str:
 
 # -- real photographs ----------------------------------------------------------------------------------------
 
-BOTTLE = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data")) / "bottle"
+IMAGES = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data"))
+BOTTLE, MAGNETIC_TILE = IMAGES / "bottle", IMAGES / "magnetic_tile"
+RIM = str(BOTTLE / "roi_rim_right.png")
 REAL = {
-    "whole-256": Candidate("whole photograph at 256", {"size": "256"}),
-    "whole-448": Candidate("whole photograph at 448", {"size": "448"}),
-    "tiles": Candidate("tiles of 256 in the region", {"tile": 256}),
+    "whole-256": (BOTTLE, Candidate("bottles, whole photograph at 256", {"size": "256"}, RIM)),
+    "whole-448": (BOTTLE, Candidate("bottles, whole photograph at 448", {"size": "448"}, RIM)),
+    "tiles": (BOTTLE, Candidate("bottles, tiles of 256 in the region", {"tile": 256}, RIM)),
+    "magnetic-256": (MAGNETIC_TILE, Candidate("magnetic tiles, whole photograph at 256", {"size": "256"})),
+    "magnetic-tiles": (MAGNETIC_TILE, Candidate("magnetic tiles, tiles of 96 in the region", {"tile": 96})),
 }
 MEASURES = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95")
 
 
 def measure_real() -> None:
-    """The right half of the bottles' rims, 450 x 450 pixels."""
+    """Right halves of bottles' rims, 450 x 450 pixels; magnetic tiles, each of its own size, 114 to 620."""
     from roinspect.evaluation.evaluate import evaluate
 
-    roi = str(BOTTLE / "roi_rim_right.png")
-    for name, one in REAL.items():
+    for name, (data, one) in REAL.items():
         settings = {"verb": "real", "candidate": name}
         if RESULTS.has(settings, 0):
             continue
-        bundle = WORK / f"bottle-{name}.model"
-        seconds = trained(one, BOTTLE, roi, bundle)
-        values = evaluate(bundle, BOTTLE, WORK / f"bottle-{name}.evaluation", roi=roi).to_dict()
+        bundle = WORK / f"real-{name}.model"
+        seconds = trained(one, data, one.roi, bundle)
+        values = evaluate(bundle, data, WORK / f"real-{name}.evaluation", roi=one.roi).to_dict()
         measures = {
             key: values[key] for key in (*MEASURES, "defective_parts", "good_parts", "outside_only_parts")
         }
@@ -227,7 +230,7 @@ def real_table() -> str:
         m = run.measures
         rows.append(
             [
-                REAL[run.settings["candidate"]].title,
+                REAL[run.settings["candidate"]][1].title,
                 *("–" if m[key] is None else f"{m[key]:.3f}" for key in MEASURES),
                 f"{m['defective_parts'] - m['escapes']} of {m['defective_parts']}",
                 f"{m['good_rejects']} of {m['good_parts']}",
