@@ -206,11 +206,19 @@ def test_a_form_holds_a_file_and_known_fields_once(client: TestClient) -> None:
     ):
         answer = client.post("/inspect", files=files)
         assert answer.status_code == 422 and set(answer.json()) == {"error"}
-    # The form's part id stands for the header's, which has to be right nevertheless.
-    both = client.post("/inspect", files=[image, ("part_id", (None, "7"))], headers={"X-Part-Id": "8"})
-    assert both.json()["part_id"] == "7"
-    both = client.post("/inspect", files=[image, ("part_id", (None, "7"))], headers={"X-Part-Id": "x" * 201})
-    assert both.status_code == 422
+
+
+def test_two_answers_to_one_question_are_refused(client: TestClient) -> None:
+    name = client.post("/inspect", content=png(1)).json()["model"]
+    image, part = ("image", ("a.png", png(1))), ("part_id", (None, "7"))
+    for header, status in (("7", 200), ("", 200), ("8", 422), ("x" * 201, 422)):
+        answer = client.post("/inspect", files=[image, part], headers={"X-Part-Id": header})
+        assert answer.status_code == status and answer.json().get("part_id", "7") == "7"
+    answer = client.post("/inspect", files=[image, part], headers={"X-Part-Id": "8"})
+    assert "another part id" in answer.json()["error"]
+    named = [image, ("model", (None, name))]
+    for query, status in ((name, 200), ("other", 422), ("", 422)):
+        assert client.post("/inspect", files=named, params={"model": query}).status_code == status
 
 
 @pytest.mark.parametrize("part", ["A-1", "Teil-ü", "件号", 200 * "ß"])

@@ -88,21 +88,29 @@ def _add_inspection(routes: APIRouter, service: Service) -> None:
     ) -> Response:
         """Inspect one photograph: the whole body, or the file of a multipart form.
 
-        The form's fields `model` and `part_id` override the query and the header `X-Part-Id`.
+        A form may name them in its fields `model` and `part_id` instead of in the query and in the header
+        `X-Part-Id`. If it names both, they must agree.
         """
         deadline = asyncio.get_running_loop().time() + service.settings.deadline_s
         with service.slot():
             body = await read_body(request, service.settings.max_body, deadline)
             form = await parse_form(request, body)
-            served = service.model(form.fields.get("model", model))
-            part_id = _part_id(_part_id_header(request))
-            part_id = _part_id(form.fields.get("part_id", part_id))
+            served = service.model(_agreed("model", form.fields.get("model"), model))
+            stated = (form.fields.get("part_id"), _part_id_header(request) or None)
+            part_id = _part_id(_agreed("part id", *stated) or "")
 
             def finish(loaded: LoadedModel, verdicts: list[Verdict]) -> Response:
                 row = _record(service, served, loaded, verdicts[0], part_id)
                 return _response(row, _overlay(verdicts[0]) if overlay else b"")
 
             return await service.inspect(served, [form.image], deadline, finish)
+
+
+def _agreed(name: str, in_form: str | None, elsewhere: str | None) -> str | None:
+    """What a request says in one of two places. Of two answers one would be ignored without a word."""
+    if in_form is not None and elsewhere is not None and in_form != elsewhere:
+        raise HTTPException(422, f"the form names another {name} than the rest of the request; send one")
+    return elsewhere if in_form is None else in_form
 
 
 def _part_id_header(request: Request) -> str:
