@@ -4,6 +4,7 @@
     python benchmarks/server.py kill BUNDLE      # kill -9 under load, with an unreliable receiver
     python benchmarks/server.py schema BUNDLE    # schemathesis, all checks
     python benchmarks/server.py fuzz BUNDLE      # 10,000 malformed bodies
+    python benchmarks/server.py memory BUNDLE    # one photograph of 24 megapixels, and 24 at once
     python benchmarks/server.py tables           # puts the results into docs/serve.md
 
 BUNDLE is any bundle: `roinspect demo` creates one in half a minute; with `roinspect export` it needs no
@@ -18,6 +19,7 @@ from pathlib import Path
 from results import Results
 from serving.fuzz import fuzz
 from serving.kill import kill
+from serving.memory import memory
 from serving.schema import schema
 from serving.soak import soak
 from serving.tables import tables
@@ -50,6 +52,9 @@ def main() -> None:
     made.add_argument("bundle", type=Path)
     made.add_argument("--examples", type=int, default=300, help="per operation")
     made.add_argument("--seed", type=int, default=0)
+    made = commands.add_parser("memory")
+    made.add_argument("bundle", type=Path)
+    made.add_argument("--count", type=int, default=24)
     commands.add_parser("tables")
     given = parser.parse_args()
     if given.command == "soak":
@@ -67,6 +72,8 @@ def main() -> None:
         fuzz(given.bundle, RESULTS, count=given.count, seed=given.seed)
     elif given.command == "schema":
         schema(given.bundle, RESULTS, examples=given.examples, seed=given.seed)
+    elif given.command == "memory":
+        memory(given.bundle, RESULTS, count=given.count)
     else:
         put(DOCS, TABLES)
 

@@ -47,6 +47,11 @@ class Server:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
+    def peak_mb(self) -> float:
+        """Highest resident memory since it started; on Linux only."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return round(int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6, 1)
+
     def metric(self, start: str) -> float:
         """Sum of all counters whose line starts with this prefix."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

@@ -18,6 +18,7 @@ def tables(results: Results) -> dict[str, Callable[[], str]]:
         return f"{shown(run)}\n\n{', '.join(what)}; {where([run])}."
 
     every = {"soak": _soak, "soak-quiet": _soak, "kill": _kill, "schema": _schema, "fuzz": _fuzz}
+    every["memory"] = _memory
     return {verb: partial(text, verb, shown) for verb, shown in every.items()}
 
 
@@ -85,6 +86,18 @@ def _fuzz(run: Run) -> str:
         + "."
     )
     return f"{markdown(('sent', *statuses), rows)}\n\n{told}"
+
+
+def _memory(run: Run) -> str:
+    found, count = run.measures, run.settings["count"]
+    rows = [
+        (told, *(f"{found[f'{name}_{key}_mb']:.0f}" for key in ("peak", "rest")))
+        for name, told in (("one", "one request"), ("many", f"{count} requests at once"))
+    ]
+    heads = ("", "highest memory, MB", "20 s later, MB")
+    answers = ", ".join(f"{number} x {status}" for status, number in found["many_answers"].items())
+    told = f"After the start it is {found['started_mb']:.0f} MB. The {count} were answered {answers}."
+    return f"{markdown(heads, rows)}\n\n{told}"
 
 
 def _range(values: list[int], unit: str) -> str:
