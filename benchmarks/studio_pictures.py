@@ -26,7 +26,7 @@ from playwright.sync_api import sync_playwright
 from roinspect.synthetic.products import write_dataset
 
 PICTURES = Path(__file__).resolve().parent.parent / "docs" / "studio"
-SIZE, WIDTH, QUALITY = (256, 256), 1280, 70
+SIZE, WIDTH, QUALITY = (256, 256), 1280, 82
 TEETH = ((0.33, 0.01), (0.67, 0.01), (0.67, 0.99), (0.33, 0.99))
 """Corners of a polygon about the teeth, as shares of width and height."""
 CORNERS = """() => {
