@@ -211,7 +211,7 @@ def about(model: Path) -> str:
     bundle = read_bundle(model)
     threshold = bundle.threshold
     origin = results.plain_words(threshold.origin)
-    parts = [note(f"Threshold of {model.name}: {threshold.value:.4g} ({origin}).")]
+    parts = [note(f"Threshold of {model.name}: {threshold.value:.4g}; {origin}.")]
     if bundle.score_says:
         parts.append(note(f"With this model {bundle.score_says}."))
     if threshold.warning:
