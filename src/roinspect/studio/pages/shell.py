@@ -148,7 +148,7 @@ class Page:
                 return *unchanged, gr.skip(), gr.skip()
             return *answer, gr.Timer(active=goes_on)
 
-        given = inputs if isinstance(inputs, list) else [inputs]
+        given = inputs if isinstance(inputs, list) else [one for one in (inputs,) if one is not None]
         event(begin, [running, *given], [*shown, self.fault, timer], **usual | settings)
         return timer.tick(step, running, [*shown, self.fault, timer], **usual)
 
