@@ -390,8 +390,9 @@ def ablation_table() -> str:
         sums = (("caught", "defective"), ("rejected", "good"), ("outside_alarms", "outside"))
         means = [f"{statistics.mean(values):.3f}" if values else "–" for values in known]
         rows.append([title, *means, *(total(measures, part, whole) for part, whole in sums)])
-    told = ", ".join(f"{SETS[name].title} (seed {seed})" for name, seed in common)
-    return f"{markdown(['settings', *HEADS[:7]], rows)}\n\nMeasured on: {told}. {where(shown_runs)}"
+    seeds = {name: [str(seed) for of, seed in common if of == name] for name, _ in common}
+    told = "; ".join(f"{SETS[name].title}, seeds {', '.join(found)}" for name, found in seeds.items())
+    return f"{markdown(['settings', *HEADS[:7]], rows)}\n\nSets: {told}. {where(shown_runs)}"
 
 
 def labels_table() -> str:

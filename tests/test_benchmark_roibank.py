@@ -66,7 +66,11 @@ def test_the_ablation_has_the_sets_that_all_variants_were_measured_on(headline: 
     headline.append(ours("zipper", "a removed variant"), MEASURES, seed=0)
     table = roibank.ablation_table()
     assert "| default | 0.900 |" in table and "| no places | 0.700 |" in table and "removed" not in table
-    assert "Sets: synthetic zipper; seed 0." in table
+    assert "Sets: synthetic zipper, seeds 0." in table
+    headline.append(ours("zipper", "no places"), {**MEASURES, "image_auroc": 0.5}, seed=1)
+    table = roibank.ablation_table()
+    assert "| default | 0.500 |" in table and "| no places | 0.600 |" in table
+    assert "Sets: synthetic zipper, seeds 0, 1." in table
 
 
 def test_labels_have_a_row_for_each_number_and_kind(results: Results) -> None:
