@@ -205,7 +205,11 @@ def test_the_whole_path(page: Any, address: str, folder: Path) -> None:
     page.get_by_role("button", name="Add it to the data").click()
     page.get_by_text("Added as train/").wait_for()
     page.get_by_role("tab", name="Camera folder").click()
+    # The tab's fields are made when it is opened; no person types in that instant.
+    page.wait_for_timeout(1000)
     page.get_by_label("Folder that the camera writes into").fill(str(new / "test" / "good"))
+    page.wait_for_timeout(500)
+    assert page.get_by_label("Folder that the camera writes into").input_value()
     page.get_by_role("button", name="Follow the folder").click()
     page.locator("#camera-verdicts .card").nth(1).wait_for(timeout=2 * PATIENCE_MS)
     shoot(page, "5-camera")
