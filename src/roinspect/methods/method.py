@@ -100,6 +100,11 @@ class Method(Learner):
         return settings
 
     @classmethod
+    def without_region(cls, settings: Any) -> Any:
+        """The settings with which to learn where all of every photograph is inspected."""
+        return settings
+
+    @classmethod
     def learns_from(cls, settings: Any) -> Literal["good", "all"]:
         """The images that a training with these settings uses."""
         return cls.trains_on

@@ -146,6 +146,11 @@ class RoiBank(Method):
         """Without `relative`: where a tile lies must not change what is in it."""
         return dataclasses.replace(settings, relative=False)
 
+    @classmethod
+    def without_region(cls, settings: RoiBankSettings) -> RoiBankSettings:
+        """Without the ROI head: it would learn to answer 1 everywhere, and pictures of anything would too."""
+        return dataclasses.replace(settings, roi_head=False)
+
     def inspection_graph(self) -> RoiBankGraph:
         """The graph that is shipped."""
         return self.graph
@@ -192,6 +197,9 @@ class RoiBank(Method):
         has whitening and memory from its checkpoint.
         """
         self.fit(self._fitted(), is_new=self.global_step == 0)
+        if self.graph.roi_head is None:
+            # All is learned.
+            self.trainer.should_stop = True
         self._look_ahead(self.current_epoch)
 
     def _fitted(self) -> InspectionDataset:
@@ -242,8 +250,10 @@ class RoiBank(Method):
         weigh(self.graph, data, good, self.settings.strictness, random, known)
         weigh_border(self.graph, data, good, random)
         shares = ", ".join(f"{float(weight):.2f}" for weight in self.graph.weight)
-        strides = ", ".join(map(str, self.settings.strides))
-        log.info(f"weights of strides {strides} and the defect head: {shares}")
+        parts = ["stride " + str(stride) for stride in self.settings.strides]
+        parts += ["the places"] * (self.graph.places is not None)
+        parts += ["the defect head"] * (self.graph.defect_head is not None)
+        log.info(f"weights of {', '.join(parts)}: {shares}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep how far the course has come, and which known defects are used."""

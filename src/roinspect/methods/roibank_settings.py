@@ -37,7 +37,8 @@ class RoiBankSettings:
         light: largest change of brightness, contrast and colour that counts as normal, as a share; 0 is none.
             Each good photograph is also memorised in a changed light and with synthetic damage outside its
             ROI, which costs a pass of the backbone.
-        roi_head: predict the ROI; false scores the whole image with the memory of the ROI.
+        roi_head: predict the ROI; false scores the whole image with the memory of the ROI. Always false where
+            there is no ROI (``--roi none``).
         pasted: share of the images that the ROI head also sees turned, moved and with synthetic defects
             pasted into the photograph; each costs a pass of the backbone.
         swapped: share of an image's patches, at most, that are foreign in a step of the ROI head: synthetic

@@ -52,8 +52,9 @@ class History(Callback):
         total = max(epoch, self._epochs)
         self._bar.update(self._task, completed=epoch, total=total, losses="  ".join(list(held_out)[:2]))
 
-    def on_train_end(self, *_: Any) -> None:
-        """Remove the bar."""
+    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Remove the bar; nothing remains of it where nothing was to be learned in steps."""
+        self._bar.update(self._task, visible=trainer.current_epoch > 0)
         self.stop()
 
     def on_exception(self, *_: Any) -> None:

@@ -57,6 +57,8 @@ def prepare(
     cls = method_class(method)
     records = data.not_test()
     refuse_without_good(records, data.path)
+    if data.roi == "none":
+        method_settings = cls.without_region(method_settings)
     kind = cls.learns_from(method_settings)
     if cls.trains_on == "good" and kind == "all":
         records = _without_useless(data, records)
