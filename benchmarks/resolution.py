@@ -1,15 +1,21 @@
 """Two looks: recall by the size of defects in photographs of 5 megapixels, and what looking closely costs.
 
     python benchmarks/resolution.py recall     # trains on synthetic zippers; continues where it stopped
+    python benchmarks/resolution.py recall --product vials    # the same on vials
+    python benchmarks/resolution.py rivals     # anomalib's Tiler on the same; needs roinspect[peers,weights]
     python benchmarks/resolution.py real       # photographs of bottles, whole and in tiles
     python benchmarks/resolution.py cost       # time and memory by region and photograph; nothing else runs
     python benchmarks/resolution.py agree      # verdicts beside those of the same networks with all tiles
     python benchmarks/resolution.py --tables   # puts the results into docs/tiles.md
 
-The zippers are drawn at 2,448 x 2,048 pixels, and their defects are 6 to 40 pixels wide (`defect_width`). All
-candidates are trained on the same 48 good photographs with roibank's defaults, and tested on the others
+The products are drawn at 2,448 x 2,048 pixels, and their defects are 6 to 40 pixels wide (`defect_width`).
+All candidates are trained on the same 48 good photographs with roibank's defaults, and tested on the others
 through OpenVINO. *Tiles everywhere* is trained and inspects without a region. A recall is the share of
 defective photographs that score above all good ones, so that none of these is rejected.
+
+The rivals look through anomalib's `Tiler` in tiles of 256 at half the resolution, and their score is the
+highest value inside the drawn region. At the whole resolution PaDiM's covariances alone, 100 x 100 for each
+of 612 x 512 places, would need 12.5 GB, and as much again for their inverses.
 
 *cost* inspects JPEG files, of which the smallest share of the region is a rectangle in the middle. The
 network of *tiles in the region* looks at them, and each measurement is a process of its own.
@@ -20,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import resource
 import statistics
@@ -29,6 +36,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +85,14 @@ CANDIDATES = {
     "tiles": Candidate("tiles in the region", {"tile": 256}),
     "everywhere": Candidate("tiles everywhere", {"tile": 256}, "none"),
 }
+RIVALS: dict[str, tuple[str, dict[str, Any]]] = {
+    "padim": ("PaDiM, anomalib's Tiler, scale 0.5, true region", {}),
+    "patchcore": (
+        "PatchCore 0.1 %, anomalib's Tiler, scale 0.5, true region",
+        {"coreset_sampling_ratio": 0.001},
+    ),
+}
+PRODUCTS = ("zipper", "vials")
 MEGAPIXELS = {1: (1024, 1024), 5: (2448, 2048), 20: (4896, 4080)}
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 ROUNDS = 5
@@ -85,23 +101,33 @@ ROUNDS = 5
 # -- recall --------------------------------------------------------------------------------------------------
 
 
-def generate() -> None:
+def folder_of(product: str) -> Path:
+    return WORK if product == PRODUCTS[0] else WORK / product
+
+
+def generate(product: str) -> None:
     from roinspect.synthetic.products import write_dataset
 
     for name, (count, seed) in SETS.items():
-        if not (WORK / name).is_dir():
-            write_dataset("zipper", WORK / name, count=count, seed=seed, size_hw=SIZE, defect_pixels=WIDTHS)
+        out = folder_of(product) / name
+        if not out.is_dir():
+            write_dataset(product, out, count=count, seed=seed, size_hw=SIZE, defect_pixels=WIDTHS)
 
 
-def test_records() -> list[Any]:
+def test_records(product: str) -> list[Any]:
     from roinspect.data.reading import read_data
     from roinspect.data.roi import attach_roi
 
     records = []
     for name in SETS:
-        data = read_data(WORK / name)
+        data = read_data(folder_of(product) / name)
         records += attach_roi(data, data.split("test") if name == "train" else data.records)
     return records
+
+
+def letter(sample: Any) -> str:
+    """What a photograph is: d with a defect inside the region, o with one only outside, g good."""
+    return "d" if sample.label == 1 else "g" if sample.place == "none" else "o"
 
 
 def trained(one: Candidate, data: Path, roi: str, bundle: Path) -> float:
@@ -116,30 +142,31 @@ def trained(one: Candidate, data: Path, roi: str, bundle: Path) -> float:
     return time.perf_counter() - start
 
 
-def measure_recall(names: Sequence[str]) -> None:
+def measure_recall(names: Sequence[str], product: str) -> None:
     # None of this is imported where only memory is measured: a line needs no torch.
     from roinspect.cli import main as run_command
     from roinspect.data.dataset import load_sample
     from roinspect.data.width import defect_width
 
-    generate()
+    generate(product)
     for name in names:
-        one, settings = CANDIDATES[name], {"verb": "recall", "candidate": name}
+        one, settings = CANDIDATES[name], recall_settings(name, product)
         if RESULTS.has(settings, 0):
             continue
-        bundle = WORK / f"{name}.model"
-        seconds = trained(one, WORK / "train", one.roi, bundle)
+        bundle = folder_of(product) / f"{name}.model"
+        seconds = trained(one, folder_of(product) / "train", one.roi, bundle)
+        print(f"{name}: trained in {seconds:.0f} s", flush=True)
         if run_command(["export", str(bundle), "--to", "openvino"]):
             raise RuntimeError("the export was rejected")
         inspector = Inspector.load(bundle, "openvino")
         scores, kinds, widths, took, tiles = [], "", [], [], []
-        for record in test_records():
+        for record in test_records(product):
             sample = load_sample(record, None)
             begin = time.perf_counter()
             verdict = inspector.inspect(sample.image)
             took.append(time.perf_counter() - begin)
             scores.append(float(f"{verdict.pred_score:.5g}"))
-            kinds += "d" if sample.label == 1 else "g" if sample.place == "none" else "o"
+            kinds += letter(sample)
             widths.append(round(defect_width(sample.gt_mask, sample.roi_mask), 1))
             if inspector.bundle.tiles is not None:
                 tiles.append(len(inspector._looks.tiles(sample.image)))
@@ -157,11 +184,72 @@ def measure_recall(names: Sequence[str]) -> None:
         print(name, threshold, seconds, measures["inference_ms"], measures["tiles"], flush=True)
 
 
-def recall_table() -> str:
-    runs = [run for name in CANDIDATES for run in RESULTS.read(verb="recall", candidate=name)]
-    if not runs:
+def recall_settings(name: str, product: str) -> dict[str, Any]:
+    """What identifies a candidate's run; those on zippers do not name their product."""
+    return {"verb": "recall", "candidate": name} | ({} if product == PRODUCTS[0] else {"product": product})
+
+
+def measure_rivals(product: str) -> None:
+    """The highest value of each map inside the drawn region; there is no threshold for it."""
+    from roinspect.comparison.peers import run_peer
+    from roinspect.data.dataset import load_sample
+    from roinspect.data.reading import read_data
+    from roinspect.data.width import defect_width
+
+    generate(product)
+    data = read_data(folder_of(product) / "train")
+    train = [record for record in data.split("train") if record.label == 0]
+    test = test_records(product)
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    for name, (_, given) in RIVALS.items():
+        settings = recall_settings(name, product)
+        if RESULTS.has(settings, 0):
+            continue
+        scored = run_peer(
+            name,
+            train,
+            test,
+            half,
+            tile=256,
+            settings=given,
+            batch_size=1,
+            log=folder_of(product) / f"{name}.log",
+            limit_seconds=7200,
+        )
+        assert scored.anomaly_map is not None
+        scores, kinds, widths = [], "", []
+        for record, anomaly_map in zip(test, scored.anomaly_map, strict=True):
+            sample = load_sample(record, None)
+            inside = resize_image(sample.roi_mask.astype(np.float32), half) >= 0.5
+            scores.append(float(f"{anomaly_map[inside].max():.5g}"))
+            kinds += letter(sample)
+            widths.append(round(defect_width(sample.gt_mask, sample.roi_mask), 1))
+        tiles = math.ceil(half[0] / 256) * math.ceil(half[1] / 256)
+        measures = {
+            "scores": scores,
+            "kinds": kinds,
+            "widths": widths,
+            "threshold": None,
+            "fit_seconds": scored.cost.train_seconds,
+            "inference_ms": scored.cost.inference_ms,
+            "tiles": tiles,
+            "peak_mb": (scored.cost.peak_bytes or 0) / 2**20,
+        }
+        RESULTS.append(settings, measures, seed=0, packages=["anomalib"])
+        print(name, measures["fit_seconds"], measures["inference_ms"], measures["peak_mb"], flush=True)
+
+
+def recall_table(product: str = PRODUCTS[0]) -> str:
+    found = {
+        run.settings["candidate"]: run
+        for run in RESULTS.read(verb="recall")
+        if run.settings.get("product", PRODUCTS[0]) == product
+    }
+    titles = {name: one.title for name, one in CANDIDATES.items()}
+    titles |= {name: title for name, (title, _) in RIVALS.items()}
+    if not found:
         raise NotMeasuredError
-    rows = []
+    rows, runs = [], [found[name] for name in titles if name in found]
     for run in runs:
         m = run.measures
         scores, widths = np.array(m["scores"]), np.array(m["widths"])
@@ -171,17 +259,17 @@ def recall_table() -> str:
         for low, high in BINS:
             some = (letters == "d") & (widths >= low) & (widths < high)
             cells.append(f"{int((scores[some] > limit).sum())} of {int(some.sum())}")
-        caught, good, outside = letters == "d", letters == "g", letters == "o"
-        own = scores >= m["threshold"]
+        if m["threshold"] is None:
+            cells += ["–"] * 3
+        else:
+            own = scores >= m["threshold"]
+            cells += [f"{int(own[letters == one].sum())} of {int((letters == one).sum())}" for one in "dgo"]
         cells += [
-            f"{int(own[caught].sum())} of {int(caught.sum())}",
-            f"{int(own[good].sum())} of {int(good.sum())}",
-            f"{int(own[outside].sum())} of {int(outside.sum())}",
             f"{m['tiles']:.0f}" if m["tiles"] else "–",
             f"{m['inference_ms']:.0f}",
             f"{m['fit_seconds']:.0f}",
         ]
-        rows.append([CANDIDATES[run.settings["candidate"]].title, *cells])
+        rows.append([titles[run.settings["candidate"]], *cells])
     heads = ["looked at", *(f"recall, {low:g} to {high:g} px" for low, high in BINS)]
     heads += ["at its own threshold: caught", "good rejected", "alarms on damage outside", "tiles", "ms"]
     return f"{markdown([*heads, 'training, s'], rows)}\n\n{where(runs)}"
@@ -252,7 +340,7 @@ def measure_agreement() -> None:
 
     inspector = Inspector.load(WORK / "tiles.model", "openvino")
     pairs, seconds = [], [0.0, 0.0]
-    for record in test_records():
+    for record in test_records(PRODUCTS[0]):
         pixels, verdicts = load_sample(record, None).image, []
         for all_of_it in (0, 1):
             setattr(module, "cover", _everywhere if all_of_it else cover)  # noqa: B010
@@ -359,15 +447,22 @@ def cost_table() -> str:
     return f"{markdown(heads, rows)}\n\n{where(runs)}"
 
 
-TABLES = {"recall": recall_table, "real": real_table, "agree": agree_table, "cost": cost_table}
+TABLES = {
+    "recall": recall_table,
+    "vials": partial(recall_table, "vials"),
+    "real": real_table,
+    "agree": agree_table,
+    "cost": cost_table,
+}
 
 if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("recall", "real", "agree", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("recall", "rivals", "real", "agree", "cost"))
     parser.add_argument("candidates", nargs="*", metavar="candidate", help=", ".join(CANDIDATES))
+    parser.add_argument("--product", choices=PRODUCTS, default=PRODUCTS[0])
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -375,7 +470,9 @@ if __name__ == "__main__":
         megapixels, share, kind = arguments.here
         print(json.dumps(cost_here(int(megapixels), float(share), kind)))
     elif arguments.verb == "recall":
-        measure_recall(arguments.candidates or tuple(CANDIDATES))
+        measure_recall(arguments.candidates or tuple(CANDIDATES), arguments.product)
+    elif arguments.verb == "rivals":
+        measure_rivals(arguments.product)
     elif arguments.verb == "real":
         measure_real()
     elif arguments.verb == "agree":

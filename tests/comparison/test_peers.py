@@ -73,6 +73,22 @@ def test_padim_scores_as_anomalib_alone_does(zipper: Path, tmp_path: Path) -> No
     assert ours.cost.steps == 2 and ours.cost.train_seconds > 0 and ours.cost.model_bytes > 1e6
 
 
+def test_a_rival_looks_in_tiles_where_it_can(zipper: Path, tmp_path: Path) -> None:
+    pytest.importorskip("anomalib", reason='the extra "peers" is not installed')
+    train, test = split(zipper, "train"), split(zipper, "test")[:2]
+    given = {"backbone": "resnet18", "pre_trained": False}
+    whole, tiles = (
+        run_peer("padim", train, test, HW, settings=given, tile=tile, log=tmp_path / "padim.log")
+        for tile in (None, 32)
+    )
+    assert "tiles" not in whole.notes and tiles.notes["tiles"] == "32x32"
+    assert whole.anomaly_map is not None and tiles.anomaly_map is not None
+    # What a tile shows beyond its edge is unknown to the network.
+    assert not np.allclose(whole.anomaly_map, tiles.anomaly_map, atol=1e-3)
+    with pytest.raises(UserError, match="has no tiler"):
+        run_peer("mh_patchcore", train, test, HW, tile=32, log=tmp_path / "mh.log")
+
+
 # SuperSimpleNet's noise needs features of at least 32 x 32, a quarter of the image's sides.
 @pytest.mark.parametrize(
     ("name", "size_hw"), [("mh_patchcore", (64, 96)), ("supersimplenet", (128, 160))], ids=str

@@ -58,7 +58,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     refuse_network()
     warnings.filterwarnings("ignore")
     import lightning
-    from anomalib.callbacks import ModelCheckpoint
+    from anomalib.callbacks import ModelCheckpoint, TilerConfigurationCallback
     from anomalib.engine import Engine
 
     cls = model_class(request["method"])
@@ -77,6 +77,10 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
             f"{name}={value}" for name, value in sorted(request["settings"].items())
         )
     model, notes["weights"] = build_model(cls, size_hw, build, request["seed"])
+    if (tile := request["tile"]) is not None:
+        if not hasattr(model.model, "tiler"):
+            raise UserError("has no tiler", where=cls.__name__, remedy="look at whole images")
+        notes["tiles"] = f"{tile}x{tile}"
 
     begin(TRAINING)
     clock = CLOCKS[request["clock"]]
@@ -88,6 +92,8 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     # A model with its own number of passes, such as MHPatchcore with three, is of no use without the last.
     if "max_epochs" not in model.trainer_arguments:
         callbacks += [stopper(request["budget_seconds"], clock, moves_milestones=cls.__name__ in BY_EPOCHS)]
+    if tile is not None:
+        callbacks += [TilerConfigurationCallback(enable=True, tile_size=tile, stride=tile)]
     with DecodedCache(records, size_hw, bits=request["bits"]) as cache:
         engine = Engine(
             # Lightning's own default, which some models read.

@@ -75,6 +75,7 @@ def run_peer(
     settings: Mapping[str, Any] | None = None,
     textures: Path | None = None,
     bits: int = 16,
+    tile: int | None = None,
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
     clock: Literal["wall", "cpu"] = "wall",
@@ -96,6 +97,8 @@ def run_peer(
         textures: images for DRAEM's synthetic defects, such as the DTD data set of its authors; None uses
             synthetic textures.
         bits: see `read_image`.
+        tile: side of the tiles in which anomalib's `Tiler` passes an image to the backbone, for models that
+            have one, such as PaDiM and PatchCore; None passes it whole.
         environment: variables set for its process.
         stop: set from another thread to kill it.
         clock: of the budget and of the training's seconds; "cpu" is the processor time of all its threads, to
@@ -119,6 +122,7 @@ def run_peer(
         "settings": dict(settings or {}),
         "textures": None if textures is None else str(textures.resolve()),
         "bits": bits,
+        "tile": tile,
         "clock": clock,
     }
     return run_contender(
