@@ -17,7 +17,6 @@ SHORT = ("--training.steps", "20")
 
 MODELS: dict[str, tuple[str, ...]] = {
     "roibank": ("roibank", *LITE0),
-    "roibank, cropped": ("roibank", *LITE0, *SHORT, "--method.crop_margin", "16"),
     "roibank, no heads": (
         *("roibank", *LITE0, *SHORT),
         *("--method.defect_head", "false", "--method.roi_head", "false"),

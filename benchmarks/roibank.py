@@ -2,7 +2,6 @@
 
     python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; continues where it stopped
     python benchmarks/roibank.py labels      # with 0, 1, 5, 20 defective training photographs; likewise
-    python benchmarks/roibank.py crop        # a graph that looks at the ROI's box only
     python benchmarks/roibank.py cost        # time to fit, time per image and memory next to PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
 
@@ -40,7 +39,6 @@ from roinspect.comparison.compare import CompareSettings
 from roinspect.comparison.contender import Cost, Scored
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
-from roinspect.data.records import read_records
 from roinspect.data.roi import attach_roi
 from roinspect.images.pixels import parse_size
 from roinspect.methods.loading import load_graph
@@ -294,28 +292,6 @@ def run_labels(names: Sequence[str], seeds: Sequence[int]) -> None:
         print(f"{name}, {count} with {KINDS[kind]}, seed {seed}: {measures}", flush=True)
 
 
-def run_crop() -> None:
-    """The right half, from the whole image and from the ROI's box plus 32 pixels on each side."""
-    one = SETS["right"]
-    found = {
-        title: fitted_and_measured(one, dataclasses.replace(DEFAULT, crop_margin=margin), 0)
-        for title, margin in (("whole image", None), ("ROI's box and 32 px", 32))
-    }
-    whole, cropped = (np.array(result.pop("scores")) for result in found.values())
-    for result in found.values():
-        del result["kinds"]
-    labels = [record.label for record in read_records(one.data) if record.split == "test"]
-    good = np.array(labels) == 0  # parts without any pit: fewer than count as good
-    # Thresholds at equal rates: each rejects the same number of good parts.
-    agree = {}
-    for rate in (0.01, 0.05):
-        verdicts = [
-            scores >= np.quantile(scores[good], 1 - rate, method="higher") for scores in (whole, cropped)
-        ]
-        agree[f"{rate:.0%} of good parts rejected"] = float((verdicts[0] == verdicts[1]).mean())
-    RESULTS.append({"verb": "crop", "set": "right"}, {"graphs": found, "verdicts_that_agree": agree}, seed=0)
-
-
 def run_cost() -> None:
     """150 good images of 256 x 256 fitted on all cores; then images a second next to rivals, in turns."""
     import roibank_cost
@@ -408,22 +384,6 @@ def labels_table() -> str:
     return f"{markdown(heads, rows)}\n\n{where(shown_runs)}"
 
 
-def crop_table() -> str:
-    run = RESULTS.latest(verb="crop")
-    rows = [
-        [
-            title,
-            *(f"{measures[k]:.3f}" for k in ("image_auroc", "pixel_auroc")),
-            *(f"{measures[k]:.0f}" for k in ("fit_seconds", "inference_ms")),
-        ]
-        for title, measures in run.measures["graphs"].items()
-    ]
-    table = markdown(["looked at", "image AUROC", "pixel AUROC", "fit, s", "ms per image"], rows)
-    agree = run.measures["verdicts_that_agree"].items()
-    shares = ", ".join(f"{share:.1%} where {rate} each" for rate, share in agree)
-    return f"{table}\n\nVerdicts that agree: {shares}. {where([run])}"
-
-
 def cost_table() -> str:
     run = RESULTS.latest(verb="cost")
     measures, rows = run.measures, []
@@ -444,7 +404,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "sets": sets_table,
     "ablation": ablation_table,
     "labels": labels_table,
-    "crop": crop_table,
     "cost": cost_table,
 }
 
@@ -454,7 +413,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("compare", "labels", "crop", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("compare", "labels", "cost"))
     parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=range(SEEDS), metavar="seed")
     parser.add_argument("--tables", action="store_true")
@@ -465,8 +424,6 @@ if __name__ == "__main__":
         compare_sets(names)
     elif arguments.verb == "labels":
         run_labels(arguments.sets or tuple(LABELLED), arguments.seeds)
-    elif arguments.verb == "crop":
-        run_crop()
     elif arguments.verb == "cost":
         run_cost()
     if arguments.tables:

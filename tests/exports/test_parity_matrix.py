@@ -35,7 +35,6 @@ BANK: dict[str, Any] = {"backbone": "test_efficientnet", "weights": "none", "str
 MODELS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
     "ceod on lite0": ("ceod", (61, 48), LITE0 | {"stride": 8}),
     "roibank on lite0": ("roibank", (61, 64), LITE0 | {"memory_size": 200}),
-    "roibank cropped": ("roibank", (64, 96), BANK | {"crop_margin": 0}),
     "roibank, no heads": ("roibank", (64, 64), BANK | {"defect_head": False, "roi_head": False}),
 }
 """Beside the models of `make_bundle`: method, size, and what differs from the compact preset."""
@@ -103,9 +102,7 @@ def built(folder: Path, method: str, size_hw: tuple[int, int], changes: dict[str
 def _remember(graph: RoiBankGraph, noise: Any, settings: Any) -> None:
     graph.train().features.backbone.levels(noise)
     graph.eval()
-    if settings.crop_margin is not None:
-        graph.crop_to([0, 32, 64, 96])
-    raw = graph.features.backbone.levels(graph.cropped(noise))
+    raw = graph.features.backbone.levels(noise)
     for whitening, bank, level in zip(graph.features.whitenings, graph.banks, raw, strict=True):
         assert isinstance(whitening, Whitening) and isinstance(bank, NearestNeighbours)
         whitening.fit(level.permute(0, 2, 3, 1).flatten(0, 2), settings.shrinkage)

@@ -32,7 +32,7 @@ from roinspect.nn.patches import Whitening, stacked  # noqa: E402
 TINY = RoiBankSettings(
     backbone="test_convnext", weights="none", strides=(8, 16), shrinkage=0.05, memory_size=100,
     candidates=1000, defect_head=True, synthetic=1.0, light=0.0, roi_head=True, pasted=0.0, swapped=0.5,
-    learning_rate=0.01, rotation=0.0, shift=0.0, smoothing=1.0, crop_margin=None, known_defects=False,
+    learning_rate=0.01, rotation=0.0, shift=0.0, smoothing=1.0, known_defects=False,
     feature_memory_gb=1.0,
 )  # fmt: skip
 
@@ -113,8 +113,6 @@ VARIANTS: list[dict[str, Any]] = [
     {}, {"defect_head": False}, {"roi_head": False}, {"strides": (4, 8, 16, 32)},
     {"strides": (8,), "smoothing": 0.0},
 ]  # fmt: skip
-BOXES = [[0, 0, 64, 64], [0, 32, 64, 64], [32, 0, 64, 32]]
-"""Top, left, bottom, right."""
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -234,32 +232,6 @@ def test_synthetic_damage_outside_the_roi_lowers_the_weight_of_what_sees_it() ->
     assert weights[1] < 0.5 * plain[1] and weights[1] < weights[0]
 
 
-@pytest.mark.parametrize("box", BOXES, ids=str)
-@pytest.mark.parametrize("defect_head", [True, False])
-def test_a_crop_answers_as_if_nothing_else_had_been_photographed(box: list[int], defect_head: bool) -> None:
-    graph, images = built(strides=(4, 8), defect_head=defect_head), photos(3, seed=1)
-    (top, left, bottom, right), part = box, images[:, :, box[0] : box[2], box[1] : box[3]]
-    expected, expected_map = graph(part)[:2]
-    expected_roi = graph.predict_roi(part)
-    graph.crop_to(box)
-    score, anomaly_map = graph(images)[:2]
-    torch.testing.assert_close(score, expected)
-    for found, wanted in ((anomaly_map, expected_map), (graph.predict_roi(images), expected_roi)):
-        assert found is not None and found.shape == (3, 1, 64, 64)
-        torch.testing.assert_close(found[:, :, top:bottom, left:right], wanted)
-        assert found.count_nonzero() <= wanted.numel(), "nothing is strange where nobody looks"
-
-
-def test_a_crop_is_part_of_the_weights() -> None:
-    graph, images = built(), photos(2, seed=1)
-    graph.crop_to(BOXES[1])
-    other = RoiBank.build_graph(TINY, (64, 64)).eval()
-    other.load_state_dict(graph.state_dict())
-    assert all(torch.equal(one, two) for one, two in zip(other(images), graph(images), strict=True))
-    other.load_state_dict(built().state_dict())
-    assert torch.equal(other(images)[1], built()(images)[1]), "and so is its absence"
-
-
 def test_scales_and_weights_belong_to_the_weights_and_leave_the_roi_alone() -> None:
     graph, images = built(), photos(2, seed=1)
     roi, anomaly_map = graph.predict_roi(images), graph(images)[1]
@@ -360,9 +332,8 @@ def test_any_size_has_a_map_of_that_size(graph: RoiBankGraph, h: int, w: int, se
 def test_onnx_runtime_gives_the_same_answers(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
-    # More than one block of rows, a crop, and a grid with odd sides: all that there can be.
+    # More than one block of rows, and a grid with odd sides: all that there can be.
     graph = built(backbone="test_resnet", strides=(4, 8, 16), memory_size=2000)
-    graph.crop_to([0, 32, 60, 96])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -433,7 +404,6 @@ def test_of_few_good_parts_little_is_concluded() -> None:
             (name, (-0.1, 1.1, math.nan))
             for name in ("shrinkage", "synthetic", "light", "pasted", "swapped", "shift")
         ),
-        ("crop_margin", (-1,)),
         ("learning_rate", (-0.1, 11.0, math.nan)),
         ("rotation", (-1.0, 181.0, math.nan)),
         ("smoothing", (-1.0, 33.0, math.inf)),

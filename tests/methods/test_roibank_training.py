@@ -42,7 +42,7 @@ from roinspect.training.train import train  # noqa: E402
 TINY = RoiBankSettings(
     backbone="test_convnext", weights="none", strides=(8, 16), shrinkage=0.05, memory_size=300,
     candidates=2000, defect_head=True, synthetic=1.0, light=0.0, roi_head=True, pasted=0.0, swapped=0.5,
-    learning_rate=0.01, rotation=0.0, shift=0.0, smoothing=1.0, crop_margin=None, known_defects=False,
+    learning_rate=0.01, rotation=0.0, shift=0.0, smoothing=1.0, known_defects=False,
     feature_memory_gb=1.0, border=0,
 )  # fmt: skip
 # Twenty steps an epoch, so a checkpoint every second epoch.
@@ -424,27 +424,7 @@ def test_a_part_that_sees_no_defect_weighs_least(
     assert method.graph.weight.argmin() == 0
 
 
-# -- crops, and what the ROI head is shown -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("side", "margin", "box"),
-    [
-        ("left", 0, [0, 0, 128, 64]),
-        ("left", 40, [0, 0, 128, 96]),
-        ("right", 0, [0, 64, 128, 128]),
-        ("right", 40, [0, 32, 128, 128]),
-        ("right", 999, [0, 0, 128, 128]),
-    ],
-)
-def test_a_crop_holds_every_roi_and_its_margin(side: str, margin: int, box: list[int], strips: Path) -> None:
-    """A camera that stands still sees the strip always in one place."""
-    roi_path = strips.parent / f"{side}.png"
-    records = [dataclasses.replace(record, roi_path=roi_path) for record in read_records(strips)[:8]]
-    with DecodedCache(records, (128, 128)) as cache:
-        method = fitted(InspectionDataset(cache), crop_margin=margin)
-    assert method.graph.box.tolist() == box
-    assert method._seen.cells.shape[2:] == (16, (box[3] - box[1]) // 8)
+# -- what the ROI head is shown ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("pasted", "more"), [(0.25, 5), (1.0, 20)])
@@ -472,7 +452,7 @@ def test_turned_photographs_have_their_roi_turned(large: InspectionDataset) -> N
 VARIANTS: list[dict[str, Any]] = [
     {"backbone": "test_efficientnet", "pasted": 0.3, "shift": 0.1, "light": 0.2, "border": 1},
     {"defect_head": False, "strides": (4, 8)},
-    {"roi_head": False, "memory_size": 20, "crop_margin": 0},
+    {"roi_head": False, "memory_size": 20},
     {"roi": "none", "strides": (8,), "smoothing": 0.0, "swapped": 0.0, "synthetic": 0.0},
 ]
 
@@ -547,7 +527,7 @@ def test_the_seed_fixes_everything(whole: Path, strips: Path, tmp_path: Path) ->
     [
         MOVED,
         {"pasted": 0.5, "defect_head": False, "light": 0.2},
-        {"strides": (4, 8), "memory_size": 40, "crop_margin": 0},
+        {"strides": (4, 8), "memory_size": 40},
     ],
     ids=str,
 )

@@ -27,7 +27,7 @@ from roinspect.inspection.bundle import Threshold
 from roinspect.inspection.calibration import LeftOut
 from roinspect.methods.course import Course
 from roinspect.methods.method import Method
-from roinspect.methods.roibank_cells import AT_ONCE, box_of, grid, looked_at
+from roinspect.methods.roibank_cells import AT_ONCE, grid, looked_at
 from roinspect.methods.roibank_defects import folds_of, learn_defects, synthetic_patches
 from roinspect.methods.roibank_fit import GoodParts, Shown
 from roinspect.methods.roibank_graph import DEFECT_LEVELS, ROI_LEVELS, RoiBankGraph, place_level
@@ -282,8 +282,6 @@ class RoiBank(Method):
         s, graph = self.settings, self.graph
         if is_new:
             self.known = torch.zeros(len(data), dtype=torch.bool)
-        if is_new and s.crop_margin is not None:
-            graph.crop_to(box_of(data.cache.roi_masks, s.crop_margin))
         good = GoodParts(graph, s, data)
         rank, count = here()
         share = slice(rank % len(good.rows), None, count)
@@ -351,7 +349,7 @@ class RoiBank(Method):
         if roi_head is None:
             return
         levels = self.graph.features(looked_at(self.graph, batch))
-        cells = grid(self.graph, batch.roi_mask, levels[0])
+        cells = grid(batch.roi_mask, levels[0])
         loss = roi_head_loss(roi_head(stacked(levels[:ROI_LEVELS])), cells)
         roi = self.graph.roi_of(levels, batch.image)
         assert roi is not None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from roinspect.data.loader import Batch, InspectionDataset
@@ -22,8 +20,6 @@ _CLEAR = 8
 """Pixels between the ROI and synthetic damage outside it."""
 _MARKED = 0.1
 """Least share of a cell that a defect must cover to mark it."""
-_RASTER = 32
-"""Pixels: the sides of a cropped image are multiples of it, as every stride divides it."""
 
 
 def batched(rows: Sequence[int]) -> Iterator[list[int]]:
@@ -39,20 +35,19 @@ def batches(data: InspectionDataset, rows: Sequence[int]) -> Iterator[Batch]:
 
 
 def looked_at(graph: RoiBankGraph, batch: Batch) -> Tensor:
-    """What the graph looks at of a batch, (N, 3, h, w) in [0, 1], on its device."""
-    return graph.cropped(batch.image.to(graph.usual.device)).float().div_(255)
+    """A batch's images (N, 3, H, W) in [0, 1], on the graph's device."""
+    return batch.image.to(graph.usual.device).float().div_(255)
 
 
-def grid(graph: RoiBankGraph, mask: Tensor, level: Tensor) -> Tensor:
-    """Every cell's share of a mask (N, 1, H, W), or of what the graph looks at of it: (N, 1, h, w)."""
-    shown = graph.cropped(mask.to(level.device)).float()
-    return F.adaptive_avg_pool2d(shown, (level.shape[2], level.shape[3]))
+def grid(mask: Tensor, level: Tensor) -> Tensor:
+    """Every cell's share of a mask (N, 1, H, W): (N, 1, h, w)."""
+    return F.adaptive_avg_pool2d(mask.to(level.device).float(), (level.shape[2], level.shape[3]))
 
 
-def roi_cells(graph: RoiBankGraph, data: InspectionDataset, rows: Sequence[int], level: Tensor) -> Tensor:
+def roi_cells(data: InspectionDataset, rows: Sequence[int], level: Tensor) -> Tensor:
     """Share of ROI of every cell of a level, for these images: (n, 1, h, w)."""
     masks = data.cache.roi_masks
-    return torch.cat([grid(graph, torch.from_numpy(masks[block])[:, None], level) for block in batched(rows)])
+    return torch.cat([grid(torch.from_numpy(masks[block])[:, None], level) for block in batched(rows)])
 
 
 def at_least_one(cells: Tensor) -> Tensor:
@@ -88,18 +83,3 @@ def damaged(
 def outside(roi: Tensor) -> Tensor:
     """Where damage cannot touch the ROI (N, 1, H, W)."""
     return 1 - F.max_pool2d((roi > 0).float(), 2 * _CLEAR + 1, stride=1, padding=_CLEAR)
-
-
-def box_of(roi_masks: NDArray[np.uint8], margin: int) -> list[int]:
-    """Top, left, bottom, right of all ROIs (N, H, W) with a margin, on a raster that every stride divides."""
-    height, width = roi_masks.shape[1:]
-    somewhere = np.zeros((height, width), bool)
-    for mask in roi_masks:
-        somewhere |= mask > 0
-    low, high = list[int](), list[int]()
-    for axis, side in ((1, height), (0, width)):
-        hit = np.flatnonzero(somewhere.any(axis))
-        first, last = (int(hit[0]) - margin, int(hit[-1]) + 1 + margin) if len(hit) else (0, side)
-        low.append(max(0, first // _RASTER * _RASTER))
-        high.append(min(side, -(-last // _RASTER) * _RASTER))
-    return [*low, *high]

@@ -77,8 +77,8 @@ def synthetic_patches(
         batch = data.__getitems__(images)
         image, roi = batch.image.to(device).float().div_(255), batch.roi_mask.to(device)
         image, mask = damaged(image, roi, generator)
-        levels = graph.features(graph.cropped(image))
-        cells = most_defective(grid(graph, mask, levels[0]))
+        levels = graph.features(image)
+        cells = most_defective(grid(mask, levels[0]))
         found.append(numbered(stacked(levels[:DEFECT_LEVELS]), cells, images))
     return torch.cat(found)
 

@@ -151,7 +151,7 @@ class GoodParts:
                 # damage only: the memory would take large damage for normal, inside too.
                 beside = outside(batch.roi_mask.to(self.device))
                 image, _ = damaged(image, beside, generator, largest=_LARGEST_OUTSIDE)
-            self._take(images, graph.features(graph.cropped(image)), samples, normal, sums, generator)
+            self._take(images, graph.features(image), samples, normal, sums, generator)
         for stride, bank, sample, of in zip(s.strides, graph.banks, samples, sources, strict=True):
             assert isinstance(bank, NearestNeighbours)
             patches = sample.patches[:, :-1].to(self.device)
@@ -184,8 +184,7 @@ class GoodParts:
             some = torch.randperm(len(patches), generator=generator)[: _FROM_ONE * len(images)]
             normal.add(patches[some.to(patches.device)])
         if sums is not None:
-            top, left = self.graph.box[:2].tolist()
-            sums.add(levels[place_level(len(levels))], self.folds[images], top, left)
+            sums.add(levels[place_level(len(levels))], self.folds[images])
 
     def _remembered(self, cells: Tensor) -> Tensor:
         """Shares of ROI, and in the border's cells those of the ROI beside them, where they count.
@@ -197,17 +196,14 @@ class GoodParts:
         return cells if roi_head is None or not roi_head.beside else self.graph.widened(cells)
 
     def _cells(self, rows: Sequence[int], level: Tensor) -> Tensor:
-        return roi_cells(self.graph, self.data, rows, level)
+        return roi_cells(self.data, rows, level)
 
     # -- what the ROI head sees ------------------------------------------------------------------------------
 
     def roi_share(self) -> float:
-        """Mean share of ROI of what the graph looks at, in [0, 1]."""
+        """Mean share of ROI of the images, in [0, 1]."""
         masks = self.data.cache.roi_masks
-        top, left, bottom, right = self.graph.box.tolist()
-        if not bottom:
-            bottom, right = masks.shape[1:]
-        shares = [float((masks[row, top:bottom, left:right] > 0).mean()) for row in self.rows]
+        shares = [float((masks[row] > 0).mean()) for row in self.rows]
         return sum(shares) / len(shares)
 
     def shown(self, rows: Sequence[int], raw: Sequence[Tensor]) -> Shown:
@@ -235,9 +231,9 @@ class GoodParts:
                 generator=pasting,
             )
             image, _ = perturb(image, generator=pasting, clean_share=0.0, visible=_VISIBLE)
-            levels = self.graph.features(self.graph.cropped(image))[:ROI_LEVELS]
+            levels = self.graph.features(image)[:ROI_LEVELS]
             seen.append(stacked(levels).half())
-            cells.append(grid(self.graph, roi_mask, levels[0]))
+            cells.append(grid(roi_mask, levels[0]))
         return Shown(torch.cat(seen), torch.cat(cells))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +49,6 @@ class RoiBankGraph(InspectionGraph):
         weight: (K,), how much each counts; the sum is 1.
         ceiling: (K,), values above it do not raise a photograph's own level.
         edge: (K,), at least 1, by what the values beside the image's edge are divided.
-        box: (4,) top, left, bottom, right of the part of the image that is used, in pixels; zeros: all of it.
-            It is part of the weights, as it comes from the training images.
     """
 
     in_int8 = "features.backbone"
@@ -63,7 +60,6 @@ class RoiBankGraph(InspectionGraph):
     is_relative: Tensor
     ceiling: Tensor
     edge: Tensor
-    box: Tensor
 
     def __init__(
         self,
@@ -95,14 +91,10 @@ class RoiBankGraph(InspectionGraph):
         self.register_buffer("is_relative", (is_fine & relative).float(), persistent=False)
         self.register_buffer("ceiling", torch.zeros(parts))
         self.register_buffer("edge", torch.ones(parts))
-        self.register_buffer("box", torch.zeros(4, dtype=torch.int64))
-        # As numbers, which an exported graph has fixed.
-        self._crop: list[int] = []
-        self.register_load_state_dict_post_hook(_read_box)  # type: ignore[no-untyped-call]
 
     def look(self, image: Tensor) -> Look:
         """(N, 3, H, W) in [0, 1] to the score (N,) and the map (N, 1, H, W), both at least 0, and the ROI."""
-        levels = self.features(self.cropped(image))
+        levels = self.features(image)
         roi_map = self.roi_cells(levels)
         parts = self.scaled(torch.cat(self.parts(levels), dim=1), roi_map)
         cells = fused(parts, self.weight) * roi_map
@@ -136,7 +128,7 @@ class RoiBankGraph(InspectionGraph):
             for bank, level in zip(self.banks, levels, strict=True)
         ]
         if self.places is not None:
-            distances = self.places(levels[place_level(len(levels))], *self._crop[:2])
+            distances = self.places(levels[place_level(len(levels))])
             parts.append(on_grid_of(finest, self._smoothed(distances)))
         if self.defect_head is not None:
             parts.append(self._smoothed(self.defect_head(stacked(list(levels[:DEFECT_LEVELS])))))
@@ -174,7 +166,7 @@ class RoiBankGraph(InspectionGraph):
 
         As it is drawn, without the border that also counts.
         """
-        return self.roi_of(self.features(self.cropped(image)), image)
+        return self.roi_of(self.features(image), image)
 
     def roi_of(self, levels: Sequence[Tensor], image: Tensor) -> Tensor | None:
         """The same from these images' whitened patches of every level."""
@@ -208,18 +200,6 @@ class RoiBankGraph(InspectionGraph):
                 if places is not None and sums is not None:
                     places.fill(sums)
 
-    def crop_to(self, box: list[int]) -> None:
-        """Use this part of the image only: top, left, bottom, right, in pixels."""
-        self.box.copy_(torch.tensor(box))
-        self._crop = box
-
-    def cropped(self, image: Tensor) -> Tensor:
-        """The part that is used of images or masks (N, C, H, W)."""
-        if not self._crop:
-            return image
-        top, left, bottom, right = self._crop
-        return image[:, :, top:bottom, left:right]
-
     def _fine(self) -> Tensor:
         """The weights (K,) of the finest levels alone."""
         count = min(ROI_LEVELS, len(self.banks))
@@ -232,13 +212,7 @@ class RoiBankGraph(InspectionGraph):
         return F.max_pool2d(cells, 2 * reach + 1, stride=1, padding=reach) if reach else cells
 
     def _enlarged(self, cells: Tensor, image: Tensor) -> Tensor:
-        height, width = image.shape[2:]
-        top, left, bottom, right = self._crop or (0, 0, height, width)
-        size_hw = (bottom - top, right - left)
-        looked_at = F.interpolate(cells, size_hw, mode="bilinear", align_corners=False)
-        if not self._crop:
-            return looked_at
-        return F.pad(looked_at, (left, width - right, top, height - bottom))
+        return F.interpolate(cells, image.shape[2:], mode="bilinear", align_corners=False)
 
     def _smoothed(self, cells: Tensor) -> Tensor:
         reach = len(self.kernel) // 2
@@ -273,8 +247,3 @@ def fused(scaled: Tensor, weight: Tensor) -> Tensor:
         1.0
     """
     return F.conv2d(scaled.clamp_min(0).log1p(), weight.view(1, -1, 1, 1)).expm1()
-
-
-def _read_box(graph: Any, _: Any) -> None:
-    box = graph.box.tolist()
-    graph._crop = box if any(box) else []

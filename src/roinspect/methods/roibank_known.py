@@ -73,12 +73,12 @@ def known_patches(
     for images in batched(drawn):
         batch = data.__getitems__(images)
         levels = graph.features(looked_at(graph, batch))
-        cells = most_defective(grid(graph, batch.gt_mask * batch.roi_mask, levels[0]))
+        cells = most_defective(grid(batch.gt_mask * batch.roi_mask, levels[0]))
         found.append(numbered(stacked(levels[:DEFECT_LEVELS]), cells, images))
     limits = _limits(graph, data, sources) if bare else torch.empty(0)
     for images in batched(bare):
         levels = graph.features(looked_at(graph, data.__getitems__(images)))
-        cells = _strange(graph, levels, roi_cells(graph, data, images, levels[0]), limits)
+        cells = _strange(graph, levels, roi_cells(data, images, levels[0]), limits)
         found.append(numbered(stacked(levels[:DEFECT_LEVELS]), cells, images))
     known = torch.cat(found)
     used = set(known[:, -1].long().tolist())
@@ -107,7 +107,7 @@ def _limits(graph: RoiBankGraph, data: InspectionDataset, sources: Tensor) -> Te
             (batch,) = batches(data, [row])
             levels = graph.features(looked_at(graph, batch))
             distances = _distances(graph, levels)
-        inside = at_least_one(roi_cells(graph, data, [row], levels[0])) > 0.5
+        inside = at_least_one(roi_cells(data, [row], levels[0])) > 0.5
         highest.append(torch.where(inside, distances, 0.0).amax((0, 2, 3)))
     return torch.stack(highest).quantile(_RARELY, dim=0).clamp_min(_SMALLEST)
 

@@ -162,9 +162,9 @@ class _Inspected(NamedTuple):
 
 
 def _inspected(graph: RoiBankGraph, image: Tensor, roi: Tensor) -> _Inspected:
-    levels = graph.features(graph.cropped(image))
+    levels = graph.features(image)
     parts = torch.cat(graph.parts(levels), dim=1)
-    inside = at_least_one(grid(graph, roi, parts)) > 0.5
+    inside = at_least_one(grid(roi, parts)) > 0.5
     return _Inspected(parts, graph.roi_cells(levels), inside | ~inside.flatten(1).any(1)[:, None, None, None])
 
 

@@ -57,8 +57,6 @@ class RoiBankSettings:
         border: cells beside the predicted ROI in which a distance still counts, as much as normal parts allow
             there: what touches the ROI matters, and a cell that its border cuts is never sure. 0 lets such
             defects fade.
-        crop_margin: pixels about the box of all training ROIs beyond which an image is not used, for a camera
-            that stands still; None uses all of it.
         known_defects: let defective training photographs with masks train the defect head as well, and weigh
             the levels, where this is no worse on defects that it has not seen. They neither enter the
             memories nor train the ROI head. Needs the defect head.
@@ -88,7 +86,6 @@ class RoiBankSettings:
     strictness: Annotated[float, Ge(0), Le(16)] = 4.0
     relative: bool = True
     border: Annotated[int, Ge(0), Le(16)] = 1
-    crop_margin: Annotated[int, Ge(0)] | None = None
     known_defects: bool = True
     labels_alone: bool = False
     feature_memory_gb: Annotated[float, Ge(0.001), Le(1000)] = 1.0

@@ -42,10 +42,9 @@ class PlaceDistance(nn.Module):
         self.register_buffer("mean", torch.zeros(1, channels, *grid_hw))
         self.register_buffer("deviation", torch.ones(1, 1, *grid_hw))
 
-    def forward(self, patches: Tensor, top: int = 0, left: int = 0) -> Tensor:
-        """(N, C, h, w) of images cropped at the pixels `top` and `left` to distances (N, 1, h, w)."""
-        rows, columns = _cells(patches, self.stride, top, left)
-        mean, deviation = self.mean[:, :, rows, columns], self.deviation[:, :, rows, columns]
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, C, h, w) to distances (N, 1, h, w)."""
+        mean, deviation = self.mean, self.deviation
         if mean.shape[2:] != patches.shape[2:]:
             # An image of another size has its places at the same shares of its sides.
             size_hw = patches.shape[2:]
@@ -89,30 +88,23 @@ class PlaceSums(nn.Module):
 
     def __init__(self, folds: int, channels: int, stride: int, size_hw: tuple[int, int]) -> None:
         super().__init__()
-        self.stride = stride
         grid_hw = _grid(size_hw, stride)
         self.register_buffer("total", torch.zeros(folds, channels, *grid_hw))
         self.register_buffer("square", torch.zeros(folds, 1, *grid_hw))
         self.register_buffer("count", torch.zeros(folds))
 
     @torch.no_grad()
-    def add(self, patches: Tensor, folds: Tensor, top: int = 0, left: int = 0) -> None:
-        """Add images' patches (N, C, h, w), see `PlaceDistance.forward`, of these folds (N,)."""
-        rows, columns = _cells(patches, self.stride, top, left)
+    def add(self, patches: Tensor, folds: Tensor) -> None:
+        """Add images' patches (N, C, H, W) of these folds (N,)."""
         folds = folds.to(patches.device)
-        self.total[:, :, rows, columns].index_add_(0, folds, patches)
-        self.square[:, :, rows, columns].index_add_(0, folds, patches.square().sum(1, keepdim=True))
+        self.total.index_add_(0, folds, patches)
+        self.square.index_add_(0, folds, patches.square().sum(1, keepdim=True))
         self.count.index_add_(0, folds, torch.ones_like(folds, dtype=self.count.dtype))
 
 
 def _grid(size_hw: tuple[int, int], stride: int) -> tuple[int, int]:
     height, width = size_hw
     return -(-height // stride), -(-width // stride)
-
-
-def _cells(patches: Tensor, stride: int, top: int, left: int) -> tuple[slice, slice]:
-    row, column = top // stride, left // stride
-    return slice(row, row + patches.shape[2]), slice(column, column + patches.shape[3])
 
 
 def _around(cells: Tensor) -> Tensor:

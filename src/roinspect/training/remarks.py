@@ -15,6 +15,7 @@ _REMARKS = (
     r".*GPU available but not used",
     r".*module\(s\) in eval mode at the start of training",
     r".*`broadcast_buffers` is deprecated",
+    r".*this fit will run with no optimizer",
 )
 
 
