@@ -122,7 +122,7 @@ def test_predict_tells_where_the_defect_is(
     strict = tmp_path / "strict"
     bundle = read_bundle(model)
     # Everything is rejected from a score of 0 on, and the hottest half of its map is what was found.
-    rejecting = dataclasses.replace(bundle, threshold=Threshold(0.0, "test"), map_share=0.5)
+    rejecting = dataclasses.replace(bundle, threshold=Threshold(0.0, "test"), map_share=0.5, references=())
     save_bundle(strict, rejecting, read_weights(model))
     capsys.readouterr()
     assert run("predict", strict, image, "--maps", tmp_path / "maps") == 0
@@ -168,7 +168,8 @@ def test_predict_decodes_each_image_once(
 
     monkeypatch.setattr("roinspect.inspection.inspector.read_image", counted)
     monkeypatch.setattr("roinspect.images.pixels.read_image", counted)
-    assert run("predict", model, zipper / "test/good", "--overlays", tmp_path, "--maps", tmp_path) == 0
+    pictures = ("--overlays", tmp_path, "--maps", tmp_path)
+    assert run("predict", model, zipper / "test/good", *pictures, "--self-test", "off") == 0
     assert len(decoded) == len(set(decoded)) == 2
 
 

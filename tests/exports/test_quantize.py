@@ -21,8 +21,16 @@ from roinspect.data.splits import hold_out
 from roinspect.exports.export import export
 from roinspect.exports.graph import write_onnx
 from roinspect.exports.quantize import CALIBRATION_IMAGES, calibration_split, quantize
-from roinspect.inspection.bundle import Bundle, Threshold, read_bundle, replace_threshold
+from roinspect.inspection.bundle import (
+    Bundle,
+    Threshold,
+    read_bundle,
+    read_weights,
+    replace_threshold,
+    save_bundle,
+)
 from roinspect.inspection.exported import describe, graph_file, read_export
+from roinspect.inspection.references import Reference
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.openvino import OpenVino
 from roinspect.methods.method import InspectionGraph, Look
@@ -167,3 +175,27 @@ def test_rows_of_another_precision_are_another_table(bundle: Path) -> None:
     assert whole == terms_of(bundle, "torch", Pictures()), "runtimes agree"
     describe(bundle, bundle / "onnx", "onnx", "int8", 0.5)
     assert terms_of(bundle, "onnxruntime", Pictures()) != whole
+
+
+def test_an_int8_export_keeps_what_it_scores_here(bundle: Path, zipper: Path) -> None:
+    """A line with another processor is held to that, and not to the trained graph's scores."""
+    photographs = {f"{place}.png": path.read_bytes() for place, path in enumerate(_some(zipper))}
+    references = tuple(
+        Reference(name, 0, Inspector.load(bundle, "torch").inspect(content).pred_score)
+        for name, content in photographs.items()
+    )
+    manifest = dataclasses.replace(
+        read_bundle(bundle), references=references, threshold=Threshold(0.999, "out of reach")
+    )
+    save_bundle(bundle, manifest, read_weights(bundle), photographs=photographs, overwrite=True)
+    export(bundle, "onnx", tell=silent)
+    assert read_export(bundle, "onnx").scores == {}
+    export(bundle, "onnx", int8=zipper, tell=silent)
+    scores = read_export(bundle, "onnx").scores
+    assert list(scores) == list(photographs)
+    assert any(abs(scores[one.name] / one.pred_score - 1) > 1e-4 for one in references)
+    assert Inspector.load(bundle, "onnxruntime", self_test="stop").self_test().is_passed
+
+
+def _some(zipper: Path) -> list[Path]:
+    return sorted((zipper / "test" / "good").glob("*.png"))[:2]

@@ -340,3 +340,22 @@ def test_the_command_refuses_what_cannot_be(
         assert main(words) == 2
         output = capsys.readouterr().err
         assert expected in output and len(output.splitlines()) == 1
+
+
+def test_a_failed_self_test_ends_the_watch(tmp_path: Path) -> None:
+    tests = 0
+
+    def test() -> None:
+        nonlocal tests
+        tests += 1
+        if tests == 3:
+            raise UserError("the self-test failed", where="model")
+
+    (tmp_path / "in").mkdir()
+    inspector = Inspector(Bundle("test", {}, SIZE, Threshold(0.5, "chosen")), brightness)
+    settings = WatchSettings(interval=0.01, self_test_s=0.02)
+    watch = Watch(tmp_path / "in", inspector, tmp_path / "out.jsonl", Pictures(), settings, test=test)
+    until = time.monotonic() + 20
+    with pytest.raises(UserError, match="self-test failed"):
+        list(watch.run(lambda: time.monotonic() > until))
+    assert tests == 3

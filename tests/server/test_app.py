@@ -30,6 +30,7 @@ from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import Bundle, Threshold
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.prediction import Prediction
+from roinspect.inspection.references import OnFailure, Reference
 from roinspect.inspection.tiles import Tiling
 from roinspect.production.delivery import Delivery
 from roinspect.server.app import create_app
@@ -503,3 +504,45 @@ def test_no_body_breaks_it(client: TestClient) -> None:
         assert answer.status_code < 500 and (answer.status_code == 200 or answer.json()["error"])
 
     fuzz()
+
+
+@pytest.mark.parametrize(("on_failure", "status"), [("stop", 503), ("warn", 200)])
+def test_a_model_that_fails_a_later_self_test_answers_no_longer_or_is_told(
+    on_failure: OnFailure, status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A driver is updated, or a processor fails, while the server runs."""
+    factor = 1.0
+
+    def drifting(images: np.ndarray) -> Prediction:
+        seen = brightness(images)
+        return seen._replace(
+            pred_score=np.float32(factor) * seen.pred_score, anomaly_map=np.float32(factor) * seen.anomaly_map
+        )
+
+    references = (Reference("0-good.png", 0, 51 / 255),)
+    bundle = Bundle("fake", {}, SIZE, Threshold(0.5, "chosen"), references=references)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "bundle.json").write_text("a")
+    model = ServedModel("a", tmp_path / "a", lambda copy: Inspector(bundle, drifting, photographs=[png(51)]))
+    service = Service({"a": model}, ServeSettings(poll_s=0.01, self_test_s=0.05), None, on_failure)
+    with TestClient(create_app(service)) as client:
+        assert client.post("/inspect", content=png(51)).status_code == 200
+        until = time.monotonic() + 20
+        while not counted(client, 'roinspect_self_test_passed{model="a"} 1') and time.monotonic() < until:
+            time.sleep(0.01)
+        assert client.get("/v2/health/ready").status_code == 200
+        factor = 0.9
+        while not model.unfit and time.monotonic() < until:
+            time.sleep(0.01)
+        assert client.get("/v2/health/ready").status_code == status
+        answer = client.post("/inspect", content=png(51))
+        assert answer.status_code == status
+        if status == 503:
+            assert "self-test failed: 1 of 1" in answer.text
+        assert 'roinspect_self_test_passed{model="a"} 0.0' in client.get("/metrics").text
+        assert "self-test failed" in caplog.text
+        # Once it sees again what it should, it goes on.
+        factor = 1.0
+        while model.unfit and time.monotonic() < until:
+            time.sleep(0.01)
+        assert client.post("/inspect", content=png(51)).status_code == 200

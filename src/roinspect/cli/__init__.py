@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "measure a model and write a report",
     "calibrate": "choose another threshold for a model",
     "export": "export a model for PCs without torch",
+    "selftest": "check that a model still sees its reference photographs as in training",
     "predict": "inspect images and print JSON lines or write a table",
     "watch": "inspect images as a camera writes them",
     "serve": "inspect images over HTTP, with one or more models",

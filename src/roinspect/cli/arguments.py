@@ -6,6 +6,7 @@ import re
 from argparse import Action, ArgumentError
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -43,6 +44,19 @@ def add_runtime_option(parser: ArgumentParser) -> None:
         default="auto",
         help="runtime of an export, or torch for the trained weights; auto takes the first that is exported "
         "and installed",
+    )
+
+
+def add_self_test_option(parser: ArgumentParser) -> None:
+    """Add the option of verbs that inspect parts."""
+    from roinspect.inspection.references import OnFailure
+
+    parser.add_argument(
+        "--self-test",
+        choices=get_args(OnFailure),
+        default="stop",
+        help="inspect the bundle's reference photographs first; if they do not score as in training, stop or "
+        "only warn; off runs no test",
     )
 
 

@@ -30,6 +30,7 @@ def run(arguments: list[str]) -> int:
         "demo": train,
         "export": Needs(("train",), {extra: f"--to {name}" for extra, name in extras.items()}),
         "predict": Needs((), runs | {"scale": "Parquet, --on ray", "serve": "--results mqtt://..."}),
+        "selftest": Needs((), runs),
         "watch": Needs((), runs | {"serve": "--results mqtt://..."}),
         "serve": Needs(("serve",), runs),
         "roi": Needs((), {"train": "roi predict"}),

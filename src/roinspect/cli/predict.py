@@ -13,6 +13,7 @@ from roinspect.cli.arguments import (
     add_place_option,
     add_result_options,
     add_runtime_option,
+    add_self_test_option,
     command_parser,
     parse,
 )
@@ -56,6 +57,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing table")
     add_result_options(parser)
     add_runtime_option(parser)
+    add_self_test_option(parser)
     add_place_option(parser, "; ray needs --out")
     parser.add_argument("--workers", type=int, help="number of processes on Ray; one per CPU by default")
     options = parse(parser, arguments)
@@ -106,7 +108,7 @@ def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import BatchSummary, named, predictions
 
-    inspector = Inspector.load(options.bundle, options.runtime, streams=cores())
+    inspector = Inspector.load(options.bundle, options.runtime, streams=cores(), self_test=options.self_test)
     rows = predictions(inspector, named(listed, set()), pictures)
     tally = BatchSummary()
     for row in tally.count(delivery.passing(rows, bundle_version(options.bundle))):
@@ -126,10 +128,17 @@ def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
         # Loading the model here reports its errors, and decides on one runtime for all processes.
         runtime = Inspector.load(options.bundle, options.runtime, threads=1).runtime
         inspect = partial(
-            predictions_on_ray, options.bundle, runtime, pictures=pictures, workers=options.workers
+            predictions_on_ray,
+            options.bundle,
+            runtime,
+            pictures=pictures,
+            workers=options.workers,
+            self_test=options.self_test,
         )
     else:
-        inspector = Inspector.load(options.bundle, options.runtime, streams=cores())
+        inspector = Inspector.load(
+            options.bundle, options.runtime, streams=cores(), self_test=options.self_test
+        )
         runtime, inspect = inspector.runtime, partial(predictions, inspector, pictures=pictures)
     version, terms = bundle_version(options.bundle), terms_of(options.bundle, runtime, pictures)
 

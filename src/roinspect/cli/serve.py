@@ -6,7 +6,13 @@ import dataclasses
 import os
 from pathlib import Path
 
-from roinspect.cli.arguments import add_result_options, add_runtime_option, command_parser, parse
+from roinspect.cli.arguments import (
+    add_result_options,
+    add_runtime_option,
+    add_self_test_option,
+    command_parser,
+    parse,
+)
 from roinspect.errors import UserError
 
 
@@ -24,6 +30,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
     add_runtime_option(parser)
+    add_self_test_option(parser)
     parser.add_argument("--threads", type=int | None, help="CPU threads of the network; all cores by default")
     parser.add_argument(
         "--providers",
@@ -63,6 +70,7 @@ def run(arguments: list[str]) -> int:
         runtime=options.runtime,
         threads=options.threads,
         providers=options.providers,
+        self_test=options.self_test,
     )
     return 0
 

@@ -50,9 +50,8 @@ def run(arguments: list[str]) -> int:
         if options.get(name) is None:
             remedy = f"run: roinspect train {method} DATA --out BUNDLE"
             raise UserError("is required", where=where, remedy=remedy)
-    short = {
-        name: options[name] for name in ("size", "tile", "scale", "bits", "seed") if options[name] is not None
-    }
+    names = ("size", "tile", "scale", "bits", "seed", "references")
+    short = {name: options[name] for name in names if options.get(name) is not None}
     settings = settings_class(**options.method.as_dict())
     common: dict[str, Any] = {
         "training": TrainingSettings(**options.training.as_dict() | short),
@@ -133,6 +132,12 @@ def _parser(method: str, settings_class: type, training_class: type) -> Argument
     parser.add_argument("--bits", type=int, help=f"{BITS_HELP}; short for --training.bits")
     parser.add_argument("--seed", type=int, help="random seed; short for --training.seed")
     if method != SEGMENTER:
+        parser.add_argument(
+            "--references",
+            type=int,
+            help="held-out photographs that the bundle carries for its self-test; short for "
+            "--training.references",
+        )
         parser.add_argument(
             "--start-from", type=Path, help="bundle whose weights are the initial ones, of the same settings"
         )

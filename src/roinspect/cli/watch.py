@@ -11,6 +11,7 @@ from roinspect.cli.arguments import (
     add_picture_options,
     add_result_options,
     add_runtime_option,
+    add_self_test_option,
     command_parser,
     parse,
 )
@@ -29,6 +30,13 @@ def run(arguments: list[str]) -> int:
     )
     add_picture_options(parser)
     add_runtime_option(parser)
+    add_self_test_option(parser)
+    parser.add_argument(
+        "--self-test-s",
+        type=float,
+        default=0.0,
+        help="seconds after which the self-test is repeated; 0 for only at the start",
+    )
     add_result_options(parser)
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between two scans of the folder")
     parser.add_argument(
@@ -49,10 +57,11 @@ def run(arguments: list[str]) -> int:
             where=options.folder,
             remedy=f"run: roinspect watch {options.folder} {options.bundle} ...",
         )
-    settings = WatchSettings(options.interval, options.patience)
+    settings = WatchSettings(options.interval, options.patience, options.self_test_s)
     check_watch(options.folder, options.out)
     with Delivery(options.results, options.spool) as delivery, _Interruption() as interruption:
-        inspector, version = Inspector.load(options.bundle, options.runtime), bundle_version(options.bundle)
+        inspector = Inspector.load(options.bundle, options.runtime, self_test=options.self_test)
+        version = bundle_version(options.bundle)
         watch = Watch(
             options.folder,
             inspector,
@@ -62,6 +71,7 @@ def run(arguments: list[str]) -> int:
             report=_report,
             deliver=lambda row: delivery.put_file(row, version),
             model_version=version,
+            test=lambda: inspector.tested(options.bundle, options.self_test),
         )
         _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C stops it.")
         count = 0

@@ -16,8 +16,9 @@ from roinspect.errors import UserError
 from roinspect.exports.graph import TrainedGraph, quiet
 from roinspect.exports.parity import Parity, compare
 from roinspect.exports.samples import photographs, synthetic_images, tiles
-from roinspect.inspection.bundle import Bundle
+from roinspect.inspection.bundle import Bundle, read_references
 from roinspect.inspection.exported import CLOSE, NAMES, describe, graph_file, replacing
+from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision, Resources, Target
 from roinspect.inspection.tolerance import SCORE_TOLERANCE
@@ -99,8 +100,31 @@ def export(
             parity = stage.compared(target, file, shown, manifest, precision)
             shown_as = f"{parity.images} tiles of {len(held_out)}" if stage.folder else f"{parity.images}"
             _require_equal_verdicts(parity, precision, shown_as, defective, bundle / to, tell)
-        describe(bundle, folder, to, precision, manifest.threshold.value)
+        scores = {} if precision == "float32" else _scores(bundle, manifest, target, folder, precision)
+        describe(bundle, folder, to, precision, manifest.threshold.value, scores)
     return graph_file(bundle, to)
+
+
+def _scores(
+    path: Path, manifest: Bundle, target: Target, folder: Path, precision: Precision
+) -> dict[str, float]:
+    """What an export answers here to the bundle's reference photographs, by name."""
+    opened = target.load(
+        folder / target.files[0], Resources(), precision if manifest.tiles is None else "float32"
+    )
+    close = (
+        None
+        if manifest.tiles is None
+        else target.load(folder / CLOSE / target.files[0], Resources(), precision)
+    )
+    verdicts = Inspector(manifest, opened, close=close).inspect_many(
+        read_references(path, manifest.references)
+    )
+    return {
+        reference.name: verdict.pred_score
+        for reference, verdict in zip(manifest.references, verdicts, strict=True)
+        if verdict.error is None
+    }
 
 
 @dataclass(frozen=True, slots=True)

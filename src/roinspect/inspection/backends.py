@@ -33,6 +33,8 @@ class Opened(NamedTuple):
     """For images of the bundle's size."""
     close: Predict | None
     """For tiles, where the bundle has them."""
+    scores: Mapping[str, float] | None = None
+    """Of an export in reduced precision, see `Export`; None for float32."""
 
 
 def open_runtime(
@@ -123,11 +125,12 @@ def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Ope
             "export again to check them"
         )
     file = graph_file(path, target)
+    scores = None if export.precision == "float32" else export.scores
     if bundle.tiles is None:
-        return Opened(runtime, _load(target, file, resources, export.precision), None)
+        return Opened(runtime, _load(target, file, resources, export.precision), None, scores)
     # The graph of the coarse look is small, and stays in float32.
     close = _load(target, close_graph_file(path, target), resources, export.precision)
-    return Opened(runtime, _load(target, file, resources, "float32"), close)
+    return Opened(runtime, _load(target, file, resources, "float32"), close, scores)
 
 
 def _load(target: str, file: Path, resources: Resources, precision: Precision) -> Predict:

@@ -4,6 +4,7 @@
       bundle.json          everything but the weights, and the other files' checksums
       weights.safetensors  tensors of the inspection graph
       trained_on.txt       a digest of each training photograph, one per line
+      references.zip       some held-out photographs, for the self-test
 
 A bundle is written completely or not at all, and rejected if a byte of it has changed.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -21,6 +22,7 @@ from roinspect.errors import UserError
 from roinspect.files import read_regular, sha256, sha256_of, whole_file, whole_folder, writing
 from roinspect.images.pixels import BITS, MOST_SIDE
 from roinspect.inspection.plain import from_plain, parse_object
+from roinspect.inspection.references import Reference, packed, unpacked
 from roinspect.inspection.regions import hottest_level
 from roinspect.inspection.scene import SceneLimits
 from roinspect.inspection.tiles import Tiling
@@ -44,8 +46,9 @@ SCHEMA_VERSION = 1
 SEGMENTER = "segmenter"
 """The method in a segmenter's manifest; a segmenter predicts regions of interest and gives no verdicts."""
 _MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
-FILES = (_MANIFEST, _WEIGHTS)
-"""What is needed to run the weights."""
+_REFERENCES = "references.zip"
+FILES = (_MANIFEST, _WEIGHTS, _REFERENCES)
+"""What is needed to run the weights, and to test that they run as they should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Bundle:
         scene: limits beyond which an image is not inspectable; None accepts every image.
         bits: significant bits of 16-bit photographs, as in `read_image`.
         tiles: how the method looks closely at a photograph's region; None looks at the whole, at `size_hw`.
+        references: held-out photographs in the bundle, with their scores, for the self-test.
     """
 
     method: str
@@ -93,6 +97,7 @@ class Bundle:
     scene: SceneLimits | None = None
     bits: int = 16
     tiles: Tiling | None = None
+    references: tuple[Reference, ...] = ()
 
     @property
     def score_says(self) -> str:
@@ -138,6 +143,7 @@ def save_bundle(
     tensors: Mapping[str, Tensor],
     *,
     trained_on: Iterable[str] = (),
+    photographs: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a bundle, completely or not at all.
@@ -147,6 +153,7 @@ def save_bundle(
         bundle: the manifest, a `Bundle` or a segmenter's.
         tensors: the graph's state.
         trained_on: the SHA-256 of each training photograph; shortened as in `photograph_digest`.
+        photographs: the files of the manifest's references, by name.
         overwrite: replace an existing bundle.
 
     Raises:
@@ -164,6 +171,10 @@ def save_bundle(
         if digests := "".join(f"{digest}\n" for digest in sorted({*map(shortened, trained_on)})).encode():
             (partial / _TRAINED_ON).write_bytes(digests)
             content["trained_on_sha256"] = sha256(digests)
+        if photographs:
+            archive = packed(photographs)
+            (partial / _REFERENCES).write_bytes(archive)
+            content["references_sha256"] = sha256(archive)
         content["manifest_sha256"] = _digest(content)
         (partial / _MANIFEST).write_bytes(_text(content))
 
@@ -236,6 +247,21 @@ def read_trained_on(path: Path) -> frozenset[str]:
     if expected is None:
         return frozenset()
     return frozenset(_read_checked(path / _TRAINED_ON, expected).decode().split())
+
+
+def read_references(path: Path, references: Sequence[Reference]) -> list[bytes]:
+    """The files of a manifest's reference photographs, in their order.
+
+    Raises:
+        UserError: see `read_bundle`.
+    """
+    if not references:
+        return []
+    file = path / _REFERENCES
+    try:
+        return unpacked(_read_checked(file, read_manifest(path).get("references_sha256", "")), references)
+    except ValueError:
+        raise _damaged(file) from None
 
 
 def _verdict_manifest(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Export:
         made_from: method, settings, size, bits and the SHA-256 of the weights.
         files: name to SHA-256.
         roinspect_version: of the writer.
+        scores: of the bundle's reference photographs by name, where it was made; for reduced precisions.
     """
 
     precision: Precision
@@ -47,6 +48,7 @@ class Export:
     made_from: Mapping[str, Any]
     files: Mapping[str, str]
     roinspect_version: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def graph_file(bundle: Path, target: str) -> Path:
@@ -107,12 +109,19 @@ def made_from(bundle: Path) -> dict[str, Any]:
     return {name: manifest[name] for name in fixed if manifest.get(name) is not None}
 
 
-def describe(bundle: Path, folder: Path, target: str, precision: Precision, threshold: float) -> None:
-    """Write the export.json of a folder with an export's files."""
+def describe(
+    bundle: Path,
+    folder: Path,
+    target: str,
+    precision: Precision,
+    threshold: float,
+    scores: Mapping[str, float] | None = None,
+) -> None:
+    """Write the export.json of a folder with an export's files; for the arguments see `Export`."""
     from roinspect.version import __version__
 
     files = _checksums(bundle, folder, target)
-    export = Export(precision, threshold, made_from(bundle), files, __version__)
+    export = Export(precision, threshold, made_from(bundle), files, __version__, scores or {})
     (folder / _NOTE).write_text(json.dumps(dataclasses.asdict(export), indent=1), encoding="utf-8")
 
 

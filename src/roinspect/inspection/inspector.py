@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,9 +20,10 @@ from roinspect.files import read_file
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import declared_size, encode_image, read_image, resize_image
 from roinspect.inspection.backends import open_runtime
-from roinspect.inspection.bundle import Bundle, read_bundle
+from roinspect.inspection.bundle import Bundle, read_bundle, read_references
 from roinspect.inspection.looks import Looked, Looks
 from roinspect.inspection.prediction import Predict
+from roinspect.inspection.references import OnFailure, SelfTest, compared
 from roinspect.inspection.regions import Region, find_regions
 from roinspect.inspection.scene import Outcome, Scene, fault_of, measure, outcome
 from roinspect.inspection.threads import cores, in_threads
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "Path | str | bytes | NDArray[np.uint8] | Image.Image"
 """A path, the bytes of an image file, pixels (H, W, 3) uint8 RGB or (H, W) uint8 grey, or a Pillow image."""
+log = logging.getLogger(__name__)
+
 SHOWN = 1024
 """Longer side, in pixels, of a picture in a notebook at most."""
 
@@ -166,6 +170,8 @@ class Inspector:
         runtime: the name of the runtime behind `predict`, if any.
         streams: concurrent calls of `predict`.
         close: runs the graph for tiles, where the bundle has `tiles`.
+        photographs: the files of the bundle's references, for `self_test`.
+        at_export: see `references.compared`.
 
     Example::
 
@@ -181,11 +187,14 @@ class Inspector:
         streams: int = 1,
         *,
         close: Predict | None = None,
+        photographs: Sequence[bytes] = (),
+        at_export: Mapping[str, float] | None = None,
     ) -> None:
         self.bundle = bundle
         self.runtime = runtime
         self._looks = Looks(bundle, predict, close)
         self._streams = streams
+        self._photographs, self._at_export = photographs, at_export
 
     @classmethod
     def load(
@@ -196,6 +205,7 @@ class Inspector:
         threads: int | None = None,
         streams: int = 1,
         providers: Sequence[str] = (),
+        self_test: OnFailure = "off",
     ) -> Inspector:
         """Load a bundle's inspection graph.
 
@@ -209,15 +219,29 @@ class Inspector:
                 gives the highest throughput; 1 the lowest latency.
             providers: names of ONNX Runtime's execution providers in order of preference, such as
                 "TensorrtExecutionProvider", "CUDAExecutionProvider".
+            self_test: inspect the bundle's reference photographs first; if they do not score as in training,
+                "stop" raises an error, and "warn" logs a warning. "off" skips the test.
 
         Raises:
             UserError: the bundle is missing, damaged, of another version or a segmenter's; an export is
-                missing, damaged or of other weights; a runtime or a provider is unknown or not installed.
+                missing, damaged or of other weights; a runtime or a provider is unknown or not installed; the
+                self-test failed.
         """
         path = Path(bundle)
         manifest = read_bundle(path)
         opened = open_runtime(path, manifest, runtime, threads=threads, streams=streams, providers=providers)
-        return cls(manifest, opened.whole, opened.runtime, streams, close=opened.close)
+        inspector = cls(
+            manifest,
+            opened.whole,
+            opened.runtime,
+            streams,
+            close=opened.close,
+            photographs=read_references(path, manifest.references),
+            at_export=opened.scores,
+        )
+        if self_test != "off":
+            inspector.tested(path, self_test)
+        return inspector
 
     @property
     def threshold(self) -> float:
@@ -231,6 +255,36 @@ class Inspector:
             UserError: see `Looks.warm_up`.
         """
         self._looks.warm_up()
+
+    def self_test(self) -> SelfTest:
+        """Inspect the bundle's reference photographs, and compare scores and verdicts with those expected."""
+        verdicts = list(self.inspect_many(self._photographs))
+        return compared(
+            self.bundle.references,
+            verdicts,
+            self.threshold,
+            runtime=self.runtime or "",
+            at_export=self._at_export,
+        )
+
+    def tested(self, where: object, on_failure: OnFailure = "stop") -> SelfTest:
+        """Run the self-test, and say how it went.
+
+        Args:
+            where: the bundle, for the message.
+            on_failure: "stop" raises an error, anything else logs a warning.
+
+        Raises:
+            UserError: it failed.
+        """
+        result = self.self_test()
+        if not self.bundle.references:
+            log.info(f"{where}: {result}; train again with --references to have some")
+        elif on_failure == "stop":
+            result.require(where)
+        elif not result.is_passed:
+            log.warning(f"{where}: the self-test failed: {result}")
+        return result
 
     def inspect(self, image: Source) -> Verdict:
         """Inspect one image.

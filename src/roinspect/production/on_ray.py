@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
+from roinspect.inspection.references import OnFailure
 from roinspect.production.verdict_images import Pictures
 
 _SHARD = 64
@@ -20,13 +21,15 @@ _SHARD = 64
 class _Worker:
     """A model in its own process, on one core."""
 
-    def __init__(self, bundle: str, runtime: str, folder: str, pictures: Pictures) -> None:
+    def __init__(
+        self, bundle: str, runtime: str, folder: str, pictures: Pictures, self_test: OnFailure
+    ) -> None:
         from roinspect.inspection.inspector import Inspector
 
         # Paths may be relative to the caller's working directory.
         with suppress(OSError):
             os.chdir(folder)
-        self._inspector = Inspector.load(bundle, runtime, threads=1)
+        self._inspector = Inspector.load(bundle, runtime, threads=1, self_test=self_test)
         self._pictures = pictures
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def predictions_on_ray(
     *,
     pictures: Pictures,
     workers: int | None = None,
+    self_test: OnFailure = "off",
 ) -> Generator[dict[str, Any], None, None]:
     """Inspect files on the Ray cluster of RAY_ADDRESS, or on this machine if it is not set.
 
@@ -56,6 +60,7 @@ def predictions_on_ray(
         names: image paths, each with the name of its pictures.
         pictures: where pictures are written.
         workers: number of processes; one per CPU by default.
+        self_test: of every process, see `Inspector.load`.
 
     Yields:
         Rows of `predictions`, a shard at a time, in any order.
@@ -85,7 +90,7 @@ def predictions_on_ray(
         items = [{"path": path, "name": name} for path, name in names.items()]
         rows = ray.data.from_items(items, override_num_blocks=shards).map_batches(
             _Worker,
-            fn_constructor_args=(str(bundle), runtime or "auto", str(Path.cwd()), pictures),
+            fn_constructor_args=(str(bundle), runtime or "auto", str(Path.cwd()), pictures, self_test),
             batch_size=_SHARD,
             num_cpus=1,
             concurrency=min(processes, shards),

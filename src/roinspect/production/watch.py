@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 
 from roinspect.data.paths import kind
 from roinspect.data.records import find_images
@@ -47,10 +47,12 @@ class WatchSettings:
             takes at most half of the time.
         patience: seconds for which an unreadable file must stay unchanged before it is reported, once; also
             for a file with blocks that were never written.
+        self_test_s: seconds after which the self-test is repeated; 0 for never.
     """
 
     interval: _Seconds = 0.5
     patience: _Seconds = 60.0
+    self_test_s: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
 
     def __post_init__(self) -> None:
         check(self, "--")
@@ -81,6 +83,7 @@ class Watch:
         report: called with a line when the folder becomes unreachable and when it is back.
         deliver: called with every row before it is written; after a kill, possibly again.
         model_version: result of `bundle_version`.
+        test: called every `self_test_s` seconds, between two scans; an error ends the watch.
 
     Raises:
         UserError: the folder is missing, or `out` is not a .jsonl file or is in use by another process.
@@ -96,11 +99,12 @@ class Watch:
         report: Callable[[str], object] = print,
         deliver: Callable[[Mapping[str, Any]], object] = lambda row: None,
         model_version: str = "",
+        test: Callable[[], object] = lambda: None,
     ) -> None:
         check_watch(folder, out)
         self._folder, self._inspector, self._pictures = folder, inspector, pictures
         self._settings, self._report, self._deliver, self._out = settings, report, deliver, out
-        self._model_version = model_version
+        self._model_version, self._test = model_version, test
         self._inspected: dict[str, State] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._is_away = False
@@ -116,11 +120,15 @@ class Watch:
             Every row, after it is written.
 
         Raises:
-            UserError: a row or a picture cannot be written.
+            UserError: a row or a picture cannot be written, or the self-test failed.
         """
+        tested_at = time.monotonic()
         with closing(self._journal):
             while not should_stop():
                 start = time.monotonic()
+                if 0 < self._settings.self_test_s <= start - tested_at:
+                    self._test()
+                    tested_at = start
                 ready = self._scan(start)
                 scan_s = time.monotonic() - start
                 # Closing drops images inspected ahead; they have no row yet and are inspected next time.

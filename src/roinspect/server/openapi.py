@@ -97,7 +97,7 @@ _ERRORS = {
     422: "invalid request or unreadable image",
     429: "too many requests; Retry-After says when to try again",
     500: "internal error",
-    503: "the result cannot be stored",
+    503: "the result cannot be stored, or the model has failed its self-test",
     504: "no verdict within the deadline",
 }
 _RETRY_AFTER = {"required": True, "description": "seconds", "schema": {"type": "integer", "minimum": 1}}

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from roinspect.inspection.inspector import Inspector
+from roinspect.inspection.references import OnFailure
 from roinspect.production.delivery import Delivery
 from roinspect.server.app import create_app
 from roinspect.server.connections import IDLE_S, guarded
@@ -39,6 +40,7 @@ def serve(
     runtime: str = "auto",
     threads: int | None = None,
     providers: Sequence[str] = (),
+    self_test: OnFailure = "off",
 ) -> None:
     """Serve models until the process is told to stop.
 
@@ -53,6 +55,7 @@ def serve(
         runtime: see `Inspector.load`.
         threads: see `Inspector.load`.
         providers: see `Inspector.load`.
+        self_test: of every model that is loaded, see `Inspector.load`, and later as the settings say.
 
     Raises:
         UserError: the address, a bundle, a receiver or the spool cannot be used.
@@ -60,7 +63,9 @@ def serve(
     with bind(host, port) as listening, json_logs(), Delivery(results, spool) as delivery:
         if not api_key and host not in LOOPBACK:
             log.warning(f"no API key is set: anyone who can reach {host} can use this server")
-        load = partial(Inspector.load, runtime=runtime, threads=threads, providers=providers)
+        load = partial(
+            Inspector.load, runtime=runtime, threads=threads, providers=providers, self_test=self_test
+        )
         trial = partial(
             try_out,
             runtime=runtime,
@@ -68,6 +73,7 @@ def serve(
             providers=providers,
             seconds=settings.load_s,
             gigabytes=settings.load_gb,
+            self_test=self_test,
         )
         models = {name: ServedModel(name, path, load, trial) for name, path in bundles.items()}
         for name, model in models.items():
@@ -77,7 +83,7 @@ def serve(
                 "version": model.loaded.version,
             }
             log.info("model loaded", extra={"fields": fields})
-        app = create_app(Service(models, settings, delivery), api_key=api_key)
+        app = create_app(Service(models, settings, delivery, self_test), api_key=api_key)
         # Longer than any request may take, so that no accepted one is dropped.
         config = uvicorn.Config(
             app,

@@ -47,6 +47,12 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self._registry,
         )
+        self.self_test = Gauge(
+            "roinspect_self_test_passed",
+            "1 if the last self-test of a model was passed, 0 if not; only where it is repeated.",
+            ("model",),
+            registry=self._registry,
+        )
         self.in_flight = Gauge(
             "roinspect_requests_in_flight", "Requests accepted but not yet answered.", registry=self._registry
         )

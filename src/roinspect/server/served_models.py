@@ -49,6 +49,7 @@ class ServedModel:
     Attributes:
         loaded: the current version; may be replaced at any time, so read it once per request.
         fault: why the changed bundle on disk could not be loaded, in one line; "" if it is the one loaded.
+        unfit: what the last self-test found, in one line; "" if it was passed.
 
     Raises:
         UserError: the bundle cannot be loaded or does not run.
@@ -61,7 +62,7 @@ class ServedModel:
         load: Load = Inspector.load,
         try_out: TryOut = lambda path, stop: None,
     ) -> None:
-        self.name, self.path, self.fault = name, path, ""
+        self.name, self.path, self.fault, self.unfit = name, path, "", ""
         self._load, self._try_out = load, try_out
         self._tried = self._seen = fingerprint(path)
         self.loaded = self._load_copy(threading.Event())
@@ -89,8 +90,20 @@ class ServedModel:
         except UserError as error:
             self.fault = str(error)
             raise
-        self.fault = ""
+        self.fault = self.unfit = ""
         return True
+
+    def test(self) -> str:
+        """Run the self-test of the loaded version, and return `unfit`."""
+        inspector = self.loaded.inspector
+        try:
+            result = inspector.self_test()
+        except Exception as error:
+            # Engines raise exceptions of any type.
+            self.unfit = f"the self-test failed: {str(error).strip()[:300]}"
+            return self.unfit
+        self.unfit = f"the self-test failed: {result}" if result.tested and not result.is_passed else ""
+        return self.unfit
 
     def _load_copy(self, stop: threading.Event) -> LoadedModel:
         # A copy cannot change while it is in use, even if a runtime maps its files into memory. Its checksums

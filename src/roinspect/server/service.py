@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
 from roinspect.inspection.inspector import Source, Verdict
+from roinspect.inspection.references import OnFailure
 from roinspect.isolated import CancelledError
 from roinspect.production.delivery import Delivery
 from roinspect.server.line import Budget, Line, Work
@@ -39,12 +41,17 @@ class Service:
         models: by name, at least one.
         settings: the limits.
         delivery: receivers of results; None has none.
+        self_test: what a later self-test that fails does: "stop" answers 503 from then on.
     """
 
     def __init__(
-        self, models: Mapping[str, ServedModel], settings: ServeSettings, delivery: Delivery | None = None
+        self,
+        models: Mapping[str, ServedModel],
+        settings: ServeSettings,
+        delivery: Delivery | None = None,
+        self_test: OnFailure = "off",
     ) -> None:
-        self.models, self.settings = models, settings
+        self.models, self.settings, self._self_test = models, settings, self_test
         self.delivery = delivery or Delivery((), Path())
         self.metrics = Metrics()
         self._pace = WaitEstimator(settings.deadline_s)
@@ -79,8 +86,9 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model is ready."""
-        return bool(self._lines) and all(line.is_alive for line in self._lines.values())
+        """Whether every model is ready, and has passed its last self-test where that is required."""
+        is_fit = self._self_test != "stop" or not any(model.unfit for model in self.models.values())
+        return is_fit and bool(self._lines) and all(line.is_alive for line in self._lines.values())
 
     @property
     def is_stale(self) -> bool:
@@ -163,8 +171,10 @@ class Service:
             finish: makes the response, in the thread that inspected.
 
         Raises:
-            HTTPException: 504 after the deadline.
+            HTTPException: 504 after the deadline, 503 if the model has failed a required self-test.
         """
+        if self._self_test == "stop" and model.unfit:
+            raise HTTPException(503, model.unfit)
         answer = self._lines[model.name].submit(Work(images, finish))
         try:
             async with asyncio.timeout_at(deadline):
@@ -188,8 +198,18 @@ class Service:
                 self._has_worked = False
                 give_back()
 
+    def _test(self, name: str, model: ServedModel) -> None:
+        unfit = model.test()
+        self.metrics.self_test.labels(name).set(0 if unfit else 1)
+        if unfit:
+            log.error(unfit, extra={"fields": {"model": name}})
+
     def _watch_bundle(self, name: str, model: ServedModel) -> None:
+        tested_at = time.monotonic()
         while not self._stop.wait(self.settings.poll_s):
+            if self._self_test != "off" and 0 < self.settings.self_test_s <= time.monotonic() - tested_at:
+                self._test(name, model)
+                tested_at = time.monotonic()
             try:
                 if model.refresh(self._stop):
                     self.metrics.reloads.labels(name, "loaded").inc()

@@ -60,6 +60,11 @@ class ServeSettings:
         default=4.0, metadata={"help": "gigabytes of memory that it may take for this"}
     )
 
+    self_test_s: Annotated[float, Ge(0), Lt(math.inf)] = field(
+        default=0.0,
+        metadata={"help": "seconds after which the self-test is repeated; 0 for only when a model is loaded"},
+    )
+
     def __post_init__(self) -> None:
         check(self, "--")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from roinspect.errors import UserError
 from roinspect.inspection.inspector import Inspector
+from roinspect.inspection.references import OnFailure
 from roinspect.isolated import FIRST_STAGE, answer, run_isolated
 
 _GB = 10**9
@@ -27,8 +28,9 @@ def try_out(
     providers: Sequence[str],
     seconds: float,
     gigabytes: float,
+    self_test: OnFailure = "off",
 ) -> None:
-    """Load a bundle and run each of its networks once, in a process of its own.
+    """Load a bundle, run each of its networks once, and the self-test, in a process of its own.
 
     Args:
         bundle: the folder.
@@ -38,6 +40,7 @@ def try_out(
         providers: see `Inspector.load`.
         seconds: after which the process is killed.
         gigabytes: of memory that the process may have; not limited on Windows.
+        self_test: see `Inspector.load`; a bundle's photographs may need more memory than there is.
 
     Raises:
         UserError: the bundle cannot be loaded, does not run, or not within the limits; its outputs have other
@@ -47,7 +50,8 @@ def try_out(
     request = {"bundle": str(bundle.absolute()), "bytes": round(gigabytes * _GB)}
     run_isolated(
         __name__,
-        request | {"runtime": runtime, "threads": threads, "providers": list(providers)},
+        request
+        | {"runtime": runtime, "threads": threads, "providers": list(providers), "self_test": self_test},
         {FIRST_STAGE: seconds},
         name=str(bundle),
         folder=bundle.parent,
@@ -62,7 +66,7 @@ def try_out(
 
 def _work(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     _limit_memory(request["bytes"])
-    options = {name: request[name] for name in ("runtime", "threads", "providers")}
+    options = {name: request[name] for name in ("runtime", "threads", "providers", "self_test")}
     try:
         Inspector.load(request["bundle"], **options).warm_up()
     except UserError:

@@ -177,7 +177,7 @@ def learn(
     ready: Preparation[Any],
     data: Data,
     out: Path,
-    finish: Callable[[Trained], tuple[AnyBundle, nn.Module]],
+    finish: Callable[[Trained], tuple[AnyBundle, nn.Module, dict[str, bytes]]],
     *,
     resume: bool,
     overwrite: bool,
@@ -188,7 +188,8 @@ def learn(
         ready: the learner and its photographs.
         data: the source of the photographs.
         out: the bundle to write.
-        finish: turns the result of the training into the manifest and the graph to write.
+        finish: turns the result of the training into the manifest and the graph to write, and the files of
+            the manifest's references by name.
         resume: continue from the last checkpoint of a run with the same settings.
         overwrite: replace an existing bundle.
 
@@ -202,8 +203,15 @@ def learn(
         trained = teach(ready, data, run_folder(out), fitted, held_out, resume=resume)
         if ready.processes.rank:
             return None  # type: ignore[return-value]
-        bundle, graph = finish(trained)
-        save_bundle(out, bundle, graph.state_dict(), trained_on=fitted.digests, overwrite=overwrite)
+        bundle, graph, photographs = finish(trained)
+        save_bundle(
+            out,
+            bundle,
+            graph.state_dict(),
+            trained_on=fitted.digests,
+            photographs=photographs,
+            overwrite=overwrite,
+        )
         (run_folder(out) / CHECKPOINT).unlink(missing_ok=True)
         return bundle
 

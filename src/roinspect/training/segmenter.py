@@ -62,9 +62,9 @@ def train_segmenter(
         fitted, held_out = hold_out(records, "all", training.held_out, training.seed, source.path)
         ready = prepare_learner(Segmenter, fitted, held_out, source, settings, training, processes=processes)
 
-        def finish(trained: Trained) -> tuple[SegmenterBundle, SegmenterGraph]:
+        def finish(trained: Trained) -> tuple[SegmenterBundle, SegmenterGraph, dict[str, bytes]]:
             graph = ready.model.graph.eval()
             least, metrics = ready.model.judge(trained.held_out)
-            return SegmenterBundle(least_confidence=least, metrics=metrics, **trained.about), graph
+            return SegmenterBundle(least_confidence=least, metrics=metrics, **trained.about), graph, {}
 
         return learn(ready, source, out, finish, resume=resume, overwrite=overwrite)

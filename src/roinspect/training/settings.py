@@ -38,6 +38,8 @@ class TrainingSettings:
         threshold: "false-reject" limits the share of rejected good parts, "best-f1" maximises F1 on held-out
             good and defective parts.
         false_reject: share of good parts that may be rejected.
+        references: held-out photographs that the bundle carries, as files, for the self-test on the line; 0
+            for none.
         min_defect_pixels: smallest number of defective pixels inside the ROI that makes a part defective.
         memory_gb: memory for decoded images, per device; beyond it they are stored in a file.
         accelerator: "auto", "cpu", "gpu": see Lightning's Trainer.
@@ -59,6 +61,7 @@ class TrainingSettings:
     held_out: Rate = 0.15
     threshold: Aim = "false-reject"
     false_reject: Rate = 0.01
+    references: Annotated[int, Ge(0), Le(100)] = 4
     min_defect_pixels: Count = 1
     memory_gb: float = 4.0
     accelerator: str = "auto"

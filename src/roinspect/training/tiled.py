@@ -29,6 +29,7 @@ from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.training.judging import judged, takes_left_out
 from roinspect.training.learning import CHECKPOINT, Preparation, prepare_learner, run_folder, teach
+from roinspect.training.references import with_references
 from roinspect.training.surveying import survey
 
 log = logging.getLogger(__name__)
@@ -118,9 +119,24 @@ def train_on_tiles(
             left_out = _left_out(tiles.model, fitted, groups)
         judge = partial(Method.judge, whole.model) if finder is None else finder.judge
         threshold, metrics = judged(judge, whole, scores, fitted.whole, held_out.whole, left_out)
-        bundle = dataclasses.replace(draft, threshold=threshold, metrics=metrics)
+        bundle, references = with_references(
+            dataclasses.replace(draft, threshold=threshold, metrics=metrics),
+            whole.held_out,
+            held_out.whole.labels,
+            scores,
+            training.references,
+            whole=partial(predict, region),
+            close=partial(predict, close),
+        )
         both = nn.ModuleDict({"whole": region, "close": close})
-        save_bundle(out, bundle, both.state_dict(), trained_on=fitted.whole.digests, overwrite=overwrite)
+        save_bundle(
+            out,
+            bundle,
+            both.state_dict(),
+            trained_on=fitted.whole.digests,
+            photographs=references,
+            overwrite=overwrite,
+        )
         for folder in (run, region_run):
             (folder / CHECKPOINT).unlink(missing_ok=True)
         return bundle

@@ -19,12 +19,13 @@ from roinspect.data.roi import find_roi
 from roinspect.data.splits import hold_out
 from roinspect.inspection.bundle import Bundle, refuse_existing
 from roinspect.methods.loading import start_from as start_from_bundle
-from roinspect.methods.method import InspectionGraph, Method, method_class
+from roinspect.methods.method import InspectionGraph, Method, method_class, predict
 from roinspect.segmenter.roi import PREFIX, with_roi
 from roinspect.training.fitting import held_out_scores
 from roinspect.training.judging import judged, takes_left_out
 from roinspect.training.learning import Preparation, Trained, learn, prepare_learner
 from roinspect.training.processes import Processes, joined
+from roinspect.training.references import with_references
 from roinspect.training.settings import TrainingSettings
 from roinspect.training.surveying import survey
 from roinspect.training.tiled import train_on_tiles
@@ -165,8 +166,10 @@ def train(
         return learn(ready, source, out, finish, resume=resume, overwrite=overwrite)
 
 
-def _finished(ready: Preparation[Method], out: Path, trained: Trained) -> tuple[Bundle, InspectionGraph]:
-    """Manifest, with the threshold and the limits of the scene, and graph of a trained method."""
+def _finished(
+    ready: Preparation[Method], out: Path, trained: Trained
+) -> tuple[Bundle, InspectionGraph, dict[str, bytes]]:
+    """Manifest, with threshold, limits of the scene and references, graph, and the references' files."""
     model, fitted, held_out = ready.model, trained.fitted, trained.held_out
     scores = held_out_scores(model, held_out, ready.batch_size, out)
     left_out = None
@@ -182,4 +185,12 @@ def _finished(ready: Preparation[Method], out: Path, trained: Trained) -> tuple[
         scene=survey(graph, fitted, [record.group for record in ready.fitted], held_out),
         **trained.about,
     )
-    return bundle, graph
+    bundle, photographs = with_references(
+        bundle,
+        ready.held_out,
+        held_out.labels,
+        scores,
+        ready.training.references,
+        whole=partial(predict, graph),
+    )
+    return bundle, graph, photographs
