@@ -24,6 +24,7 @@ from roinspect import Inspector, UserError
 from roinspect.cli import main
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Bundle, Threshold
+from roinspect.inspection.drift import FLOORS, DriftMonitor, Usual
 from roinspect.inspection.prediction import Prediction
 from roinspect.production.verdict_images import Pictures
 from roinspect.production.watch import Watch, WatchSettings
@@ -359,3 +360,18 @@ def test_a_failed_self_test_ends_the_watch(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="self-test failed"):
         list(watch.run(lambda: time.monotonic() > until))
     assert tests == 3
+
+
+def test_drift_is_in_the_rows(tmp_path: Path) -> None:
+    bundle = Bundle("test", {}, SIZE, Threshold(0.9, "chosen"))
+    inspector = Inspector(bundle, brightness)
+    (tmp_path / "in").mkdir()
+    seen = inspector.inspect(encoded(100, tmp_path)).signals
+    assert seen is not None
+    others = {name: (getattr(seen, name), 1.0) for name in FLOORS}
+    monitor = DriftMonitor(Usual(30, **others | {"brightness": (seen.brightness, 0.01)}))
+    for place in range(12):
+        (tmp_path / f"in/{place:02}.png").write_bytes(encoded(100 if place < 5 else 60, tmp_path))
+    watch = Watch(tmp_path / "in", inspector, tmp_path / "out.jsonl", Pictures(), FAST, drift=monitor)
+    rows = [row for _, row in zip(range(12), watch.run(lambda: False), strict=False)]
+    assert not any("drift" in row for row in rows[:6]) and "the brightness is" in rows[-1]["drift"][0]

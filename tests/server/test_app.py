@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fastapi.testclient import TestClient
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import Bundle, Threshold
+from roinspect.inspection.drift import FLOORS, Usual
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.prediction import Prediction
 from roinspect.inspection.references import OnFailure, Reference
@@ -546,3 +548,30 @@ def test_a_model_that_fails_a_later_self_test_answers_no_longer_or_is_told(
         while model.unfit and time.monotonic() < until:
             time.sleep(0.01)
         assert client.post("/inspect", content=png(51)).status_code == 200
+
+
+def test_drift_is_in_the_row_and_in_the_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A lamp goes dark: verdicts stay good, and the line hears of it."""
+    bundle = Bundle("fake", {}, SIZE, Threshold(0.5, "chosen"))
+    seen = Inspector(bundle, brightness).inspect(png(100)).signals
+    assert seen is not None
+    usual = Usual(
+        30, **{name: (getattr(seen, name), 1.0) for name in FLOORS} | {"brightness": (100 / 255, 0.01)}
+    )
+    bundle = replace(bundle, usual=usual)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "bundle.json").write_text("a")
+    rows = []
+    for parts in (100_000, 0):
+        model = ServedModel(
+            "a", tmp_path / "a", lambda copy: Inspector(bundle, brightness), parts_between=parts
+        )
+        with TestClient(create_app(Service({"a": model}, ServeSettings()))) as client:
+            rows = [client.post("/inspect", content=png(value)).json() for value in [100] * 5 + [60] * 10]
+            assert all(row["verdict"] == "good" for row in rows)
+            moved = 'roinspect_drift_warning{model="a",signal="brightness"} 1.0'
+            assert (moved in client.get("/metrics").text) == bool(parts)
+        assert not any("drift" in row for row in rows[:6])
+        assert ("drift" in rows[-1]) == bool(parts)
+        if parts:
+            assert "the brightness is" in rows[-1]["drift"][0] and "drift: the brightness" in caplog.text

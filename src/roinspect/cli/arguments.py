@@ -60,6 +60,18 @@ def add_self_test_option(parser: ArgumentParser) -> None:
     )
 
 
+def add_drift_option(parser: ArgumentParser) -> None:
+    """Add the option of verbs that inspect parts one after another."""
+    from roinspect.inspection.drift import PARTS_BETWEEN
+
+    parser.add_argument(
+        "--drift-parts",
+        type=int,
+        default=PARTS_BETWEEN,
+        help="warn of drift, with one false alarm in so many parts; 0 does not look for it",
+    )
+
+
 def add_place_option(parser: ArgumentParser, remark: str = "") -> None:
     """Add the option of verbs that can run on a Ray cluster."""
     parser.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roinspect.cli.arguments import (
+    add_drift_option,
     add_picture_options,
     add_place_option,
     add_result_options,
@@ -58,6 +59,7 @@ def run(arguments: list[str]) -> int:
     add_result_options(parser)
     add_runtime_option(parser)
     add_self_test_option(parser)
+    add_drift_option(parser)
     add_place_option(parser, "; ray needs --out")
     parser.add_argument("--workers", type=int, help="number of processes on Ray; one per CPU by default")
     options = parse(parser, arguments)
@@ -105,11 +107,13 @@ def run(arguments: list[str]) -> int:
 
 def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> BatchSummary:
     from roinspect.inspection.bundle import bundle_version
+    from roinspect.inspection.drift import monitor_of
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import BatchSummary, named, predictions
 
     inspector = Inspector.load(options.bundle, options.runtime, streams=cores(), self_test=options.self_test)
-    rows = predictions(inspector, named(listed, set()), pictures)
+    drift = monitor_of(inspector.bundle.usual, options.drift_parts, options.bundle)
+    rows = predictions(inspector, named(listed, set()), pictures, drift)
     tally = BatchSummary()
     for row in tally.count(delivery.passing(rows, bundle_version(options.bundle))):
         print(json.dumps(row), flush=True)
@@ -118,6 +122,7 @@ def _lines(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
 
 def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery: Delivery) -> BatchSummary:
     from roinspect.inspection.bundle import bundle_version
+    from roinspect.inspection.drift import monitor_of
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.batch import inspect_to_table, predictions, terms_of
 
@@ -139,7 +144,15 @@ def _table(options: Any, listed: Mapping[str, str], pictures: Pictures, delivery
         inspector = Inspector.load(
             options.bundle, options.runtime, streams=cores(), self_test=options.self_test
         )
-        runtime, inspect = inspector.runtime, partial(predictions, inspector, pictures=pictures)
+        runtime, inspect = (
+            inspector.runtime,
+            partial(
+                predictions,
+                inspector,
+                pictures=pictures,
+                drift=monitor_of(inspector.bundle.usual, options.drift_parts, options.bundle),
+            ),
+        )
     version, terms = bundle_version(options.bundle), terms_of(options.bundle, runtime, pictures)
 
     def inspect_and_deliver(names: Mapping[str, str]) -> Rows:

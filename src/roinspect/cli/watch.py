@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from roinspect.cli.arguments import (
+    add_drift_option,
     add_picture_options,
     add_result_options,
     add_runtime_option,
@@ -31,6 +32,7 @@ def run(arguments: list[str]) -> int:
     add_picture_options(parser)
     add_runtime_option(parser)
     add_self_test_option(parser)
+    add_drift_option(parser)
     parser.add_argument(
         "--self-test-s",
         type=float,
@@ -46,6 +48,7 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.errors import UserError
     from roinspect.inspection.bundle import bundle_version, is_bundle
+    from roinspect.inspection.drift import monitor_of
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.delivery import Delivery
     from roinspect.production.verdict_images import Pictures
@@ -72,6 +75,7 @@ def run(arguments: list[str]) -> int:
             deliver=lambda row: delivery.put_file(row, version),
             model_version=version,
             test=lambda: inspector.tested(options.bundle, options.self_test),
+            drift=monitor_of(inspector.bundle.usual, options.drift_parts, options.bundle),
         )
         _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C stops it.")
         count = 0

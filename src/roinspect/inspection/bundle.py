@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from roinspect.errors import UserError
 from roinspect.files import read_regular, sha256, sha256_of, whole_file, whole_folder, writing
 from roinspect.images.pixels import BITS, MOST_SIDE
+from roinspect.inspection.drift import Usual
 from roinspect.inspection.plain import from_plain, parse_object
 from roinspect.inspection.references import Reference, packed, unpacked
 from roinspect.inspection.regions import hottest_level
@@ -82,6 +83,7 @@ class Bundle:
         bits: significant bits of 16-bit photographs, as in `read_image`.
         tiles: how the method looks closely at a photograph's region; None looks at the whole, at `size_hw`.
         references: held-out photographs in the bundle, with their scores, for the self-test.
+        usual: what held-out good parts look like, for the drift of later ones; None of too few.
     """
 
     method: str
@@ -98,6 +100,7 @@ class Bundle:
     bits: int = 16
     tiles: Tiling | None = None
     references: tuple[Reference, ...] = ()
+    usual: Usual | None = None
 
     @property
     def score_says(self) -> str:

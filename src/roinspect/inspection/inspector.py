@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from roinspect.errors import UserError
 from roinspect.files import read_file
+from roinspect.images.light import light_of
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import declared_size, encode_image, read_image, resize_image
 from roinspect.inspection.backends import open_runtime
 from roinspect.inspection.bundle import Bundle, read_bundle, read_references
+from roinspect.inspection.drift import DriftMonitor, Signals, signals_of
 from roinspect.inspection.looks import Looked, Looks
 from roinspect.inspection.prediction import Predict
 from roinspect.inspection.references import OnFailure, SelfTest, compared
@@ -52,6 +54,7 @@ class Verdict:
             bundle has no limits.
         reason: why it is not inspectable, else None.
         scene: what the image shows; None with an error.
+        signals: what is watched for drift; None with an error.
         threshold: of the bundle.
         image: (H, W, 3) uint8 RGB, the decoded image; None with an error.
         anomaly_map: (H, W) float32 at the image's own size, higher = more anomalous; None with an error.
@@ -75,6 +78,7 @@ class Verdict:
     is_inspectable: bool | None = None
     reason: str | None = None
     scene: Scene | None = None
+    signals: Signals | None = None
     error: str | None = None
 
     @property
@@ -372,7 +376,7 @@ class Inspector:
         image, looked, latency_ms = scored
         if image.error is not None:
             raise image.error
-        assert image.pixels is not None and looked is not None
+        assert image.pixels is not None and image.resized is not None and looked is not None
         score, anomaly_map, roi_map, novelty, unseen = looked
         scene = measure(roi_map, novelty)
         # Any comparison with NaN is false: without this check the part would pass.
@@ -401,6 +405,7 @@ class Inspector:
             is_inspectable=None if limits is None and not unseen else reason is None,
             reason=reason,
             scene=scene,
+            signals=signals_of(score, scene, light_of(image.resized)),
         )
 
     def _verdict_or_error(self, scored: _Scored) -> Verdict:
@@ -411,6 +416,17 @@ class Inspector:
         except (MemoryError, cv2.error):
             error = _too_large(scored.image.path)
         return Verdict(scored.image.path, math.nan, None, self.threshold, scored.latency_ms, error=str(error))
+
+
+def drift_row(monitor: DriftMonitor | None, verdict: Verdict) -> dict[str, list[str]]:
+    """Let a monitor see a verdict; `drift` with what has moved, in words, or nothing.
+
+    A picture that is not inspectable says nothing of the parts.
+    """
+    if monitor is None or verdict.signals is None or verdict.verdict == "not inspectable":
+        return {}
+    moved = monitor.see(verdict.signals)
+    return {"drift": moved} if moved else {}
 
 
 def _too_large(path: str) -> UserError:

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 from roinspect.errors import UserError
 from roinspect.inspection.backends import TARGET_OF
 from roinspect.inspection.bundle import read_bundle
+from roinspect.inspection.drift import DriftMonitor
 from roinspect.inspection.exported import made_from, read_export
-from roinspect.inspection.inspector import Inspector
+from roinspect.inspection.inspector import Inspector, drift_row
 from roinspect.production.journal import Journal
 from roinspect.production.progress import Progress
 from roinspect.production.sources import one_spelling
@@ -54,13 +55,16 @@ class BatchSummary:
             yield row
 
 
-def predictions(inspector: Inspector, names: Mapping[str, str], pictures: Pictures) -> Rows:
+def predictions(
+    inspector: Inspector, names: Mapping[str, str], pictures: Pictures, drift: DriftMonitor | None = None
+) -> Rows:
     """Inspect files, in order.
 
     Args:
         inspector: the model.
         names: image paths, each with the name of its pictures.
         pictures: where pictures are written.
+        drift: sees every inspectable part, in order, and warns in the log.
 
     Yields:
         The values of `Verdict.to_dict` and `Pictures.write`.
@@ -69,6 +73,7 @@ def predictions(inspector: Inspector, names: Mapping[str, str], pictures: Pictur
         UserError: a picture cannot be written.
     """
     for verdict in inspector.inspect_many(names):
+        drift_row(drift, verdict)
         yield verdict.to_dict() | pictures.write(verdict, names[verdict.image_path])
 
 

@@ -22,7 +22,8 @@ from roinspect.data.paths import kind
 from roinspect.data.records import find_images
 from roinspect.errors import UserError
 from roinspect.files import open_regular
-from roinspect.inspection.inspector import Inspector, Verdict
+from roinspect.inspection.drift import DriftMonitor
+from roinspect.inspection.inspector import Inspector, Verdict, drift_row
 from roinspect.production.journal import Journal
 from roinspect.production.tables import Rows
 from roinspect.production.verdict_images import Pictures, real_folder
@@ -84,6 +85,7 @@ class Watch:
         deliver: called with every row before it is written; after a kill, possibly again.
         model_version: result of `bundle_version`.
         test: called every `self_test_s` seconds, between two scans; an error ends the watch.
+        drift: sees every inspectable part; what has moved is `drift` in the rows.
 
     Raises:
         UserError: the folder is missing, or `out` is not a .jsonl file or is in use by another process.
@@ -100,11 +102,12 @@ class Watch:
         deliver: Callable[[Mapping[str, Any]], object] = lambda row: None,
         model_version: str = "",
         test: Callable[[], object] = lambda: None,
+        drift: DriftMonitor | None = None,
     ) -> None:
         check_watch(folder, out)
         self._folder, self._inspector, self._pictures = folder, inspector, pictures
         self._settings, self._report, self._deliver, self._out = settings, report, deliver, out
-        self._model_version, self._test = model_version, test
+        self._model_version, self._test, self._drift = model_version, test, drift
         self._inspected: dict[str, State] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._is_away = False
@@ -204,6 +207,7 @@ class Watch:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "model_version": self._model_version,
             **row,
+            **drift_row(self._drift, verdict),
             **pictures,
             "bytes": state[0],
             "mtime_ns": state[1],

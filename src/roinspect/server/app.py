@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from roinspect.errors import UserError
 from roinspect.images.pixels import encode_image
-from roinspect.inspection.inspector import Verdict
+from roinspect.inspection.inspector import Verdict, drift_row
 from roinspect.server import openapi
 from roinspect.server.access import API_KEY, BEARER, ApiKey
 from roinspect.server.body import parse_form, read_body
@@ -142,6 +142,7 @@ def _record(
         "model": model.name,
         "model_version": loaded.version,
         **verdict.to_dict(),
+        **drift_row(loaded.drift, verdict),
         "latency_ms": round(verdict.latency_ms, 3),
     }
     try:

@@ -75,7 +75,9 @@ def serve(
             gigabytes=settings.load_gb,
             self_test=self_test,
         )
-        models = {name: ServedModel(name, path, load, trial) for name, path in bundles.items()}
+        models = {
+            name: ServedModel(name, path, load, trial, settings.drift_parts) for name, path in bundles.items()
+        }
         for name, model in models.items():
             fields = {
                 "model": name,

@@ -81,9 +81,21 @@ class _State(Collector):
         stale = GaugeMetricFamily(
             "roinspect_model_stale", "1 while a changed bundle cannot be loaded.", labels=("model",)
         )
+        drift = GaugeMetricFamily(
+            "roinspect_drift",
+            "Rolling mean of a signal, in deviations from that of held-out good parts.",
+            labels=("model", "signal"),
+        )
+        moved = GaugeMetricFamily(
+            "roinspect_drift_warning", "1 while a signal has moved.", labels=("model", "signal")
+        )
         for name, line in self._lines.items():
             waiting.add_metric((name,), line.waiting)
             stale.add_metric((name,), bool(line.model.fault))
+            if (monitor := line.model.loaded.drift) is not None:
+                for signal, level in monitor.level.items():
+                    drift.add_metric((name, signal), level)
+                    moved.add_metric((name, signal), signal in monitor.moved)
         spooled = GaugeMetricFamily(
             "roinspect_results_spooled", "Results not yet delivered.", labels=("sink",)
         )
@@ -93,4 +105,4 @@ class _State(Collector):
         for name, spool in self._spools.items():
             spooled.add_metric((name,), spool.pending)
             refused.add_metric((name,), spool.refused)
-        yield from (waiting, stale, spooled, refused)
+        yield from (waiting, stale, drift, moved, spooled, refused)

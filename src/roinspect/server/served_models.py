@@ -14,6 +14,7 @@ from typing import TypeAlias
 from roinspect.errors import UserError
 from roinspect.files import open_regular
 from roinspect.inspection.bundle import bundle_version
+from roinspect.inspection.drift import PARTS_BETWEEN, DriftMonitor, monitor_of
 from roinspect.inspection.exported import bundle_files
 from roinspect.inspection.inspector import Inspector
 from roinspect.isolated import CancelledError
@@ -31,10 +32,12 @@ class LoadedModel:
     Attributes:
         inspector: warmed up with one image.
         version: result of `bundle_version`.
+        drift: of the parts that this version has inspected; None if the bundle does not say what is usual.
     """
 
     inspector: Inspector
     version: str
+    drift: DriftMonitor | None = None
 
 
 class ServedModel:
@@ -45,6 +48,7 @@ class ServedModel:
         path: the bundle.
         load: opens a bundle.
         try_out: called before `load`, see `trial.try_out`.
+        parts_between: parts between two false alarms of drift, on average; 0 does not look for it.
 
     Attributes:
         loaded: the current version; may be replaced at any time, so read it once per request.
@@ -61,9 +65,10 @@ class ServedModel:
         path: Path,
         load: Load = Inspector.load,
         try_out: TryOut = lambda path, stop: None,
+        parts_between: float = PARTS_BETWEEN,
     ) -> None:
         self.name, self.path, self.fault, self.unfit = name, path, "", ""
-        self._load, self._try_out = load, try_out
+        self._load, self._try_out, self._parts_between = load, try_out, parts_between
         self._tried = self._seen = fingerprint(path)
         self.loaded = self._load_copy(threading.Event())
 
@@ -131,7 +136,8 @@ class ServedModel:
             # Engines raise exceptions of any type.
             what = f"does not run ({str(error).strip()[:300]})"
             raise self._fault(what, self.path, "export it again", copy) from error
-        return LoadedModel(inspector, version)
+        drift = monitor_of(inspector.bundle.usual, self._parts_between, self.name)
+        return LoadedModel(inspector, version, drift)
 
     def _fault(self, what: str, where: object, remedy: str, copy: Path) -> UserError:
         """An error about the bundle, not about its copy."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
+from roinspect.inspection.drift import PARTS_BETWEEN
 from roinspect.inspection.threads import cores
 from roinspect.settings import Count, check
 
@@ -63,6 +64,11 @@ class ServeSettings:
     self_test_s: Annotated[float, Ge(0), Lt(math.inf)] = field(
         default=0.0,
         metadata={"help": "seconds after which the self-test is repeated; 0 for only when a model is loaded"},
+    )
+
+    drift_parts: Annotated[int, Ge(0)] = field(
+        default=PARTS_BETWEEN,
+        metadata={"help": "warn of drift, with one false alarm in so many parts; 0 does not look for it"},
     )
 
     def __post_init__(self) -> None:

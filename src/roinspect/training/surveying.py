@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from roinspect.data.dataset import DecodedCache
+from roinspect.images.light import light_of
+from roinspect.inspection.drift import Usual, signals_of, usual_of
 from roinspect.inspection.scene import Scene, SceneLimits, limits_of, measure
 from roinspect.methods.method import InspectionGraph, predict
 from roinspect.nn.appearance import MEMORY, describe
@@ -18,7 +20,7 @@ _BATCH = 8
 
 def survey(
     graph: InspectionGraph, fitted: DecodedCache, groups: Sequence[str], held_out: DecodedCache
-) -> SceneLimits:
+) -> tuple[SceneLimits, list[Scene]]:
     """Store good parts in a trained graph, and determine the limits of an inspectable scene.
 
     Up to 256 good training photographs are stored, evenly spaced. The novelty of each is its distance to
@@ -30,6 +32,9 @@ def survey(
         fitted: the training photographs.
         groups: the group of near-duplicates of each training photograph, "" for none.
         held_out: photographs that were not trained on; may be empty.
+
+    Returns:
+        The limits, and the scenes of the held-out good parts, in their order.
     """
     good = np.flatnonzero(fitted.labels == 0)
     rows = good[np.unique(np.linspace(0, len(good) - 1, min(len(good), MEMORY)).round().astype(int))]
@@ -41,7 +46,23 @@ def survey(
         Scene(scene.roi_area, scene.pieces, scene.certainty, scene.place_xy, float(novelty))
         for scene, novelty in zip(_scenes(graph, fitted, rows), novelties, strict=True)
     ]
-    return limits_of([*scenes, *_scenes(graph, held_out, np.flatnonzero(held_out.labels == 0))])
+    new = _scenes(graph, held_out, np.flatnonzero(held_out.labels == 0))
+    return limits_of([*scenes, *new]), new
+
+
+def usual(scores: NDArray[np.float32], scenes: Sequence[Scene], held_out: DecodedCache) -> Usual | None:
+    """What is usual of the held-out good parts, for the drift of later ones.
+
+    Args:
+        scores: (N,) of the held-out photographs.
+        scenes: of the good ones, see `survey`.
+        held_out: these photographs.
+    """
+    good = np.flatnonzero(held_out.labels == 0)
+    return usual_of(
+        signals_of(float(scores[row]), scene, light_of(held_out.images[row]))
+        for row, scene in zip(good, scenes, strict=True)
+    )
 
 
 def _described(images: NDArray[np.uint8]) -> torch.Tensor:

@@ -30,7 +30,7 @@ from roinspect.methods.roibank_settings import RoiBankSettings
 from roinspect.training.judging import judged, takes_left_out
 from roinspect.training.learning import CHECKPOINT, Preparation, prepare_learner, run_folder, teach
 from roinspect.training.references import with_references
-from roinspect.training.surveying import survey
+from roinspect.training.surveying import survey, usual
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +96,12 @@ def train_on_tiles(
         groups = [record.group for record in whole.fitted]
         backbone = "" if finder is None else finder.settings.backbone
         sizes = np.array([*fitted.sizes_hw, *held_out.sizes_hw])
+        limits, scenes = survey(region, fitted.whole, groups, held_out.whole)
         draft = Bundle(
             method=cls.name,
             threshold=Threshold(math.inf, "none yet"),
             map_share=cls.map_share,
-            scene=survey(region, fitted.whole, groups, held_out.whole),
+            scene=limits,
             tiles=Tiling(side, training.scale, _pair(sizes.min(0)), _pair(sizes.max(0)), backbone),
             **{**trained.about, "size_hw": whole.model.size_hw},
         )
@@ -120,7 +121,9 @@ def train_on_tiles(
         judge = partial(Method.judge, whole.model) if finder is None else finder.judge
         threshold, metrics = judged(judge, whole, scores, fitted.whole, held_out.whole, left_out)
         bundle, references = with_references(
-            dataclasses.replace(draft, threshold=threshold, metrics=metrics),
+            dataclasses.replace(
+                draft, threshold=threshold, metrics=metrics, usual=usual(scores, scenes, held_out.whole)
+            ),
             whole.held_out,
             held_out.whole.labels,
             scores,

@@ -27,7 +27,7 @@ from roinspect.training.learning import Preparation, Trained, learn, prepare_lea
 from roinspect.training.processes import Processes, joined
 from roinspect.training.references import with_references
 from roinspect.training.settings import TrainingSettings
-from roinspect.training.surveying import survey
+from roinspect.training.surveying import survey, usual
 from roinspect.training.tiled import train_on_tiles
 
 log = logging.getLogger(__name__)
@@ -177,12 +177,14 @@ def _finished(
         left_out = model.left_out_scores(fitted, [record.group for record in ready.fitted])
     threshold, metrics = judged(model.judge, ready, scores, fitted, held_out, left_out)
     graph = model.inspection_graph().eval()
+    limits, scenes = survey(graph, fitted, [record.group for record in ready.fitted], held_out)
     bundle = Bundle(
         method=model.name,
         threshold=threshold,
         metrics=metrics,
         map_share=model.map_share,
-        scene=survey(graph, fitted, [record.group for record in ready.fitted], held_out),
+        scene=limits,
+        usual=usual(scores, scenes, held_out),
         **trained.about,
     )
     bundle, photographs = with_references(

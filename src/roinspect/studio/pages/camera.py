@@ -44,7 +44,10 @@ def camera(job: Job, project_id: str) -> str:
     )
     figures = tally_of([result.get("verdict") for result in found])
     latest = light(rows[-1].verdict, rows[-1].photograph)
-    return plain(head, latest, figures, trend(rows), save, lines, cards(shown, large=True))
+    # Rows of pictures that are not inspectable say nothing of drift.
+    moved: list[str] = next((result.get("drift", []) for result in found[::-1] if "is_defect" in result), [])
+    drift = "".join(note(f"Parts look otherwise than in training: {words}.", "warning") for words in moved)
+    return plain(head, latest, drift, figures, trend(rows), save, lines, cards(shown, large=True))
 
 
 def camera_verdicts(job: Job) -> list[Row]:
