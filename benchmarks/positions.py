@@ -6,7 +6,8 @@
 In the set's own split all defects inside the ROI are on photographs of one position, and all damage outside
 on those of two others: whatever tells the positions apart seems to tell inside from outside. Here each
 photograph is scored by a model that has seen none of its position, and intervals treat a position as one
-part. All arms have the seeds, photographs and backbone in common, and those with a memory its size.
+part. All arms have the seeds, photographs and backbone in common; PatchCore remembers as many patches as
+roibank does of each level.
 
 Scores of different models are pooled as they are. *Within a position* needs no pooling: the mean AUROC of the
 defective parts and the good ones of the same position.
