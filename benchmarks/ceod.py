@@ -60,6 +60,7 @@ NETS = {
     "customnet": Net(replace(LITE0, backbone="customnet", learning_rate=0.002), "128x320", 8),
 }
 CE: Mapping[str, Any] = {"omega": 0.0, "roi_head": False}
+HEAD_ALONE = "CE, ROI head"
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "CE": CE,
     "CEOD": {"area": "roi", "roi_head": False, "omega": 1.0},
@@ -88,7 +89,7 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
     **{f"drawn defects, omega {omega:g}": {**CE, "omega": omega} for omega in OMEGAS},
     "drawn defects, omega 1, denominator heatmap": {**CE, "omega": 1.0, "denominator": "heatmap"},
     "drawn defects, omega 1, gate defects": {**CE, "omega": 1.0, "gate": "defects"},
-    "CE, ROI head": {"omega": 0.0},
+    HEAD_ALONE: {"omega": 0.0},
 }
 
 
@@ -219,8 +220,10 @@ def _row(runs: Sequence[Run]) -> list[str]:
 def nets_table() -> str:
     rows, shown = [], []
     for group, net in NETS.items():
-        for arm in ARMS:
-            if runs := RESULTS.read(verb=group, arm=arm):
+        for arm in (*ARMS, HEAD_ALONE):
+            # Of the sweep, whose network, size and length are those of `transfer`.
+            verb = "sweep" if arm == HEAD_ALONE and group == "transfer" else group
+            if runs := RESULTS.read(verb=verb, arm=arm):
                 rows.append([f"{group}, {net.size}, {net.epochs} epochs", arm, *_row(runs)])
                 shown += runs
     return f"{markdown(['net', 'loss', 'seeds', *HEAD], rows)}\n\n{where(shown)}"

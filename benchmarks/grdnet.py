@@ -193,8 +193,9 @@ def hazelnut_table() -> str:
     run = _run("hazelnut/target")
     nut = run.measures["measured"]["nut"]
     row = [_value(nut, name) for name in ("image_auroc", "pixel_auroc", "aupro")]
-    row.append(f"{run.measures['train_seconds']:.0f} s")
-    return f"{markdown(['image AUROC', 'pixel AUROC', 'AUPRO', 'training'], [row])}\n\n{where([run])}"
+    row += [f"{run.measures['train_seconds']:.0f} s", "1", f"{nut['defective_parts']} / {nut['good_parts']}"]
+    heads = ["image AUROC", "pixel AUROC", "AUPRO", "training", "seeds", "test parts: defective / good"]
+    return f"{markdown(heads, [row])}\n\n{where([run])}"
 
 
 def ballscrew_table() -> str:
@@ -210,7 +211,7 @@ def ballscrew_table() -> str:
                 seconds = f"{run.measures['train_seconds']:.0f} s"
                 rows.append([roi, str(run.settings["steps"]), f"`{form}`", *row, seconds])
                 shown.append(run)
-    heads = ["ROI", "steps", "steering", *QUALITY, at_half, "training"]
+    heads = ["ROI", "steps", "steering, 1 seed each", *QUALITY, at_half, "training"]
     return f"{markdown(heads, rows)}\n\n{where(shown)}"
 
 
@@ -248,7 +249,7 @@ def forms_table() -> str:
             cells = [_value(nut, name) for name in ("image_auroc", "pixel_auroc", "aupro", "roi_mass")]
             rows.append([f"`{form.partition('-')[0]}`", case, *cells])
             shown.append(run)
-    heads = ["form", "Table 7", "image AUROC", "pixel AUROC", "AUPRO", "heat inside"]
+    heads = ["form, 1 seed each", "Table 7", "image AUROC", "pixel AUROC", "AUPRO", "heat inside"]
     return f"{markdown(heads, rows)}\n\n{where(shown)}"
 
 
@@ -260,7 +261,7 @@ def residual_table() -> str:
         history = run.measures["history"]
         cells = (f"{history[f'train/{loss}']:.4g} ({history[f'held-out/{loss}']:.4g})" for loss in names)
         rows.append([caption, *cells])
-    heads = ["generator", *(f"{name}, training (held out)" for name in names)]
+    heads = ["generator, 1 seed each", *(f"{name}, training (held out)" for name in names)]
     return f"{markdown(heads, rows)}\n\n{where(runs.values())}"
 
 

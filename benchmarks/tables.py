@@ -59,12 +59,19 @@ def stale(docs: Path, tables: Mapping[str, Callable[[], str]]) -> list[str]:
     return [name for name, table in tables.items() if filled(text, {name: table}) != text]
 
 
-def outcomes_table(runs: Iterable[Run], arms: Sequence[str]) -> str:
-    """The results of `compare`: a row for every arm, method and size; the best of an arm in bold."""
+def outcomes_table(runs: Iterable[Run], arms: Sequence[str], apart: Mapping[str, str] | None = None) -> str:
+    """The results of `compare`: a row for every arm, method and size; the best of an arm in bold.
+
+    Args:
+        runs: of `compare`.
+        arms: in the order of the table.
+        apart: methods that the others cannot be compared with, and why. They come last and are never bold.
+    """
     if not (runs := list(runs)):
         raise NotMeasuredError
+    apart = apart or {}
     groups: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.settings["method"] in apart):
         groups.setdefault((run.settings["method"], run.settings["terms"]["size"]), []).append(run)
     rows: list[list[str]] = []
     for arm in arms:
@@ -74,13 +81,16 @@ def outcomes_table(runs: Iterable[Run], arms: Sequence[str]) -> str:
             for key, group in done.items()
         }
         best = [
-            _best([mean[column] for mean in means.values()], lowest=name.startswith("outside"))
+            _best(
+                [mean[column] for key, mean in means.items() if key[0] not in apart],
+                lowest=name.startswith("outside"),
+            )
             for column, name in enumerate(MEASURES)
         ]
         for key, group in done.items():
-            head = [key[0], arm, key[1]]
+            head = [f"{key[0]} ({apart[key[0]]})" if key[0] in apart else key[0], arm, key[1]]
             if group:
-                rows.append([*head, *_cells(group, arm, means[key], best)])
+                rows.append([*head, *_cells(group, arm, means[key], [] if key[0] in apart else best)])
             elif arm == arms[0]:
                 error = groups[key][0].measures["error"].split(";")[0]
                 rows.append([*head, *["–"] * 4, error, *["–"] * 3, "0"])
@@ -93,7 +103,7 @@ def _cells(
     group: Sequence[Run], arm: str, means: Sequence[float | None], best: Sequence[float | None]
 ) -> list[str]:
     cells = []
-    for name, mean, highest in zip(MEASURES, means, best, strict=True):
+    for name, mean, highest in zip(MEASURES, means, best or [None] * len(MEASURES), strict=True):
         text = shown(run.measures["arms"][arm][name] for run in group)
         cells.append(f"**{text}**" if mean is not None and mean == highest else text)
     costs = [run.measures["cost"] for run in group]
@@ -112,7 +122,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _best(values: Iterable[float | None], *, lowest: bool) -> float | None:
     known = [value for value in values if value is not None]
-    return (min if lowest else max)(known) if len(known) > 1 else None
+    return (min if lowest else max)(known) if len({*known}) > 1 else None
 
 
 def main() -> None:

@@ -77,28 +77,55 @@ def test_the_best_is_bold_also_if_it_is_a_rival(results: Results) -> None:
         add_rival(results, name, "ganomaly", {"plain": {**PLAIN, "pixel_auroc": None, "aupro": None}})
     lines = headline.short_table().splitlines()
     (tile,) = [line for line in lines if "magnetic_tile" in line]
-    cells = [cell.strip() for cell in tile.split("|")[2:-1]]
+    assert tile.startswith("| magnetic_tile † | 2 / 0 / 2 |")
+    cells = [cell.strip() for cell in tile.split("|")[3:-1]]
     assert cells[0] == "**0.900** / 0.900 / **0.900**"
     assert cells[1] == "0.800 / **0.950** / 0.800"
     # GANomaly is trained step by step, and only in the table of all arms; the others have not been measured.
     assert list(headline.columns()) == ["roibank", "padim"] and len(cells) == 2
-    assert "GANomaly" in headline.TABLES["headline-arms"]()
-    assert len([line for line in lines if line.startswith("| mean | **0.900**")]) == 1
+    assert headline.heads() == ["roibank, 2 seeds", "PaDiM, 1 seed"]
+    assert "GANomaly" not in headline.TABLES["headline-arms"]()
+    unfinished = headline.TABLES["headline-unfinished"]()
+    assert "| GANomaly | magnetic_tile | 128x128 | 20 | 3 | 10 |" in unfinished and "PaDiM" not in unfinished
+    for kind in ("real", "synthetic"):
+        assert (
+            len([line for line in lines if line.startswith(f"| mean of the {kind} sets |  | **0.900**")]) == 1
+        )
     outside = headline.TABLES["headline-outside"]()
-    assert "| magnetic_tile | plain | **0.100 ± 0.000** | 0.500 |" in outside
+    assert "| magnetic_tile † | plain | **0.100 ± 0.000** | 0.500 |" in outside
+
+
+def test_what_all_do_equally_well_is_not_bold() -> None:
+    assert headline.bold(["a", "b"], [0.9, 0.9004]) == ["a", "b"]
+    assert headline.bold(["a", "b", "c"], [0.9, 0.8, None]) == ["**a**", "b", "c"]
+
+
+def test_sets_of_the_same_photographs_count_once_in_the_mean(results: Results) -> None:
+    values = {name: 0.9 if name == "right" else 0.7 if name == "raceway" else 0.5 for name in SETS}
+    add_ours(results, {name: (value, 0.0) for name, value in values.items()})
+    means = headline.set_means("image_auroc")
+    assert means["mean of the synthetic sets"] == [0.5]
+    # The two regions together are one of four: (0.8 + 0.5 + 0.5 + 0.5) / 4.
+    assert means["mean of the real sets"] == [pytest.approx(0.575)]
+
+
+def test_few_good_parts_and_single_positions_are_marked(results: Results) -> None:
+    add_ours(results, dict.fromkeys(SETS, (0.9, 0.8)))
+    assert headline.mark("tile") == " †" and headline.mark("right") == " ‡"
+    assert 0 < headline.least_of_one() < 0.8
 
 
 def test_rivals_are_compared_at_our_false_rejects(results: Results) -> None:
     add_ours(results, dict.fromkeys(SETS, (0.9, 0.8)))
     add_rival(results, "tile", "padim", {"plain": PLAIN, "roi-at-test": PLAIN})
-    rows = [line for line in headline.threshold_table().splitlines() if "magnetic_tile | 1 of 20" in line]
+    rows = [line for line in headline.threshold_table().splitlines() if "magnetic_tile † | 1 of 20" in line]
     # One good part is rejected: its score of 0.5 may be passed, so both defective parts are caught.
     assert [row.strip(" |").split(" | ")[2:5] for row in rows] == [
         ["recall", "0.900", "**1.000**"],
         ["pixel F1", "0.500", "**0.600**"],
         ["pixel IoU", "0.300", "**0.400**"],
     ]
-    assert "–" in headline.arms_table()
+    assert "| magnetic_tile † | PaDiM | roi-at-test | 256x256 | 0.800 | 0.950 |" in headline.arms_table()
 
 
 def test_recall_at_a_number_of_rejected_parts() -> None:

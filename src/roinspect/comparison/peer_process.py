@@ -1,7 +1,8 @@
 """The subprocess that trains an anomalib model and scores images; started by `peers`.
 
 Pretrained weights come from the model hub's local cache. If they are missing, the models of `LITE0` use
-`tf_efficientnet_lite0` of the `weights` extra as their backbone, and other models are rejected.
+`tf_efficientnet_lite0` of the `weights` extra as their backbone, and other models are rejected. That backbone
+can also be asked for by name, with layers of it.
 """
 
 from __future__ import annotations
@@ -179,7 +180,9 @@ def build_model(
     try:
         model = cls(pre_processor=own, **parts, **settings)
     except OSError as error:
-        if cls.__name__ not in LITE0 or {"backbone", "layers", "pre_trained"} & set(settings):
+        is_packaged = settings.get("backbone") == PACKAGED
+        has_own = not is_packaged and {"backbone", "layers", "pre_trained"} & set(settings)
+        if cls.__name__ not in LITE0 or has_own:
             raise UserError(
                 f"its pretrained weights are not on this machine ({str(error).splitlines()[0][:120]})",
                 where=cls.__name__,
@@ -203,8 +206,10 @@ def build_model(
     extractor = model.model.feature_extractor.feature_extractor
     # Supersimplenet's extractor is a part of one that pools.
     digest = load_lite0(getattr(extractor, "feature_extractor", extractor))
-    default = known["backbone"].default
-    return model, f"{PACKAGED}, pretrained ({digest[:8]}), as those of {default} are not on this machine"
+    origin = f"{PACKAGED}, pretrained ({digest[:8]})"
+    if is_packaged:
+        return model, origin
+    return model, f"{origin}, as those of {known['backbone'].default} are not on this machine"
 
 
 def load_lite0(network: Any) -> str:
