@@ -26,6 +26,7 @@ VERBS = {
     "watch": "inspect images as a camera writes them",
     "serve": "inspect images over HTTP, with one or more models",
     "compare": "compare methods, ours and others', on equal terms",
+    "reproduce": "measure the papers' tables and public data sets again",
     "check": "check photographs, labels and masks before training",
     "roi": "predict regions of interest, or convert annotations",
     "studio": "the whole workflow in the browser, without programming",

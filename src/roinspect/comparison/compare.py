@@ -273,7 +273,7 @@ def _run(
                     predicted = None if isinstance(scored, str) else scored.roi_probability
                 else:
                     predicted = files.roi(job.seed) if has_provider else None
-                outcomes[job] = outcome = _outcome(job, scored, test, predicted)
+                outcomes[job] = outcome = outcome_of(job, scored, test, predicted)
                 if is_turn_of_providers:
                     files.keep_roi(job.seed, None if outcome.error else predicted)
                 files.keep(job, outcome)
@@ -284,9 +284,17 @@ def _provides(job: ComparisonJob) -> bool:
     return job.method == ROI_PROVIDER
 
 
-def _outcome(
-    job: ComparisonJob, scored: Scored | str, test: DecodedCache, predicted: NDArray[np.float32] | None
+def outcome_of(
+    job: ComparisonJob, scored: Scored | str, test: DecodedCache, predicted: NDArray[np.float32] | None = None
 ) -> Outcome:
+    """A job's measures, or why there are none.
+
+    Args:
+        job: that ended.
+        scored: its result, or its error in one line.
+        test: the test images.
+        predicted: see `measure`.
+    """
     failed = Outcome(job.method, job.seed, machine=machine())
     if isinstance(scored, str):
         return dataclasses.replace(failed, error=scored)

@@ -64,6 +64,7 @@ class Scored:
         notes: for readers of the results, such as the origin of the weights.
         roi_probability: (N, H, W) in [0, 1], the ROI predicted from the bare images; None for methods that
             predict none.
+        curves: of the losses, by name: pairs of epoch and value; empty for rivals.
     """
 
     pred_score: NDArray[np.float32]
@@ -71,6 +72,7 @@ class Scored:
     cost: Cost
     notes: Mapping[str, str] = field(default_factory=dict)
     roi_probability: NDArray[np.float32] | None = None
+    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
 
 
 def run_contender(
@@ -95,7 +97,7 @@ def run_contender(
         test: images to score, in order.
         size_hw: height and width of the images and the maps.
         name: used in errors.
-        budget_seconds: for training.
+        budget_seconds: for training; infinite without a limit.
         limit_seconds: after which a training that exceeds its budget is killed; None: see `SLACK`.
         log: file for the process's output.
         environment: variables set for the process.
@@ -135,6 +137,7 @@ def run_contender(
             cost=Cost(**answer["cost"]),
             notes=answer["notes"],
             roi_probability=np.load(roi) if roi.exists() else None,
+            curves=answer.get("curves", {}),
         )
 
 
@@ -151,6 +154,7 @@ def tested(
     model_bytes: int,
     notes: Mapping[str, str],
     predict_roi: PredictRoi | None = None,
+    curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
 ) -> dict[str, Any]:
     """Score the request's test images one by one, save the arrays in its folder, and return cost and notes.
 
@@ -163,6 +167,7 @@ def tested(
         model_bytes: size of the model.
         notes: see `Scored`.
         predict_roi: the ROI predicted by the trained model; its time is not counted.
+        curves: see `Scored`.
     """
     folder, count = Path(request["folder"]), len(request["test"])
     height, width = request["size_hw"]
@@ -179,7 +184,7 @@ def tested(
                 _append(folder / name, resize_image(values, (height, width)), count)
     np.save(folder / _SCORES, scores)
     cost = Cost(train_seconds, steps, 1000 * statistics.median(seconds), model_bytes, _peak_bytes())
-    return {"cost": dataclasses.asdict(cost), "notes": dict(notes)}
+    return {"cost": dataclasses.asdict(cost), "notes": dict(notes), "curves": dict(curves or {})}
 
 
 def _append(path: Path, row: NDArray[np.float32], count: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from roinspect.comparison.contender import Scored, run_contender
 from roinspect.comparison.peers import run_peer
@@ -14,8 +15,12 @@ from roinspect.data.reading import Data, read_data
 from roinspect.data.records import Record
 from roinspect.data.splits import hold_out
 from roinspect.errors import UserError
-from roinspect.methods.registry import METHODS
+from roinspect.inspection.plain import from_plain
+from roinspect.methods.registry import METHODS, settings_class
 from roinspect.segmenter.roi import absolute_roi, with_roi
+
+Preset: TypeAlias = Literal["compact", "paper"]
+Accelerator: TypeAlias = Literal["auto", "cpu", "gpu"]
 
 HELD_OUT = 0.15
 """Share of the good training images that no method trains on; ours set their thresholds with them."""
@@ -31,7 +36,7 @@ class ComparisonJob:
         data: a folder or a manifest, as in `read_records`.
         size_hw: height and width that images are resized to.
         batch_size: images per training step.
-        budget_seconds: time for training.
+        budget_seconds: time for training; infinite if nothing but the epochs limits it.
         threads: CPU threads.
         log: file for its output.
         roi: where the ROI masks are, as in `with_roi`.
@@ -39,8 +44,12 @@ class ComparisonJob:
         good: names of good parts' folders or labels.
         textures: see `run_peer`.
         limit_seconds: after which a training that exceeds its budget is killed.
-        settings: of the method, where they differ from its `compact` preset or anomalib's defaults.
+        settings: of the method, where they differ from its preset or anomalib's defaults.
         bits: see `read_image`.
+        preset: of our method's settings.
+        epochs: length of the training; None: as long as the budget allows, or the method's default.
+        accelerator: "auto", "cpu" or "gpu".
+        title: names the job's files if a method has several jobs.
     """
 
     method: str
@@ -58,11 +67,15 @@ class ComparisonJob:
     limit_seconds: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     bits: int = 16
+    preset: Preset = "compact"
+    epochs: int | None = None
+    accelerator: Accelerator = "auto"
+    title: str = ""
 
     @property
     def name(self) -> str:
         """For its files."""
-        return f"{self.method}-seed{self.seed}"
+        return f"{self.title or self.method}-seed{self.seed}"
 
     @property
     def is_ours(self) -> bool:
@@ -82,6 +95,24 @@ def records_to_test(data: Data) -> list[Record]:
             "no photographs in the test split", where=data.path, remedy="add some; see `roinspect check`"
         )
     return with_roi(data, records)
+
+
+def method_settings(method: str, preset: Preset, changes: Mapping[str, Any]) -> Any:
+    """The settings of one of our methods: those of a preset, with changes.
+
+    Raises:
+        UserError: the method has no such setting, or a value is invalid.
+    """
+    cls: Any = settings_class(method)
+    values = dataclasses.asdict(cls.preset(preset))
+    if unknown := sorted(set(changes) - set(values)):
+        raise UserError(
+            f"{method} has no such setting", where=", ".join(unknown), remedy=f"it has {', '.join(values)}"
+        )
+    try:
+        return from_plain(cls, values | dict(changes))
+    except ValueError as error:
+        raise UserError(str(error), where=f"the settings of {method}") from None
 
 
 def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
@@ -112,6 +143,8 @@ def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
             settings=job.settings,
             textures=job.textures,
             bits=job.bits,
+            epochs=job.epochs,
+            accelerator=job.accelerator,
             **limits,
         )
     request = {
@@ -126,6 +159,9 @@ def run(job: ComparisonJob, stop: threading.Event | None = None) -> Scored:
         "settings": dict(job.settings),
         "held_out": HELD_OUT,
         "bits": job.bits,
+        "preset": job.preset,
+        "epochs": job.epochs,
+        "accelerator": job.accelerator,
     }
     return run_contender(
         "roinspect.comparison.method_process",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from roinspect.comparison.contender import SCORING, TRAINING, tested
+from roinspect.comparison.job import method_settings
 from roinspect.comparison.training_speed import measure_speed
 from roinspect.data.reading import read_data
-from roinspect.errors import UserError
-from roinspect.inspection.plain import from_plain
 from roinspect.isolated import answer
 from roinspect.methods.loading import load_graph
 from roinspect.methods.method import InspectionGraph, method_class, predict
@@ -28,30 +28,28 @@ from roinspect.training.train import train
 def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any]:
     """Train and score a request of `run_contender`."""
     cls = method_class(request["method"])
-    settings_class: Any = cls.settings_class
-    preset = dataclasses.asdict(settings_class.preset("compact"))
-    if unknown := sorted(set(request["settings"]) - set(preset)):
-        raise UserError(
-            f"{cls.name} has no such setting", where=", ".join(unknown), remedy=f"it has {', '.join(preset)}"
-        )
-    try:
-        settings = from_plain(settings_class, preset | request["settings"])
-    except ValueError as error:
-        raise UserError(str(error), where=f"the settings of {cls.name}") from None
+    settings = method_settings(cls.name, request["preset"], request["settings"])
     height, width = request["size_hw"]
     training = TrainingSettings(
-        size=f"{height}x{width}",
-        bits=request["bits"],
-        batch_size=request["batch_size"],
-        seed=request["seed"],
-        held_out=request["held_out"],
+        **settings.training(request["preset"])
+        | {
+            "size": f"{height}x{width}",
+            "bits": request["bits"],
+            "batch_size": request["batch_size"],
+            "seed": request["seed"],
+            "held_out": request["held_out"],
+            "epochs": request["epochs"],
+            "accelerator": request["accelerator"],
+        }
     )
     data, bundle_path = Path(request["data"]), Path(request["folder"], "bundle")
     where = {"roi": request["roi"], "columns": request["columns"], "good": request.get("good")}
     steps = f"{cls.default_steps}, its default, in whole epochs"
     if cls.most_steps:
         steps = f"{cls.default_steps} to {cls.most_steps}, its default, until held-out parts stop improving"
-    if cls.fills_budget:
+    if training.epochs:
+        steps = f"{training.epochs} epochs"
+    elif cls.fills_budget and math.isfinite(request["budget_seconds"]):
         speed = measure_speed(request["method"], settings, read_data(data, **where), training)
         training = dataclasses.replace(training, epochs=speed.epochs(request["budget_seconds"]))
         steps = (
@@ -66,6 +64,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
 
     begin(SCORING)
     bundle, graph = load_graph(bundle_path)
+    graph = graph.to(_device(request["accelerator"]))
 
     def predict_one(image: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
         prediction = predict(graph, image[None])
@@ -77,10 +76,12 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     notes = {
         "steps": steps,
         "preset": ", ".join(
-            ["compact", *(f"{name}={value}" for name, value in sorted(request["settings"].items()))]
+            [request["preset"], *(f"{name}={value}" for name, value in sorted(request["settings"].items()))]
         ),
         "learns from": "good and defective parts" if reads_defective else "good parts",
     }
+    if torch.cuda.is_available():
+        notes["device"] = torch.cuda.get_device_name() if request["accelerator"] != "cpu" else "CPU"
     if "backbone" in bundle.method_settings:
         notes["weights"] = f"{bundle.method_settings['backbone']}, pretrained"
     images = bundle.training["images"]
@@ -93,7 +94,13 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
         model_bytes=sum(tensor.nbytes for tensor in graph.state_dict().values()),
         notes=notes,
         predict_roi=functools.partial(predicted_roi, graph),
+        curves=bundle.history,
     )
+
+
+def _device(accelerator: str) -> torch.device:
+    """Where images are scored: on the device of the training."""
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def predicted_roi(graph: InspectionGraph, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:

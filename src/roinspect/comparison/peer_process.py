@@ -91,14 +91,15 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     # anomalib would write a checkpoint after every epoch, within the measured time.
     callbacks = [ModelCheckpoint(dirpath=request["folder"], save_top_k=0), counted.callback()]
     # A model with its own number of passes, such as MHPatchcore with three, is of no use without the last.
-    if "max_epochs" not in model.trainer_arguments:
+    if "max_epochs" not in model.trainer_arguments and math.isfinite(request["budget_seconds"]):
         callbacks += [stopper(request["budget_seconds"], clock, moves_milestones=cls.__name__ in BY_EPOCHS)]
     if tile is not None:
         callbacks += [TilerConfigurationCallback(enable=True, tile_size=tile, stride=tile)]
     with DecodedCache(records, size_hw, bits=request["bits"]) as cache:
         engine = Engine(
-            # Lightning's own default, which some models read.
-            max_epochs=1000,
+            # The default is Lightning's own, which some models read.
+            max_epochs=request["epochs"] or 1000,
+            accelerator=request["accelerator"],
             callbacks=callbacks,
             default_root_dir=request["folder"],
             enable_progress_bar=False,

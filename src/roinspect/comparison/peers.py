@@ -79,6 +79,8 @@ def run_peer(
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
     clock: Literal["wall", "cpu"] = "wall",
+    epochs: int | None = None,
+    accelerator: str = "auto",
 ) -> Scored:
     """Train one of anomalib's models and score test images with it.
 
@@ -89,7 +91,7 @@ def run_peer(
         size_hw: height and width of the images and the maps. A method that accepts only other sizes, such as
             GANomaly, gets the nearest of these; its notes say so.
         log: file for anomalib's output.
-        budget_seconds: models that are trained step by step stop after this time.
+        budget_seconds: models that are trained step by step stop after this time; infinite without a limit.
         limit_seconds: others, such as PatchCore, are killed after this one; None: see `contender.SLACK`.
         seed: for weights, order and noise.
         batch_size: images per training step.
@@ -103,6 +105,8 @@ def run_peer(
         stop: set from another thread to kill it.
         clock: of the budget and of the training's seconds; "cpu" is the processor time of all its threads, to
             which other work on the machine adds nothing.
+        epochs: largest number of epochs, unless the model has its own; None leaves the limit to the budget.
+        accelerator: "auto", "cpu" or "gpu".
 
     Returns:
         The model's raw scores and maps, without anomalib's scaling.
@@ -124,6 +128,8 @@ def run_peer(
         "bits": bits,
         "tile": tile,
         "clock": clock,
+        "epochs": epochs,
+        "accelerator": accelerator,
     }
     return run_contender(
         "roinspect.comparison.peer_process",

@@ -64,11 +64,25 @@ def _on_ray(jobs: Sequence[ComparisonJob]) -> Generator[tuple[ComparisonJob, Sco
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
+        # Ray hides all GPUs from a task that asks for none. It does not type this function.
+        has_gpu = bool(vars(ray)["cluster_resources"]().get("GPU"))
         waiting = {
-            ray.remote(attempt).options(num_cpus=job.threads, max_retries=0).remote(job): job for job in jobs
+            ray.remote(attempt)
+            .options(num_cpus=job.threads, num_gpus=_gpus(job, has_gpu), max_retries=0)
+            .remote(job): job
+            for job in jobs
         }
         while waiting:
             (done,), _ = ray.wait(list(waiting))
             yield waiting.pop(done), ray.get(done)
     finally:
         ray.shutdown()
+
+
+def _gpus(job: ComparisonJob, has_gpu: bool) -> int:
+    """The GPUs that a job takes on a cluster."""
+    if job.accelerator == "gpu" and not has_gpu:
+        raise UserError(
+            "no machine of the cluster has a GPU", where="--on ray --device gpu", remedy="use --device cpu"
+        )
+    return int(has_gpu and job.accelerator != "cpu")

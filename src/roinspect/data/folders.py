@@ -5,6 +5,7 @@ ground_truth/CATEGORY/NAME_mask.png   a mask; also in masks/ or mask/, under SPL
                                       SPLIT/ground_truth (MVTec AD 2)
 ground_truth/CATEGORY/NAME/000.png    a mask in several pieces (MVTec LOCO, AutoVI)
 mask/NAME.png                         if only one defective photograph has this name (anomalib's Folder)
+Data/Images/CATEGORY/NAME.JPG         with its mask in Data/Masks/CATEGORY/NAME.png (VisA, see `visa`)
 CATEGORY/img/NAME.png                 with its mask in CATEGORY/label (BMAD)
 CATEGORY/NAME.jpg                     with its mask beside it: NAME.png (Real-IAD, magnetic tiles), or
                                       NAME_label.bmp, NAME_GT.png (KolektorSDD)
@@ -33,6 +34,7 @@ from roinspect.data.names import (
     stems_of_mask,
 )
 from roinspect.data.paths import Listing
+from roinspect.data.visa import is_visa, read_visa
 from roinspect.errors import UserError
 from roinspect.images.pixels import IMAGE_SUFFIXES, read_image, read_mask
 
@@ -70,9 +72,14 @@ def read_folders(root: Path, good: Sequence[str] | None, listing: Listing) -> li
         listing: listing of the folder.
 
     Raises:
-        UserError: photographs lie outside any category, the folder holds several products, or a mask matches
-            two images or an image two masks.
+        UserError: photographs lie outside any category, the folder holds several products, a mask matches
+            two images or an image two masks, or VisA's split file cannot be read.
     """
+    if is_visa(root, listing):
+        return [
+            Photograph(path, split, int(not is_good(path.parent.name, good)), path.parent.name, mask)
+            for path, split, mask in read_visa(root, listing)
+        ]
     split_folders = [folder for folder in listing.folders(root) if folder.name.lower() in SPLITS]
     photographs: list[Photograph] = []
     outside: list[Path] = []
