@@ -83,7 +83,9 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     if torch.cuda.is_available():
         notes["device"] = torch.cuda.get_device_name() if request["accelerator"] != "cpu" else "CPU"
     if "backbone" in bundle.method_settings:
-        notes["weights"] = f"{bundle.method_settings['backbone']}, pretrained"
+        # A method that has loaded weights keeps their fingerprint.
+        origin = "pretrained" if "backbone" in bundle.fingerprints else "random"
+        notes["weights"] = f"{bundle.method_settings['backbone']}, {origin}"
     images = bundle.training["images"]
     return tested(
         predict_one,

@@ -170,11 +170,13 @@ def _copy(record: Record, label: int, rng: np.random.Generator, folder: Path, na
         )
         window = (slice(top, top + sides[0]), slice(left, left + sides[1]))
         gt_mask, roi_mask = (resize_mask(mask[window], size_hw) for mask in (sample.gt_mask, sample.roi_mask))
-        if roi_mask.any() and (record.mask_path is None or label_in_roi(gt_mask, roi_mask) == label):
+        # A defect outside the region is what the copy is about, so it must not be cut off either.
+        shows_all = roi_mask.any() and bool(gt_mask.any()) == bool(sample.gt_mask.any())
+        if shows_all and (record.mask_path is None or label_in_roi(gt_mask, roi_mask) == label):
             break
     else:
         raise UserError(
-            "no window of it shows the region and keeps its label",
+            "no window of it shows the region and its defect, and keeps its label",
             where=record.key,
             remedy="check its masks",
         )

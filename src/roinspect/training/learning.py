@@ -31,6 +31,7 @@ from roinspect.methods.loading import start_from
 from roinspect.segmenter.segmenter_bundle import SegmenterBundle
 from roinspect.training.fitting import fit
 from roinspect.training.history import History
+from roinspect.training.memory_need import refuse_too_little_memory
 from roinspect.training.processes import Processes
 from roinspect.training.runs import fingerprints_of, prepare_run, refuse_differences
 from roinspect.version import __version__
@@ -124,7 +125,7 @@ def prepare_learner(
     """Prepare any learner, given its records with their ROI; see `prepare`.
 
     Raises:
-        UserError: a setting is invalid.
+        UserError: a setting is invalid, or a step takes more memory than is free.
     """
     processes = processes or Processes()
     size_hw = parse_size(training.size)
@@ -152,6 +153,7 @@ def prepare_learner(
     model = cls(cls.prepared(settings), size_hw, seed=training.seed, epochs=epochs)
     if cls.most_steps and not is_length_set:
         model.most_epochs = max(epochs, math.ceil(cls.most_steps / steps_per_epoch))
+    refuse_too_little_memory(model, batch_size, training.accelerator, training.precision)
     # Last, so that an error above is not preceded by this warning.
     if processes.rank == 0 and (unused := missed_line(data)):
         log.warning(unused)
