@@ -33,7 +33,8 @@ test: $(VENV)/.stamp-dev
 # anomalib and Ray are large and pin many versions, so they have their own environment.
 EXTRAS := .venv-extras
 EXTRAS_TESTS := tests/comparison/test_peers.py tests/comparison/test_compare.py tests/comparison/test_compare_terms.py \
-	tests/production/test_batch.py tests/production/test_batch_tables.py tests/evaluation/test_metrics.py
+	tests/production/test_batch.py tests/production/test_batch_tables.py tests/evaluation/test_metrics.py \
+	tests/reproduction/test_reproduce.py
 
 test-extras: $(EXTRAS)/.stamp
 	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest $(EXTRAS_TESTS)

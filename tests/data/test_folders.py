@@ -201,6 +201,69 @@ def test_two_masks_beside_a_photograph_are_refused(tmp_path: Path) -> None:
         read_records(tmp_path)
 
 
+def visa_splits(root: Path, *rows: str) -> None:
+    (root / "split_csv").mkdir(exist_ok=True)
+    text = "".join(f"{row}\n" for row in ("object,split,label,image,mask", *rows))
+    (root / "split_csv/1cls.csv").write_text(text)
+
+
+def test_visa_has_its_splits_in_a_file_beside_the_products(tmp_path: Path) -> None:
+    images, drawn = "candle/Data/Images", "candle/Data/Masks/Anomaly"
+    names = [f"{images}/Normal/{number:04d}.JPG" for number in range(4)]
+    photographs(tmp_path, *names, f"{images}/Anomaly/000.JPG", f"{images}/Anomaly/001.JPG")
+    # A mask has a number for each kind of defect.
+    masks(tmp_path, f"{drawn}/000.png", f"{drawn}/001.png", mask=(MARKED > 0).astype(np.uint8) * 3)
+    product = tmp_path / "candle"
+    assert {record.split for record in read_records(product)} == {"train"}
+    visa_splits(
+        tmp_path,
+        *(f"candle,{'train' if n < 2 else 'test'},normal,{name}," for n, name in enumerate(names[:3])),
+        f"candle,test,anomaly,{images}/Anomaly/000.JPG,{drawn}/000.png",
+        f"candle,test,anomaly,{images}/Anomaly/001.JPG,{drawn}/001.png",
+        "capsules,train,normal,capsules/Data/Images/Normal/000.JPG,",
+    )
+    found = read_records(product)
+    # The file does not name 0003.
+    assert facts(found) == [
+        ("Data/Images/Anomaly/000.JPG", "test", 1, True),
+        ("Data/Images/Anomaly/001.JPG", "test", 1, True),
+        ("Data/Images/Normal/0000.JPG", "train", 0, False),
+        ("Data/Images/Normal/0001.JPG", "train", 0, False),
+        ("Data/Images/Normal/0002.JPG", "test", 0, False),
+    ]
+    assert marked(found[0]) == 18
+    linked = tmp_path / "link"
+    linked.mkdir()
+    (linked / "candle").symlink_to(product)
+    (linked / "split_csv").symlink_to(tmp_path / "split_csv")
+    assert len(read_records(linked / "candle")) == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["capsules,train,normal,capsules/Data/Images/Normal/0.JPG,"], "names no photograph of candle"),
+        (["candle,tset,normal,candle/Data/Images/Normal/0.JPG,"], r"line 2: unknown split 'tset'"),
+        (["candle,train"], r"line 2: the line has not all of object, split, image"),
+    ],
+)
+def test_a_split_file_that_does_not_fit(tmp_path: Path, rows: list[str], words: str) -> None:
+    photographs(tmp_path, "candle/Data/Images/Normal/0.JPG")
+    visa_splits(tmp_path, *rows)
+    with pytest.raises(UserError, match=words):
+        read_records(tmp_path / "candle")
+
+
+def test_visa_converted_to_mvtecs_layout(tmp_path: Path) -> None:
+    photographs(tmp_path, "train/good/0000.JPG", "test/good/0001.JPG", "test/bad/000.JPG")
+    masks(tmp_path, "ground_truth/bad/000.png")
+    assert [(record.split, record.label) for record in read_records(tmp_path)] == [
+        ("test", 1),
+        ("test", 0),
+        ("train", 0),
+    ]
+
+
 def test_good_folders_can_be_named(tmp_path: Path) -> None:
     photographs(tmp_path, "Gut/0.png", "Riss/0.png")
     found = read_records(tmp_path, good=["gut"])
