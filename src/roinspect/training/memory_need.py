@@ -26,7 +26,7 @@ from roinspect.methods.learner import Learner
 
 log = logging.getLogger(__name__)
 
-SLACK = 1.2
+SLACK = 1.25
 """Factor for what is not counted: workspaces of convolutions, and gaps between the allocator's blocks."""
 
 CONTEXT = 600 << 20
