@@ -91,7 +91,7 @@ def test_the_papers_figure_stands_beside_the_measured_one(
     ours = figures["GRD-Net", "image_auroc"]
     assert (ours["paper"], ours["measured"], ours["values"]) == (0.967, 1.0, [1.0, 1.0])
     assert ours["difference"] == pytest.approx(0.033) and ours["deviation"] == 0
-    assert ours["source"] == "GRD-Net 2023, Table 2" and "--budget 1 epochs" in ours["changes"]
+    assert ours["source"] == "GRD-Net 2023, Table 2" and "--budget 1 epoch" in ours["changes"]
     rival = figures["DRAEM", "pixel_auroc"]
     assert (rival["paper"], rival["measured"], rival["values"]) == (0.557, None, [])
     assert "| hazelnut | GRD-Net | image AUROC | 0.967 | 1.000 ± 0.000 | +0.033 | 2 |" in page

@@ -36,6 +36,7 @@ def run(arguments: list[str]) -> int:
         "roi": Needs((), {"train": "roi predict"}),
         "studio": Needs(("studio", "train")),
         "compare": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--on ray"}),
+        "reproduce": Needs(("train",), {"peers": "DRAEM, GANomaly, PaDiM, PatchCore", "scale": "--on ray"}),
     }
     diagnosis = diagnose(needs, EXTRAS)
     if options.json:

@@ -48,7 +48,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     if cls.most_steps:
         steps = f"{cls.default_steps} to {cls.most_steps}, its default, until held-out parts stop improving"
     if training.epochs:
-        steps = f"{training.epochs} epochs"
+        steps = f"{training.epochs} epoch{'s' * (training.epochs > 1)}"
     elif cls.fills_budget and math.isfinite(request["budget_seconds"]):
         speed = measure_speed(request["method"], settings, read_data(data, **where), training)
         training = dataclasses.replace(training, epochs=speed.epochs(request["budget_seconds"]))

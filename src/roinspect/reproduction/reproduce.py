@@ -38,6 +38,7 @@ from roinspect.comparison.schedule import Place, run_all
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import Data, read_data
 from roinspect.errors import UserError
+from roinspect.files import sha256
 from roinspect.images.pixels import parse_size
 from roinspect.methods.registry import METHODS
 from roinspect.reproduction.catalogue import find_table, without_missing_rivals
@@ -109,8 +110,9 @@ class ReproduceSettings:
         """What differs from the paper's protocol, as options."""
         shown = [f"--split {self.split}"] if self.split == "paper" else []
         if self.budget is not None:
-            limit = self.budget.epochs
-            shown.append(f"--budget {f'{self.budget.seconds:g}s' if limit is None else f'{limit} epochs'}")
+            epochs = self.budget.epochs
+            length = f"{self.budget.seconds:g}s" if epochs is None else f"{epochs} epoch{'s' * (epochs > 1)}"
+            shown.append(f"--budget {length}")
         for option, value, usual in (
             ("preset", self.preset, "paper"),
             ("size", self.size, None),
@@ -325,8 +327,6 @@ class _Terms:
 
 
 def _of_splits(source: Data) -> str:
-    from roinspect.files import sha256
-
     return sha256("\n".join(f"{record.key} {record.split}" for record in source.records))
 
 

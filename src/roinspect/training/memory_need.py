@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -98,8 +99,10 @@ def _fitting(model: Learner, batch_size: int, precision: str, memory: FreeMemory
 def free_memory(accelerator: str) -> FreeMemory | None:
     """Free memory of the GPU that a training would use, or else of this machine; None if it is not known."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        free_bytes, _ = torch.cuda.mem_get_info()
-        return FreeMemory(free_bytes, torch.cuda.get_device_name())
+        # Each of several processes has its own GPU.
+        device = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        return FreeMemory(free_bytes, torch.cuda.get_device_name(device))
     free = [_available(), _left_in_group()]
     known = [value for value in free if value is not None]
     return FreeMemory(min(known), "this machine") if known else None
