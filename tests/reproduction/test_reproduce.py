@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,7 @@ def test_settings_are_given_to_a_method_or_to_one_training(
         (["mvtec", "--categories", "zippre"], "--categories: MVTec AD has no product 'zippre'"),
         (["mvtec", "--methods", "grdnett"], "grdnett"),
         (["grdnet-7", "--categories", "zipper", "--size", "huge"], "--size"),
+        (["grdnet-7", "--split", "paper"], "--split paper: grdnet-7 has no copies of photographs"),
     ],
 )
 def test_bad_options(
@@ -201,6 +204,26 @@ def test_bad_options(
     assert main(["reproduce", *arguments, "--data", str(mvtec), "--out", str(out)]) == 2
     err = capsys.readouterr().err
     assert words in err and len(err.splitlines()) == 1 and not out.exists()
+
+
+def test_a_gpu_that_is_not_there(
+    mvtec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    command = ["reproduce", "grdnet-7", "--data", str(mvtec), "--out", str(tmp_path / "out")]
+    assert main([*command, "--device", "gpu"]) == 2
+    assert "--device gpu: torch finds none; see roinspect doctor" in capsys.readouterr().err
+
+
+def test_regions_of_the_users_own_are_a_change(
+    mvtec: Path, made_up: Callable[[], Any], tmp_path: Path
+) -> None:
+    run = made_up()
+    own = dataclasses.replace(SMALL, roi="auto", categories=("zipper",), methods=("grdnet",))
+    page = reproduce("mvtec", mvtec, tmp_path, own).read_text()
+    assert [job.roi for job in run.asked] == ["auto"] and "- --roi auto" in page
+    with pytest.raises(UserError, match="hazelnut: 20 of 20 photographs have no ROI mask"):
+        reproduce("mvtec", mvtec, tmp_path, dataclasses.replace(own, categories=("hazelnut",)))
 
 
 def test_the_tables_are_listed_and_what_is_required_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,14 +306,32 @@ def test_a_public_data_set(
     assert f"| {product} | grdnet | image AUROC | – |" in capsys.readouterr().out
 
 
-def test_on_a_local_ray(mvtec: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason='the extra "scale" is not installed')
-    shutil.rmtree(mvtec / "hazelnut/test/good")
-    (mvtec / "hazelnut/test/good").mkdir()
-    shutil.copy(next((mvtec / "hazelnut/train/good").iterdir()), mvtec / "hazelnut/test/good/000.png")
-    options = ["--methods", "grdnet", "--categories", "hazelnut", "--budget", "1 epoch", *FAST, *NARROW]
+def test_a_command_that_is_killed_and_started_again(
+    mvtec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    assert (
-        main(["reproduce", "grdnet-2", "--data", str(mvtec), "--out", str(out), "--on", "ray", *options]) == 0
-    )
-    assert all(line["measured"] is not None for line in lines_of(out, "grdnet-2"))
+    options = ["--categories", "hazelnut", "--budget", "1 epoch", *FAST, *NARROW]
+    command = ["reproduce", "grdnet-1", "--data", str(mvtec), "--out", str(out), *options]
+    process = subprocess.Popen([sys.executable, "-m", "roinspect", *command], stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 200
+        while not list(out.glob("jobs/*.json")) and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    (done,) = out.glob("jobs/*.json")
+    before = done.read_bytes()
+    assert not list(out.glob("*.md"))
+    assert main(command) == 0
+    assert "1 of 2 trainings are done; 1 to go" in capsys.readouterr().out
+    assert done.read_bytes() == before and len(lines_of(out, "grdnet-1")) == 32
+
+
+def test_on_a_local_ray(mvtec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason='the extra "scale" is not installed')
+    # As a user gives it: relative to where the command runs.
+    monkeypatch.chdir(mvtec.parent)
+    options = ["--methods", "grdnet", "--categories", "hazelnut", "--budget", "1 epoch", *FAST, *NARROW]
+    assert main(["reproduce", "grdnet-2", "--data", mvtec.name, "--out", "out", "--on", "ray", *options]) == 0
+    assert all(line["measured"] is not None for line in lines_of(tmp_path / "out", "grdnet-2"))

@@ -41,7 +41,7 @@ from roinspect.data.reading import read_data
 from roinspect.errors import UserError, nearest
 from roinspect.images.pixels import parse_size, refuse_unknown_bits
 from roinspect.methods.registry import METHODS
-from roinspect.segmenter.roi import with_roi
+from roinspect.segmenter.roi import absolute_roi, with_roi
 from roinspect.settings import Count, check
 from roinspect.training.runs import fingerprint
 from roinspect.version import __version__
@@ -173,13 +173,14 @@ def compare(
         ComparisonJob(
             method=method,
             seed=seed,
-            data=data,
+            # Another machine of a cluster has another working folder.
+            data=data.absolute(),
             size_hw=size_hw,
             batch_size=settings.batch_size,
             budget_seconds=settings.budget_seconds,
             threads=threads,
             log=(out / "logs" / f"{method}-seed{seed}.log").resolve(),
-            roi=roi,
+            roi=absolute_roi(roi),
             columns=columns,
             good=good,
             textures=settings.textures,

@@ -115,6 +115,7 @@ class ReproduceSettings:
             shown.append(f"--budget {length}")
         for option, value, usual in (
             ("preset", self.preset, "paper"),
+            ("roi", self.roi, "none"),
             ("size", self.size, None),
             ("batch-size", self.batch_size, None),
             ("textures", self.textures, None),
@@ -185,6 +186,7 @@ def reproduce(
             trainings on other terms, or all trainings failed.
     """
     table = find_table(name, settings.methods, settings.categories)
+    _refuse_what_does_not_fit(table, settings)
     _refuse_unknown_settings(table, settings)
     table, missing_rivals = without_missing_rivals(table)
     found = find_categories(root, table.data_set, table.categories)
@@ -231,6 +233,20 @@ def reproduce(
         changes = [*changes, "copies of a photograph stay in one split (--split grouped)"]
     report = Report(table, finished, tuple(changes), tuple(remarks), data=str(root))
     return write_report(out, f"{table.name}-{settings.split}" if table.makes_copies else table.name, report)
+
+
+def _refuse_what_does_not_fit(table: Table, settings: ReproduceSettings) -> None:
+    if settings.split == "paper" and not table.makes_copies:
+        raise UserError(
+            f"{table.name} has no copies of photographs", where="--split paper", remedy="leave it out"
+        )
+    if settings.device == "gpu" and settings.on == "local":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError(
+                "torch finds none", where="--device gpu", remedy="see roinspect doctor, or use --device cpu"
+            )
 
 
 def _refuse_unknown_settings(table: Table, settings: ReproduceSettings) -> None:
@@ -281,7 +297,8 @@ def _job(
     return ComparisonJob(
         method=entry.method,
         seed=seed,
-        data=source.path,
+        # Another machine of a cluster has another working folder.
+        data=source.path.absolute(),
         size_hw=size_hw,
         batch_size=settings.batch_size or preset.get("batch_size", BATCH_SIZE),
         budget_seconds=budget.seconds,
