@@ -46,6 +46,10 @@ def steered(logits: Tensor, noise_mask: Tensor, roi_mask: Tensor, settings: GrdN
     )
 
 
+NOWHERE = torch.zeros(4, 1, *SIZE)
+"""A mask without noise, for `batch`."""
+
+
 def small(**changes: Any) -> GrdNetSettings:
     return GrdNetSettings(**{"width": 8, "segmenter_width": 8, "latent": 4} | changes)
 
@@ -89,7 +93,7 @@ def is_touched(network: nn.Module) -> bool:
 def generator_gradient(settings: GrdNetSettings) -> Tensor:
     net = model(settings)
     image = batch().to_float().image
-    _, losses = net._generator_losses(image, image)
+    _, losses = net._generator_losses(image, image, NOWHERE)
     losses["generator"].backward()
     gradient = net.autoencoder.decoder.layers[-2].weight.grad
     assert gradient is not None
@@ -108,7 +112,7 @@ def test_the_real_side_of_feature_matching_is_detached() -> None:
     net = model(small(contextual_weight=0.0, encoder_weight=0.0))
     image = batch().to_float().image.requires_grad_()
     noisy = image.detach().clone()
-    _, losses = net._generator_losses(noisy, image)
+    _, losses = net._generator_losses(noisy, image, NOWHERE)
     losses["adversarial"].backward()
     assert image.grad is None
     assert is_touched(net.autoencoder)
@@ -151,9 +155,24 @@ def test_the_loss_is_the_weighted_sum_of_the_papers_terms() -> None:
     settings = small(adversarial_weight=2.0, contextual_weight=3.0, encoder_weight=5.0, l1_weight=7.0)
     net = model(settings)
     image = batch().to_float().image
-    repaired, losses = net._generator_losses(image, image)
+    repaired, losses = net._generator_losses(image, image, NOWHERE)
     contextual = 7 * (repaired - image).abs().mean() + losses["ssim"]
     expected = 2 * losses["adversarial"] + 3 * contextual + 5 * losses["encoder"]
+    assert losses["generator"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_loss_of_2026_has_its_terms() -> None:
+    settings = small(adversarial=False, context="huber", huber_delta=0.05, noise_loss=4.0, encoder_loss="l1")
+    net, image = model(settings), batch().to_float().image
+    mask = torch.zeros(len(image), 1, *SIZE)
+    mask[..., :20] = 1
+    noisy = torch.where(mask > 0, 1 - image, image)
+    repaired, losses = net._generator_losses(noisy, image, mask)
+    away = (repaired - image).abs()
+    huber = torch.where(away < 0.05, away.square() / 0.1, away - 0.025).mean()
+    torch.testing.assert_close(losses["contextual"], huber + losses["ssim"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(losses["noise"], away[..., :20].mean(), atol=1e-5, rtol=1e-4)
+    expected = 50 * losses["contextual"] + losses["encoder"] + 4 * losses["noise"]
     assert losses["generator"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -308,7 +327,10 @@ def test_an_images_verdict_does_not_depend_on_its_batch() -> None:
     assert together.pred_score.dtype == together.anomaly_map.dtype == np.float32
 
 
-@pytest.mark.parametrize("changes", [{}, {"dense": 16}, {"beta": (0.2, 0.9), "residual": False, "stem": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"dense": 16}, {"beta": (0.2, 0.9), "residual": False, "stem": 1}, {"segmenter": "none"}],
+)
 def test_the_graph_comes_back_from_its_bundle_bit_for_bit(changes: dict[str, Any], tmp_path: Path) -> None:
     net = model(small(**changes), (64, 96))
     # Trained a little, so that the norms' running statistics count.
@@ -374,6 +396,15 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "plateau": {"schedule": "plateau"},
     "textures": {"texture": 1.0, "pixel": 0.0, "blob": 0.0, "patch": 0.0, "shade": 0.0},
     "balanced focal loss": {"focal_alpha": 0.9, "focal_gamma": 1.0},
+    "no U-Net": {"segmenter": "none"},
+    "no U-Net, no region": {"segmenter": "none", "roi": "none"},
+    "the form of 2026": {
+        "segmenter": "none",
+        "dense": 32,
+        "context": "huber",
+        "noise_loss": 1.0,
+        "encoder_loss": "l1",
+    },
     **{f"roi {form}": {"roi": form} for form in FORMS},
 }
 
@@ -493,6 +524,10 @@ def test_the_same_step_has_the_same_noise_and_others_have_others() -> None:
         ({"patch": -1.0}, "method.patch"),
         ({"pixel": 0.0, "blob": 0.0, "patch": 0.0, "shade": 0.0}, "method.pixel"),
         ({"texture": 1.0}, "method.texture_folder"),
+        ({"segmenter": "none", "roi": "overlap"}, "method.roi"),
+        ({"segmenter": "u-net"}, "method.segmenter"),
+        ({"context": "l2"}, "method.context"),
+        ({"noise_loss": -1.0}, "method.noise_loss"),
     ],
 )
 def test_settings_that_cannot_be_are_named_at_once(change: dict[str, Any], where: str) -> None:

@@ -25,6 +25,7 @@ from roinspect.images.pixels import read_image, resize_image
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
+from roinspect.nn.difference import Difference, noise_loss
 from roinspect.nn.focal import focal_loss
 from roinspect.nn.perlin import Blobs, perturb
 from roinspect.nn.roi_head import roi_head_loss
@@ -42,7 +43,7 @@ class GrdNetGraph(InspectionGraph):
         kernel: side of the mean filter, odd.
     """
 
-    def __init__(self, autoencoder: Autoencoder, segmenter: UNet, kernel: int) -> None:
+    def __init__(self, autoencoder: Autoencoder, segmenter: UNet | Difference, kernel: int) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.segmenter = segmenter
@@ -124,14 +125,19 @@ class GrdNet(Method):
             is_residual=settings.residual,
             dense=settings.dense,
         )
-        segmenter = UNet(
-            6,
-            settings.segmenter_width,
-            depth=HALVINGS - settings.stem + 1,
-            stem=settings.stem,
-            coordinates=settings.coordinates,
-            roi_head=settings.roi_head and settings.roi == "target",
-        )
+        is_gated = settings.roi_head and settings.roi == "target"
+        segmenter: UNet | Difference
+        if settings.segmenter == "none":
+            segmenter = Difference(coordinates=settings.coordinates, roi_head=is_gated)
+        else:
+            segmenter = UNet(
+                6,
+                settings.segmenter_width,
+                depth=HALVINGS - settings.stem + 1,
+                stem=settings.stem,
+                coordinates=settings.coordinates,
+                roi_head=is_gated,
+            )
         kernel = 2 * round((settings.smoothing * min(size_hw) / 256 - 1) / 2) + 1
         return GrdNetGraph(autoencoder, segmenter, max(kernel, 1))
 
@@ -172,7 +178,7 @@ class GrdNet(Method):
         noisy, noise_mask = self._perturbed(image, random)
 
         self.toggle_optimizer(generator_steps)
-        reconstruction, losses = self._generator_losses(noisy, image)
+        reconstruction, losses = self._generator_losses(noisy, image, noise_mask)
         self._step(generator_steps, losses["generator"])
         self.untoggle_optimizer(generator_steps)
 
@@ -194,16 +200,26 @@ class GrdNet(Method):
         self.manual_backward(loss)
         optimizer.step()
 
-    def _generator_losses(self, noisy: Tensor, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The reconstruction, and L_gan with its parts (Eq. 1 to 3)."""
+    def _generator_losses(
+        self, noisy: Tensor, image: Tensor, noise_mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The reconstruction, and L_gan with its parts (Eq. 1 to 3; the noise loss of 2026)."""
         s = self.settings
         reconstruction, latent = self.autoencoder(noisy)
-        l1 = F.l1_loss(reconstruction, image)
+        if s.context == "l1":
+            pixels = F.l1_loss(reconstruction, image)
+        else:
+            # Over delta, it is L1's for large distances.
+            pixels = F.huber_loss(reconstruction, image, delta=s.huber_delta) / s.huber_delta
         structure = 1 - ssim(reconstruction.float(), image)
-        contextual = s.l1_weight * l1 + s.ssim_weight * structure
-        encoder = F.mse_loss(self.second_encoder(reconstruction), latent)
+        contextual = s.l1_weight * pixels + s.ssim_weight * structure
+        distance = F.mse_loss if s.encoder_loss == "l2" else F.l1_loss
+        encoder = distance(self.second_encoder(reconstruction), latent)
         total = s.contextual_weight * contextual + s.encoder_weight * encoder
         losses = {"contextual": contextual, "ssim": structure, "encoder": encoder}
+        if s.noise_loss:
+            losses["noise"] = noise_loss(noisy, reconstruction, image, noise_mask)
+            total = total + s.noise_loss * losses["noise"]
         if s.adversarial:
             # Feature matching: only the generated side has a gradient.
             with torch.no_grad():
@@ -216,9 +232,12 @@ class GrdNet(Method):
     def _segmenter_losses(
         self, noisy: Tensor, repaired: Tensor, noise_mask: Tensor, roi_mask: Tensor
     ) -> dict[str, Tensor]:
-        """The loss, with the terms of the ROI head."""
+        """The loss, with the terms of the ROI head; without a U-Net that of the region alone."""
         s = self.settings
         logits, heads = self.segmenter.with_heads(torch.cat((noisy, repaired), dim=1))
+        if isinstance(self.segmenter, Difference):
+            loss = roi_head_loss(heads.roi, roi_mask)
+            return {"segmenter": loss, "roi_head": loss}
         loss = segmentation_loss(
             logits,
             noise_mask,
@@ -252,7 +271,7 @@ class GrdNet(Method):
         """Measure the losses on held-out parts."""
         batch = batch.to_float()
         noisy, noise_mask = self._perturbed(batch.image, self.random(-1, batch_index))
-        reconstruction, losses = self._generator_losses(noisy, batch.image)
+        reconstruction, losses = self._generator_losses(noisy, batch.image, noise_mask)
         if self.settings.adversarial:
             losses["discriminator"] = self._discriminator_loss(batch.image, reconstruction)
         losses |= self._segmenter_losses(noisy, reconstruction, noise_mask, batch.roi_mask)

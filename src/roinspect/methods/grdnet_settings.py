@@ -12,6 +12,9 @@ from roinspect.nn.forms import NoiseSource, RoiForm
 from roinspect.settings import Count, NotNegative, Positive, Share, check
 
 Schedule = Literal["plateau", "cosine"]
+Comparison = Literal["unet", "none"]
+Context = Literal["l1", "huber"]
+EncoderLoss = Literal["l1", "l2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,12 @@ class GrdNetSettings:
             only to describe what an image shows.
         roi_head_weight: weight of the ROI head's loss. Small, as the focal loss of rare defects is small; at
             1 the ROI would dominate the training.
+        segmenter: "unet" is the paper's discriminative network. "none" is the 2026 form: the map is the local
+            1 - SSIM of the photograph and its repair, and the ROI is predicted by a few convolutions.
+        context: the pixels' distance in Eq. 1, "l1" or, as in 2026, "huber".
+        huber_delta: distance in [0, 1] from which Huber's loss is linear.
+        noise_loss: weight of `noise_loss`, how well the noise was removed (2026); 0 is without.
+        encoder_loss: distance of the latents, "l2" or "l1"; descriptions of GANomaly's differ.
         overlap_weight: w of Eq. 8, in [0, 1].
         width: channels of the generator's first stage.
         segmenter_width: channels of the U-Net's first level.
@@ -68,6 +77,11 @@ class GrdNetSettings:
     roi: RoiForm = "target"
     roi_head: bool = True
     roi_head_weight: NotNegative = 0.05
+    segmenter: Comparison = "unet"
+    context: Context = "l1"
+    huber_delta: Positive = 0.1
+    noise_loss: NotNegative = 0.0
+    encoder_loss: EncoderLoss = "l2"
     overlap_weight: Share = 1.0
     width: Count = 32
     segmenter_width: Count = 32
@@ -114,6 +128,12 @@ class GrdNetSettings:
             )
         if len(self.beta) != 2 or not 0 <= self.beta[0] <= self.beta[1] <= 1:
             raise UserError(f"must be two numbers in [0, 1], in order, not {self.beta}", where="method.beta")
+        if self.segmenter == "none" and self.roi not in ("target", "none"):
+            raise UserError(
+                f"{self.roi!r} is a loss of the U-Net, and there is none",
+                where="method.roi",
+                remedy='choose "target" or "none", or method.segmenter "unet"',
+            )
         if not any(self.sources.values()):
             raise UserError("are all 0; one must be above", where=f"method.{', '.join(self.sources)}")
         if self.texture > 0 and self.texture_folder is None:

@@ -42,14 +42,55 @@ def ssim(prediction: Tensor, target: Tensor, *, sigma: float = 1.5, window: int 
         raise ValueError(
             f"the window must be odd and no larger than the image, and sigma positive, not {window}, {sigma}"
         )
+    blurred: Tensor = _Blur.apply(torch.cat(_fields(prediction, target)), _taps(sigma, window))
+    return _similarity(*blurred.chunk(4)).mean()
+
+
+def ssim_map(prediction: Tensor, target: Tensor, *, sigma: float = 1.5, window: int = 11) -> Tensor:
+    """Structural similarity at every pixel, by plain convolutions, which can be exported.
+
+    Beside the border the window reaches into the mirrored image.
+
+    Args:
+        prediction: (N, C, H, W) float in [0, 1].
+        target: the same shape.
+        sigma: as of `ssim`, also for the next one.
+        window: at most twice the shorter side.
+
+    Returns:
+        (N, C, H, W) in [-1, 1], at least float32.
+
+    Example:
+        >>> one, other = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> inner = ssim_map(one, other)[:, :, 5:-5, 5:-5]
+        >>> torch.allclose(inner.mean(), ssim(one, other), atol=1e-5)
+        True
+    """
+    count = prediction.shape[1]
+    # Side by side as channels: an exported graph takes any number of images.
+    fields = torch.cat(_fields(prediction, target), dim=1)
+    taps, margin = fields.new_tensor(_taps(sigma, window)), window // 2
+    fields = F.pad(fields, (margin,) * 4, mode="reflect")
+    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
+        fields = F.conv2d(fields, taps.view(shape).repeat(4 * count, 1, 1, 1), groups=4 * count)
+    return _similarity(*fields.chunk(4, dim=1))
+
+
+def _taps(sigma: float, window: int) -> tuple[float, ...]:
+    bell = [math.exp(-((tap - window // 2) ** 2) / (2 * sigma**2)) for tap in range(window)]
+    return tuple(tap / sum(bell) for tap in bell)
+
+
+def _fields(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Both images, the sum of their squares, and their product, (N, C, H, W) each."""
     # Variances are differences of nearly equal numbers, which vanish in half precision.
     dtype = torch.promote_types(prediction.dtype, torch.float32)
     prediction, target = prediction.to(dtype), target.to(dtype)
-    bell = [math.exp(-((tap - window // 2) ** 2) / (2 * sigma**2)) for tap in range(window)]
-    taps = tuple(tap / sum(bell) for tap in bell)
-    squares, product = prediction.square() + target.square(), prediction * target
-    blurred: Tensor = _Blur.apply(torch.cat((prediction, target, squares, product)), taps)
-    mean_p, mean_t, mean_squares, mean_product = blurred.chunk(4)
+    return prediction, target, prediction.square() + target.square(), prediction * target
+
+
+def _similarity(mean_p: Tensor, mean_t: Tensor, mean_squares: Tensor, mean_product: Tensor) -> Tensor:
+    """The similarity from the local means of `_fields`, (N, C, h, w) each."""
     c1, c2 = 0.01**2, 0.03**2
     squared_means, means = mean_p.square() + mean_t.square(), mean_p * mean_t
     covariance = mean_product - means
@@ -58,7 +99,7 @@ def ssim(prediction: Tensor, target: Tensor, *, sigma: float = 1.5, window: int 
     similarity: Tensor = ((2 * means + c1) * (2 * covariance + c2)) / (
         (squared_means + c1) * (variances + c2)
     )
-    return similarity.mean()
+    return similarity
 
 
 class _Blur(torch.autograd.Function):
