@@ -1,15 +1,19 @@
 """The cost of GRD-Net: operations, share of the machine's convolution rate, Perlin noise against anomalib's.
 
     python benchmarks/cost.py            # prints and records the result
-    python benchmarks/cost.py --tables   # puts the result into docs/benchmarks.md
+    python benchmarks/cost.py paper      # memory and time of a step of the preset "paper", beside DRAEM's
+    python benchmarks/cost.py --tables   # puts the results into docs/benchmarks.md and docs/grdnet.md
 
-All figures are ratios of measurements that alternate within one run, as machines differ and drift. The
-comparison with anomalib needs ``pip install 'roinspect[peers]'``.
+Memory is counted, not measured: the peak of a step on tensors without values, with weights, gradients and
+Adam's moments (`training.memory_need.step_bytes`). Time and the peak of resident memory are those of real
+steps on the CPU. All other figures are ratios of measurements that alternate within one run, as machines
+differ and drift. The comparison with anomalib needs ``pip install 'roinspect[peers]'``.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -28,6 +32,7 @@ from roinspect.data.loader import Batch
 from roinspect.methods.grdnet import GrdNet
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.nn.perlin import perlin_noise, perturb
+from roinspect.training.memory_need import step_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results("cost")
@@ -62,17 +67,18 @@ def convolution() -> Callable[[], object]:
 class Step:
     """The computations of a training step without Lightning: the same calls as in `GrdNet.training_step`."""
 
-    def __init__(self, settings: GrdNetSettings) -> None:
+    def __init__(self, settings: GrdNetSettings, batch: int = BATCH) -> None:
+        self.count = batch
         self.model = GrdNet(settings, (SIDE, SIDE)).train()
         self.optimizers, _ = self.model.configure_optimizers()
         rows = np.random.default_rng(0).integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)
         self.rows, self.random = rows, torch.Generator().manual_seed(0)
 
     def load(self) -> Batch:
-        picked = self.rows[np.random.default_rng(1).permutation(64)[:BATCH]]
-        masks = torch.ones(BATCH, 1, SIDE, SIDE, dtype=torch.uint8)
+        picked = self.rows[np.random.default_rng(1).permutation(64)[: self.count]]
+        masks = torch.ones(self.count, 1, SIDE, SIDE, dtype=torch.uint8)
         image = torch.from_numpy(picked).permute(0, 3, 1, 2)
-        return Batch(image, masks, masks, torch.zeros(BATCH), torch.zeros(BATCH)).to_float()
+        return Batch(image, masks, masks, torch.zeros(self.count), torch.zeros(self.count)).to_float()
 
     def perturb(self) -> tuple[torch.Tensor, torch.Tensor]:
         return perturb(self.batch.image, generator=self.random, sources=self.model.settings.sources)
@@ -92,7 +98,7 @@ class Step:
         generator, discriminator, segmenter = self.optimizers
         for parameter in model.discriminator.parameters():
             parameter.requires_grad_(False)
-        repaired, losses = model._generator_losses(noisy, self.batch.image)
+        repaired, losses = model._generator_losses(noisy, self.batch.image, mask)
         self.update(generator, losses["generator"])
         for parameter in model.discriminator.parameters():
             parameter.requires_grad_(True)
@@ -157,8 +163,81 @@ def measure() -> dict[str, Any]:
     return result
 
 
+PAIR = 2
+"""Images in the steps that are timed beside DRAEM's, which takes long on a CPU."""
+
+
+def draem_step() -> Callable[[], object]:
+    """A step of anomalib's DRAEM: its networks, loss and optimiser, on the noise of GRD-Net's step."""
+    from anomalib.models.image.draem.loss import DraemLoss
+    from anomalib.models.image.draem.torch_model import DraemModel
+
+    model, loss = DraemModel().train(), DraemLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    image = torch.rand(PAIR, 3, SIDE, SIDE)
+    random = torch.Generator().manual_seed(0)
+
+    def work() -> None:
+        noisy, mask = perturb(image, generator=random)
+        repaired, prediction = model(noisy)
+        optimizer.zero_grad()
+        loss(image, repaired, mask, prediction).backward()
+        optimizer.step()
+
+    return work
+
+
+def measure_paper() -> dict[str, Any]:
+    torch.manual_seed(0)
+    paper = GrdNetSettings.preset("paper")
+    counted = {
+        f"{precision}, batch {batch}": step_bytes(GrdNet(paper, (SIDE, SIDE)), batch, precision)
+        for batch in (8, 16)
+        for precision in ("32-true", "bf16-mixed")
+    }
+    step = Step(paper, PAIR)
+    step()
+    step_flops = flops(step)
+    result = {
+        "bytes": counted,
+        "parameters": sum(weight.numel() for weight in step.model.parameters()),
+        "step_gflop_per_image": step_flops / PAIR / 1e9,
+    }
+    try:
+        draem = draem_step()
+    except ImportError:
+        draem = None
+    if draem is not None:
+        draem()
+        result["draem_gflop_per_image"] = flops(draem) / PAIR / 1e9
+    rounds = [(timed(step), timed(draem) if draem else 0.0) for _ in range(3)]
+    result["step_seconds_per_image"] = statistics.median(own / PAIR for own, _ in rounds)
+    if draem is not None:
+        result["draem_times_longer"] = statistics.median(other / own for own, other in rounds)
+    result["resident_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return result
+
+
+def paper_table() -> str:
+    run = RESULTS.latest(verb="paper")
+    result = run.measures
+    rows = [
+        (f"memory of a step, {name}", f"{value / 1e9:.2f} GB" if value else "–")
+        for name, value in result["bytes"].items()
+    ]
+    rows += [
+        ("weights of all networks", f"{result['parameters'] / 1e6:.1f} million"),
+        ("training step, per image", f"{result['step_gflop_per_image']:.0f} GFLOP"),
+        (f"the same on the CPU, in steps of {PAIR}", f"{result['step_seconds_per_image']:.2f} s"),
+    ]
+    if "draem_times_longer" in result:
+        rows.append(("DRAEM's step, per image", f"{result['draem_gflop_per_image']:.0f} GFLOP"))
+        rows.append(("the same on the CPU, of GRD-Net's time", f"{result['draem_times_longer']:.2f}"))
+    return f"{markdown(('preset `paper`, 256 x 256', ''), rows)}\n\n{where([run])}"
+
+
 def table() -> str:
-    run = RESULTS.latest()
+    run = next(run for run in reversed(RESULTS.read()) if "verb" not in run.settings)
     result = run.measures
     percent = "{:.1%}".format
     rows = [
@@ -179,15 +258,24 @@ def table() -> str:
 
 
 TABLES = {"cost": table}
+ALSO = {ROOT / "docs" / "grdnet.md": {"paper-cost": paper_table}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tables", action="store_true", help="only write the table into the docs")
-    if parser.parse_args().tables:
+    parser.add_argument("verb", nargs="?", choices=("paper",))
+    parser.add_argument("--tables", action="store_true", help="only write the tables into the docs")
+    arguments = parser.parse_args()
+    if arguments.tables:
         put(DOCS, TABLES)
+        for page, tables in ALSO.items():
+            put(page, tables)
+        return
+    if arguments.verb == "paper":
+        RESULTS.append({"verb": "paper"}, measure_paper(), seed=0)
+        print(paper_table())
         return
     RESULTS.append({}, measure())
     print(table())

@@ -82,6 +82,7 @@ class GrdNet(Method):
     name: ClassVar[str] = "grdnet"
     trains_on: ClassVar[Literal["good", "all"]] = "good"
     settings_class: ClassVar[type] = GrdNetSettings
+    mixes: ClassVar[bool] = True
     textures: Tensor | None
 
     def __init__(
@@ -152,8 +153,10 @@ class GrdNet(Method):
             self.discriminator.parameters(),
             self.segmenter.parameters(),
         )
-        rate = self.settings.learning_rate
-        optimizers = [torch.optim.Adam(group, lr=rate, betas=(0.5, 0.999)) for group in groups]
+        rate, is_fused = self.settings.learning_rate, fuses(self.device.type)
+        optimizers = [
+            torch.optim.Adam(group, lr=rate, betas=(0.5, 0.999), fused=is_fused) for group in groups
+        ]
         return optimizers, [self._scheduler(optimizer) for optimizer in optimizers]
 
     def _scheduler(self, optimizer: torch.optim.Adam) -> LambdaLR | ReduceLROnPlateau:
@@ -319,6 +322,11 @@ class GrdNet(Method):
             beta=s.beta,
             visible=s.visible,
         )
+
+
+def fuses(device: str) -> bool | None:
+    """Whether Adam updates all weights of a network in one kernel: on a GPU; torch decides elsewhere."""
+    return True if device == "cuda" else None
 
 
 def _read_textures(settings: GrdNetSettings, size_hw: tuple[int, int]) -> Tensor | None:

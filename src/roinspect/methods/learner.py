@@ -32,12 +32,14 @@ class Learner(lightning.LightningModule):
         default_steps: default length of a training.
         most_steps: largest length of a training that still improves; None: the length is fixed.
         most_epochs: largest number of epochs, the limit of the trainer.
+        mixes: whether a training in mixed precision is as good, so that a GPU takes it by default.
     """
 
     name: ClassVar[str]
     settings_class: ClassVar[type]
     default_steps: ClassVar[int] = 600
     most_steps: ClassVar[int | None] = None
+    mixes: ClassVar[bool] = False
 
     def __init__(self, settings: Any, size_hw: tuple[int, int], *, seed: int = 0, epochs: int = 1) -> None:
         super().__init__()

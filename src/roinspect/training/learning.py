@@ -32,6 +32,7 @@ from roinspect.segmenter.segmenter_bundle import SegmenterBundle
 from roinspect.training.fitting import fit
 from roinspect.training.history import History
 from roinspect.training.memory_need import refuse_too_little_memory
+from roinspect.training.precision import precision_of
 from roinspect.training.processes import Processes
 from roinspect.training.runs import fingerprints_of, prepare_run, refuse_differences
 from roinspect.version import __version__
@@ -128,6 +129,8 @@ def prepare_learner(
         UserError: a setting is invalid, or a step takes more memory than is free.
     """
     processes = processes or Processes()
+    precision = precision_of(training.precision, training.accelerator, mixes=cls.mixes)
+    training = dataclasses.replace(training, precision=precision)
     size_hw = parse_size(training.size)
     if training.threads:
         torch.set_num_threads(training.threads)

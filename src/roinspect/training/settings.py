@@ -46,7 +46,8 @@ class TrainingSettings:
         devices: devices per machine, see Lightning's Trainer; "auto" is the number of processes started by
             torchrun or SLURM, otherwise one.
         strategy: "ddp" shares the images among the devices; "auto" is the same if there is more than one.
-        precision: "32-true", "bf16-mixed", "16-mixed": see Lightning's Trainer.
+        precision: "32-true", "bf16-mixed", "16-mixed": see Lightning's Trainer; "auto" is bf16-mixed for
+            GRD-Net on a GPU that has bfloat16, and 32-true otherwise. The bundle says which it was.
         threads: CPU threads per device; None divides all cores among the devices.
     """
 
@@ -67,7 +68,7 @@ class TrainingSettings:
     accelerator: str = "auto"
     devices: int | str = "auto"
     strategy: Literal["auto", "ddp"] = "auto"
-    precision: str = "32-true"
+    precision: str = "auto"
     threads: Count | None = None
 
     def __post_init__(self) -> None:
