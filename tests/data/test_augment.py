@@ -257,3 +257,13 @@ def test_light_changes_for_every_image_by_itself() -> None:
     assert found.unique().numel() > 250
     assert found.min() < 0.44 and found.max() > 0.56
     assert found.min() > 0.5 * 0.8 * 0.95 and found.max() < 0.5 * 1.2 * 1.05
+
+
+def test_mixed_precision_moves_no_pixel() -> None:
+    image, masks = torch.rand(2, 3, 96, 128), (torch.rand(2, 1, 96, 128) > 0.5).float()
+    exact = random_rotation(image, masks, degrees=5, shift=0.1, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = random_rotation(
+            image, masks, degrees=5, shift=0.1, generator=torch.Generator().manual_seed(0)
+        )
+    assert all(torch.equal(one, other) for one, other in zip(exact, mixed, strict=True))

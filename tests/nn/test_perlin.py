@@ -341,3 +341,11 @@ def test_what_is_no_batch_of_colour_images_is_refused(images: Tensor) -> None:
 def test_shapes_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Blobs"):
         Blobs(**options)
+
+
+def test_mixed_precision_changes_no_defect() -> None:
+    images, blobs = photos(height=200, width=150), Blobs(local_share=1.0)
+    exact = perturb(images, generator=seeded(), blobs=blobs, clean_share=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = perturb(images, generator=seeded(), blobs=blobs, clean_share=0.0)
+    assert all(torch.equal(one, other) for one, other in zip(exact, mixed, strict=True))

@@ -40,14 +40,14 @@ def random_rotation(
     n, _, h, w = image.shape
     device = generator.device if generator is not None else image.device
     angle = (torch.rand(n, generator=generator, device=device) * 2 - 1).to(image) * math.radians(degrees)
-    cos, sin, offset = angle.cos(), angle.sin(), torch.zeros(n, 2).to(image)
+    cos, sin, offset = angle.cos(), angle.sin(), image.new_zeros(n, 2)
     if shift:
         # In grid_sample's normalised coordinates a side of the image has length 2.
         offset = (torch.rand(n, 2, generator=generator, device=device) * 2 - 1).to(image) * 2 * shift
     if zoom:
         size = 1 + zoom * (torch.rand(n, generator=generator, device=device) * 2 - 1).to(image)
         cos, sin = cos / size, sin / size
-    flips = torch.ones(n, 2).to(image)
+    flips = image.new_ones(n, 2)
     if mirror:
         flips = 1 - 2 * (torch.rand(n, 2, generator=generator, device=device) < 0.5).to(image)
     x, y = flips.unbind(1)
@@ -56,7 +56,9 @@ def random_rotation(
         torch.stack((cos * x, -sin * y * h / w, offset[:, 0]), 1),
         torch.stack((sin * x * w / h, cos * y, offset[:, 1]), 1),
     )
-    grid = F.affine_grid(torch.stack(rows, 1), [n, 1, h, w], align_corners=False)
+    # In mixed precision it would be a product in bfloat16, which places pixels to within a pixel only.
+    with torch.autocast(image.device.type, enabled=False):
+        grid = F.affine_grid(torch.stack(rows, 1), [n, 1, h, w], align_corners=False)
     rotated = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
     rotated_masks = F.grid_sample(masks, grid, mode="nearest", padding_mode="reflection", align_corners=False)
     return rotated.contiguous(memory_format=torch.channels_last), rotated_masks

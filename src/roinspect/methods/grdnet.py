@@ -237,10 +237,10 @@ class GrdNet(Method):
     ) -> dict[str, Tensor]:
         """The loss, with the terms of the ROI head; without a U-Net that of the region alone."""
         s = self.settings
-        logits, heads = self.segmenter.with_heads(torch.cat((noisy, repaired), dim=1))
         if isinstance(self.segmenter, Difference):
-            loss = roi_head_loss(heads.roi, roi_mask)
+            loss = roi_head_loss(self.segmenter.region(noisy), roi_mask)
             return {"segmenter": loss, "roi_head": loss}
+        logits, heads = self.segmenter.with_heads(torch.cat((noisy, repaired), dim=1))
         loss = segmentation_loss(
             logits,
             noise_mask,

@@ -58,11 +58,15 @@ class Difference(nn.Module):
         image, repaired = x.chunk(2, dim=1)
         unlike = ((1 - ssim_map(repaired, image)) / 2).mean(1, keepdim=True)
         defect = unlike.clamp(_EPS, 1 - _EPS).logit()
+        roi = self.region(image)
+        return (logit_of_product(defect, roi) if self.is_gated else defect), Heads(defect, roi)
+
+    def region(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] to the logits of the ROI (N, 1, H, W), all that is to be trained."""
         features = self.features(image)
         if self.coordinates:
             features = with_coordinates(features)
-        roi = F.interpolate(self.roi_head(features), x.shape[2:], mode="bilinear", align_corners=False)
-        return (logit_of_product(defect, roi) if self.is_gated else defect), Heads(defect, roi)
+        return F.interpolate(self.roi_head(features), image.shape[2:], mode="bilinear", align_corners=False)
 
 
 def noise_loss(noisy: Tensor, reconstruction: Tensor, image: Tensor, noise_mask: Tensor) -> Tensor:

@@ -203,9 +203,9 @@ def perturb(
     )
     mask = _blob_mask(noise, blobs, uniform) & (uniform(count, 1, 1, 1) >= clean_share)
     opacity = uniform(count, 1, 1, 1, low=beta[0], high=beta[1])
-    chosen = torch.multinomial(
-        torch.tensor(weights, device=source), count, replacement=True, generator=generator
-    ).to(device)
+    # Filled on the device: a copy from the host would wait for all that the device still has to do.
+    shares = torch.cat([torch.full((1,), weight, device=source) for weight in weights])
+    chosen = torch.multinomial(shares, count, replacement=True, generator=generator).to(device)
     tint = uniform(count, 3, 1, 1)
     grain = uniform(count, 1, height, width, low=-0.5, high=0.5)
     content = images
@@ -277,7 +277,10 @@ def _spots(count: int, height: int, width: int, blobs: Blobs, uniform: _Uniform)
     c = (cos / along).square() + (sin / across).square()
     of_rows = torch.cat((a * y.square() + absent, b * y, torch.ones_like(y)), dim=3)
     of_columns = torch.cat((torch.ones_like(x), x, c * x.square()), dim=2)
-    return 1 - (of_rows @ of_columns).amin(1, keepdim=True)
+    # In mixed precision the product would be in bfloat16, which has no single pixels.
+    with torch.autocast(of_rows.device.type, enabled=False):
+        distance = of_rows @ of_columns
+    return 1 - distance.amin(1, keepdim=True)
 
 
 def _source_weights(
