@@ -25,12 +25,17 @@ from roinspect.errors import UserError
 from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
-from roinspect.nn.ceod import ceod_terms
+from roinspect.nn.background import background_relevance
+from roinspect.nn.ceod import CeodTerms, ceod_terms, steered_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
 from roinspect.nn.distributed import share_values
+from roinspect.nn.evidence import evidence_distance
 from roinspect.nn.gradcam import grad_cam
+from roinspect.nn.relevance import relevance
+from roinspect.nn.right_reasons import right_reasons
 from roinspect.nn.roi_head import roi_head_loss
+from roinspect.nn.slack import slack_distance
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +100,14 @@ class Ceod(Method):
                 where="method.cam",
                 remedy="use closed with this backbone",
             )
+        if settings.loss == "rrr" and settings.omega > 0 and self.classifier.norm is not None:
+            raise UserError(
+                "a batch norm that trains mixes the gradients of the images in a batch",
+                where="method.loss",
+                remedy="use isnet with this backbone, or rrr with a pretrained one",
+            )
         self.is_frozen = _freeze(self.classifier.trunk, settings)
+        self.explains_input = settings.loss in ("rrr", "isnet") and settings.omega > 0
         self.to(memory_format=torch.channels_last)
         self.register_buffer("class_weight", torch.ones(2), persistent=False)
         self._kept: Tensor | None = None
@@ -234,33 +246,40 @@ class Ceod(Method):
                 where="training.batch_size",
                 remedy="use at least 2 with this backbone",
             )
-        features, batch = self._seen(batch, batch_index)
-        if self.settings.cam == "autograd" and not features.requires_grad:
+        seen, batch = self._seen(batch, batch_index)
+        if self.settings.cam == "autograd" and not seen.requires_grad:
             # The trunk is frozen, but autograd needs the gradient by the features.
-            features.requires_grad_()
-        loss, noted = self.losses(self.classifier.head(features), batch)
+            seen.requires_grad_()
+        loss, noted = self.losses(*self._explained(seen, batch))
         self.note("train", noted, len(batch.label))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The same on held-out parts."""
         batch = batch.to_float()
-        _, noted = self.losses(self.classifier(batch.image), batch)
+        if self.explains_input:
+            # Their loss is a gradient, which inference mode has not; its tensors must be copied to have one.
+            with torch.inference_mode(False), torch.enable_grad():
+                batch = Batch(*(each.clone() for each in batch))
+                seen = batch.image if not self.is_frozen else self.classifier.trunk(batch.image)
+                _, noted = self.losses(*self._explained(seen, batch))
+        else:
+            _, noted = self.losses(self.classifier(batch.image), batch)
         self.note("held-out", noted, len(batch.label))
 
-    def losses(self, evidence: Evidence, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its terms for logging; for a batch with float masks."""
-        s, label = self.settings, batch.label
+    def losses(
+        self, evidence: Evidence, batch: Batch, explained: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its terms for logging.
+
+        Args:
+            evidence: of the classifier.
+            batch: with float masks.
+            explained: for "rrr" the input from which the evidence was computed; for "isnet" its relevance.
+        """
+        label = batch.label
         grid_hw = (evidence.features.shape[2], evidence.features.shape[3])
-        terms = ceod_terms(
-            evidence.logits,
-            label,
-            self._heat(evidence),
-            self._area(batch, grid_hw),
-            s.omega,
-            weight=self.class_weight,
-            **s.overlap,
-        )
+        terms = self._terms(evidence, batch, explained)
         noted = {
             "loss": terms.loss,
             "cross_entropy": terms.cross_entropy,
@@ -271,8 +290,62 @@ class Ceod(Method):
         cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
         noted["roi_head"] = roi_head_loss(evidence.roi_logits, cells)
         # Without a gate it trains only the head itself.
-        weight = s.roi_head_weight if self.classifier.is_gated else 1.0
+        weight = self.settings.roi_head_weight if self.classifier.is_gated else 1.0
         return terms.loss + weight * noted["roi_head"], noted
+
+    def _terms(self, evidence: Evidence, batch: Batch, explained: Tensor | None) -> CeodTerms:
+        """Cross-entropy and what steers the explanation."""
+        s, heat = self.settings, self._heat(evidence)
+        grid_hw = (evidence.features.shape[2], evidence.features.shape[3])
+        options: dict[str, Any] = {"weight": self.class_weight}
+        if s.loss in ("ceod", "energy") or s.omega == 0:
+            area = self._area(batch, grid_hw if s.resolution == "grid" else None)
+            options |= s.overlap
+            return ceod_terms(evidence.logits, batch.label, heat, area, s.omega, **options)
+        area = self._area(batch, None if self.explains_input and not self.is_frozen else grid_hw)
+        if s.loss == "evidence":
+            cells = self.classifier.cell_evidence(evidence.features)
+            distance = evidence_distance(cells, area, soften=s.soften, reach=s.reach)
+        elif s.loss == "res":
+            distance = slack_distance(heat, area)
+        else:
+            assert explained is not None, "this loss explains the input"
+            rrr = s.loss == "rrr"
+            distance = (
+                right_reasons(evidence.logits, explained, area)
+                if rrr
+                else background_relevance(explained, area)
+            )
+        empty = (heat.detach().amax((1, 2, 3)) <= 0).float().mean()
+        options |= {"gate": s.gate, "has_direction": not self.explains_input}
+        return steered_terms(evidence.logits, batch.label, distance, empty, s.omega, **options)
+
+    def _explained(self, seen: Tensor, batch: Batch) -> tuple[Evidence, Batch, Tensor | None]:
+        """The evidence from what `_seen` gives, and what `losses` needs to explain it by the input.
+
+        The input is standardised: the scales of features differ, and relevance is relative to 0.
+        """
+        if not self.explains_input:
+            return self.classifier.head(seen), batch, None
+        shift: Tensor | float = 0.0
+        scale: Tensor | float = 1.0
+        if self.is_frozen:
+            shift, scale = self.classifier.shift, self.classifier.scale
+        elif isinstance(self.classifier.trunk, Backbone):
+            shift, scale = self.classifier.trunk.mean, self.classifier.trunk.std
+        inputs = ((seen - shift) / scale).detach()
+
+        def network(inputs: Tensor) -> Evidence:
+            unscaled = inputs * scale + shift
+            return self.classifier.head(unscaled) if self.is_frozen else self.classifier(unscaled)
+
+        if self.settings.loss == "rrr":
+            inputs.requires_grad_()
+            return network(inputs), batch, inputs
+        evidence, explained = relevance(
+            network, inputs, lambda found: self.classifier.defect_logit(found.logits)
+        )
+        return evidence, batch, explained
 
     def _heat(self, evidence: Evidence) -> Tensor:
         s, classifier = self.settings, self.classifier
@@ -290,7 +363,10 @@ class Ceod(Method):
     # -- parts ---------------------------------------------------------------------------------------------
 
     def _seen(self, batch: Batch, batch_index: int) -> tuple[Tensor, Batch]:
-        """The trunk's features of a batch, and the batch with its masks transformed alike."""
+        """The trunk's features of a batch, and the batch with its masks transformed alike.
+
+        In place of the features it is the image if the loss explains it through the trunk.
+        """
         s = self.settings
         if self._kept is not None:
             batch = batch._replace(roi_mask=batch.roi_mask.float(), gt_mask=batch.gt_mask.float())
@@ -299,18 +375,23 @@ class Ceod(Method):
         random = self.random(self.current_epoch, batch_index)
         masks = torch.cat((batch.roi_mask, batch.gt_mask), dim=1)
         image, masks = random_rotation(batch.image, masks, degrees=s.rotation, generator=random)
-        features = self.classifier.trunk(random_light(image, amount=s.light, generator=random))
-        return features, batch._replace(roi_mask=masks[:, :1], gt_mask=masks[:, 1:])
+        batch = batch._replace(roi_mask=masks[:, :1], gt_mask=masks[:, 1:])
+        image = random_light(image, amount=s.light, generator=random)
+        explains_image = self.explains_input and not self.is_frozen
+        return image if explains_image else self.classifier.trunk(image), batch
 
-    def _area(self, batch: Batch, grid_hw: tuple[int, int]) -> Tensor:
-        """Where the heat should lie, (N, 1, h, w): the ROI, or the drawn defect inside it if there is one."""
+    def _area(self, batch: Batch, grid_hw: tuple[int, int] | None) -> Tensor:
+        """Where the heat should lie: the ROI, or the drawn defect inside it if there is one.
+
+        (N, 1, h, w) on this grid; (N, 1, H, W) in pixels if it is None.
+        """
         roi_mask = batch.roi_mask
-        if self.settings.resolution == "grid":
+        if grid_hw is not None:
             roi_mask = F.adaptive_avg_pool2d(roi_mask, grid_hw)
         if self.settings.area == "roi":
             return roi_mask
         defect = batch.gt_mask * batch.roi_mask
-        if self.settings.resolution == "grid":
+        if grid_hw is not None:
             # The maximum, so that a pit of a few pixels does not vanish in the average of its cell.
             defect = F.adaptive_max_pool2d(defect, grid_hw)
         # A part whose defect is too small to count is good, so its defect is no target.
