@@ -72,7 +72,7 @@ def test_the_pull_stays_bounded_as_all_relevance_vanishes() -> None:
         sizes.append(gradient.abs().max().item())
         assert gradient.isfinite().all()
     # The hottest cell's weight is at most 1 / (P 0.05), and there are P cells to a logit.
-    assert 0 < sizes[0] and max(sizes) <= 1 / 0.05
+    assert sizes[0] > 0 and max(sizes) <= 1 / 0.05
 
 
 def test_an_empty_roi_counts_everything_and_a_whole_one_nothing() -> None:

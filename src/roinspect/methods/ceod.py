@@ -250,7 +250,7 @@ class Ceod(Method):
         if self.settings.cam == "autograd" and not seen.requires_grad:
             # The trunk is frozen, but autograd needs the gradient by the features.
             seen.requires_grad_()
-        loss, noted = self.losses(*self._explained(seen, batch))
+        loss, noted = self.losses(*self.explained(seen, batch))
         self.note("train", noted, len(batch.label))
         return loss
 
@@ -262,7 +262,7 @@ class Ceod(Method):
             with torch.inference_mode(False), torch.enable_grad():
                 batch = Batch(*(each.clone() for each in batch))
                 seen = batch.image if not self.is_frozen else self.classifier.trunk(batch.image)
-                _, noted = self.losses(*self._explained(seen, batch))
+                _, noted = self.losses(*self.explained(seen, batch))
         else:
             _, noted = self.losses(self.classifier(batch.image), batch)
         self.note("held-out", noted, len(batch.label))
@@ -320,7 +320,7 @@ class Ceod(Method):
         options |= {"gate": s.gate, "has_direction": not self.explains_input}
         return steered_terms(evidence.logits, batch.label, distance, empty, s.omega, **options)
 
-    def _explained(self, seen: Tensor, batch: Batch) -> tuple[Evidence, Batch, Tensor | None]:
+    def explained(self, seen: Tensor, batch: Batch) -> tuple[Evidence, Batch, Tensor | None]:
         """The evidence from what `_seen` gives, and what `losses` needs to explain it by the input.
 
         The input is standardised: the scales of features differ, and relevance is relative to 0.
