@@ -93,7 +93,11 @@ def one_line(capsys: Capture, *words: str) -> None:
 # -- a run -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"finetune": 2, "rotation": 5.0, "light": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"finetune": 2, "rotation": 5.0, "light": 0.2}, {"loss": "isnet", "finetune": 1}, {"loss": "rrr"}],
+    ids=str,
+)
 def test_an_interrupted_training_resumes_to_the_same_bundle(
     changes: dict[str, Any], parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +357,7 @@ def test_data_that_a_classifier_cannot_learn_from(
         (("weights", "auto"), ("no pretrained weights of test_efficientnet", "method.weights")),
         (("omega", "-1"), ("method.omega", "-1")),
         (("gate", "good"), ("method.gate", "defects")),
+        (("loss", "grad"), ("method.loss", "isnet")),
         (("omgea", "1"), ("omgea", "omega")),
     ],
 )

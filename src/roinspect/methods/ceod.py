@@ -22,20 +22,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from roinspect.data.augment import random_light, random_rotation
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
+from roinspect.methods.ceod_losses import explained_input, steered
 from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
-from roinspect.nn.background import background_relevance
-from roinspect.nn.ceod import CeodTerms, ceod_terms, steered_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
 from roinspect.nn.distributed import share_values
-from roinspect.nn.evidence import evidence_distance
-from roinspect.nn.gradcam import grad_cam
-from roinspect.nn.relevance import relevance
-from roinspect.nn.right_reasons import right_reasons
 from roinspect.nn.roi_head import roi_head_loss
-from roinspect.nn.slack import slack_distance
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +102,7 @@ class Ceod(Method):
             )
         self.is_frozen = _freeze(self.classifier.trunk, settings)
         self.explains_input = settings.loss in ("rrr", "isnet") and settings.omega > 0
+        self.explains_image = self.explains_input and not self.is_frozen
         self.to(memory_format=torch.channels_last)
         self.register_buffer("class_weight", torch.ones(2), persistent=False)
         self._kept: Tensor | None = None
@@ -261,7 +256,7 @@ class Ceod(Method):
             # Their loss is a gradient, which inference mode has not; its tensors must be copied to have one.
             with torch.inference_mode(False), torch.enable_grad():
                 batch = Batch(*(each.clone() for each in batch))
-                seen = batch.image if not self.is_frozen else self.classifier.trunk(batch.image)
+                seen = batch.image if self.explains_image else self.classifier.trunk(batch.image)
                 _, noted = self.losses(*self.explained(seen, batch))
         else:
             _, noted = self.losses(self.classifier(batch.image), batch)
@@ -275,11 +270,11 @@ class Ceod(Method):
         Args:
             evidence: of the classifier.
             batch: with float masks.
-            explained: for "rrr" the input from which the evidence was computed; for "isnet" its relevance.
+            explained: see `explained`.
         """
         label = batch.label
         grid_hw = (evidence.features.shape[2], evidence.features.shape[3])
-        terms = self._terms(evidence, batch, explained)
+        terms = steered(self.settings, self.classifier, evidence, batch, explained, self.class_weight)
         noted = {
             "loss": terms.loss,
             "cross_entropy": terms.cross_entropy,
@@ -293,72 +288,12 @@ class Ceod(Method):
         weight = self.settings.roi_head_weight if self.classifier.is_gated else 1.0
         return terms.loss + weight * noted["roi_head"], noted
 
-    def _terms(self, evidence: Evidence, batch: Batch, explained: Tensor | None) -> CeodTerms:
-        """Cross-entropy and what steers the explanation."""
-        s, heat = self.settings, self._heat(evidence)
-        grid_hw = (evidence.features.shape[2], evidence.features.shape[3])
-        options: dict[str, Any] = {"weight": self.class_weight}
-        if s.loss in ("ceod", "energy") or s.omega == 0:
-            area = self._area(batch, grid_hw if s.resolution == "grid" else None)
-            options |= s.overlap
-            return ceod_terms(evidence.logits, batch.label, heat, area, s.omega, **options)
-        area = self._area(batch, None if self.explains_input and not self.is_frozen else grid_hw)
-        if s.loss == "evidence":
-            cells = self.classifier.cell_evidence(evidence.features)
-            distance = evidence_distance(cells, area, soften=s.soften, reach=s.reach)
-        elif s.loss == "res":
-            distance = slack_distance(heat, area)
-        else:
-            assert explained is not None, "this loss explains the input"
-            rrr = s.loss == "rrr"
-            distance = (
-                right_reasons(evidence.logits, explained, area)
-                if rrr
-                else background_relevance(explained, area)
-            )
-        empty = (heat.detach().amax((1, 2, 3)) <= 0).float().mean()
-        options |= {"gate": s.gate, "has_direction": not self.explains_input}
-        return steered_terms(evidence.logits, batch.label, distance, empty, s.omega, **options)
-
     def explained(self, seen: Tensor, batch: Batch) -> tuple[Evidence, Batch, Tensor | None]:
-        """The evidence from what `_seen` gives, and what `losses` needs to explain it by the input.
-
-        The input is standardised: the scales of features differ, and relevance is relative to 0.
-        """
+        """What `losses` takes, from the trunk's features of a batch; if `explains_image`, from its images."""
         if not self.explains_input:
             return self.classifier.head(seen), batch, None
-        shift: Tensor | float = 0.0
-        scale: Tensor | float = 1.0
-        if self.is_frozen:
-            shift, scale = self.classifier.shift, self.classifier.scale
-        elif isinstance(self.classifier.trunk, Backbone):
-            shift, scale = self.classifier.trunk.mean, self.classifier.trunk.std
-        inputs = ((seen - shift) / scale).detach()
-
-        def network(inputs: Tensor) -> Evidence:
-            unscaled = inputs * scale + shift
-            return self.classifier.head(unscaled) if self.is_frozen else self.classifier(unscaled)
-
-        if self.settings.loss == "rrr":
-            inputs.requires_grad_()
-            return network(inputs), batch, inputs
-        evidence, explained = relevance(
-            network, inputs, lambda found: self.classifier.defect_logit(found.logits)
-        )
-        return evidence, batch, explained
-
-    def _heat(self, evidence: Evidence) -> Tensor:
-        s, classifier = self.settings, self.classifier
-        if s.cam == "closed" or not torch.is_grad_enabled() or s.omega == 0:
-            return classifier.heatmap(evidence.features, detach_weights=s.detach_weights)
-        return grad_cam(
-            evidence.features,
-            evidence.logits,
-            DEFECT,
-            against=classifier.against,
-            create_graph=True,
-            detach_weights=s.detach_weights,
-        )
+        evidence, found = explained_input(self.settings, self.classifier, seen, is_frozen=self.is_frozen)
+        return evidence, batch, found
 
     # -- parts ---------------------------------------------------------------------------------------------
 
@@ -377,27 +312,7 @@ class Ceod(Method):
         image, masks = random_rotation(batch.image, masks, degrees=s.rotation, generator=random)
         batch = batch._replace(roi_mask=masks[:, :1], gt_mask=masks[:, 1:])
         image = random_light(image, amount=s.light, generator=random)
-        explains_image = self.explains_input and not self.is_frozen
-        return image if explains_image else self.classifier.trunk(image), batch
-
-    def _area(self, batch: Batch, grid_hw: tuple[int, int] | None) -> Tensor:
-        """Where the heat should lie: the ROI, or the drawn defect inside it if there is one.
-
-        (N, 1, h, w) on this grid; (N, 1, H, W) in pixels if it is None.
-        """
-        roi_mask = batch.roi_mask
-        if grid_hw is not None:
-            roi_mask = F.adaptive_avg_pool2d(roi_mask, grid_hw)
-        if self.settings.area == "roi":
-            return roi_mask
-        defect = batch.gt_mask * batch.roi_mask
-        if grid_hw is not None:
-            # The maximum, so that a pit of a few pixels does not vanish in the average of its cell.
-            defect = F.adaptive_max_pool2d(defect, grid_hw)
-        # A part whose defect is too small to count is good, so its defect is no target.
-        is_defective = (batch.label == DEFECT).view(-1, 1, 1, 1)
-        is_drawn = is_defective & (defect.amax((1, 2, 3), keepdim=True) > 0)
-        return torch.where(is_drawn, defect, roi_mask)
+        return image if self.explains_image else self.classifier.trunk(image), batch
 
 
 def _freeze(trunk: nn.Module, settings: CeodSettings) -> bool:
