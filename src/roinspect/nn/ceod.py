@@ -58,7 +58,8 @@ def ceod_loss(
             example of `linear_cam`. The gradient of a weak heatmap is damped, see `faded`; for a heatmap that
             you pass, if its maximum is below 1. The ReLU of Grad-CAM blocks the gradient of cells without
             heat: if no heat lies inside the ROI or on its softened rim, OD is constant and only the
-            cross-entropy has a gradient. ``soften="falloff"`` with a long reach avoids this.
+            cross-entropy has a gradient. ``soften="falloff"`` with a long reach avoids this;
+            `evidence_distance` has no such limit.
         roi_mask: (N, 1, H, W) in [0, 1] at any size, 1 = inspect; averaged to the heatmap's cells.
         omega: weight of the distance, >= 0. The paper's 0.001 has almost no effect; see our ablation.
         gate: "defects" applies OD to parts of the defect class (2024), "all" to every part (2022). Only "all"

@@ -84,12 +84,12 @@ def relevance(
     steps: list[_Step] = []
     with _Recording(steps, epsilon):
         output = network(inputs)
-    anew = inputs.detach().requires_grad_()
+    fresh = inputs.detach().requires_grad_()
     with _Replaying(steps):
-        again = score(network(anew))
+        again = score(network(fresh))
     if not again.requires_grad:
         raise ValueError("the score does not depend on these inputs")
-    (gradient,) = torch.autograd.grad(again.sum(), anew, create_graph=True, allow_unused=True)
+    (gradient,) = torch.autograd.grad(again.sum(), fresh, create_graph=True, allow_unused=True)
     if gradient is None:
         raise ValueError("the score does not depend on these inputs")
     return output, at_least_float32(inputs) * at_least_float32(gradient)
