@@ -97,7 +97,7 @@ def steered(
     empty = (heat.detach().amax((1, 2, 3)) <= 0).float().mean()
     # Relevance and gradients outside count with either sign, so they say nothing about defects inside.
     options: dict[str, Any] = {"gate": s.gate, "has_direction": s.loss in ("evidence", "res")}
-    return steered_terms(logits, label, penalty, empty, s.omega, weight=class_weight, **options)
+    return steered_terms(logits, label, penalty, s.omega, weight=class_weight, empty=empty, **options)
 
 
 def _heatmap(settings: CeodSettings, classifier: Classifier, evidence: Evidence) -> Tensor:

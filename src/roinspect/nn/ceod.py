@@ -155,7 +155,7 @@ def ceod_terms(
     distance = overlap_distance(heatmap, roi_mask, reduction="none", **overlap)
     empty = (heatmap.detach().amax((1, 2, 3)) <= 0).float().mean()
     return steered_terms(
-        logits, label, distance, empty, omega, gate=gate, weight=weight, defect_class=defect_class
+        logits, label, distance, omega, gate=gate, weight=weight, defect_class=defect_class, empty=empty
     )
 
 
@@ -163,13 +163,13 @@ def steered_terms(
     logits: Tensor,
     label: Tensor,
     distance: Tensor,
-    empty: Tensor,
     omega: float,
     *,
     gate: Gate = "defects",
     weight: Tensor | None = None,
     defect_class: int = 1,
     has_direction: bool = True,
+    empty: Tensor | None = None,
 ) -> CeodTerms:
     """Cross-entropy plus a gated loss on the explanation of each part (Eq. 7), for any such loss.
 
@@ -177,20 +177,20 @@ def steered_terms(
         logits: (N, K), before softmax.
         label: (N,) int64; see `ceod_loss`.
         distance: (N,), the loss on each part's explanation, >= 0.
-        empty: (), share of parts with an empty heatmap, for logging.
         omega: weight of the distance, >= 0.
         gate: see `ceod_loss`.
         weight: see `ceod_loss`.
         defect_class: see `ceod_loss`.
         has_direction: whether more evidence *for a defect* inside lowers the distance. If so, the gradient of
             a part that is no defect is multiplied by its defect probability, see `gate` of `ceod_loss`.
+        empty: (), share of parts with an empty heatmap, for logging; None is 0.
 
     Returns:
         The loss and its terms, scalars.
 
     Example:
         >>> logits, label = torch.zeros(2, 2), torch.tensor([0, 1])
-        >>> terms = steered_terms(logits, label, torch.tensor([5.0, 1.0]), torch.zeros(()), 2.0)
+        >>> terms = steered_terms(logits, label, torch.tensor([5.0, 1.0]), omega=2.0)
         >>> f"{float(terms.distance):.1f} {float(terms.loss - terms.cross_entropy):.1f}"  # only the defect's
         '0.5 1.0'
     """
@@ -211,7 +211,7 @@ def steered_terms(
     ce, od = cross_entropy.sum() / count, distance.sum() / count
     # At omega 0 the distance is only reported; it must not cost a backward pass or contribute a NaN.
     loss = ce + omega * od if omega > 0 else ce
-    return CeodTerms(loss, ce.detach(), od.detach(), empty)
+    return CeodTerms(loss, ce.detach(), od.detach(), torch.zeros_like(ce) if empty is None else empty)
 
 
 def _refuse_options(omega: float, gate: str, resolution: str) -> None:
