@@ -220,7 +220,11 @@ print(json.dumps([float((a - b).abs().max()) for a, b in zip(two, one)]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_two_processes_equal_one_with_the_same_global_batch(parts: Path) -> None:
     steered = TINY | {"omega": 1.0, "gate": "all", "learning_rate": 0.002}
-    arms = [steered, steered | {"finetune": 3, "balanced": True, "gate": "defects", "cam": "autograd"}]
+    arms = [
+        steered,
+        steered | {"finetune": 3, "balanced": True, "gate": "defects", "cam": "autograd"},
+        steered | {"finetune": 1, "loss": "isnet"},
+    ]
     child = subprocess.Popen(
         [sys.executable, "-c", DISTRIBUTED, str(parts), json.dumps(arms)],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True, text=True,
@@ -233,7 +237,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(parts: Path) -> None
             os.killpg(child.pid, signal.SIGKILL)
     assert child.returncode == 0, err
     gaps = json.loads(out.splitlines()[-1])
-    assert len(gaps) == 2 and max(gaps) < 1e-10
+    assert len(gaps) == len(arms) and max(gaps) < 1e-10
 
 
 # -- through the command line --------------------------------------------------------------------------------
