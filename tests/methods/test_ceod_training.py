@@ -93,7 +93,11 @@ def one_line(capsys: Capture, *words: str) -> None:
 # -- a run -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"finetune": 2, "rotation": 5.0, "light": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"finetune": 2, "rotation": 5.0, "light": 0.2}, {"loss": "isnet", "finetune": 1}, {"loss": "rrr"}],
+    ids=str,
+)
 def test_an_interrupted_training_resumes_to_the_same_bundle(
     changes: dict[str, Any], parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +220,11 @@ print(json.dumps([float((a - b).abs().max()) for a, b in zip(two, one)]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_two_processes_equal_one_with_the_same_global_batch(parts: Path) -> None:
     steered = TINY | {"omega": 1.0, "gate": "all", "learning_rate": 0.002}
-    arms = [steered, steered | {"finetune": 3, "balanced": True, "gate": "defects", "cam": "autograd"}]
+    arms = [
+        steered,
+        steered | {"finetune": 3, "balanced": True, "gate": "defects", "cam": "autograd"},
+        steered | {"finetune": 1, "loss": "isnet"},
+    ]
     child = subprocess.Popen(
         [sys.executable, "-c", DISTRIBUTED, str(parts), json.dumps(arms)],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True, text=True,
@@ -229,7 +237,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(parts: Path) -> None
             os.killpg(child.pid, signal.SIGKILL)
     assert child.returncode == 0, err
     gaps = json.loads(out.splitlines()[-1])
-    assert len(gaps) == 2 and max(gaps) < 1e-10
+    assert len(gaps) == len(arms) and max(gaps) < 1e-10
 
 
 # -- through the command line --------------------------------------------------------------------------------
@@ -353,6 +361,7 @@ def test_data_that_a_classifier_cannot_learn_from(
         (("weights", "auto"), ("no pretrained weights of test_efficientnet", "method.weights")),
         (("omega", "-1"), ("method.omega", "-1")),
         (("gate", "good"), ("method.gate", "defects")),
+        (("loss", "grad"), ("method.loss", "isnet")),
         (("omgea", "1"), ("omgea", "omega")),
     ],
 )

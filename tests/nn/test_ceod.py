@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from roinspect.nn.ceod import CeodLoss, ceod_loss, ceod_terms  # noqa: E402
+from roinspect.nn.ceod import CeodLoss, ceod_loss, ceod_terms, steered_terms  # noqa: E402
 from roinspect.nn.gradcam import grad_cam, linear_cam  # noqa: E402
 from roinspect.nn.overlap import overlap_distance  # noqa: E402
 
@@ -466,6 +466,25 @@ def test_an_ignored_part_counts_for_nothing(gate: Any, weight: Tensor | None) ->
     if weight is None:
         cross_entropy = ceod_loss(logits, label, heat, roi_mask, 0.0, gate=gate)
         assert cross_entropy.item() == pytest.approx(F.cross_entropy(logits, label).item())
+
+
+@pytest.mark.parametrize("gate", ["defects", "all"])
+@pytest.mark.parametrize("has_direction", [True, False])
+def test_any_loss_on_the_explanation_is_gated_alike(gate: Any, has_direction: bool) -> None:
+    """Only a loss that pulls evidence for a defect inside spares the parts that are called good."""
+    torch.manual_seed(0)
+    logits, label = torch.randn(4, 2), torch.tensor([0, 1, -100, 0])
+    distance = (1 + torch.rand(4)).requires_grad_()
+    terms = steered_terms(logits, label, distance, 3.0, gate=gate, has_direction=has_direction)
+    counted = label == 1 if gate == "defects" else label != -100
+    assert terms.cross_entropy.item() == pytest.approx(F.cross_entropy(logits, label).item())
+    assert terms.distance.item() == pytest.approx((distance * counted).sum().item() / 3)
+    torch.testing.assert_close(terms.loss, terms.cross_entropy + 3 * terms.distance)
+    assert terms.empty == 0
+    (pull,) = torch.autograd.grad(terms.loss, distance)
+    is_damped = has_direction and gate == "all"
+    shares = torch.where(label == 1, 1.0, logits.softmax(1)[:, 1]) if is_damped else torch.ones(4)
+    torch.testing.assert_close(pull, shares * counted)
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from roinspect.data.augment import random_light, random_rotation
 from roinspect.data.loader import Batch, InspectionDataset
 from roinspect.errors import UserError
+from roinspect.methods.ceod_losses import explained_input, steered
 from roinspect.methods.ceod_settings import CeodSettings
 from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.backbone import Backbone, choose, load_pretrained
-from roinspect.nn.ceod import ceod_terms
 from roinspect.nn.classifier import DEFECT, Classifier, Evidence
 from roinspect.nn.customnet import WIDTHS, CustomNet
 from roinspect.nn.distributed import share_values
-from roinspect.nn.gradcam import grad_cam
 from roinspect.nn.roi_head import roi_head_loss
 
 log = logging.getLogger(__name__)
@@ -95,7 +94,15 @@ class Ceod(Method):
                 where="method.cam",
                 remedy="use closed with this backbone",
             )
+        if settings.loss == "rrr" and settings.omega > 0 and self.classifier.norm is not None:
+            raise UserError(
+                "a batch norm that trains mixes the gradients of the images in a batch",
+                where="method.loss",
+                remedy="use isnet with this backbone, or rrr with a pretrained one",
+            )
         self.is_frozen = _freeze(self.classifier.trunk, settings)
+        self.explains_input = settings.loss in ("rrr", "isnet") and settings.omega > 0
+        self.explains_image = self.explains_input and not self.is_frozen
         self.to(memory_format=torch.channels_last)
         self.register_buffer("class_weight", torch.ones(2), persistent=False)
         self._kept: Tensor | None = None
@@ -234,33 +241,40 @@ class Ceod(Method):
                 where="training.batch_size",
                 remedy="use at least 2 with this backbone",
             )
-        features, batch = self._seen(batch, batch_index)
-        if self.settings.cam == "autograd" and not features.requires_grad:
+        seen, batch = self._seen(batch, batch_index)
+        if self.settings.cam == "autograd" and not seen.requires_grad:
             # The trunk is frozen, but autograd needs the gradient by the features.
-            features.requires_grad_()
-        loss, noted = self.losses(self.classifier.head(features), batch)
+            seen.requires_grad_()
+        loss, noted = self.losses(*self.explained(seen, batch))
         self.note("train", noted, len(batch.label))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The same on held-out parts."""
         batch = batch.to_float()
-        _, noted = self.losses(self.classifier(batch.image), batch)
+        if self.explains_input:
+            # Their loss is a gradient, which inference mode has not; its tensors must be copied to have one.
+            with torch.inference_mode(False), torch.enable_grad():
+                batch = Batch(*(each.clone() for each in batch))
+                seen = batch.image if self.explains_image else self.classifier.trunk(batch.image)
+                _, noted = self.losses(*self.explained(seen, batch))
+        else:
+            _, noted = self.losses(self.classifier(batch.image), batch)
         self.note("held-out", noted, len(batch.label))
 
-    def losses(self, evidence: Evidence, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its terms for logging; for a batch with float masks."""
-        s, label = self.settings, batch.label
+    def losses(
+        self, evidence: Evidence, batch: Batch, explained: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its terms for logging.
+
+        Args:
+            evidence: of the classifier.
+            batch: with float masks.
+            explained: see `explained`.
+        """
+        label = batch.label
         grid_hw = (evidence.features.shape[2], evidence.features.shape[3])
-        terms = ceod_terms(
-            evidence.logits,
-            label,
-            self._heat(evidence),
-            self._area(batch, grid_hw),
-            s.omega,
-            weight=self.class_weight,
-            **s.overlap,
-        )
+        terms = steered(self.settings, self.classifier, evidence, batch, explained, self.class_weight)
         noted = {
             "loss": terms.loss,
             "cross_entropy": terms.cross_entropy,
@@ -271,26 +285,23 @@ class Ceod(Method):
         cells = F.adaptive_avg_pool2d(batch.roi_mask, grid_hw)
         noted["roi_head"] = roi_head_loss(evidence.roi_logits, cells)
         # Without a gate it trains only the head itself.
-        weight = s.roi_head_weight if self.classifier.is_gated else 1.0
+        weight = self.settings.roi_head_weight if self.classifier.is_gated else 1.0
         return terms.loss + weight * noted["roi_head"], noted
 
-    def _heat(self, evidence: Evidence) -> Tensor:
-        s, classifier = self.settings, self.classifier
-        if s.cam == "closed" or not torch.is_grad_enabled() or s.omega == 0:
-            return classifier.heatmap(evidence.features, detach_weights=s.detach_weights)
-        return grad_cam(
-            evidence.features,
-            evidence.logits,
-            DEFECT,
-            against=classifier.against,
-            create_graph=True,
-            detach_weights=s.detach_weights,
-        )
+    def explained(self, seen: Tensor, batch: Batch) -> tuple[Evidence, Batch, Tensor | None]:
+        """What `losses` takes, from the trunk's features of a batch; if `explains_image`, from its images."""
+        if not self.explains_input:
+            return self.classifier.head(seen), batch, None
+        evidence, found = explained_input(self.settings, self.classifier, seen, is_frozen=self.is_frozen)
+        return evidence, batch, found
 
     # -- parts ---------------------------------------------------------------------------------------------
 
     def _seen(self, batch: Batch, batch_index: int) -> tuple[Tensor, Batch]:
-        """The trunk's features of a batch, and the batch with its masks transformed alike."""
+        """The trunk's features of a batch, and the batch with its masks transformed alike.
+
+        In place of the features it is the image if the loss explains it through the trunk.
+        """
         s = self.settings
         if self._kept is not None:
             batch = batch._replace(roi_mask=batch.roi_mask.float(), gt_mask=batch.gt_mask.float())
@@ -299,24 +310,9 @@ class Ceod(Method):
         random = self.random(self.current_epoch, batch_index)
         masks = torch.cat((batch.roi_mask, batch.gt_mask), dim=1)
         image, masks = random_rotation(batch.image, masks, degrees=s.rotation, generator=random)
-        features = self.classifier.trunk(random_light(image, amount=s.light, generator=random))
-        return features, batch._replace(roi_mask=masks[:, :1], gt_mask=masks[:, 1:])
-
-    def _area(self, batch: Batch, grid_hw: tuple[int, int]) -> Tensor:
-        """Where the heat should lie, (N, 1, h, w): the ROI, or the drawn defect inside it if there is one."""
-        roi_mask = batch.roi_mask
-        if self.settings.resolution == "grid":
-            roi_mask = F.adaptive_avg_pool2d(roi_mask, grid_hw)
-        if self.settings.area == "roi":
-            return roi_mask
-        defect = batch.gt_mask * batch.roi_mask
-        if self.settings.resolution == "grid":
-            # The maximum, so that a pit of a few pixels does not vanish in the average of its cell.
-            defect = F.adaptive_max_pool2d(defect, grid_hw)
-        # A part whose defect is too small to count is good, so its defect is no target.
-        is_defective = (batch.label == DEFECT).view(-1, 1, 1, 1)
-        is_drawn = is_defective & (defect.amax((1, 2, 3), keepdim=True) > 0)
-        return torch.where(is_drawn, defect, roi_mask)
+        batch = batch._replace(roi_mask=masks[:, :1], gt_mask=masks[:, 1:])
+        image = random_light(image, amount=s.light, generator=random)
+        return image if self.explains_image else self.classifier.trunk(image), batch
 
 
 def _freeze(trunk: nn.Module, settings: CeodSettings) -> bool:

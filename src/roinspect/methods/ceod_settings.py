@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from roinspect.nn.forms import Areas, Clip, Denominator, Gate, Resolution, Soften, Variant
+from roinspect.errors import UserError
+from roinspect.nn.forms import (
+    ENERGY,
+    Areas,
+    Clip,
+    Denominator,
+    Explanation,
+    Gate,
+    Resolution,
+    Soften,
+    Variant,
+)
 from roinspect.settings import check
 
 Area = Literal["roi", "defect"]
@@ -19,6 +30,19 @@ _Size = Annotated[int, Ge(1), Le(_MOST)]
 _Number = Annotated[int, Ge(0), Le(_MOST)]
 _Weight = Annotated[float, Ge(0), Le(_MOST)]
 _Positive = Annotated[float, Gt(0), Le(1)]
+
+_RIM = ("soften", "reach")
+_HEATMAP = ("cam", "detach_weights")
+_DISTANCE = ("variant", "denominator", "clip", "areas", "resolution", *_RIM)
+_WITHOUT: dict[Explanation, tuple[str, ...]] = {
+    "ceod": (),
+    "energy": ("variant", "denominator", "clip", "areas", *_RIM),
+    "evidence": ("variant", "denominator", "clip", "areas", "resolution", *_HEATMAP),
+    "res": _DISTANCE,
+    "rrr": (*_DISTANCE, *_HEATMAP),
+    "isnet": (*_DISTANCE, *_HEATMAP),
+}
+"""Settings without effect for each loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +66,13 @@ class CeodSettings:
             predicts the ROI separately, only to describe what an image shows.
         roi_head_weight: weight of the ROI head's loss.
         margin: the heatmap explains defect logit minus good logit; False: the defect logit, as in the papers.
-        omega: weight of the overlap distance (Eq. 7).
+        loss: what steers the explanation, with weight `omega`: "ceod", the overlap distance; "energy", its
+            form in Rao et al. 2023; "evidence", on each cell's evidence before the ReLU of Grad-CAM, with a
+            gradient even if all heat is outside; "res" (after Gao et al. 2022), "rrr" (Ross et al. 2017),
+            "isnet" (after Bassi et al. 2024). "rrr" and "isnet" explain the input of what is trained: the
+            image, or the features of a frozen backbone. Settings that a loss does not use must keep their
+            default.
+        omega: weight of the overlap distance (Eq. 7), or of the loss that replaces it.
         area: target area of the heat: "roi", as in the papers' experiments; or "defect": the drawn defect
             inside the ROI if there is one, otherwise the ROI. With "roi" the network may still use something
             else inside the ROI that correlates with defects, such as grease or light.
@@ -75,6 +105,7 @@ class CeodSettings:
     roi_head: bool = True
     roi_head_weight: _Weight = 1.0
     margin: bool = True
+    loss: Explanation = "ceod"
     omega: _Weight = 0.3
     area: Area = "defect"
     gate: Gate = "defects"
@@ -97,6 +128,13 @@ class CeodSettings:
     def __post_init__(self) -> None:
         """Validate the settings."""
         check(self, "method.")
+        for field in fields(self):
+            if field.name in _WITHOUT[self.loss] and getattr(self, field.name) != field.default:
+                raise UserError(
+                    f"{getattr(self, field.name)} has no effect with loss {self.loss}",
+                    where=f"method.{field.name}",
+                    remedy="leave it out, or use loss ceod",
+                )
 
     @classmethod
     def preset(cls, name: Literal["compact", "paper"]) -> CeodSettings:
@@ -127,4 +165,5 @@ class CeodSettings:
     def overlap(self) -> dict[str, Any]:
         """Options of the distance, for `ceod_loss`."""
         names = ("gate", "variant", "denominator", "soften", "reach", "clip", "areas", "resolution")
-        return {name: getattr(self, name) for name in names}
+        options = {name: getattr(self, name) for name in names}
+        return options | dict(ENERGY) if self.loss == "energy" else options

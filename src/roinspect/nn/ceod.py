@@ -58,7 +58,8 @@ def ceod_loss(
             example of `linear_cam`. The gradient of a weak heatmap is damped, see `faded`; for a heatmap that
             you pass, if its maximum is below 1. The ReLU of Grad-CAM blocks the gradient of cells without
             heat: if no heat lies inside the ROI or on its softened rim, OD is constant and only the
-            cross-entropy has a gradient. ``soften="falloff"`` with a long reach avoids this.
+            cross-entropy has a gradient. ``soften="falloff"`` with a long reach avoids this;
+            `evidence_distance` has no such limit.
         roi_mask: (N, 1, H, W) in [0, 1] at any size, 1 = inspect; averaged to the heatmap's cells.
         omega: weight of the distance, >= 0. The paper's 0.001 has almost no effect; see our ablation.
         gate: "defects" applies OD to parts of the defect class (2024), "all" to every part (2022). Only "all"
@@ -139,10 +140,6 @@ def ceod_terms(
         )
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"weight must be ({classes},), not {tuple(weight.shape)}")
-    cross_entropy = F.cross_entropy(at_least_float32(logits), label, reduction="none")
-    if weight is not None:
-        # Divided by N, not by the sum of the weights, so that several devices give the same as one.
-        cross_entropy = cross_entropy * weight[label.clamp_min(0)]
     if heat.shape[1] == 1:
         # Half precision would lose the logarithm's epsilon.
         heatmap = at_least_float32(heat)
@@ -156,19 +153,65 @@ def ceod_terms(
     else:
         heatmap = F.interpolate(heatmap, roi_mask.shape[2:], mode="bilinear", align_corners=False)
     distance = overlap_distance(heatmap, roi_mask, reduction="none", **overlap)
+    empty = (heatmap.detach().amax((1, 2, 3)) <= 0).float().mean()
+    return steered_terms(
+        logits, label, distance, omega, gate=gate, weight=weight, defect_class=defect_class, empty=empty
+    )
+
+
+def steered_terms(
+    logits: Tensor,
+    label: Tensor,
+    distance: Tensor,
+    omega: float,
+    *,
+    gate: Gate = "defects",
+    weight: Tensor | None = None,
+    defect_class: int = 1,
+    has_direction: bool = True,
+    empty: Tensor | None = None,
+) -> CeodTerms:
+    """Cross-entropy plus a gated loss on the explanation of each part (Eq. 7), for any such loss.
+
+    Args:
+        logits: (N, K), before softmax.
+        label: (N,) int64; see `ceod_loss`.
+        distance: (N,), the loss on each part's explanation, >= 0.
+        omega: weight of the distance, >= 0.
+        gate: see `ceod_loss`.
+        weight: see `ceod_loss`.
+        defect_class: see `ceod_loss`.
+        has_direction: whether more evidence *for a defect* inside lowers the distance. If so, the gradient of
+            a part that is no defect is multiplied by its defect probability, see `gate` of `ceod_loss`.
+        empty: (), share of parts with an empty heatmap, for logging; None is 0.
+
+    Returns:
+        The loss and its terms, scalars.
+
+    Example:
+        >>> logits, label = torch.zeros(2, 2), torch.tensor([0, 1])
+        >>> terms = steered_terms(logits, label, torch.tensor([5.0, 1.0]), omega=2.0)
+        >>> f"{float(terms.distance):.1f} {float(terms.loss - terms.cross_entropy):.1f}"  # only the defect's
+        '0.5 1.0'
+    """
+    cross_entropy = F.cross_entropy(at_least_float32(logits), label, reduction="none")
+    if weight is not None:
+        # Divided by N, not by the sum of the weights, so that several devices give the same as one.
+        cross_entropy = cross_entropy * weight[label.clamp_min(0)]
     is_counted = label != IGNORED
     is_defective = label == defect_class
     if gate == "defects":
         distance = distance * is_defective
-    else:
+    elif has_direction:
         suspicion = at_least_float32(logits.detach()).softmax(1)[:, defect_class].to(distance.dtype)
         distance = damped(distance * is_counted, suspicion.masked_fill(is_defective, 1))
+    else:
+        distance = distance * is_counted
     count = is_counted.sum().clamp_min(1)
     ce, od = cross_entropy.sum() / count, distance.sum() / count
-    empty = (heatmap.detach().amax((1, 2, 3)) <= 0).float().mean()
     # At omega 0 the distance is only reported; it must not cost a backward pass or contribute a NaN.
     loss = ce + omega * od if omega > 0 else ce
-    return CeodTerms(loss, ce.detach(), od.detach(), empty)
+    return CeodTerms(loss, ce.detach(), od.detach(), torch.zeros_like(ce) if empty is None else empty)
 
 
 def _refuse_options(omega: float, gate: str, resolution: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from roinspect.nn.coordinates import with_coordinates
-from roinspect.nn.gradcam import head_weights, linear_cam
+from roinspect.nn.gradcam import head_weights, linear_cam, linear_evidence
 from roinspect.nn.roi_head import roi_convolutions
 
 GOOD, DEFECT = 0, 1
@@ -121,6 +121,14 @@ class Classifier(nn.Module):
             norm=self.norm,
             detach_weights=detach_weights,
         )
+
+    def cell_evidence(self, features: Tensor) -> Tensor:
+        """What each cell says for a defect (N, 1, h, w), in logits, of either sign."""
+        return linear_evidence(features, self.linear, DEFECT, against=self.against, norm=self.norm)
+
+    def defect_logit(self, logits: Tensor) -> Tensor:
+        """The score that the heatmap explains, (N,): the margin between both logits, or the defect's."""
+        return logits[:, DEFECT] - (0 if self.against is None else logits[:, self.against])
 
     def _pool(self, features: Tensor, roi_logits: Tensor | None) -> Tensor:
         """(N, C, h, w) to (N, C): mean over the cells with the most evidence, those inside the ROI first."""

@@ -135,15 +135,45 @@ def linear_cam(
         >>> torch.allclose(closed, by_autograd, atol=1e-5)
         True
     """
-    if features.ndim != 4 or features.shape[1] != linear.in_features:
-        raise ValueError(
-            f"features must be (N, {linear.in_features}, h, w) for this linear layer, not "
-            f"{tuple(features.shape)}"
-        )
-    _check_target(target, against, features.shape[0], linear.out_features)
+    _check_linear(features, linear, target, against)
     weights = head_weights(linear, target, against=against, norm=norm)
     weights = weights / (features.shape[2] * features.shape[3])
     return weighted_cam(features, weights.detach() if detach_weights else weights)
+
+
+def linear_evidence(
+    features: Tensor,
+    linear: nn.Linear,
+    target: int | Tensor,
+    *,
+    against: int | None = None,
+    norm: nn.BatchNorm1d | None = None,
+) -> Tensor:
+    """What each cell contributes to the target logit: the weighted sum of `linear_cam` before its ReLU.
+
+    Args:
+        features: (N, C, h, w), the input of the pooling.
+        linear: see `linear_cam`.
+        target: see `linear_cam`.
+        against: see `grad_cam`.
+        norm: see `linear_cam`.
+
+    Returns:
+        (N, 1, h, w) float32 (float64 for such features), of either sign, in logits: the gain if all pooled
+        cells had the features of this one, up to the constant of biases and norm.
+
+    Raises:
+        ValueError: see `linear_cam`.
+
+    Example:
+        >>> features, linear = torch.rand(2, 8, 5, 5), nn.Linear(8, 2)
+        >>> evidence = linear_evidence(features, linear, 1)
+        >>> logit = evidence.mean((1, 2, 3)) + linear.bias[1]
+        >>> torch.allclose(logit, linear(features.mean((2, 3)))[:, 1], atol=1e-5)
+        True
+    """
+    _check_linear(features, linear, target, against)
+    return _weighted_sum(features, head_weights(linear, target, against=against, norm=norm))
 
 
 def head_weights(
@@ -183,10 +213,7 @@ def weighted_cam(features: Tensor, weights: Tensor) -> Tensor:
         tensor([[[[0., 1.]]]])
     """
     with torch.autocast(features.device.type, enabled=False):
-        features = at_least_float32(features)
-        # Not `len`, which would fix the batch size in an exported graph.
-        weights = weights.to(features.dtype).expand(features.shape[0], -1)
-        heat = torch.einsum("nchw,nc->nhw", features, weights).unsqueeze(1).relu()
+        heat = _weighted_sum(features, weights).relu()
         hottest = heat.amax((1, 2, 3), keepdim=True)
         # Clamp instead of adding: the ONNX exporter rounds so small a summand to 0, which gives 0/0.
         scaled = heat / hottest.clamp_min(SMALLEST)
@@ -222,6 +249,24 @@ def damped(values: Tensor, share: Tensor) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """Convert half precision, integers and booleans to float32; float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
+    """(N, C, h, w) and (N, C) or (C,) to (N, 1, h, w), at least float32, also under autocast."""
+    with torch.autocast(features.device.type, enabled=False):
+        features = at_least_float32(features)
+        # Not `len`, which would fix the batch size in an exported graph.
+        weights = weights.to(features.dtype).expand(features.shape[0], -1)
+        return torch.einsum("nchw,nc->nhw", features, weights).unsqueeze(1)
+
+
+def _check_linear(features: Tensor, linear: nn.Linear, target: int | Tensor, against: int | None) -> None:
+    if features.ndim != 4 or features.shape[1] != linear.in_features:
+        raise ValueError(
+            f"features must be (N, {linear.in_features}, h, w) for this linear layer, not "
+            f"{tuple(features.shape)}"
+        )
+    _check_target(target, against, features.shape[0], linear.out_features)
 
 
 def _check_target(target: int | Tensor, against: int | None, count: int, classes: int) -> None:

@@ -36,6 +36,11 @@ def overlap_distance(
     form and GRD-Net, Eq. 8). With ``denominator="min"``, as in the papers, a heatmap over the whole image has
     distance 0; with ``"heatmap"`` x is the share of the heat inside.
 
+    With the options `forms.ENERGY` (``variant="linear", denominator="heatmap", soften="none"``) and the
+    heatmap of Grad-CAM, this is the Energy loss of Rao, Böhle, Parchami-Araghi, Schiele: *Studying How to
+    Efficiently and Effectively Guide Models with Explanations*, ICCV 2023, up to a constant: theirs is -x,
+    ours 1 - x. They also use it with other attributions, and with boxes for masks.
+
     Args:
         heatmap: (N, 1, H, W) or (N, H, W), >= 0, best scaled to a maximum of 1.
         roi_mask: the same shape, in [0, 1].
