@@ -426,6 +426,31 @@ def test_every_ablation_trains(name: str, textures: str) -> None:
     assert ("held-out/discriminator" in losses) == net.settings.adversarial
 
 
+@pytest.mark.parametrize("form", ["compact", "the form of 2026"])
+def test_compiled_networks_train_the_same_weights(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_, graphs = torch.compile, []
+
+    def counted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    def traced(call: Any, **options: Any) -> Any:
+        # In one graph each, or the compiler would have little to join.
+        return compile_(call, backend=counted, fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    states = {}
+    for is_compiled in (False, True):
+        torch.compiler.reset()
+        net = model(small(**ABLATIONS[form], compile=is_compiled))
+        trainer(2).fit(net, loader(batch()), loader(batch(2)))
+        states[is_compiled] = {name: value.clone() for name, value in net.state_dict().items()}
+        assert bool(graphs) == is_compiled and net._compiled is None
+    assert states[True].keys() == states[False].keys()
+    for name, value in states[True].items():
+        torch.testing.assert_close(value, states[False][name], msg=name)
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_batch_of_any_size_trains_on_a_wide_image(count: int) -> None:
     net = model(size_hw=(64, 96))

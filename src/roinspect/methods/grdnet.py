@@ -7,8 +7,9 @@ of Interest Attention Module*, 2023. Equations and tables below are this paper's
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,13 +26,14 @@ from roinspect.images.pixels import read_image, resize_image
 from roinspect.methods.grdnet_settings import GrdNetSettings
 from roinspect.methods.method import InspectionGraph, Look, Method
 from roinspect.nn.autoencoder import HALVINGS, Autoencoder, Discriminator, Encoder
+from roinspect.nn.compiled import refuse_no_compiler
 from roinspect.nn.difference import Difference, noise_loss
 from roinspect.nn.focal import focal_loss
 from roinspect.nn.perlin import Blobs, perturb
 from roinspect.nn.roi_head import roi_head_loss
 from roinspect.nn.ssim import ssim
 from roinspect.nn.steering import segmentation_loss
-from roinspect.nn.unet import UNet
+from roinspect.nn.unet import Heads, UNet
 
 
 class GrdNetGraph(InspectionGraph):
@@ -69,6 +71,15 @@ class GrdNetGraph(InspectionGraph):
         return cast(Tensor, self.autoencoder(image)[0])
 
 
+class Calls(NamedTuple):
+    """The networks as a step calls them."""
+
+    repair: Callable[[Tensor], tuple[Tensor, Tensor]]
+    encode: Callable[[Tensor], Tensor]
+    judge: Callable[[Tensor], tuple[Tensor, Tensor]]
+    compare: Callable[[Tensor], tuple[Tensor, Heads]]
+
+
 class GrdNet(Method):
     """GRD-Net in training: three networks, three optimisers, one step (Fig. 3).
 
@@ -100,6 +111,7 @@ class GrdNet(Method):
             is_residual=settings.residual,
         )
         self.discriminator = Discriminator(settings.width, stem=settings.stem)
+        self._compiled: Calls | None = None
         self.to(memory_format=torch.channels_last)
         # A buffer moves to the device with the networks.
         self.register_buffer("textures", _read_textures(settings, size_hw), persistent=False)
@@ -169,6 +181,30 @@ class GrdNet(Method):
         losses = math.ceil(s.plateau_epochs / (self.trainer.check_val_every_n_epoch or 1))
         return ReduceLROnPlateau(optimizer, factor=math.exp(-s.plateau_decay), patience=losses - 1)
 
+    def on_fit_start(self) -> None:
+        """Compile the networks, if that is set.
+
+        Raises:
+            UserError: they cannot be compiled on this machine.
+        """
+        if self.settings.compile:
+            refuse_no_compiler(self.device, "method.compile")
+            repair, encode, judge, compare = self._plain()
+            self._compiled = Calls(
+                torch.compile(repair), torch.compile(encode), torch.compile(judge), torch.compile(compare)
+            )
+
+    def on_fit_end(self) -> None:
+        """The trained networks are used as they are."""
+        self._compiled = None
+
+    def _calls(self) -> Calls:
+        # Compiled in training alone: validation is short, in another mode, and of other batch sizes.
+        return self._compiled if self._compiled is not None and self.training else self._plain()
+
+    def _plain(self) -> Calls:
+        return Calls(self.autoencoder, self.second_encoder, self.discriminator, self.segmenter.with_heads)
+
     # -- a training step (Fig. 3) --------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
@@ -208,7 +244,8 @@ class GrdNet(Method):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The reconstruction, and L_gan with its parts (Eq. 1 to 3; the noise loss of 2026)."""
         s = self.settings
-        reconstruction, latent = self.autoencoder(noisy)
+        calls = self._calls()
+        reconstruction, latent = calls.repair(noisy)
         if s.context == "l1":
             pixels = F.l1_loss(reconstruction, image)
         else:
@@ -217,7 +254,7 @@ class GrdNet(Method):
         structure = 1 - ssim(reconstruction.float(), image)
         contextual = s.l1_weight * pixels + s.ssim_weight * structure
         distance = F.mse_loss if s.encoder_loss == "l2" else F.l1_loss
-        encoder = distance(self.second_encoder(reconstruction), latent)
+        encoder = distance(calls.encode(reconstruction), latent)
         total = s.contextual_weight * contextual + s.encoder_weight * encoder
         losses = {"contextual": contextual, "ssim": structure, "encoder": encoder}
         if s.noise_loss:
@@ -226,8 +263,8 @@ class GrdNet(Method):
         if s.adversarial:
             # Feature matching: only the generated side has a gradient.
             with torch.no_grad():
-                real_features, _ = self.discriminator(image)
-            fake_features, _ = self.discriminator(reconstruction)
+                real_features, _ = calls.judge(image)
+            fake_features, _ = calls.judge(reconstruction)
             losses["adversarial"] = F.mse_loss(fake_features, real_features)
             total = total + s.adversarial_weight * losses["adversarial"]
         return reconstruction, {"generator": total, **losses}
@@ -240,7 +277,7 @@ class GrdNet(Method):
         if isinstance(self.segmenter, Difference):
             loss = roi_head_loss(self.segmenter.region(noisy), roi_mask)
             return {"segmenter": loss, "roi_head": loss}
-        logits, heads = self.segmenter.with_heads(torch.cat((noisy, repaired), dim=1))
+        logits, heads = self._calls().compare(torch.cat((noisy, repaired), dim=1))
         loss = segmentation_loss(
             logits,
             noise_mask,
@@ -261,8 +298,9 @@ class GrdNet(Method):
         return {"segmenter": loss, "roi_head": roi_head}
 
     def _discriminator_loss(self, image: Tensor, repaired: Tensor) -> Tensor:
-        _, real = self.discriminator(image)
-        _, fake = self.discriminator(repaired)
+        judge = self._calls().judge
+        _, real = judge(image)
+        _, fake = judge(repaired)
         return 0.5 * (
             F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
             + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))

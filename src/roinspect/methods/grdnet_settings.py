@@ -53,6 +53,8 @@ class GrdNetSettings:
         ssim_weight: omega_b of Eq. 1.
         focal_gamma: gamma of Eq. 4.
         focal_alpha: weight of defective pixels in the focal loss; None for equal weights.
+        compile: compile the networks by torch.compile before the first step, which takes minutes; validation
+            and the bundle use them as they are.
         learning_rate: of Adam, for all three networks.
         schedule: "plateau" is Eq. 7; "cosine" decays to 1 % over the training.
         plateau_epochs: number of epochs without a lower held-out loss that count as a plateau.
@@ -99,6 +101,7 @@ class GrdNetSettings:
     ssim_weight: float = 1.0
     focal_gamma: NotNegative = 2.0
     focal_alpha: Share | None = None
+    compile: bool = False
     learning_rate: Positive = 1e-3
     schedule: Schedule = "cosine"
     plateau_epochs: Count = 3
