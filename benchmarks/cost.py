@@ -2,6 +2,8 @@
 
     python benchmarks/cost.py            # prints and records the result
     python benchmarks/cost.py paper      # memory and time of a step of the preset "paper", beside DRAEM's
+    python benchmarks/cost.py memory     # its memory in one real step, beside the count
+    python benchmarks/cost.py compiled   # a step of the default with and without torch.compile
     python benchmarks/cost.py --tables   # puts the results into docs/benchmarks.md and docs/grdnet.md
 
 Memory is counted, not measured: the peak of a step on tensors without values, with weights, gradients and
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from results import Results, where
+from results import NotMeasuredError, Results, where
 from tables import markdown, put
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -238,8 +240,61 @@ def paper_table() -> str:
     return f"{markdown(('preset `paper`, 256 x 256', ''), rows)}\n\n{where([run])}"
 
 
+def measure_memory() -> dict[str, Any]:
+    """The memory of the first step of this process, and what was counted for it."""
+    torch.manual_seed(0)
+    paper = dataclasses.replace(GrdNetSettings.preset("paper"), schedule="cosine")
+    counted = step_bytes(GrdNet(paper, (SIDE, SIDE)), PAIR)
+    before = resident_bytes()
+    seconds = timed(Step(paper, PAIR))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return {"counted": counted, "resident": peak - before, "seconds_per_image": seconds / PAIR}
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+def memory_table() -> str:
+    run = RESULTS.latest(verb="memory")
+    result = run.measures
+    heads = [f"preset `paper`, one step of {PAIR} on the CPU", "counted", "rise of resident memory", "time"]
+    row = ["float32", *(f"{result[name] / 1e9:.2f} GB" for name in ("counted", "resident"))]
+    row.append(f"{result['seconds_per_image']:.1f} s per image")
+    return f"{markdown(heads, [row])}\n\n{where([run])}"
+
+
+def measure_compiled() -> dict[str, Any]:
+    """Steps of the default in turns; the first of the compiled ones includes the compilation."""
+    plain, compiled = Step(GrdNetSettings()), Step(GrdNetSettings(compile=True))
+    compiled.model.on_fit_start()
+    plain()
+    first = timed(compiled)
+    rounds = [(timed(plain), timed(compiled)) for _ in range(ROUNDS)]
+    return {
+        "first_seconds": first,
+        "step_seconds_per_image": statistics.median(own / BATCH for own, _ in rounds),
+        "compiled_share": statistics.median(other / own for own, other in rounds),
+    }
+
+
+def compiled_table() -> str:
+    run = RESULTS.latest(verb="compiled")
+    result = run.measures
+    heads = [f"default, {SIDE} x {SIDE}, batch {BATCH}, on the CPU", "time of a step, of that without"]
+    heads.append("first step, with the compilation")
+    row = ["`--method.compile true`", f"{result['compiled_share']:.2f}", f"{result['first_seconds']:.0f} s"]
+    return f"{markdown(heads, [row])}\n\n{where([run])}"
+
+
+MEASURES = {"paper": measure_paper, "memory": measure_memory, "compiled": measure_compiled}
+
+
 def table() -> str:
-    run = next(run for run in reversed(RESULTS.read()) if "verb" not in run.settings)
+    if not (runs := [run for run in RESULTS.read() if "verb" not in run.settings]):
+        raise NotMeasuredError
+    run = runs[-1]
     result = run.measures
     percent = "{:.1%}".format
     rows = [
@@ -260,14 +315,20 @@ def table() -> str:
 
 
 TABLES = {"cost": table}
-ALSO = {ROOT / "docs" / "grdnet.md": {"paper-cost": paper_table}}
+ALSO = {
+    ROOT / "docs" / "grdnet.md": {
+        "paper-cost": paper_table,
+        "paper-memory": memory_table,
+        "compiled": compiled_table,
+    }
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("paper",))
+    parser.add_argument("verb", nargs="?", choices=[*MEASURES])
     parser.add_argument("--tables", action="store_true", help="only write the tables into the docs")
     arguments = parser.parse_args()
     if arguments.tables:
@@ -275,12 +336,12 @@ def main() -> None:
         for page, tables in ALSO.items():
             put(page, tables)
         return
-    if arguments.verb == "paper":
-        RESULTS.append({"verb": "paper"}, measure_paper(), seed=0)
-        print(paper_table())
+    if arguments.verb is None:
+        RESULTS.append({}, measure())
+        print(table())
         return
-    RESULTS.append({}, measure())
-    print(table())
+    run = RESULTS.append({"verb": arguments.verb}, MEASURES[arguments.verb](), seed=0)
+    print(run.measures)
 
 
 if __name__ == "__main__":
