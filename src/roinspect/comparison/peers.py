@@ -53,8 +53,9 @@ def refuse_unknown_peer(name: str) -> None:
             remedy='run: pip install "roinspect[peers]"',
         )
     if plain_name(name) not in map(plain_name, names):
-        is_theirs = name.startswith(PREFIX)
-        told = "anomalib has no such model" if is_theirs else "neither roinspect nor anomalib has such a method"
+        told = "neither roinspect nor anomalib has such a method"
+        if name.startswith(PREFIX):
+            told = "anomalib has no such model"
         raise UserError(
             f"{told}{nearest(name.removeprefix(PREFIX).lower(), names)}",
             where=name,
