@@ -167,7 +167,7 @@ def photographs_of(parts: Sequence[str], names: Sequence[tuple[str, str]], path:
             raise UserError(
                 f"{part} is no part of the test sets",
                 where=path,
-                remedy="name it by its photograph, such as test/good/012.png, or by its group in the manifest",
+                remedy="name it by its photograph, such as test/good/012.png, or by its group",
             )
         if part not in by_name and len(photographs) > 1:
             raise UserError(
