@@ -99,8 +99,9 @@ class Document:
         self._sections += 1
         lines = "".join(f"<tr><th>{escape(role)}</th>{'<td></td>' * 3}</tr>" for role in roles)
         self._parts.append(
-            "<table "
-            f'class="signatures"><thead><tr><th></th><th>Name</th><th>Date</th><th>Signature</th></tr></thead><tbody>{lines}</tbody></table>'
+            f'<div class="keep"><h2>{self._sections} Signatures</h2><p>{escape(text)}</p>'
+            '<table class="signatures"><thead><tr><th></th><th>Name</th><th>Date</th><th>Signature</th></tr>'
+            f"</thead><tbody>{lines}</tbody></table></div>"
         )
 
     def listing(self, text: str) -> None:

@@ -14,6 +14,7 @@ from roinspect.data.width import defect_width
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import Bundle
 from roinspect.inspection.inspector import Inspector
+from roinspect.production.progress import Progress
 from roinspect.qualification.disturbances import Picture, foreign_pictures
 from roinspect.qualification.outcomes import Row
 from roinspect.qualification.plan import TestSet
@@ -94,19 +95,21 @@ def examine(
         observers: by the index of a photograph.
     """
     rows, size_hw, empty = list[Row](), None, list[str]()
-    for (name, record), loaded in zip(records, loading(records, inspector), strict=True):
-        if loaded.sample is None:
-            label = UNKNOWN_LABEL if record.label is None else record.label
-            rows.append(Row(name, record.group, label, error=str(loaded.error)))
-            continue
-        image = loaded.sample.image
-        size_hw = size_hw or (image.shape[0], image.shape[1])
-        if is_empty_defect(record, loaded.sample.place):
-            empty.append(name)
-        row = _row(name, loaded, inspector)
-        for observer in observers.get(len(rows), ()) if row.verdict else ():
-            observer(row, image)
-        rows.append(row)
+    with Progress(len(records)) as progress:
+        for (name, record), loaded in zip(records, loading(records, inspector), strict=True):
+            if loaded.sample is None:
+                label = UNKNOWN_LABEL if record.label is None else record.label
+                row = Row(name, record.group, label, error=str(loaded.error))
+            else:
+                image = loaded.sample.image
+                size_hw = size_hw or (image.shape[0], image.shape[1])
+                if is_empty_defect(record, loaded.sample.place):
+                    empty.append(name)
+                row = _row(name, loaded, inspector)
+                for observer in observers.get(len(rows), ()) if row.verdict else ():
+                    observer(row, image)
+            rows.append(row)
+            progress.step(is_error=not row.verdict)
     remarks = []
     if empty:
         remarks.append(

@@ -147,7 +147,8 @@ def write(result: Qualification, out: Path) -> None:
     remedy = "free space, or choose another --out; the results above are not saved"
     with writing(out, fault="the report cannot be written", remedy=remedy), whole_folder(out) as partial:
         for name, content in contents.items():
-            (partial / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+            # A file's name need not be text.
+            (partial / name).write_bytes(content.encode("utf-8", "backslashreplace"))
 
 
 # -- the tests -----------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def as_json(result: Qualification) -> str:
         "photographs": len(result.rows),
         "wrong_parts": [part for part in result.parts if not part.is_right],
     }
-    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
