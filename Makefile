@@ -33,6 +33,7 @@ test: $(VENV)/.stamp-dev
 # anomalib and Ray are large and pin many versions, so they have their own environment.
 EXTRAS := .venv-extras
 EXTRAS_TESTS := tests/comparison/test_peers.py tests/comparison/test_compare.py tests/comparison/test_compare_terms.py \
+	tests/comparison/test_docs_anomalib.py \
 	tests/production/test_batch.py tests/production/test_batch_tables.py tests/evaluation/test_metrics.py \
 	tests/reproduction/test_reproduce.py
 

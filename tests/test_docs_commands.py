@@ -293,7 +293,9 @@ def run_command(words: list[str], page: str, home: Path) -> None:
         with pytest.raises(UserError, match="this processor has no bfloat16"):
             export(Path(words[2]), "openvino", bf16=home / "parts", tell=str)
         return
-    assert main(shortened([word for pattern in words[1:] for word in expanded(pattern)])) == 0, line
+    # A model that learned for a moment may miss a plan's limits.
+    ends = (0, 1) if words[1] == "qualify" else (0,)
+    assert main(shortened([word for pattern in words[1:] for word in expanded(pattern)])) in ends, line
     if words[1] == "synth" and words[3] == "parts" and words[2] != "zipper":
         # What the page calls new and fresh is of its own product, not of the one in supplies.
         assert main(shortened(["synth", words[2], "fresh", "--seed", "1"])) == 0

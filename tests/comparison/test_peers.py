@@ -92,7 +92,7 @@ def test_a_rival_looks_in_tiles_where_it_can(zipper: Path, tmp_path: Path) -> No
 
 # SuperSimpleNet's noise needs features of at least 32 x 32, a quarter of the image's sides.
 @pytest.mark.parametrize(
-    ("name", "size_hw"), [("mh_patchcore", (64, 96)), ("supersimplenet", (128, 160))], ids=str
+    ("name", "size_hw"), [("anomalib:MHPatchcore", (64, 96)), ("supersimplenet", (128, 160))], ids=str
 )
 def test_without_its_own_weights_a_rival_gets_the_packaged_backbone(
     name: str, size_hw: tuple[int, int], zipper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -167,6 +167,65 @@ def test_the_papers_rivals_are_there() -> None:
     peers.refuse_unknown_peer("EfficientAd")
     with pytest.raises(UserError, match=r"^padimm: .* did you mean padim"):
         peers.refuse_unknown_peer("padimm")
+
+
+@pytest.fixture
+def two_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "peer_names", lambda: ["efficient_ad", "padim"])
+
+
+@pytest.mark.usefixtures("two_models")
+@pytest.mark.parametrize("name", ["padim", "Padim", "anomalib:Padim", "anomalib:EfficientAd", "efficient_ad"])
+def test_a_model_is_known_by_its_class_and_by_its_folder(name: str) -> None:
+    peers.refuse_unknown_peer(name)
+
+
+@pytest.mark.usefixtures("two_models")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "anomalib:Padin",
+            "anomalib has no such model, did you mean padim?; anomalib has efficient_ad, padim",
+        ),
+        ("anomalib:EficientAD", "anomalib has no such model, did you mean efficient_ad?"),
+        ("anomalib:", "anomalib has no such model; anomalib has"),
+        ("keras:Padim", "neither roinspect nor anomalib has such a method"),
+    ],
+)
+def test_an_unknown_model_is_one_line_with_what_is_like_it(name: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        peers.refuse_unknown_peer(name)
+    told = str(caught.value)
+    assert told.startswith(f"{name}: ") and words in told and "\n" not in told
+
+
+def test_an_argument_that_a_model_lacks_is_named() -> None:
+    pytest.importorskip("torch")
+    from roinspect.comparison.peer_process import refuse_unknown_arguments
+
+    class Model:
+        def __init__(self, n_features: int = 1, layers: tuple[str, ...] = (), evaluator: bool = True) -> None:
+            """Takes what it is given."""
+
+    refuse_unknown_arguments(Model, {"n_features": 3, "layers": ["a"]})
+    for name, words in (
+        (
+            "n_feature",
+            "Model: has no argument 'n_feature', did you mean n_features?; it has n_features, layers",
+        ),
+        ("evaluator", "Model: has no argument 'evaluator'"),
+    ):
+        with pytest.raises(UserError) as caught:
+            refuse_unknown_arguments(Model, {name: 1})
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_argument_that_is_not_there_ends_a_training_in_one_line(zipper: Path, tmp_path: Path) -> None:
+    pytest.importorskip("anomalib", reason='the extra "peers" is not installed')
+    train, test = split(zipper, "train"), split(zipper, "test")[:1]
+    with pytest.raises(UserError, match=r"Padim: has no argument 'n_feature', did you mean n_features\?"):
+        run_peer("anomalib:Padim", train, test, HW, log=tmp_path / "log", settings={"n_feature": 3})
 
 
 def test_without_anomalib(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ MODELS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
     "ceod on lite0": ("ceod", (61, 48), LITE0 | {"stride": 8}),
     "roibank on lite0": ("roibank", (61, 64), LITE0 | {"memory_size": 200}),
     "grdnet without a U-Net": ("grdnet", (64, 96), {"width": 8, "latent": 8, "segmenter": "none"}),
+    "roibank on a transformer": ("roibank", (64, 96), BANK | {"backbone": "test_vit", "strides": (16,)}),
     "roibank, no heads": ("roibank", (64, 64), BANK | {"defect_head": False, "roi_head": False}),
 }
 """Beside the models of `make_bundle`: method, size, and what differs from the compact preset."""

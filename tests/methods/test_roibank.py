@@ -434,3 +434,19 @@ def test_strides_that_the_backbone_lacks_are_refused() -> None:
     with pytest.raises(UserError, match=r"no features at stride 7.*use one of 4, 8, 16, 32") as caught:
         RoiBank(dataclasses.replace(TINY, strides=(4, 7)), (64, 64))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "strides", "expected"),
+    [
+        ("test_vit", (4, 8, 16, 32), (16,)),
+        ("test_vit", (8,), (8,)),
+        ("test_convnext", (4, 8, 16, 32), (4, 8, 16, 32)),
+        ("no_such_network", (4, 8, 16, 32), (4, 8, 16, 32)),
+    ],
+)
+def test_a_transformers_patches_take_the_place_of_the_default_levels(
+    backbone: str, strides: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    settings = dataclasses.replace(RoiBankSettings(), backbone=backbone, strides=strides)
+    assert RoiBank.prepared(settings) == dataclasses.replace(settings, strides=expected)

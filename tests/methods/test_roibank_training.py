@@ -841,3 +841,26 @@ def test_a_few_good_parts_are_enough(count: int, strips: Path, tmp_path: Path) -
     assert np.isfinite(bundle.threshold.value)
     image = strip(np.random.default_rng(7)).image
     assert np.isfinite(predict(graph, image[None]).pred_score).all()
+
+
+def test_a_transformers_weights_come_from_a_file_and_the_export_agrees(
+    strips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timm, safetensors = pytest.importorskip("timm"), pytest.importorskip("safetensors.torch")
+    pytest.importorskip("onnxscript")
+    weights = timm.create_model("test_vit").state_dict()
+    safetensors.save_file(weights, tmp_path / "vit.safetensors")
+    backbone = ["--method.backbone", "test_vit", "--method.weights", str(tmp_path / "vit.safetensors")]
+    words = ["train", str(strips), "--out", str(tmp_path / "bundle"), "--training.steps", "4", *backbone]
+    words += ["--method.memory_size", "100", "--method.candidates", "500"]
+    assert main([*words, "--size", "60"]) == 2
+    assert "60x60 does not divide into the patches of test_vit, 16x16 pixels; use --size 48x48 or 64x64" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--size", "64"]) == 0
+    bundle, graph = load_graph(tmp_path / "bundle")
+    assert list(bundle.method_settings["strides"]) == [16]
+    loaded = graph.state_dict()["features.backbone.network.blocks.0.attn.qkv.weight"]
+    assert loaded.equal(weights["blocks.0.attn.qkv.weight"])
+    # Written only if its answers are those of the graph.
+    assert main(["export", str(tmp_path / "bundle"), "--to", "onnx"]) == 0

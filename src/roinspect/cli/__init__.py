@@ -19,6 +19,7 @@ from roinspect.version import __version__
 VERBS = {
     "train": "train a model from photographs and their regions of interest",
     "evaluate": "measure a model and write a report",
+    "qualify": "test a model against a written plan with acceptance limits",
     "calibrate": "choose another threshold for a model",
     "export": "export a model for PCs without torch",
     "selftest": "check that a model still sees its reference photographs as in training",
@@ -59,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, 2 for an error the user can fix (one line on stderr), 130 when interrupted.
+        The exit code: 0, 1 for a test that was not passed, 2 for an error the user can fix (one line on
+        stderr), 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     handler = logging.StreamHandler()

@@ -179,7 +179,7 @@ def compare(
             batch_size=settings.batch_size,
             budget_seconds=settings.budget_seconds,
             threads=threads,
-            log=(out / "logs" / f"{method}-seed{seed}.log").resolve(),
+            log=(out / "logs" / f"{method.replace(':', '-')}-seed{seed}.log").resolve(),
             roi=absolute_roi(roi),
             columns=columns,
             good=good,

@@ -74,8 +74,8 @@ class ComparisonJob:
 
     @property
     def name(self) -> str:
-        """For its files."""
-        return f"{self.title or self.method}-seed{self.seed}"
+        """For its files, which have no colon on Windows."""
+        return f"{(self.title or self.method).replace(':', '-')}-seed{self.seed}"
 
     @property
     def is_ours(self) -> bool:

@@ -25,7 +25,7 @@ from roinspect.comparison.peer_textures import write_textures
 from roinspect.comparison.peers import plain_name
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.records import Record
-from roinspect.errors import UserError
+from roinspect.errors import UserError, nearest
 from roinspect.isolated import answer
 from roinspect.nn.backbone import PACKAGED, Backbone, load_pretrained
 
@@ -43,6 +43,9 @@ CROPPING = ("MHPatchcore",)
 
 BY_EPOCHS = ("Supersimplenet",)
 """Models whose learning rate falls after given shares of all epochs."""
+
+WITHOUT = ("post_processor", "evaluator", "visualizer")
+"""Parts of a model that only measure or scale; each is left out."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -63,6 +66,7 @@ def main(request: dict[str, Any], begin: Callable[[str], None]) -> dict[str, Any
     from anomalib.engine import Engine
 
     cls = model_class(request["method"])
+    refuse_unknown_arguments(cls, request["settings"])
     size_hw = own_size(cls.__name__, (request["size_hw"][0], request["size_hw"][1]))
     build = dict(request["settings"])
     notes = {
@@ -146,6 +150,19 @@ def model_class(name: str) -> Any:
     return getattr(known, classes[plain_name(name)])
 
 
+def refuse_unknown_arguments(cls: Any, settings: Mapping[str, Any]) -> None:
+    """Raise a UserError for a setting that is no keyword argument of the model's class."""
+    parameters = inspect.signature(cls).parameters
+    known = [name for name in parameters if name not in (*WITHOUT, "pre_processor")]
+    for name in settings:
+        if name not in known:
+            raise UserError(
+                f"has no argument {name!r}{nearest(name, known)}",
+                where=cls.__name__,
+                remedy=f"it has {', '.join(known)}",
+            )
+
+
 def own_size(name: str, size_hw: tuple[int, int]) -> tuple[int, int]:
     """The input size of a model: the requested one, or the square of about as many pixels."""
     if name not in SQUARE:
@@ -174,7 +191,7 @@ def build_model(
     import lightning
     import timm
 
-    parts = {"post_processor": False, "evaluator": False, "visualizer": False}
+    parts = dict.fromkeys(WITHOUT, False)
     known = inspect.signature(cls).parameters
     is_cropping = cls.__name__ in CROPPING
     own = _preprocessing(size_hw, *IMAGENET) if is_cropping else cls.configure_pre_processor(size_hw)

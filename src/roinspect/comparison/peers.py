@@ -1,6 +1,7 @@
 """Rival methods through anomalib (extra `peers`): records in, scores and maps out.
 
-Any of anomalib's image models can be used by name. They keep anomalib's defaults, except where these would
+Any of anomalib's image models can be used by name, such as "padim"; "anomalib:Padim" is the same, and is
+anomalib's even if one of ours should have that name. They keep anomalib's defaults, except where these would
 make a comparison unequal:
 
 - images are read and resized by `roinspect.images.pixels`, and all are trained at one batch size;
@@ -26,6 +27,9 @@ from roinspect.errors import UserError, nearest
 RIVALS = ("draem", "ganomaly", "mh_patchcore", "padim", "patchcore", "supersimplenet")
 """Those of the papers (DRAEM, GANomaly, PaDiM, PatchCore) and younger ones; all learn from good parts."""
 
+PREFIX = "anomalib:"
+"""May stand before a model's name."""
+
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -49,16 +53,19 @@ def refuse_unknown_peer(name: str) -> None:
             remedy='run: pip install "roinspect[peers]"',
         )
     if plain_name(name) not in map(plain_name, names):
+        told = "neither roinspect nor anomalib has such a method"
+        if name.startswith(PREFIX):
+            told = "anomalib has no such model"
         raise UserError(
-            f"neither roinspect nor anomalib has such a method{nearest(name.lower(), names)}",
+            f"{told}{nearest(name.removeprefix(PREFIX).lower(), names)}",
             where=name,
             remedy=f"anomalib has {', '.join(names)}",
         )
 
 
 def plain_name(name: str) -> str:
-    """A model's name for comparison: "EfficientAd" and "efficient_ad" are the same."""
-    return name.lower().replace("_", "")
+    """A model's name for comparison: "anomalib:EfficientAd" and "efficient_ad" are the same."""
+    return name.removeprefix(PREFIX).lower().replace("_", "")
 
 
 def run_peer(
@@ -85,7 +92,7 @@ def run_peer(
     """Train one of anomalib's models and score test images with it.
 
     Args:
-        name: of the model: "padim", "EfficientAd", "efficient_ad".
+        name: of the model: "padim", "EfficientAd", "anomalib:EfficientAd".
         train: good parts to train on.
         test: to score, in order.
         size_hw: height and width of the images and the maps. A method that accepts only other sizes, such as
@@ -95,7 +102,7 @@ def run_peer(
         limit_seconds: others, such as PatchCore, are killed after this one; None: see `contender.SLACK`.
         seed: for weights, order and noise.
         batch_size: images per training step.
-        settings: arguments of the model's class that differ from its defaults.
+        settings: keyword arguments of the model's class that differ from its defaults.
         textures: images for DRAEM's synthetic defects, such as the DTD data set of its authors; None uses
             synthetic textures.
         bits: see `read_image`.
@@ -112,8 +119,8 @@ def run_peer(
         The model's raw scores and maps, without anomalib's scaling.
 
     Raises:
-        UserError: anomalib is not installed or has no such model, its weights are not on this machine, or it
-            failed, was killed or took too long.
+        UserError: anomalib is not installed or has no such model, the model has no such argument, its weights
+            are not on this machine, or it failed, was killed or took too long.
     """
     refuse_unknown_peer(name)
     if textures is not None and not find_images(textures):

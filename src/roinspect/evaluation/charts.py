@@ -115,7 +115,7 @@ def roc_svg(models: Sequence[tuple[NDArray[Any], float]], labels: NDArray[Any]) 
         alarm = np.asarray(scores) >= threshold
         point = (float(alarm[~is_defective].mean()), float(alarm[is_defective].mean()))
         series.append(Series(css, thinned(x, y, 1.0), point))
-    return _plot(
+    return plot(
         series,
         (0.0, 1.0),
         (0.0, 1.0),
@@ -142,7 +142,7 @@ def pro_svg(models: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: float, m
     ]
     if not series:
         return ""
-    return _plot(
+    return plot(
         series,
         (0.0, limit),
         (0.0, 1.0),
@@ -192,10 +192,10 @@ def training_svg(name: str, stages: Sequence[Curve]) -> str:
     xs, ys = zip(*(pair for line in series for pair in line.curve), strict=True)
     pad = (max(ys) - min(ys)) * 0.05 or max(abs(ys[0]), 1e-6) * 0.1
     spans = (min(xs), max(max(xs), min(xs) + 1)), (min(ys) - pad, max(ys) + pad)
-    return _plot(series, *spans, x_label="round of training", y_label=name, title=name, least_x=1.0)
+    return plot(series, *spans, x_label="round of training", y_label=name, title=name, least_x=1.0)
 
 
-def _plot(
+def plot(
     series: Sequence[Series],
     x_span: tuple[float, float],
     y_span: tuple[float, float],
@@ -206,7 +206,22 @@ def _plot(
     diagonal: bool = False,
     mark: float | None = None,
     least_x: float = 0.0,
+    dots: Sequence[tuple[str, float, float]] = (),
 ) -> str:
+    """Draws lines above two axes.
+
+    Args:
+        series: the lines.
+        x_span: lowest and highest x.
+        y_span: lowest and highest y.
+        x_label: of the axis.
+        y_label: of the axis.
+        title: for screen readers.
+        diagonal: draws a line from corner to corner.
+        mark: x of a vertical line.
+        least_x: smallest distance of two ticks.
+        dots: single points, (CSS class, x, y).
+    """
     width, height, left, top, bottom = 360, 300, 56, 30, 254
     right = width - 12
 
@@ -226,6 +241,9 @@ def _plot(
     if mark is not None:
         x, _ = at(mark, y_span[0])
         parts.append(_line("chance", x, x, bottom, top))
+    for css, x_value, y_value in dots:
+        x, y = at(x_value, y_value)
+        parts.append(f'<circle class="dot {css}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
     for css, curve, _ in series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*pair) for pair in curve))
         parts.append(f'<polyline class="line {css}" points="{path}"/>')

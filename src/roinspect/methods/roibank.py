@@ -41,6 +41,7 @@ from roinspect.nn.iou import region_iou
 from roinspect.nn.patches import PatchFeatures, stacked
 from roinspect.nn.places import PlaceDistance, PlaceSums
 from roinspect.nn.roi_head import RoiHead, roi_head_loss, swap_patches
+from roinspect.nn.transformer import patch_side
 
 log = logging.getLogger(__name__)
 
@@ -107,12 +108,19 @@ class RoiBank(Method):
 
     @classmethod
     def prepared(cls, settings: RoiBankSettings) -> RoiBankSettings:
-        """The settings with the backbone that "auto" stands for here and now.
+        """The settings with the backbone that "auto" stands for here and now, and with levels that it has.
+
+        A vision transformer has one level, that of its patches: it takes the place of the default strides.
 
         Raises:
             UserError: no pretrained weights are available.
         """
-        return dataclasses.replace(settings, backbone=choose()) if settings.backbone == "auto" else settings
+        if settings.backbone == "auto":
+            return dataclasses.replace(settings, backbone=choose())
+        if settings.strides == RoiBankSettings().strides and (side := patch_side(settings.backbone)):
+            log.info(f"backbone {settings.backbone}: one level, its patches of {side} pixels")
+            return dataclasses.replace(settings, strides=(side,))
+        return settings
 
     @classmethod
     def build_graph(cls, settings: RoiBankSettings, size_hw: tuple[int, int]) -> RoiBankGraph:
@@ -121,7 +129,7 @@ class RoiBank(Method):
         Raises:
             UserError: the backbone is unknown or has no features of these strides.
         """
-        features = PatchFeatures(Backbone(settings.backbone, settings.strides))
+        features = PatchFeatures(Backbone(settings.backbone, settings.strides, size_hw))
         defect_head = DefectHead(sum(features.channels[:DEFECT_LEVELS])) if settings.defect_head else None
         level = place_level(len(settings.strides))
         channels, stride = features.channels[level], settings.strides[level]

@@ -18,12 +18,13 @@ class RoiBankSettings:
     """Settings of roibank; the defaults are the `compact` preset.
 
     Attributes:
-        backbone: a CNN of timm, or "auto": efficientnet_b0 where its pretrained weights are available, else
-            tf_efficientnet_lite0.
+        backbone: a CNN or a vision transformer of timm, or "auto": efficientnet_b0 where its pretrained
+            weights are available, else tf_efficientnet_lite0.
         weights: "auto" (package, hub cache, hub), a file with weights of the backbone, or "none" for random
             ones.
         strides: pixels per cell of the feature levels, finest first; the first is the map's grid. Each has a
-            memory of its own, on its own grid.
+            memory of its own, on its own grid. A vision transformer has one level, that of its patches, which
+            takes the place of the default.
         shrinkage: how far the variances of a level's directions are pulled towards their mean before they are
             evened out: 0 is the sample's Mahalanobis distance, 1 scales channels only.
         memory_size: normal patches that each level's memory keeps.

