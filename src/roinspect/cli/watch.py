@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
 
     from roinspect.errors import UserError
     from roinspect.inspection.bundle import bundle_version, is_bundle
-    from roinspect.inspection.drift import monitor_of
+    from roinspect.inspection.drift import UNKNOWN, monitor_of
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.delivery import Delivery
     from roinspect.production.verdict_images import Pictures
@@ -77,6 +77,8 @@ def run(arguments: list[str]) -> int:
             test=lambda: inspector.tested(options.bundle, options.self_test),
             drift=monitor_of(inspector.bundle.usual, options.drift_parts, options.bundle),
         )
+        if options.drift_parts and inspector.bundle.usual is None:
+            _report(f"{options.bundle}: {UNKNOWN}")
         _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C stops it.")
         count = 0
         for row in watch.run(interruption.was_requested):

@@ -64,7 +64,7 @@ def measure_speed(method: str, settings: Any, data: Data, training: TrainingSett
             accelerator=training.accelerator,
             # As in `compare`; with the default, each process would run the whole command again.
             devices=1,
-            precision=training.precision,  # type: ignore[arg-type]  # as `training.make_trainer`
+            precision=ready.training.precision,  # type: ignore[arg-type]  # as `training.make_trainer`
             callbacks=[clock],
             logger=False,
             enable_checkpointing=False,

@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 
 LEAST_PARTS = 8
 """Held-out good parts without which nothing is known of what is usual."""
+UNKNOWN = (
+    f"fewer than {LEAST_PARTS} good parts were held out of training, so drift is not looked for; "
+    "--drift-parts 0 says that this is wanted"
+)
+"""What a line says that runs for long."""
 ALLOWANCE = 1.0
 """k of the chart, in deviations: a shift of less than this is not looked for, since mean and deviation come
 from few parts, and parts of one day are alike."""
@@ -226,16 +231,8 @@ class DriftMonitor:
 
 
 def monitor_of(usual: Usual | None, parts_between: float, where: object) -> DriftMonitor | None:
-    """A monitor; None if none is wanted (0 parts), or if it is not known what is usual, which is logged."""
-    if not parts_between:
-        return None
-    if usual is None:
-        log.info(
-            f"{where}: fewer than {LEAST_PARTS} good parts were held out of training, so drift is not "
-            "looked for"
-        )
-        return None
-    return DriftMonitor(usual, parts_between, where)
+    """A monitor; None if none is wanted (0 parts), or if it is not known what is usual, see `UNKNOWN`."""
+    return DriftMonitor(usual, parts_between, where) if parts_between and usual is not None else None
 
 
 def _caution(parts: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from roinspect.inspection.drift import UNKNOWN
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.references import OnFailure
 from roinspect.production.delivery import Delivery
@@ -85,6 +86,8 @@ def serve(
                 "version": model.loaded.version,
             }
             log.info("model loaded", extra={"fields": fields})
+            if settings.drift_parts and model.loaded.drift is None:
+                log.info(f"{name}: {UNKNOWN}")
         app = create_app(Service(models, settings, delivery, self_test), api_key=api_key)
         # Longer than any request may take, so that no accepted one is dropped.
         config = uvicorn.Config(
