@@ -277,7 +277,8 @@ def test_from_photographs_to_regions_and_a_report(teeth: Path, tmp_path: Path, c
 
     # Everything is rejected, so that every part with heat has its regions.
     strict = tmp_path / "strict"
-    save_bundle(strict, dataclasses.replace(bundle, threshold=Threshold(0.0, "test")), read_weights(steered))
+    rejecting = dataclasses.replace(bundle, threshold=Threshold(0.0, "test"), references=())
+    save_bundle(strict, rejecting, read_weights(steered))
     images = [record.image_path for record in read_records(teeth) if record.split == "test"]
     capsys.readouterr()
     assert run("predict", strict, *images, "--maps", tmp_path / "maps") == 0
