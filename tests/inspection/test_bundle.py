@@ -24,6 +24,7 @@ from roinspect.inspection.bundle import (  # noqa: E402
     Threshold,
     photograph_digest,
     read_bundle,
+    read_held_out,
     read_trained_on,
     read_weights,
     refuse_existing,
@@ -51,13 +52,14 @@ TENSORS = {
 
 
 TRAINED_ON = ["0123456789abcdef", "fedcba9876543210", "0011223344556677"]
-FILES = ["bundle.json", "trained_on.txt", "weights.safetensors"]
+HELD_OUT = ["aaaabbbbccccdddd"]
+FILES = ["bundle.json", "held_out.txt", "trained_on.txt", "weights.safetensors"]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "part.bundle"
-    save_bundle(path, BUNDLE, TENSORS, trained_on=TRAINED_ON)
+    save_bundle(path, BUNDLE, TENSORS, trained_on=TRAINED_ON, held_out=HELD_OUT)
     return path
 
 
@@ -88,11 +90,12 @@ def test_what_was_written_comes_back(saved: Path) -> None:
     for name, tensor in TENSORS.items():
         assert torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype
     assert read_trained_on(saved) == set(TRAINED_ON)
+    assert read_held_out(saved) == set(HELD_OUT)
 
 
 def test_what_was_trained_on_may_be_unknown(tmp_path: Path) -> None:
     save_bundle(tmp_path / "out", BUNDLE, TENSORS)
-    assert read_trained_on(tmp_path / "out") == set()
+    assert read_trained_on(tmp_path / "out") == read_held_out(tmp_path / "out") == set()
     assert listed(tmp_path / "out") == ["bundle.json", "weights.safetensors"]
 
 
@@ -133,6 +136,7 @@ def test_a_changed_byte_is_refused(saved: Path, data: st.DataObject, name: str, 
             read_bundle(saved)
             read_weights(saved)
             read_trained_on(saved)
+            read_held_out(saved)
         assert caught.value.where == str(file)
     finally:
         file.write_bytes(whole)
@@ -149,6 +153,7 @@ def test_a_file_cut_short_or_gone_is_refused(saved: Path, tmp_path: Path, name: 
         (copy / name).write_bytes({"cut": whole[:-1], "emptied": b"", "longer": whole + b" "}[change])
     with pytest.raises(UserError) as caught:
         read_trained_on(copy)
+        read_held_out(copy)
         read_weights(copy)
     assert caught.value.where == str(copy / name) and caught.value.remedy
 
@@ -259,7 +264,11 @@ def test_a_threshold_is_replaced_and_nothing_else(saved: Path, tmp_path: Path) -
     assert listed(copy) == FILES
     # As training would have written it.
     save_bundle(
-        tmp_path / "anew", dataclasses.replace(BUNDLE, threshold=OTHER), TENSORS, trained_on=TRAINED_ON
+        tmp_path / "anew",
+        dataclasses.replace(BUNDLE, threshold=OTHER),
+        TENSORS,
+        trained_on=TRAINED_ON,
+        held_out=HELD_OUT,
     )
     assert (tmp_path / "anew" / "bundle.json").read_bytes() == (copy / "bundle.json").read_bytes()
 

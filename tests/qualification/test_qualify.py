@@ -19,7 +19,13 @@ pytest.importorskip("torch")
 
 from roinspect.cli import main
 from roinspect.inspection import inspector as inspector_module
-from roinspect.inspection.bundle import Threshold, replace_threshold
+from roinspect.inspection.bundle import (
+    Threshold,
+    photograph_digest,
+    read_held_out,
+    read_trained_on,
+    replace_threshold,
+)
 
 PLAN = """\
 title: Zippers <line 1>
@@ -133,15 +139,20 @@ def test_the_report_is_one_file_without_anything_from_elsewhere(bench: Path) -> 
     assert (bench / "plan.qualification/plan.yaml").read_text() == PLAN + LENIENT
 
 
-def test_a_test_on_training_photographs_is_refused_and_names_them(
-    bench: Path, zipper: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("read_known", [read_trained_on, read_held_out])
+def test_a_test_on_photographs_of_the_training_is_refused_and_names_them(
+    bench: Path,
+    zipper: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_known: Callable[[Path], frozenset[str]],
 ) -> None:
-    known = min((zipper / "train/good").iterdir())
+    digests = read_known(bench / "model")
+    known = next(path for path in (zipper / "train/good").iterdir() if photograph_digest(path) in digests)
     shutil.copy(known, bench / "challenge/test/good/known.png")
-    shutil.copy(min((zipper / "roi/train/good").iterdir()), bench / "challenge/roi/test/good/known.png")
+    shutil.copy(zipper / "roi/train/good" / known.name, bench / "challenge/roi/test/good/known.png")
     assert run(bench) == 2
     error = capsys.readouterr().err
-    assert "1 of " in error and "were used for training: challenge/test/good/known.png" in error
+    assert "1 of " in error and "were used in training: challenge/test/good/known.png" in error
     assert not (bench / "plan.qualification").exists()
 
 

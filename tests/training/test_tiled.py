@@ -25,6 +25,7 @@ from roinspect.inspection.bundle import read_bundle
 from roinspect.inspection.inspector import Inspector
 from roinspect.methods.loading import load_graphs
 from roinspect.methods.roibank_graph import RoiBankGraph
+from roinspect.nn.backbone import PACKAGED, PREFERRED
 from roinspect.synthetic.products import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +75,17 @@ def test_a_method_trained_on_tiles_inspects_photographs(
     assert main(["evaluate", str(bundles[method]), str(large), "--out", str(tmp_path / "out")]) == 0
     with pytest.raises(UserError, match="is 64x64 pixels"):
         inspector.inspect(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_a_transformer_looks_at_tiles_and_a_cnn_finds_the_region(large: Path, tmp_path: Path) -> None:
+    """A transformer has no levels that are fine enough."""
+    pytest.importorskip("onnxscript")
+    options = ("--method.backbone", "test_vit", "--method.strides", "[16]")
+    assert train("roibank", large, tmp_path / "bundle", *options) == 0
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.tiles is not None and bundle.tiles.backbone in (PREFERRED, PACKAGED)
+    assert bundle.method_settings["backbone"] == "test_vit"
+    assert main(["export", str(tmp_path / "bundle"), "--to", "onnx"]) == 0
 
 
 def test_what_is_in_a_tile_does_not_depend_on_the_rest_of_it(bundles: dict[str, Path]) -> None:

@@ -32,6 +32,7 @@ from roinspect.inspection.bundle import (  # noqa: E402
     bundle_version,
     photograph_digest,
     read_bundle,
+    read_held_out,
     read_trained_on,
     read_weights,
 )
@@ -141,6 +142,7 @@ def test_a_bundle_knows_what_it_was_trained_on(undisturbed: Path, data: Path) ->
     known = read_trained_on(undisturbed)
     # Without the two that were held out.
     assert known < digests and len(known) == len(digests) - 2
+    assert read_held_out(undisturbed) == digests - known
 
 
 def test_history_has_held_out_losses_every_second_epoch(undisturbed: Path) -> None:

@@ -4,6 +4,7 @@
       bundle.json          everything but the weights, and the other files' checksums
       weights.safetensors  tensors of the inspection graph
       trained_on.txt       a digest of each training photograph, one per line
+      held_out.txt         the same of the photographs that training held out
       references.zip       some held-out photographs, for the self-test
 
 A bundle is written completely or not at all, and rejected if a byte of it has changed.
@@ -46,7 +47,8 @@ Manifest = TypeVar("Manifest", bound=_Sized)
 SCHEMA_VERSION = 1
 SEGMENTER = "segmenter"
 """The method in a segmenter's manifest; a segmenter predicts regions of interest and gives no verdicts."""
-_MANIFEST, _WEIGHTS, _TRAINED_ON = "bundle.json", "weights.safetensors", "trained_on.txt"
+_MANIFEST, _WEIGHTS = "bundle.json", "weights.safetensors"
+_TRAINED_ON, _HELD_OUT = "trained_on.txt", "held_out.txt"
 _REFERENCES = "references.zip"
 FILES = (_MANIFEST, _WEIGHTS, _REFERENCES)
 """What is needed to run the weights, and to test that they run as they should."""
@@ -146,6 +148,7 @@ def save_bundle(
     tensors: Mapping[str, Tensor],
     *,
     trained_on: Iterable[str] = (),
+    held_out: Iterable[str] = (),
     photographs: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -156,6 +159,7 @@ def save_bundle(
         bundle: the manifest, a `Bundle` or a segmenter's.
         tensors: the graph's state.
         trained_on: the SHA-256 of each training photograph; shortened as in `photograph_digest`.
+        held_out: the same of the photographs that were held out, for the threshold and the curves.
         photographs: the files of the manifest's references, by name.
         overwrite: replace an existing bundle.
 
@@ -171,9 +175,13 @@ def save_bundle(
         (partial / _WEIGHTS).write_bytes(weights)
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
         content["weights_sha256"] = sha256(weights)
-        if digests := "".join(f"{digest}\n" for digest in sorted({*map(shortened, trained_on)})).encode():
-            (partial / _TRAINED_ON).write_bytes(digests)
-            content["trained_on_sha256"] = sha256(digests)
+        for file, key, known in (
+            (_TRAINED_ON, "trained_on_sha256", trained_on),
+            (_HELD_OUT, "held_out_sha256", held_out),
+        ):
+            if digests := "".join(f"{digest}\n" for digest in sorted({*map(shortened, known)})).encode():
+                (partial / file).write_bytes(digests)
+                content[key] = sha256(digests)
         if photographs:
             archive = packed(photographs)
             (partial / _REFERENCES).write_bytes(archive)
@@ -246,10 +254,19 @@ def read_trained_on(path: Path) -> frozenset[str]:
     Raises:
         UserError: see `read_bundle`.
     """
-    expected = read_manifest(path).get("trained_on_sha256")
+    return _read_digests(path, _TRAINED_ON, "trained_on_sha256")
+
+
+def read_held_out(path: Path) -> frozenset[str]:
+    """The same of the photographs that training held out; empty in bundles of earlier versions."""
+    return _read_digests(path, _HELD_OUT, "held_out_sha256")
+
+
+def _read_digests(path: Path, file: str, key: str) -> frozenset[str]:
+    expected = read_manifest(path).get(key)
     if expected is None:
         return frozenset()
-    return frozenset(_read_checked(path / _TRAINED_ON, expected).decode().split())
+    return frozenset(_read_checked(path / file, expected).decode().split())
 
 
 def read_references(path: Path, references: Sequence[Reference]) -> list[bytes]:

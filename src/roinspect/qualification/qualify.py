@@ -287,8 +287,12 @@ def _remarks(findings: Findings, parts: Sequence[Part], foreign: Sequence[Foreig
     return remarks
 
 
-def _about(read: ReadPlan, inspector: Inspector, trained_on: int, seconds: float) -> dict[str, str]:
+def _about(
+    read: ReadPlan, inspector: Inspector, trained_on: tuple[int, int], seconds: float
+) -> dict[str, str]:
     bundle, path = inspector.bundle, read.at(read.plan.bundle)
+    used, held = trained_on
+    held_out = f"{held:,} held out" if held else "unknown ones held out (a bundle of an earlier version)"
     return {
         "tested on": time.strftime("%Y-%m-%d %H:%M %z"),
         "plan": f"{read.path}, SHA-256 {read.digest}",
@@ -296,7 +300,7 @@ def _about(read: ReadPlan, inspector: Inspector, trained_on: int, seconds: float
         "method": bundle.method,
         "threshold": f"{bundle.threshold.value:.6g}: {bundle.threshold.origin}",
         "threshold warning": bundle.threshold.warning or "none",
-        "trained on": f"{trained_on:,} photographs; none of them is in the test",
+        "trained on": f"{used:,} photographs, and {held_out}; none of them is in the test",
         "runtime": inspector.runtime or "unknown",
         "roinspect": __version__,
         "computer": f"{platform.node()}: {platform.processor() or platform.machine()}, {cores()} cores, "

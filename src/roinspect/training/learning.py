@@ -214,6 +214,7 @@ def learn(
             bundle,
             graph.state_dict(),
             trained_on=fitted.digests,
+            held_out=held_out.digests,
             photographs=photographs,
             overwrite=overwrite,
         )

@@ -138,6 +138,7 @@ def train_on_tiles(
             bundle,
             both.state_dict(),
             trained_on=fitted.whole.digests,
+            held_out=held_out.whole.digests,
             photographs=references,
             overwrite=overwrite,
         )
