@@ -77,9 +77,9 @@ def run(arguments: list[str]) -> int:
             test=lambda: inspector.tested(options.bundle, options.self_test),
             drift=monitor_of(inspector.bundle.usual, options.drift_parts, options.bundle),
         )
+        _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C stops it.")
         if options.drift_parts and inspector.bundle.usual is None:
             _report(f"{options.bundle}: {UNKNOWN}")
-        _report(f"{options.folder} is watched; results go to {options.out}. Ctrl-C stops it.")
         count = 0
         for row in watch.run(interruption.was_requested):
             count += 1
