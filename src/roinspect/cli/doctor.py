@@ -31,6 +31,7 @@ def run(arguments: list[str]) -> int:
         "export": Needs(("train",), {extra: f"--to {name}" for extra, name in extras.items()}),
         "predict": Needs((), runs | {"scale": "Parquet, --on ray", "serve": "--results mqtt://..."}),
         "selftest": Needs((), runs),
+        "qualify": Needs((), runs),
         "watch": Needs((), runs | {"serve": "--results mqtt://..."}),
         "serve": Needs(("serve",), runs),
         "roi": Needs((), {"train": "roi predict"}),

@@ -161,30 +161,33 @@ class Foreign:
     reason: str
 
 
-def examine_foreign(
-    inspector: Inspector, folder: Path | None, size_hw: tuple[int, int]
-) -> tuple[Foreign, ...]:
-    """Inspect pictures that do not show the part: generated ones, and those of a folder.
+def foreign_files(folder: Path) -> list[Path]:
+    """The pictures of a folder.
 
     Raises:
-        UserError: the folder has no pictures.
+        UserError: it has none.
     """
-    named = list(foreign_pictures(size_hw))
-    verdicts = list(inspector.inspect_many(picture for _, picture in named))
-    names = [f"{name} (generated)" for name, _ in named]
-    if folder is not None:
-        paths = find_images(folder)
-        if not paths:
-            raise UserError("no pictures found", where=folder, remedy="name a folder of PNG or JPEG files")
-        names += [path.relative_to(folder).as_posix() for path in paths]
-        found = [
-            Foreign(name, verdict.verdict or "", verdict.error or verdict.reason or "")
-            for name, verdict in zip(names[len(named) :], inspector.inspect_many(paths), strict=True)
-        ]
-    else:
-        found = []
-    generated = [
+    if paths := find_images(folder):
+        return paths
+    raise UserError("no pictures found", where=folder, remedy="name a folder of PNG or JPEG files")
+
+
+def examine_foreign(
+    inspector: Inspector, folder: Path | None, paths: Sequence[Path], size_hw: tuple[int, int]
+) -> tuple[Foreign, ...]:
+    """Inspect pictures that do not show the part.
+
+    Args:
+        inspector: the model.
+        folder: of the files, which names are relative to.
+        paths: files, beside the pictures that are generated.
+        size_hw: height and width of the generated ones.
+    """
+    named = [(f"{name} (generated)", picture) for name, picture in foreign_pictures(size_hw)]
+    names = [name for name, _ in named]
+    names += [path.relative_to(folder or ".").as_posix() for path in paths]
+    verdicts = inspector.inspect_many([*(picture for _, picture in named), *paths])
+    return tuple(
         Foreign(name, verdict.verdict or "", verdict.error or verdict.reason or "")
-        for name, verdict in zip(names, verdicts, strict=False)
-    ]
-    return (*generated, *found)
+        for name, verdict in zip(names, verdicts, strict=True)
+    )

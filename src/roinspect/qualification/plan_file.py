@@ -30,6 +30,12 @@ from roinspect.files import read_file, sha256
 from roinspect.inspection.plain import from_plain
 from roinspect.qualification.plan import Plan
 
+_REQUIRED = "a plan needs " + ", ".join(
+    entry.name
+    for entry in dataclasses.fields(Plan)
+    if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
@@ -79,12 +85,15 @@ def read_plan(path: Path, today: datetime.date | None = None) -> ReadPlan:
     except RecursionError:
         raise UserError("is nested too deeply", where=path, remedy="mend it") from None
     if not isinstance(values, dict):
-        raise UserError("holds no plan", where=path, remedy="see docs/validation.md for an example")
+        raise UserError("holds no plan", where=path, remedy=_REQUIRED)
     _refuse_unknown(Plan, values, path, "")
     try:
         plan = from_plain(Plan, values)
     except ValueError as error:
-        raise UserError(_missing(str(error)), where=path, remedy="see docs/validation.md") from None
+        # Unknown keys were refused above.
+        what = str(error).replace("is missing or unknown", "is missing")
+        remedy = _REQUIRED if what.endswith("is missing") else "correct it; numbers are written as 0.0001"
+        raise UserError(what, where=path, remedy=remedy) from None
     except UserError as error:
         raise UserError(error.what, where=f"{path}: {error.where}", remedy=error.remedy) from None
     _refuse_later(plan.written_on, today or datetime.date.today(), path)
@@ -103,11 +112,6 @@ def _refuse_later(written_on: str, today: datetime.date, path: Path) -> None:
             where=where,
             remedy="correct the date, or the clock of this PC",
         )
-
-
-def _missing(text: str) -> str:
-    """An unknown key was refused before: here it is missing."""
-    return text.replace("is missing or unknown", "is missing")
 
 
 def _refuse_unknown(cls: type[Any], values: Mapping[Any, Any], path: Path, prefix: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from roinspect.files import whole_folder, writing
 from roinspect.inspection.bundle import bundle_version
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.threads import cores
+from roinspect.production.progress import Progress
 from roinspect.qualification.agreement import Agreement, study
 from roinspect.qualification.criteria import judge, too_few
 from roinspect.qualification.examination import (
@@ -25,6 +25,7 @@ from roinspect.qualification.examination import (
     Observer,
     examine,
     examine_foreign,
+    foreign_files,
     loading,
     test_records,
 )
@@ -34,10 +35,10 @@ from roinspect.qualification.looks import MACHINE, HumanLooks, photographs_of, r
 from roinspect.qualification.outcomes import Part, Row, counts_of, parts_of, table
 from roinspect.qualification.plan_file import ReadPlan, read_plan
 from roinspect.qualification.pod import FEW_PARTS, NoCurveError, PodCurve, fit_pod
-from roinspect.qualification.repeatability import Repeat, Repeated, evenly, other_runtimes, with_threads
+from roinspect.qualification.repeatability import Repeat, evenly, other_runtimes, with_threads
 from roinspect.qualification.report import render
 from roinspect.qualification.results import Findings, Qualification, as_json
-from roinspect.qualification.robustness import Robust
+from roinspect.qualification.robustness import Disturbance, Robust
 from roinspect.version import __version__
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,8 @@ def refuse_existing(out: Path) -> None:
 def qualify(path: Path) -> Qualification:
     """Run a plan.
 
-    Everything that can be wrong in the plan, in its files and in the looks is refused before the first
-    photograph is inspected.
+    What is wrong in the plan, in the looks and in the choice of photographs is refused before the first of
+    them is inspected.
 
     Raises:
         UserError: see `read_plan`, `read_looks` and `refuse_dependent`; or the bundle, a test set or the
@@ -84,14 +85,15 @@ def qualify(path: Path) -> Qualification:
         looks = read_looks(read.at(plan.looks))
         names = [(record.group, name) for name, record in records]
         looked_at = photographs_of(looks.parts, names, read.at(plan.looks))
+    foreign_folder = read.at(plan.foreign) if plan.foreign else None
+    foreign_paths = [] if foreign_folder is None else foreign_files(foreign_folder)
     _warn_of_few(read, records)
 
     start = time.perf_counter()
     log.info(f"inspecting {len(records):,} photographs with {inspector.runtime}")
     repeats, runtimes_missing = _repeats(read, bundle_path, inspector)
-    robust = None if plan.robustness is None else Robust(inspector, plan.robustness)
     again = [] if plan.repeatability is None else evenly(len(records), plan.repeatability.photographs)
-    examined = examine(records, inspector, _observers(read, records, again, repeats, robust))
+    examined = examine(records, inspector, {index: [repeat.add for repeat in repeats] for index in again})
     if not any(row.label >= 0 and row.verdict for row in examined.rows) or examined.size_hw is None:
         first = next((row.error for row in examined.rows if row.error), "none is labelled")
         raise UserError(
@@ -100,11 +102,19 @@ def qualify(path: Path) -> Qualification:
             remedy="see `roinspect check`",
         )
     repeated = [repeat.result() for repeat in repeats]
-    repeated += _with_threads(
-        read, bundle_path, inspector, [records[index] for index in again], examined, again
-    )
-    foreign_folder = read.at(plan.foreign) if plan.foreign else None
-    foreign = examine_foreign(inspector, foreign_folder, examined.size_hw)
+    for threads in () if plan.repeatability is None else plan.repeatability.threads:
+        # A pass for each, as torch has one number of threads for the process.
+        with with_threads(bundle_path, inspector.runtime, threads) as repeat:
+            _show(records, again, inspector, examined, repeat.add)
+        repeated.append(repeat.result())
+    disturbances: tuple[Disturbance, ...] = ()
+    if plan.robustness is not None:
+        robust = Robust(inspector, plan.robustness)
+        chosen = _of_both_labels(examined, plan.robustness.photographs)
+        log.info(f"disturbing {len(chosen):,} photographs")
+        _show(records, chosen, inspector, examined, robust.add)
+        disturbances = robust.result()
+    foreign = examine_foreign(inspector, foreign_folder, foreign_paths, examined.size_hw)
 
     parts = tuple(parts_of(examined.rows))
     curve, no_curve = _curve(parts, plan.confidence)
@@ -117,7 +127,7 @@ def qualify(path: Path) -> Qualification:
         knapp=knapp_test,
         repeated=tuple(repeated),
         runtimes_missing=runtimes_missing,
-        disturbances=() if robust is None else robust.result(),
+        disturbances=disturbances,
         foreign=foreign,
     )
     return Qualification(
@@ -174,43 +184,30 @@ def _repeats(read: ReadPlan, bundle: Path, inspector: Inspector) -> tuple[list[R
     return [Repeat("again", inspector, plan.repetitions - 1), *others], missing
 
 
-def _observers(
-    read: ReadPlan,
+def _show(
     records: Sequence[tuple[str, Record]],
-    again: Sequence[int],
-    repeats: Sequence[Repeat],
-    robust: Robust | None,
-) -> dict[int, list[Observer]]:
-    observers: dict[int, list[Observer]] = defaultdict(list)
-    for index in again:
-        observers[index] += [repeat.add for repeat in repeats]
-    plan = read.plan.robustness
-    if robust is not None and plan is not None:
-        for wanted in (0, 1):
-            of_label = [index for index, (_, record) in enumerate(records) if record.label == wanted]
-            for index in evenly(len(of_label), max(1, plan.photographs // 2)):
-                observers[of_label[index]].append(robust.add)
-    return observers
-
-
-def _with_threads(
-    read: ReadPlan,
-    bundle: Path,
+    indices: Sequence[int],
     inspector: Inspector,
-    records: Sequence[tuple[str, Record]],
     examined: Examined,
-    again: Sequence[int],
-) -> list[Repeated]:
-    """Look again with other numbers of threads, which may need a pass each: torch has one for the process."""
-    plan = read.plan.repeatability
-    found = []
-    for threads in plan.threads if plan is not None else ():
-        with with_threads(bundle, inspector.runtime, threads) as repeat:
-            for index, loaded in zip(again, loading(records, inspector), strict=True):
-                if loaded.sample is not None and examined.rows[index].verdict:
-                    repeat.add(examined.rows[index], loaded.sample.image)
-        found.append(repeat.result())
-    return found
+    observer: Observer,
+) -> None:
+    """Decode some photographs again, for an observer; those without a verdict are left out."""
+    chosen = [index for index in indices if examined.rows[index].verdict]
+    with Progress(len(chosen)) as progress:
+        loaded = loading([records[index] for index in chosen], inspector)
+        for index, result in zip(chosen, loaded, strict=True):
+            if result.sample is not None:
+                observer(examined.rows[index], result.sample.image)
+            progress.step(is_error=result.sample is None)
+
+
+def _of_both_labels(examined: Examined, most: int) -> list[int]:
+    """At most `most` photographs with a verdict, half of them good and half defective, evenly spread."""
+    chosen = []
+    for label in (0, 1):
+        indices = [index for index, row in enumerate(examined.rows) if row.label == label and row.verdict]
+        chosen += [indices[place] for place in evenly(len(indices), max(1, most // 2))]
+    return sorted(chosen)
 
 
 def _curve(parts: Sequence[Part], confidence: float) -> tuple[PodCurve | None, str]:
