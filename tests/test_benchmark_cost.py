@@ -50,7 +50,7 @@ def measure(verb: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     ("verb", "table", "words"),
     [
         (None, cost.table, ["forward", "GFLOP/s", "`perturb`'s share of a step"]),
-        ("memory", cost.memory_table, ["counted", "GB", "per image"]),
+        ("memory", cost.memory_table, ["counted", "GB", "resident"]),
     ],
 )
 def test_what_is_measured_is_shown(
