@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from results import NotMeasuredError, Results, Run, where
-from tables import markdown, put
+from tables import markdown, put, shown
 
 from roinspect import Inspector
 from roinspect.evaluation.curves import threshold_at_recall
@@ -229,7 +229,7 @@ def hazelnut_table() -> str:
 
 def ballscrew_table() -> str:
     at_half = "outside alarms at 50 % recall"
-    rows, shown = [], []
+    rows, used = [], []
     for roi, folder in (("right half", BALLSCREW.name), ("raceway", SHORT.name)):
         for form in ("target", "intersection", "none"):
             name = f"{folder}/{form}" + ("" if form == "none" else f"-{roi.split()[0]}")
@@ -239,16 +239,16 @@ def ballscrew_table() -> str:
                 row.append(_value(measured["outside_alarm_rate"], "0.5"))
                 seconds = f"{run.measures['train_seconds']:.0f} s"
                 rows.append([roi, str(run.settings["steps"]), f"`{form}`", *row, seconds])
-                shown.append(run)
+                used.append(run)
     heads = ["ROI", "steps", "steering, 1 seed each", *QUALITY, at_half, "training"]
-    return f"{markdown(heads, rows)}\n\n{where(shown)}"
+    return f"{markdown(heads, rows)}\n\n{where(used)}"
 
 
 OWN = "caught / outside alarms at the models' own thresholds"
 
 
 def zipper_table() -> str:
-    rows, shown = [], []
+    rows, used = [], []
     for form in ("target", "none"):
         if len(runs := RESULTS.read(job=f"zipper/{form}")) < SEEDS:
             raise NotMeasuredError
@@ -261,25 +261,25 @@ def zipper_table() -> str:
         parts = [sum(r[name] for r in results) for name in ("defective_parts", "outside_only_parts")]
         own = f"{caught} of {parts[0]} / {alarms_at_own} of {parts[1]}"
         rows.append([f"`{form}`", *cells, _spread(results, "roi_mass"), own])
-        shown += runs
+        used += runs
     recalls = [f"outside alarms at {100 * recall:.0f} % recall" for recall in RECALLS]
     heads = ["steering", "image AUROC", "pixel AUROC", *recalls, "heat inside", OWN]
-    return f"{markdown(heads, rows)}\n\n{where(shown)}"
+    return f"{markdown(heads, rows)}\n\n{where(used)}"
 
 
 def forms_table() -> str:
     cases = {"overlap": "case 1", "intersection": "case 2", "intersection_overlap": "case 3"}
     cases |= {"outside_overlap": "case 4", "target-without-head": "section 4.2"}
     cases |= {"target": "section 4.2 and our ROI head", "none": "no ROI"}
-    rows, shown = [], []
+    rows, used = [], []
     for form, case in cases.items():
         run = _run(f"ablation/{form}")
         nut = run.measures["measured"]["nut"]
         cells = [_value(nut, name) for name in ("image_auroc", "pixel_auroc", "aupro", "roi_mass")]
         rows.append([f"`{form.partition('-')[0]}`", case, *cells])
-        shown.append(run)
+        used.append(run)
     heads = ["form, 1 seed each", "Table 7", "image AUROC", "pixel AUROC", "AUPRO", "heat inside"]
-    return f"{markdown(heads, rows)}\n\n{where(shown)}"
+    return f"{markdown(heads, rows)}\n\n{where(used)}"
 
 
 def residual_table() -> str:
@@ -325,23 +325,21 @@ def measure_speed(work: Path) -> None:
 
 
 def repair_table() -> str:
-    rows, shown = [], []
+    rows, used = [], []
     speed = RESULTS.latest(job="repair/speed")
+    measures = ("image_auroc", "pixel_auroc", "aupro", "roi_mass", "outside_alarm_rate_at_recall95")
     for base, title in (("ablation", "hazelnut_toy"), ("zipper200", "synthetic zipper")):
         for name, (form, _) in REPAIRS.items():
             if not (runs := RESULTS.read(job=f"{base}/{name}")):
-                raise NotMeasuredError
+                continue
             results = [next(iter(run.measures["measured"].values())) for run in runs]
-            cells = [_spread(results, key) for key in ("image_auroc", "pixel_auroc", "aupro", "roi_mass")]
-            alarms = [r["outside_alarm_rate_at_recall95"] for r in results]
-            has_alarms = None not in alarms
-            cells.append(_spread(results, "outside_alarm_rate_at_recall95") if has_alarms else "–")
+            cells = [shown(result[key] for result in results) for key in measures]
             cells.append(f"{speed.measures[name] / speed.measures['target']:.2f}")
             rows.append([title, form, f"{len(runs)}", *cells])
-            shown += runs
+            used += runs
     heads = ["set", "form", "seeds", "image AUROC", "pixel AUROC", "AUPRO", "heat inside"]
     heads += ["outside alarms at 95 % recall", "time of an inspection, of the default's"]
-    return f"{markdown(heads, rows)}\n\n{where([*shown, speed])}"
+    return f"{markdown(heads, rows)}\n\n{where([*used, speed])}"
 
 
 TABLES = {

@@ -50,6 +50,8 @@ def measure(verb: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     ("verb", "table", "words"),
     [
         (None, cost.table, ["forward", "GFLOP/s", "`perturb`'s share of a step"]),
+        ("counted", cost.counted_table, ["32-true, batch 8", "bf16-mixed, batch 16", "million", "GFLOP"]),
+        ("paper", cost.paper_table, ["training step, per image"]),
         ("memory", cost.memory_table, ["counted", "GB", "resident"]),
     ],
 )
@@ -82,3 +84,8 @@ def test_all_networks_of_a_step_are_trained() -> None:
         if not torch.equal(value, before[name])
     }
     assert parts == {"autoencoder", "second_encoder", "discriminator", "segmenter"}
+
+
+def test_operations_are_counted_without_computing_them() -> None:
+    settings = cost.paper_settings()
+    assert cost.flops_without_values(cost.Step(settings)) == cost.flops(cost.Step(settings)) > 0
