@@ -37,7 +37,7 @@ def test_a_run_that_went_on_from_a_checkpoint_has_one_value_an_epoch(tmp_path: P
     first = read_progress(tmp_path)
     assert (first.epoch, first.epochs) == (4, 6) and first.left_s == pytest.approx(14)
     assert first.curves["train/loss"] == [(1.0, 0.0), (2.0, 1.0), (3.0, 2.0), (4.0, 3.0)]
-    # Stopped in the fourth epoch, it went on after the second. Files of one second are read in no fixed order.
+    # Stopped in the fourth epoch, it went on after the second; files of one second have no fixed order.
     time.sleep(1.1)
     write(tmp_path, range(2, 6), 100.0)
     found = read_progress(tmp_path)
