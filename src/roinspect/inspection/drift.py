@@ -24,7 +24,7 @@ LEAST_PARTS = 8
 """Held-out good parts without which nothing is known of what is usual."""
 UNKNOWN = (
     f"fewer than {LEAST_PARTS} good parts were held out of training, so drift is not looked for; "
-    "--drift-parts 0 says that this is wanted"
+    "--drift-parts 0 turns it off without this line"
 )
 """What a line says that runs for long."""
 ALLOWANCE = 1.0
@@ -231,7 +231,7 @@ class DriftMonitor:
 
 
 def monitor_of(usual: Usual | None, parts_between: float, where: object) -> DriftMonitor | None:
-    """A monitor; None if none is wanted (0 parts), or if it is not known what is usual, see `UNKNOWN`."""
+    """A monitor; None for 0 parts, or if it is not known what is usual, see `UNKNOWN`."""
     return DriftMonitor(usual, parts_between, where) if parts_between and usual is not None else None
 
 
