@@ -26,6 +26,7 @@ VERBS = {
     "predict": "inspect images and print JSON lines or write a table",
     "watch": "inspect images as a camera writes them",
     "serve": "inspect images over HTTP, with one or more models",
+    "audit": "verify the log of what was trained, exported, calibrated, loaded and corrected",
     "compare": "compare methods, ours and others', on equal terms",
     "reproduce": "measure the papers' tables and public data sets again",
     "check": "check photographs, labels and masks before training",

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from roinspect.audit.recording import log_path, require_log
+from roinspect.errors import UserError
 from roinspect.inspection.threads import cores
 from roinspect.version import __version__
 
@@ -80,9 +82,11 @@ class Diagnosis:
     """Version of every module in `BASE` and the extras; None if not installed."""
     weights: Mapping[str, bool]
     """Whether pretrained weights are on this machine, by backbone."""
+    audit: str
+    """The audit log in use; "" for none."""
     verbs: tuple[VerbState, ...]
     faults: tuple[str, ...]
-    """Faults of the base install."""
+    """Faults of the base install, and of the audit log."""
     remarks: tuple[str, ...]
     install: str
     """The command that installs all missing extras; empty if nothing is missing."""
@@ -95,7 +99,11 @@ def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -
         needs: of every verb.
         extras: top-level modules by extra.
     """
-    faults = tuple(fault for module in BASE if (fault := _import_fault(module)))
+    faults = [fault for module in BASE if (fault := _import_fault(module))]
+    try:
+        require_log()
+    except UserError as error:
+        faults.append(str(error))
     modules = [*BASE, *sorted(set().union(*extras.values()))]
     packages = {module: version(module) for module in modules}
     absent = {
@@ -125,8 +133,9 @@ def diagnose(needs: Mapping[str, Needs], extras: Mapping[str, frozenset[str]]) -
         torch_cuda=cuda,
         packages=packages,
         weights=weights,
+        audit=str(log_path() or ""),
         verbs=verbs,
-        faults=faults,
+        faults=tuple(faults),
         remarks=tuple(remarks),
         install=command(sorted({extra for state in verbs for extra in state.extras})),
     )

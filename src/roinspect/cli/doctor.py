@@ -87,4 +87,5 @@ def _machine(diagnosis: Diagnosis) -> list[tuple[str, str]]:
         ("ONNX Runtime", f"{versions['onnxruntime']}: {', '.join(diagnosis.onnxruntime_providers)}"),
         ("OpenVINO", f"{versions['openvino'] or 'not installed'} {', '.join(diagnosis.openvino_devices)}"),
         ("weights", ", ".join(weights)),
+        ("audit log", diagnosis.audit or "none: ROINSPECT_AUDIT is not set"),
     ]

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from roinspect.audit.recording import recorded, require_log
 from roinspect.errors import UserError
 from roinspect.files import read_regular, sha256, sha256_of, whole_file, whole_folder, writing
 from roinspect.images.pixels import BITS, MOST_SIDE
@@ -170,24 +171,26 @@ def save_bundle(
 
     refuse_existing(path, overwrite=overwrite)
     remedy = "free space or choose another --out, then continue with --resume"
-    with writing(path, fault="the bundle cannot be written", remedy=remedy), whole_folder(path) as partial:
-        weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        (partial / _WEIGHTS).write_bytes(weights)
-        content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle)}
-        content["weights_sha256"] = sha256(weights)
-        for file, key, known in (
-            (_TRAINED_ON, "trained_on_sha256", trained_on),
-            (_HELD_OUT, "held_out_sha256", held_out),
-        ):
-            if digests := "".join(f"{digest}\n" for digest in sorted({*map(shortened, known)})).encode():
-                (partial / file).write_bytes(digests)
-                content[key] = sha256(digests)
-        if photographs:
-            archive = packed(photographs)
-            (partial / _REFERENCES).write_bytes(archive)
-            content["references_sha256"] = sha256(archive)
-        content["manifest_sha256"] = _digest(content)
-        (partial / _MANIFEST).write_bytes(_text(content))
+    files = {
+        _WEIGHTS: save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}),
+        _TRAINED_ON: "".join(f"{digest}\n" for digest in sorted({*map(shortened, trained_on)})).encode(),
+        _HELD_OUT: "".join(f"{digest}\n" for digest in sorted({*map(shortened, held_out)})).encode(),
+        _REFERENCES: packed(photographs) if photographs else b"",
+    }
+    files = {name: written for name, written in files.items() if written}
+    digests = {f"{name.partition('.')[0]}_sha256": sha256(written) for name, written in files.items()}
+    content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle), **digests}
+    content["manifest_sha256"] = _digest(content)
+    files[_MANIFEST] = _text(content)
+    about = {name: content[name] for name in ("method", "fingerprints")}
+    facts = {**about, "version": _version(files[_MANIFEST]), **digests}
+    with (
+        writing(path, fault="the bundle cannot be written", remedy=remedy),
+        recorded("trained", path, facts),
+        whole_folder(path) as partial,
+    ):
+        for name, written in files.items():
+            (partial / name).write_bytes(written)
 
 
 def replace_threshold(path: Path, threshold: Threshold) -> None:
@@ -197,18 +200,26 @@ def replace_threshold(path: Path, threshold: Threshold) -> None:
         UserError: see `read_bundle`, or the manifest cannot be written.
     """
     content = _verdict_manifest(path)
+    former = {"former_threshold": content["threshold"], "former_version": bundle_version(path)}
     content["threshold"] = dataclasses.asdict(threshold)
     content["manifest_sha256"] = _digest(content)
+    written = _text(content)
+    facts = {"threshold": content["threshold"], "version": _version(written), **former}
     remedy = "free space, or make the bundle writable; the former threshold still holds"
     with (
         writing(path / _MANIFEST, fault="the threshold cannot be written", remedy=remedy),
+        recorded("calibrated", path, facts),
         whole_file(path / _MANIFEST) as partial,
     ):
-        partial.write_bytes(_text(content))
+        partial.write_bytes(written)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise a UserError if `path` exists and must not be overwritten, or is not a bundle."""
+    """Raise a UserError if `path` exists and must not be overwritten, or is not a bundle.
+
+    Also if the audit log, without which no bundle is written, cannot be used.
+    """
+    require_log()
     if not path.exists():
         return
     if not overwrite:
@@ -234,7 +245,11 @@ def is_bundle(path: Path) -> bool:
 
 def bundle_version(path: Path) -> str:
     """12 hexadecimal digits that identify a state of the bundle, including its threshold."""
-    return sha256_of(path / _MANIFEST)[:12]
+    return _version(read_regular(path / _MANIFEST))
+
+
+def _version(manifest: bytes) -> str:
+    return sha256(manifest)[:12]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

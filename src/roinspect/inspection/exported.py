@@ -116,13 +116,18 @@ def describe(
     precision: Precision,
     threshold: float,
     scores: Mapping[str, float] | None = None,
-) -> None:
-    """Write the export.json of a folder with an export's files; for the arguments see `Export`."""
+) -> dict[str, str]:
+    """Write the export.json of a folder with an export's files; for the arguments see `Export`.
+
+    Returns:
+        The files' SHA-256, by name.
+    """
     from roinspect.version import __version__
 
     files = _checksums(bundle, folder, target)
     export = Export(precision, threshold, made_from(bundle), files, __version__, scores or {})
     (folder / _NOTE).write_text(json.dumps(dataclasses.asdict(export), indent=1), encoding="utf-8")
+    return files
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -15,13 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roinspect.audit.recording import recorded
 from roinspect.errors import UserError
 from roinspect.files import read_file
 from roinspect.images.light import light_of
 from roinspect.images.overlay import overlay
 from roinspect.images.pixels import declared_size, encode_image, read_image, resize_image
 from roinspect.inspection.backends import open_runtime
-from roinspect.inspection.bundle import Bundle, read_bundle, read_references
+from roinspect.inspection.bundle import Bundle, bundle_version, read_bundle, read_references
 from roinspect.inspection.drift import DriftMonitor, Signals, signals_of
 from roinspect.inspection.looks import Looked, Looks
 from roinspect.inspection.prediction import Predict
@@ -210,6 +212,7 @@ class Inspector:
         streams: int = 1,
         providers: Sequence[str] = (),
         self_test: OnFailure = "off",
+        is_recorded: bool = True,
     ) -> Inspector:
         """Load a bundle's inspection graph.
 
@@ -225,6 +228,7 @@ class Inspector:
                 "TensorrtExecutionProvider", "CUDAExecutionProvider".
             self_test: inspect the bundle's reference photographs first; if they do not score as in training,
                 "stop" raises an error, and "warn" logs a warning. "off" skips the test.
+            is_recorded: in the audit log, if there is one; False for a load that is only a trial.
 
         Raises:
             UserError: the bundle is missing, damaged, of another version or a segmenter's; an export is
@@ -243,8 +247,11 @@ class Inspector:
             photographs=read_references(path, manifest.references),
             at_export=opened.scores,
         )
-        if self_test != "off":
-            inspector.tested(path, self_test)
+        facts = {"version": bundle_version(path), "threshold": manifest.threshold.value}
+        facts |= {"runtime": opened.runtime, "self_test": self_test}
+        with recorded("loaded", path, facts) if is_recorded else nullcontext():
+            if self_test != "off":
+                inspector.tested(path, self_test)
         return inspector
 
     @property

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from roinspect.audit.recording import head, recorded
 from roinspect.data.records import Record
 from roinspect.errors import UserError
-from roinspect.files import whole_folder, writing
+from roinspect.files import sha256, whole_folder, writing
 from roinspect.inspection.bundle import bundle_version
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.threads import cores
@@ -155,10 +156,16 @@ def write(result: Qualification, out: Path) -> None:
         PLAN: result.read.text,
     }
     remedy = "free space, or choose another --out; the results above are not saved"
-    with writing(out, fault="the report cannot be written", remedy=remedy), whole_folder(out) as partial:
-        for name, content in contents.items():
-            # A file's name need not be text.
-            (partial / name).write_bytes(content.encode("utf-8", "backslashreplace"))
+    # A file's name need not be text.
+    files = {name: content.encode("utf-8", "backslashreplace") for name, content in contents.items()}
+    facts = {"is_met": result.is_met, "files_sha256": {name: sha256(file) for name, file in files.items()}}
+    with (
+        writing(out, fault="the report cannot be written", remedy=remedy),
+        recorded("qualified", out, facts),
+        whole_folder(out) as partial,
+    ):
+        for name, file in files.items():
+            (partial / name).write_bytes(file)
 
 
 # -- the tests -----------------------------------------------------------------------------------------------
@@ -299,6 +306,7 @@ def _about(
         "threshold warning": bundle.threshold.warning or "none",
         "trained on": f"{used:,} photographs, and {held_out}; none of them is in the test",
         "runtime": inspector.runtime or "unknown",
+        "audit log": head() or "none",
         "roinspect": __version__,
         "computer": f"{platform.node()}: {platform.processor() or platform.machine()}, {cores()} cores, "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}",

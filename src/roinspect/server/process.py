@@ -65,7 +65,12 @@ def serve(
         if not api_key and host not in LOOPBACK:
             log.warning(f"no API key is set: anyone who can reach {host} can use this server")
         load = partial(
-            Inspector.load, runtime=runtime, threads=threads, providers=providers, self_test=self_test
+            Inspector.load,
+            runtime=runtime,
+            threads=threads,
+            providers=providers,
+            self_test=self_test,
+            is_recorded=False,
         )
         trial = partial(
             try_out,

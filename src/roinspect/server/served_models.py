@@ -8,9 +8,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from roinspect.audit.recording import record
 from roinspect.errors import UserError
 from roinspect.files import open_regular
 from roinspect.inspection.bundle import bundle_version
@@ -23,6 +25,8 @@ Load: TypeAlias = Callable[[Path], Inspector]
 TryOut: TypeAlias = Callable[[Path, threading.Event], object]
 """Raises a UserError if a bundle must not be loaded here; gives up when the event is set."""
 Fingerprint: TypeAlias = frozenset[tuple[str, int, int, int]]
+
+_load = partial(Inspector.load, is_recorded=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class ServedModel:
     Args:
         name: in requests.
         path: the bundle.
-        load: opens a bundle.
+        load: opens a bundle; the audit log hears of it here, under the bundle's own path.
         try_out: called before `load`, see `trial.try_out`.
         parts_between: parts between two false alarms of drift, on average; 0 does not look for it.
 
@@ -63,7 +67,7 @@ class ServedModel:
         self,
         name: str,
         path: Path,
-        load: Load = Inspector.load,
+        load: Load = _load,
         try_out: TryOut = lambda path, stop: None,
         parts_between: float = PARTS_BETWEEN,
     ) -> None:
@@ -122,8 +126,12 @@ class ServedModel:
                 inspector = self._load(copy)
                 version = bundle_version(copy)
                 inspector.warm_up()
+                facts = {"threshold": inspector.threshold, "runtime": inspector.runtime}
+                record("loaded", self.path, {"version": version, "served_as": self.name, **facts})
         except UserError as error:
-            raise self._fault(error.what, error.where, error.remedy, copy) from None
+            fault = self._fault(error.what, error.where, error.remedy, copy)
+            record("not loaded", self.path, {"served_as": self.name, "error": str(fault)})
+            raise fault from None
         except OSError as error:
             raise UserError(
                 f"cannot be copied to the temporary folder ({error.strerror or error})",

@@ -68,7 +68,7 @@ def _work(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any
     _limit_memory(request["bytes"])
     options = {name: request[name] for name in ("runtime", "threads", "providers", "self_test")}
     try:
-        Inspector.load(request["bundle"], **options).warm_up()
+        Inspector.load(request["bundle"], **options, is_recorded=False).warm_up()
     except UserError:
         raise
     except Exception as error:

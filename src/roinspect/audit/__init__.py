@@ -1,0 +1,1 @@
+"""What was trained, exported, calibrated, loaded and corrected, by whom: an append-only log."""
