@@ -47,10 +47,11 @@ Manifest = TypeVar("Manifest", bound=_Sized)
 SCHEMA_VERSION = 1
 SEGMENTER = "segmenter"
 """The method in a segmenter's manifest; a segmenter predicts regions of interest and gives no verdicts."""
-_MANIFEST, _WEIGHTS = "bundle.json", "weights.safetensors"
+MANIFEST = "bundle.json"
+_WEIGHTS = "weights.safetensors"
 _TRAINED_ON, _HELD_OUT = "trained_on.txt", "held_out.txt"
 _REFERENCES = "references.zip"
-FILES = (_MANIFEST, _WEIGHTS, _REFERENCES)
+FILES = (MANIFEST, _WEIGHTS, _REFERENCES)
 """What is needed to run the weights, and to test that they run as they should."""
 
 
@@ -187,7 +188,7 @@ def save_bundle(
             (partial / _REFERENCES).write_bytes(archive)
             content["references_sha256"] = sha256(archive)
         content["manifest_sha256"] = _digest(content)
-        (partial / _MANIFEST).write_bytes(_text(content))
+        (partial / MANIFEST).write_bytes(_text(content))
 
 
 def replace_threshold(path: Path, threshold: Threshold) -> None:
@@ -201,8 +202,8 @@ def replace_threshold(path: Path, threshold: Threshold) -> None:
     content["manifest_sha256"] = _digest(content)
     remedy = "free space, or make the bundle writable; the former threshold still holds"
     with (
-        writing(path / _MANIFEST, fault="the threshold cannot be written", remedy=remedy),
-        whole_file(path / _MANIFEST) as partial,
+        writing(path / MANIFEST, fault="the threshold cannot be written", remedy=remedy),
+        whole_file(path / MANIFEST) as partial,
     ):
         partial.write_bytes(_text(content))
 
@@ -229,12 +230,29 @@ def read_bundle(path: Path) -> Bundle:
 
 def is_bundle(path: Path) -> bool:
     """Whether a folder has a bundle's manifest."""
-    return (path / _MANIFEST).is_file()
+    return (path / MANIFEST).is_file()
 
 
 def bundle_version(path: Path) -> str:
     """12 hexadecimal digits that identify a state of the bundle, including its threshold."""
-    return sha256_of(path / _MANIFEST)[:12]
+    return sha256_of(path / MANIFEST)[:12]
+
+
+def check_files(path: Path) -> None:
+    """Compare a bundle's files, apart from exports, with the manifest's checksums; needs no torch.
+
+    Raises:
+        UserError: see `read_bundle`.
+    """
+    content = _verdict_manifest(path)
+    _read_checked(path / _WEIGHTS, content.get("weights_sha256", ""))
+    for file, key in (
+        (_TRAINED_ON, "trained_on_sha256"),
+        (_HELD_OUT, "held_out_sha256"),
+        (_REFERENCES, "references_sha256"),
+    ):
+        if key in content:
+            _read_checked(path / file, content[key])
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -301,7 +319,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the bundle is missing, has another schema version, or was changed since it was written.
     """
-    file = path / _MANIFEST
+    file = path / MANIFEST
     written = _read(file)
     try:
         content = parse_object(written)
@@ -347,7 +365,7 @@ def manifest_of(cls: type[Manifest], content: Mapping[str, Any], path: Path) -> 
     except (ValueError, UserError) as error:
         raise UserError(
             f"its values are not valid ({error})",
-            where=path / _MANIFEST,
+            where=path / MANIFEST,
             remedy="copy the bundle again, or train again",
         ) from None
     return manifest

@@ -1,0 +1,325 @@
+"""Put a bundle on the line and roll back to an earlier one by name; needs no torch.
+
+What the line uses, and all that it has used, lies whole in the `History`: a state is kept there first, and
+only then replaces the line's model. So a crash at any point loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from roinspect.errors import UserError
+from roinspect.files import writing
+from roinspect.inspection.bundle import (
+    MANIFEST,
+    Threshold,
+    bundle_version,
+    check_files,
+    is_bundle,
+    read_bundle,
+    replace_threshold,
+)
+from roinspect.inspection.exported import has_export, read_export
+from roinspect.inspection.inspector import Inspector
+from roinspect.inspection.references import OnFailure
+from roinspect.inspection.release_history import (
+    History,
+    Note,
+    copy_files,
+    digest_of,
+    files_of,
+    refuse_unportable,
+)
+from roinspect.inspection.targets import TARGETS
+
+log = logging.getLogger(__name__)
+
+
+class Swap(NamedTuple):
+    """What the line uses and used before, by name.
+
+    Attributes:
+        present: the state that the line uses now.
+        former: the one before; the same if nothing changed, None if there was none.
+    """
+
+    present: str
+    former: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A row of `releases`.
+
+    Attributes:
+        name: to roll back to.
+        version: result of `bundle_version`; "" if there is no manifest.
+        method: the method's name; "" if the manifest is damaged.
+        threshold: None if the manifest is damaged.
+        size: of all files, in bytes.
+        note: the last one; None if there is none.
+        is_current: whether it is what the line uses.
+        remark: what is unusual about it; "" if nothing is.
+    """
+
+    name: str
+    version: str
+    method: str
+    threshold: float | None
+    size: int
+    note: Note | None
+    is_current: bool
+    remark: str
+
+
+def release(
+    bundle: Path,
+    line: Path,
+    *,
+    name: str | None = None,
+    self_test: OnFailure = "stop",
+    runtime: str = "auto",
+) -> Swap:
+    """Replace the line's model by a copy of a bundle; the former one stays in the history.
+
+    Args:
+        bundle: the new model.
+        line: the bundle that the line's programs open; created if missing.
+        name: of the new state; by default the date and the bundle's version.
+        self_test: see `Inspector.load`; "off" does not run the model at all.
+        runtime: that runs the self-test, see `Inspector.load`.
+
+    Returns:
+        The change; nothing is replaced if the line already uses the same files.
+
+    Raises:
+        UserError: the bundle is missing, damaged or a segmenter's, or an export is damaged; it does not run
+            here or fails the self-test; the name is taken; another release is running; the disk refuses.
+            The line's model is then unchanged.
+    """
+    history = _history(line)
+    if name is not None:
+        refuse_unportable(name)
+    digest = _checked(bundle)
+    version = bundle_version(bundle)
+    if not _has(history, digest):
+        _try_out(bundle, self_test, runtime)
+    with history.locked():
+        found = history.find(digest)
+        if name is not None:
+            _refuse_taken(history, name, found)
+        former = _keep_line(history, {} if name is None else {digest: name})
+        if former is not None and former.digest == digest:
+            return Swap(former.name, former.name)
+        if found is None:
+            found = name or history.free_name(date.today(), version)
+            history.keep(bundle, found, digest)
+        history.put(found, digest)
+    return Swap(found, former and former.name)
+
+
+def roll_back(line: Path, name: str, *, self_test: OnFailure = "stop", runtime: str = "auto") -> Swap:
+    """Replace the line's model by a state of its history; the present one stays there.
+
+    For the arguments and errors see `release`.
+    """
+    history = _history(line)
+    folder = history.folder(name)
+    digest = _checked(folder)
+    if history.digests().get(name, digest) != digest:
+        raise UserError(
+            "was changed since it was kept",
+            where=folder,
+            remedy=f"to use it as it is, run: roinspect release {folder} --to {line} --name NEW_NAME",
+        )
+    if not _has(history, digest):
+        _try_out(folder, self_test, runtime)
+    with history.locked():
+        former = _keep_line(history)
+        if former is None or former.name != name:
+            history.put(name, digest)
+    return Swap(name, former and former.name)
+
+
+def change_threshold(bundle: Path, threshold: Threshold) -> Swap | None:
+    """Replace a bundle's threshold; where it has a history, the former and the new state are kept in it.
+
+    Returns:
+        The change; None without a history.
+
+    Raises:
+        UserError: see `read_bundle`, another release is running, or the disk refuses.
+    """
+    read_bundle(bundle)
+    # A link's history is beside the folder it points to.
+    bundle = bundle.resolve() if bundle.is_symlink() else bundle
+    history = _history(bundle)
+    if not history.path.is_dir():
+        replace_threshold(bundle, threshold)
+        return None
+    with history.locked():
+        former = _keep_line(history)
+        assert former is not None
+        with (
+            writing(history.path),
+            tempfile.TemporaryDirectory(prefix=".threshold.", suffix=".tmp", dir=history.path) as scratch,
+        ):
+            copy = Path(scratch) / "bundle"
+            copy_files(bundle, copy, former.digest)
+            replace_threshold(copy, threshold)
+            digest = digest_of(copy)
+            present = history.find(digest)
+            if present is None:
+                present = history.free_name(date.today(), bundle_version(copy))
+                history.keep(copy, present, digest)
+        if digest != former.digest:
+            # The manifest alone: that programs have other files open is no obstacle.
+            replace_threshold(bundle, threshold)
+            history.note("released", present, digest)
+    return Swap(present, former.name)
+
+
+def releases(line: Path) -> list[Release]:
+    """All states in the history of a line's model, in the order of their last notes.
+
+    Raises:
+        UserError: there are none.
+    """
+    history = _history(line)
+    names = history.names()
+    if not names:
+        raise UserError(
+            "has no releases", where=line, remedy=f"put a bundle there: roinspect release BUNDLE --to {line}"
+        )
+    last, set_back, latest = dict[str, Note](), set[str](), ""
+    for note in history.notes():
+        # Popped, as the order is that of the last notes.
+        last.pop(note.name, None)
+        last[note.name] = note
+        is_later = not latest or _time(note.when) >= _time(latest)
+        (set_back.discard if is_later else set_back.add)(note.name)
+        latest = note.when if is_later else latest
+    current = history.find(digest_of(line)) if line.exists() else None
+    ordered = [*(name for name in names if name not in last), *(name for name in last if name in names)]
+    return [
+        _row(history.path / name, last.get(name), is_current=name == current, is_set_back=name in set_back)
+        for name in ordered
+    ]
+
+
+class _State(NamedTuple):
+    name: str
+    digest: str
+
+
+def _keep_line(history: History, names: Mapping[str, str] | None = None) -> _State | None:
+    """Keep what the line uses, unless it is kept already; None if there is nothing.
+
+    Args:
+        history: to keep it in.
+        names: by digest; by default the date of the manifest and the version.
+    """
+    line = history.line
+    if not line.exists():
+        return None
+    digest = digest_of(line)
+    name = history.find(digest)
+    if name is None:
+        changed_on = date.fromtimestamp((line / MANIFEST).stat().st_mtime)
+        name = (names or {}).get(digest) or history.free_name(changed_on, bundle_version(line))
+        try:
+            _check(line)
+        except UserError as fault:
+            log.warning(f"{fault.where}: {fault.what}; it is kept as {name}, but cannot be rolled back to")
+        history.keep(line, name, digest)
+    return _State(name, digest)
+
+
+def _refuse_taken(history: History, name: str, found: str | None) -> None:
+    """Raise a UserError if a name has another content, or the content another name."""
+    if found is not None and found != name:
+        raise UserError(
+            f"the same bundle has been released as {found}",
+            where=f"--name {name}",
+            remedy=f"leave --name out, or run: roinspect release --to {history.line} --back {found}",
+        )
+    # Windows does not distinguish upper and lower case.
+    if found is None and (taken := {one.casefold(): one for one in history.names()}.get(name.casefold())):
+        raise UserError(
+            f"is the name of another bundle, {history.path / taken}",
+            where=f"--name {name}",
+            remedy="choose another --name, or leave it out",
+        )
+
+
+def _checked(bundle: Path) -> str:
+    """The digest of a bundle that is whole."""
+    read_bundle(bundle)
+    # Before the check: a bundle that changes after it has another digest when it is copied, and is refused.
+    digest = digest_of(bundle)
+    _check(bundle)
+    return digest
+
+
+def _check(bundle: Path) -> None:
+    """Raise a UserError if a bundle or one of its exports is damaged, or if it gives no verdicts."""
+    read_bundle(bundle)
+    check_files(bundle)
+    for target in TARGETS:
+        if has_export(bundle, target):
+            read_export(bundle, target)
+
+
+def _try_out(bundle: Path, self_test: OnFailure, runtime: str) -> None:
+    """Run a bundle here; a released one runs here as well."""
+    if self_test != "off":
+        Inspector.load(bundle, runtime, self_test=self_test).warm_up()
+
+
+def _has(history: History, digest: str) -> bool:
+    return history.line.exists() and digest_of(history.line) == digest
+
+
+def _history(line: Path) -> History:
+    """The history of a line's model, which may not exist yet.
+
+    Raises:
+        UserError: the path cannot be that of a line's model.
+    """
+    if line.is_symlink():
+        raise UserError("is a link", where=line, remedy=f"name the folder it points to: {line.resolve()}")
+    # "." has no name.
+    line = line if line.name not in ("", "..") else line.resolve()
+    if line.exists() and not is_bundle(line):
+        raise UserError("is not a bundle and is not replaced", where=line, remedy="name another folder")
+    return History(line)
+
+
+def _row(folder: Path, note: Note | None, *, is_current: bool, is_set_back: bool) -> Release:
+    remarks = ["its clock was behind that of an earlier note"] if is_set_back else []
+    bundle, size = None, 0
+    try:
+        size = sum((folder / name).stat().st_size for name in files_of(folder))
+        bundle = read_bundle(folder)
+    except UserError as fault:
+        remarks.append(fault.what)
+    return Release(
+        name=folder.name,
+        version=bundle_version(folder) if is_bundle(folder) else "",
+        method=bundle.method if bundle else "",
+        threshold=bundle.threshold.value if bundle else None,
+        size=size,
+        note=note,
+        is_current=is_current,
+        remark=", ".join(remarks),
+    )
+
+
+def _time(when: str) -> datetime:
+    return datetime.fromisoformat(when)
