@@ -13,15 +13,9 @@ from pathlib import Path
 import pytest
 
 from roinspect.errors import UserError
-from roinspect.inspection import release_history as module
-from roinspect.inspection.release_history import (
-    History,
-    account,
-    copy_files,
-    digest_of,
-    files_of,
-    refuse_unportable,
-)
+from roinspect.inspection import release_files
+from roinspect.inspection.release_files import copy_files, digest_of, files_of
+from roinspect.inspection.release_history import History, account, refuse_unportable
 
 
 @pytest.fixture
@@ -147,6 +141,14 @@ def test_a_copy_that_is_another_is_refused(history: History, tmp_path: Path) -> 
     assert [path.name for path in history.path.iterdir()] == []
 
 
+def test_a_state_is_never_overwritten(history: History, tmp_path: Path) -> None:
+    fill(history.path / "a", x="1")
+    bundle = fill(tmp_path / "1", x="2")
+    with pytest.raises(UserError, match="a: exists already"):
+        history.keep(bundle, "a", digest_of(bundle))
+    assert (history.path / "a/x").read_text() == "1"
+
+
 def test_a_full_disk_leaves_nothing_behind(
     history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +156,7 @@ def test_a_full_disk_leaves_nothing_behind(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     bundle = fill(tmp_path / "1", a="x", b="y")
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(release_files.os, "fsync", full)
     with pytest.raises(UserError, match=r"cannot be kept \(No space left on device\); free space"):
         history.keep(bundle, "a", digest_of(bundle))
     assert [path.name for path in history.path.iterdir()] == []

@@ -25,8 +25,10 @@ from roinspect.errors import UserError
 from roinspect.inspection import release_history
 from roinspect.inspection.bundle import Threshold, bundle_version, read_bundle, replace_threshold
 from roinspect.inspection.references import Reference
-from roinspect.inspection.release_history import History, digest_of
-from roinspect.inspection.releases import Swap, change_threshold, release, releases, roll_back
+from roinspect.inspection.release_files import digest_of
+from roinspect.inspection.release_history import History
+from roinspect.inspection.release_list import releases
+from roinspect.inspection.releases import Swap, change_threshold, release, roll_back
 
 from ..graphs import SIZE, constant_graph, forge
 
@@ -263,6 +265,13 @@ def test_a_link_is_not_replaced(forged: Forge, line: Path, tmp_path: Path) -> No
         release(forged(0.6), line)
 
 
+def test_a_line_inside_the_bundle(forged: Forge, tmp_path: Path) -> None:
+    bundle = copy(forged(), tmp_path / "bundle")
+    with pytest.raises(UserError, match="is inside the bundle"):
+        release(bundle, bundle / "line")
+    assert digest_of(bundle) == digest_of(forged())
+
+
 def test_the_working_folder_has_a_name(forged: Forge, line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy(forged(), line)
     monkeypatch.chdir(line)
@@ -281,6 +290,20 @@ def test_a_damaged_model_on_the_line_is_no_obstacle(
     with pytest.raises(UserError, match="was changed or damaged"):
         roll_back(line, str(swap.former))
     assert current(line) == [swap.present]
+
+
+def test_an_export_that_was_out_of_date_on_the_line_is_no_obstacle_on_the_way_back(
+    forged: Forge, line: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy(forged(0.5), line)
+    (line / "onnx/graph.onnx").write_bytes(b"of other weights")
+    with pytest.raises(UserError, match="damaged since it was exported"):
+        release(line, line.with_name("other"), self_test="off")
+    swap = release(forged(0.6), line)
+    assert caplog.text.count("WARNING") == 0
+    roll_back(line, str(swap.former), self_test="off")
+    assert "damaged since it was exported" in caplog.text
+    assert (line / "onnx/graph.onnx").read_bytes() == b"of other weights"
 
 
 def test_a_state_that_was_changed_since_is_not_rolled_back_to(forged: Forge, line: Path) -> None:
@@ -307,8 +330,13 @@ def test_nothing_to_list_or_to_roll_back_to(forged: Forge, line: Path) -> None:
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
-from roinspect.inspection import releases
-place, former, new = map(Path, sys.argv[1:])
+from roinspect.inspection.bundle import Threshold
+from roinspect.inspection.releases import change_threshold, release
+place, former = map(Path, sys.argv[1:3])
+if len(sys.argv) > 3:
+    act = lambda line: release(Path(sys.argv[3]), line, self_test="off")
+else:
+    act = lambda line: change_threshold(line, Threshold(0.6, "chosen"))
 real = os.replace
 for step in range(12):
     line = place / str(step) / "line"
@@ -323,7 +351,7 @@ for step in range(12):
             left -= 1
             return real(*paths)
         os.replace = replace
-        releases.release(new, line, self_test="off")
+        act(line)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -354,6 +382,25 @@ def test_a_kill_at_any_step_loses_nothing(forged: Forge, tmp_path: Path) -> None
     assert len(seen) == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_step_of_a_new_threshold_loses_nothing(forged: Forge, tmp_path: Path) -> None:
+    release(forged(0.5), tmp_path / "line", name="a")
+    for step in range(12):
+        copy(History(tmp_path / "line").path, tmp_path / str(step) / "line.releases")
+    words = [sys.executable, "-c", KILLED, *map(str, (tmp_path, forged(0.5)))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    # The copy's manifest, keep, note, the line's manifest, note.
+    assert [int(code) for code in done.stdout.split()] == [9] * 5 + [0] * 7
+    for step in range(12):
+        line = tmp_path / str(step) / "line"
+        assert read_bundle(line).threshold.value == (0.5 if step < 4 else 0.6)
+        assert len(current(line)) == 1, "what the line uses is in the history"
+        swap = change_threshold(line, Threshold(0.7, "chosen"))
+        assert swap is not None and temporary(line) == []
+        roll_back(line, "a")
+        assert digest_of(line) == digest_of(forged(0.5))
+
+
 @pytest.mark.parametrize("failing", range(1, 9))
 def test_a_disk_that_is_full_at_any_step_loses_nothing(
     failing: int, forged: Forge, line: Path, monkeypatch: pytest.MonkeyPatch
@@ -368,7 +415,7 @@ def test_a_disk_that_is_full_at_any_step_loses_nothing(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
-    monkeypatch.setattr(release_history.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"\(No space left on device\); free space"):
         release(new, line, self_test="off")
     monkeypatch.undo()

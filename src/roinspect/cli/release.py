@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _list(line: Path) -> None:
-    from roinspect.inspection.releases import releases
+    from roinspect.inspection.release_list import releases
 
     rows = releases(line)
     width = max(len(row.name) for row in rows)

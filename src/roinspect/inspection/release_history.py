@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,17 +25,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from roinspect.errors import UserError, nearest
-from roinspect.files import (
-    lock,
-    open_regular,
-    read_file,
-    remove_unfinished,
-    sha256,
-    whole_folder,
-    write_whole,
-    writing,
-)
+from roinspect.files import lock, read_file, remove_unfinished, whole_folder, write_whole, writing
+from roinspect.inspection.bundle import is_bundle
 from roinspect.inspection.plain import from_plain, parse_object
+from roinspect.inspection.release_files import copy_files, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +37,6 @@ _NOTES, _LOCK = "releases.jsonl", "releases.lock"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _OF_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows gives to devices."""
-_OF_FOLDER_VIEWS = ("thumbs.db", "desktop.ini")
-"""Files that Windows puts into folders that it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +122,8 @@ class History:
 
     def free_name(self, day: date, version: str) -> str:
         """The default name of a new state, such as "2026-11-28-3fa9c0d1e2b4"."""
-        name, taken = f"{day.isoformat()}-{version}", self.names()
+        # Windows does not distinguish upper and lower case.
+        name, taken = f"{day.isoformat()}-{version}", {name.casefold() for name in self.names()}
         return name if name not in taken else next(n for i in count(2) if (n := f"{name}-{i}") not in taken)
 
     @contextmanager
@@ -155,12 +146,14 @@ class History:
             yield
 
     def keep(self, bundle: Path, name: str, digest: str) -> None:
-        """Copy a bundle into the history, under a name that is not taken; call it while `locked`.
+        """Copy a bundle into the history under a new name; call it while `locked`.
 
         Raises:
-            UserError: the disk refuses, or the bundle no longer has this digest.
+            UserError: the name is taken, the disk refuses, or the bundle no longer has this digest.
         """
         target = self.path / name
+        if target.exists():
+            raise UserError("exists already", where=target, remedy="choose another name")
         fault, remedy = "cannot be kept", "free space, or make the folder writable"
         with writing(target, fault=fault, remedy=remedy), whole_folder(target) as partial:
             copy_files(bundle, partial, digest)
@@ -202,6 +195,21 @@ class History:
         return read_file(file) if file.exists() else b""
 
 
+def history_of(line: Path) -> History:
+    """The history of a line's model, which may not exist yet.
+
+    Raises:
+        UserError: the path cannot be that of a line's model.
+    """
+    if line.is_symlink():
+        raise UserError("is a link", where=line, remedy=f"name the folder it points to: {line.resolve()}")
+    # "." has no name.
+    line = line if line.name not in ("", "..") else line.resolve()
+    if line.exists() and not is_bundle(line):
+        raise UserError("is not a bundle and is not replaced", where=line, remedy="name another folder")
+    return History(line)
+
+
 def refuse_unportable(name: str) -> None:
     """Raise a UserError unless a name is valid as that of a folder on every operating system."""
     if not _NAME.fullmatch(name) or _OF_WINDOWS.fullmatch(name) or name.lower() in (_NOTES, _LOCK):
@@ -209,66 +217,6 @@ def refuse_unportable(name: str) -> None:
             f"{name!r} is not a valid name of a folder on every operating system",
             where="--name",
             remedy="use up to 64 letters, digits, dots, dashes and underscores, such as line-2-accepted",
-        )
-
-
-def digest_of(bundle: Path) -> str:
-    """SHA-256 of the names and contents of all files of a bundle, including exports, but no hidden ones.
-
-    Raises:
-        UserError: a file cannot be read, or there is a link to a folder.
-    """
-    listed = (f"{sha256(read_file(bundle / name))}  {name.as_posix()}\n" for name in files_of(bundle))
-    return sha256("".join(listed))
-
-
-def files_of(bundle: Path) -> list[Path]:
-    """The files in a folder at any depth, relative to it and sorted; hidden ones are left out.
-
-    Raises:
-        UserError: there is a link to a folder, or a folder cannot be listed.
-    """
-    files, pending = list[Path](), [bundle]
-    while pending:
-        folder = pending.pop()
-        with writing(folder, fault="cannot be read", remedy="check its permissions"):
-            entries = [*folder.iterdir()]
-        for entry in entries:
-            if entry.name[0] == "." or entry.name.lower() in _OF_FOLDER_VIEWS:
-                continue
-            if not entry.is_dir():
-                files.append(entry.relative_to(bundle))
-            elif entry.is_symlink():
-                raise UserError(
-                    "is a link to a folder", where=entry, remedy="replace it by a copy of the folder"
-                )
-            else:
-                pending.append(entry)
-    return sorted(files, key=Path.as_posix)
-
-
-def copy_files(bundle: Path, target: Path, digest: str) -> None:
-    """Copy a bundle's files, and check the copy on the disk.
-
-    Args:
-        bundle: to copy.
-        target: the folder of the copy.
-        digest: the `digest_of` that the copy must have.
-
-    Raises:
-        OSError: the disk refuses.
-        UserError: the copy has another digest.
-    """
-    for name in files_of(bundle):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        with open_regular(bundle / name) as source, (target / name).open("xb") as copy:
-            shutil.copyfileobj(source, copy)
-            copy.flush()
-            # Renamed folders survive a power failure only with what is in them.
-            os.fsync(copy.fileno())
-    if digest_of(target) != digest:
-        raise UserError(
-            "was changed while it was copied", where=bundle, remedy="wait until it is complete, and try again"
         )
 
 

@@ -8,34 +8,26 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 from roinspect.errors import UserError
-from roinspect.files import writing
+from roinspect.files import remove_unfinished, writing
 from roinspect.inspection.bundle import (
     MANIFEST,
     Threshold,
     bundle_version,
     check_files,
-    is_bundle,
     read_bundle,
     replace_threshold,
 )
 from roinspect.inspection.exported import has_export, read_export
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.references import OnFailure
-from roinspect.inspection.release_history import (
-    History,
-    Note,
-    copy_files,
-    digest_of,
-    files_of,
-    refuse_unportable,
-)
+from roinspect.inspection.release_files import copy_files, digest_of
+from roinspect.inspection.release_history import History, history_of, refuse_unportable
 from roinspect.inspection.targets import TARGETS
 
 log = logging.getLogger(__name__)
@@ -51,31 +43,6 @@ class Swap(NamedTuple):
 
     present: str
     former: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A row of `releases`.
-
-    Attributes:
-        name: to roll back to.
-        version: result of `bundle_version`; "" if there is no manifest.
-        method: the method's name; "" if the manifest is damaged.
-        threshold: None if the manifest is damaged.
-        size: of all files, in bytes.
-        note: the last one; None if there is none.
-        is_current: whether it is what the line uses.
-        remark: what is unusual about it; "" if nothing is.
-    """
-
-    name: str
-    version: str
-    method: str
-    threshold: float | None
-    size: int
-    note: Note | None
-    is_current: bool
-    remark: str
 
 
 def release(
@@ -103,10 +70,14 @@ def release(
             here or fails the self-test; the name is taken; another release is running; the disk refuses.
             The line's model is then unchanged.
     """
-    history = _history(line)
+    history = history_of(line)
+    if bundle.resolve() in line.resolve().parents:
+        raise UserError("is inside the bundle", where=line, remedy="name another folder")
     if name is not None:
         refuse_unportable(name)
     digest = _checked(bundle)
+    for fault in _faults_of_exports(bundle):
+        raise fault
     version = bundle_version(bundle)
     if not _has(history, digest):
         _try_out(bundle, self_test, runtime)
@@ -127,9 +98,10 @@ def release(
 def roll_back(line: Path, name: str, *, self_test: OnFailure = "stop", runtime: str = "auto") -> Swap:
     """Replace the line's model by a state of its history; the present one stays there.
 
-    For the arguments and errors see `release`.
+    For the arguments and errors see `release`. An export that is damaged or out of date is only reported: it
+    was so when the line used this state, and loading never uses it.
     """
-    history = _history(line)
+    history = history_of(line)
     folder = history.folder(name)
     digest = _checked(folder)
     if history.digests().get(name, digest) != digest:
@@ -138,6 +110,10 @@ def roll_back(line: Path, name: str, *, self_test: OnFailure = "stop", runtime: 
             where=folder,
             remedy=f"to use it as it is, run: roinspect release {folder} --to {line} --name NEW_NAME",
         )
+    if self_test == "off":
+        # Loading for the self-test reports them as well.
+        for fault in _faults_of_exports(folder):
+            log.warning(str(fault))
     if not _has(history, digest):
         _try_out(folder, self_test, runtime)
     with history.locked():
@@ -159,7 +135,7 @@ def change_threshold(bundle: Path, threshold: Threshold) -> Swap | None:
     read_bundle(bundle)
     # A link's history is beside the folder it points to.
     bundle = bundle.resolve() if bundle.is_symlink() else bundle
-    history = _history(bundle)
+    history = history_of(bundle)
     if not history.path.is_dir():
         replace_threshold(bundle, threshold)
         return None
@@ -180,37 +156,10 @@ def change_threshold(bundle: Path, threshold: Threshold) -> Swap | None:
                 history.keep(copy, present, digest)
         if digest != former.digest:
             # The manifest alone: that programs have other files open is no obstacle.
+            remove_unfinished(bundle, MANIFEST)
             replace_threshold(bundle, threshold)
             history.note("released", present, digest)
     return Swap(present, former.name)
-
-
-def releases(line: Path) -> list[Release]:
-    """All states in the history of a line's model, in the order of their last notes.
-
-    Raises:
-        UserError: there are none.
-    """
-    history = _history(line)
-    names = history.names()
-    if not names:
-        raise UserError(
-            "has no releases", where=line, remedy=f"put a bundle there: roinspect release BUNDLE --to {line}"
-        )
-    last, set_back, latest = dict[str, Note](), set[str](), ""
-    for note in history.notes():
-        # Popped, as the order is that of the last notes.
-        last.pop(note.name, None)
-        last[note.name] = note
-        is_later = not latest or _time(note.when) >= _time(latest)
-        (set_back.discard if is_later else set_back.add)(note.name)
-        latest = note.when if is_later else latest
-    current = history.find(digest_of(line)) if line.exists() else None
-    ordered = [*(name for name in names if name not in last), *(name for name in last if name in names)]
-    return [
-        _row(history.path / name, last.get(name), is_current=name == current, is_set_back=name in set_back)
-        for name in ordered
-    ]
 
 
 class _State(NamedTuple):
@@ -268,12 +217,19 @@ def _checked(bundle: Path) -> str:
 
 
 def _check(bundle: Path) -> None:
-    """Raise a UserError if a bundle or one of its exports is damaged, or if it gives no verdicts."""
+    """Raise a UserError if a bundle is damaged, exports apart, or gives no verdicts."""
     read_bundle(bundle)
     check_files(bundle)
+
+
+def _faults_of_exports(bundle: Path) -> Iterator[UserError]:
+    """Why exports of a bundle cannot be used."""
     for target in TARGETS:
-        if has_export(bundle, target):
-            read_export(bundle, target)
+        try:
+            if has_export(bundle, target):
+                read_export(bundle, target)
+        except UserError as fault:
+            yield fault
 
 
 def _try_out(bundle: Path, self_test: OnFailure, runtime: str) -> None:
@@ -284,42 +240,3 @@ def _try_out(bundle: Path, self_test: OnFailure, runtime: str) -> None:
 
 def _has(history: History, digest: str) -> bool:
     return history.line.exists() and digest_of(history.line) == digest
-
-
-def _history(line: Path) -> History:
-    """The history of a line's model, which may not exist yet.
-
-    Raises:
-        UserError: the path cannot be that of a line's model.
-    """
-    if line.is_symlink():
-        raise UserError("is a link", where=line, remedy=f"name the folder it points to: {line.resolve()}")
-    # "." has no name.
-    line = line if line.name not in ("", "..") else line.resolve()
-    if line.exists() and not is_bundle(line):
-        raise UserError("is not a bundle and is not replaced", where=line, remedy="name another folder")
-    return History(line)
-
-
-def _row(folder: Path, note: Note | None, *, is_current: bool, is_set_back: bool) -> Release:
-    remarks = ["its clock was behind that of an earlier note"] if is_set_back else []
-    bundle, size = None, 0
-    try:
-        size = sum((folder / name).stat().st_size for name in files_of(folder))
-        bundle = read_bundle(folder)
-    except UserError as fault:
-        remarks.append(fault.what)
-    return Release(
-        name=folder.name,
-        version=bundle_version(folder) if is_bundle(folder) else "",
-        method=bundle.method if bundle else "",
-        threshold=bundle.threshold.value if bundle else None,
-        size=size,
-        note=note,
-        is_current=is_current,
-        remark=", ".join(remarks),
-    )
-
-
-def _time(when: str) -> datetime:
-    return datetime.fromisoformat(when)
