@@ -238,17 +238,24 @@ def test_a_bundle_that_does_not_run(line: Path, tmp_path: Path) -> None:
     assert not line.exists()
 
 
-def test_without_torch_an_export_is_required(line: Path, make_bundle: Forge) -> None:
-    program = """
+WITHOUT_TORCH = """
 import sys
-sys.modules["torch"] = None
+sys.modules["torch"] = sys.modules["safetensors"] = None
 from roinspect.cli import main
-raise SystemExit(main(["release", sys.argv[1], "--to", sys.argv[2]]))"""
-    words = [sys.executable, "-c", program, str(make_bundle()), str(line)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+raise SystemExit(main(["release", sys.argv[1], "--to", sys.argv[2]]))
+"""
+
+
+def test_without_torch_an_export_is_required(forged: Forge, line: Path, make_bundle: Forge) -> None:
+    words = [sys.executable, "-c", WITHOUT_TORCH]
+    done = subprocess.run(
+        [*words, str(make_bundle()), str(line)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "torch, which could run its weights, is not installed; where it was trained, run:" in done.stderr
     assert not line.exists() and not History(line).path.exists()
+    subprocess.run([*words, str(forged()), str(line)], capture_output=True, check=True)
+    assert digest_of(line) == digest_of(forged())
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(forged: Forge, line: Path) -> None:

@@ -49,8 +49,10 @@ def run(arguments: list[str]) -> int:
         return 0
     former = f"; before it was {change.former}" if change.former else ""
     print(f"{options.to} is now {change.present}{former}.")
-    print("`roinspect serve` loads it by itself; restart `watch` and programs that opened the former one.")
     if change.former:
+        print(
+            "`roinspect serve` loads it by itself; restart `watch` and programs that opened the former one."
+        )
         print(f"Roll back: roinspect release --to {options.to} --back {change.former}")
     return 0
 
@@ -60,7 +62,9 @@ def _list(line: Path) -> None:
 
     rows = releases(line)
     width = max(len(row.name) for row in rows)
-    print(f"  {'name':{width}}  {'version':12}  {'method':10}{'threshold':>11}{'MB':>8}  by whom and when")
+    print(
+        f"  {'name':{width}}  {'version':12}  {'method':10}{'threshold':>11}{'MB':>8}  last kept or released"
+    )
     for row in rows:
         mark = "*" if row.is_current else " "
         threshold = "" if row.threshold is None else f"{row.threshold:.4g}"
