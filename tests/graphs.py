@@ -70,11 +70,13 @@ def graph_with_weights_in(location: str) -> ModelProto:
     return model
 
 
-def forge(path: Path, graph: ModelProto | bytes, **manifest: Any) -> Path:
-    """A bundle with this graph as its ONNX export."""
+def forge(
+    path: Path, graph: ModelProto | bytes, photographs: Mapping[str, bytes] | None = None, **manifest: Any
+) -> Path:
+    """A bundle with this graph as its ONNX export, and the files of its references, if any."""
     bundle = Bundle(**{"method": "forged", "method_settings": {}, "size_hw": SIZE,
                        "threshold": Threshold(0.5, "chosen")} | manifest)  # fmt: skip
-    save_bundle(path, bundle, {"nothing": torch.zeros(1)}, overwrite=True)
+    save_bundle(path, bundle, {"nothing": torch.zeros(1)}, photographs=photographs, overwrite=True)
     (path / "onnx").mkdir()
     content = graph if isinstance(graph, bytes) else graph.SerializeToString()
     (path / "onnx/graph.onnx").write_bytes(content)

@@ -91,8 +91,18 @@ def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_unfinished(tmp_path, "a[1].csv")
     assert names(tmp_path) == sorted([*others, ".b.csv.0123abcd.tmp"])
+    (tmp_path / ".model.0123abcd.tmp/onnx").mkdir(parents=True)
     remove_unfinished(tmp_path)
     assert names(tmp_path) == sorted(others)
+
+
+def test_the_temporary_folders_can_be_elsewhere(tmp_path: Path) -> None:
+    room = tmp_path / "room"
+    (tmp_path / "folder").mkdir()
+    with whole_folder(tmp_path / "folder", room) as new:
+        (new / "a").touch()
+        assert new.parent == room
+    assert names(tmp_path) == ["a", "folder", "room"]
 
 
 HOLDER = """

@@ -148,28 +148,37 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder next to `path` to fill; it replaces `path` unless the block fails.
+def whole_folder(path: Path, room: Path | None = None) -> Iterator[Path]:
+    """A new folder to fill; it replaces `path` unless the block fails.
+
+    Args:
+        path: the folder.
+        room: folder for the temporary ones, on the same disk; by default they are next to `path`.
 
     Raises:
         OSError: the folder cannot be written; an existing one is unchanged.
     """
-    partial = _beside(path)
+    partial = _beside(path, room)
     try:
         partial.mkdir(parents=True)
         yield partial
-        replace_folder(partial, path)
+        replace_folder(partial, path, room)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def replace_folder(new: Path, target: Path) -> None:
+def replace_folder(new: Path, target: Path, room: Path | None = None) -> None:
     """Replace the folder `target` by `new`.
+
+    Args:
+        new: the folder to rename.
+        target: the folder to replace, if it exists.
+        room: see `whole_folder`.
 
     Raises:
         OSError: the disk refuses; both folders are unchanged.
     """
-    former = _beside(target)
+    former = _beside(target, room)
     try:
         # A folder cannot replace a non-empty one: rename the former first, and back if this fails.
         if target.exists():
@@ -182,21 +191,24 @@ def replace_folder(new: Path, target: Path) -> None:
 
 
 def remove_unfinished(folder: Path, name: str = "") -> None:
-    """Remove temporary files left by a killed process; no other process may be writing them.
+    """Remove temporary files and folders left by a killed process; no other process may be writing them.
 
     Args:
         folder: the folder to clean up.
-        name: only temporary versions of this file; of all files by default.
+        name: only temporary versions of this file or folder; all of them by default.
     """
     pattern = glob.escape(name[:_KEPT_OF_NAME]) if name else "*"
     for partial in folder.glob(f".{pattern}.????????.tmp"):
-        partial.unlink(missing_ok=True)
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
+def _beside(path: Path, room: Path | None = None) -> Path:
     # Random, so that two writers never share it; shortened, as `path` may already have the longest possible
     # name.
-    return path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp")
+    return (room or path.parent) / f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp"
 
 
 # -- locks -------------------------------------------------------------------------------------------------

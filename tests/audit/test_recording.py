@@ -88,7 +88,7 @@ def test_loading_is_recorded_with_version_threshold_and_runtime(bundle: Path, lo
         "version": bundle_version(bundle),
         "threshold": inspector.threshold,
         "runtime": inspector.runtime,
-        "self_test": "stop",
+        "self_test": str(inspector.self_test()),
     }
 
 
@@ -106,7 +106,7 @@ def test_a_model_that_fails_its_self_test_is_recorded_as_not_loaded(
     monkeypatch.setattr(Inspector, "tested", failed)
     with pytest.raises(UserError, match="self-test failed"):
         Inspector.load(bundle, self_test="stop")
-    assert [entry.action for entry in recent(log)] == ["loaded", "not loaded"]
+    assert [entry.action for entry in recent(log)] == ["not loaded"]
 
 
 def test_a_new_threshold_is_recorded_beside_the_former(bundle: Path, log: Path) -> None:
@@ -193,3 +193,17 @@ def test_a_bundle_that_cannot_be_served_is_recorded(bundle: Path, log: Path) -> 
     with pytest.raises(UserError):
         ServedModel("left", bundle)
     assert [entry.action for entry in recent(log)] == ["not loaded"]
+
+
+def test_a_release_and_its_way_back_are_recorded(bundle: Path, log: Path, tmp_path: Path) -> None:
+    from roinspect.inspection.bundle import Threshold
+    from roinspect.inspection.releases import change_threshold, release, roll_back
+
+    line = tmp_path / "line"
+    first = release(bundle, line, name="accepted")
+    change_threshold(line, Threshold(0.75, "set by hand"))
+    roll_back(line, first.present)
+    done = [entry.to_dict() for entry in recent(log)]
+    assert [entry["action"] for entry in done] == ["released", "calibrated", "released"]
+    assert {entry["subject"] for entry in done} == {str(line)}
+    assert done[0]["facts"] == done[2]["facts"] and done[0]["facts"]["release"] == "accepted"

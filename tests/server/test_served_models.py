@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -21,9 +22,12 @@ from fastapi.testclient import TestClient
 
 from roinspect import UserError
 from roinspect.exports.export import export
-from roinspect.inspection.bundle import Threshold, replace_threshold
+from roinspect.files import open_regular
+from roinspect.inspection.bundle import Threshold, bundle_version, replace_threshold
 from roinspect.inspection.exported import graph_file
 from roinspect.inspection.inspector import Inspector
+from roinspect.inspection.releases import release, roll_back
+from roinspect.server import served_models
 from roinspect.server.app import create_app
 from roinspect.server.served_models import ServedModel, fingerprint, named
 from roinspect.server.service import Service
@@ -115,6 +119,73 @@ def test_answers_go_on_while_the_bundle_changes(place: Path, pair: tuple[Path, P
     assert found == {np.float32(score) for score in expected}
     assert 'roinspect_model_reloads_total{model="part",result="loaded"} 1.0' in text
     assert 'roinspect_model_stale{model="part"} 0.0' in text
+
+
+def test_a_release_and_a_rollback_swap_the_version_and_never_mix_two(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    line = tmp_path / "line.model"
+    release(pair[0], line, name="first", runtime="onnxruntime")
+    expected = {
+        bundle_version(bundle): np.float32(Inspector.load(bundle).inspect(PIXELS).pred_score)
+        for bundle in pair
+    }
+    assert len(set(expected.values())) == 2
+    model = ServedModel("part", line)
+    service = Service({"part": model}, ServeSettings(workers=1, poll_s=0.05))
+    body = {
+        "inputs": [
+            {"name": "image", "datatype": "UINT8", "shape": [1, 64, 96, 3], "data": PIXELS.ravel().tolist()}
+        ],
+        "outputs": [{"name": "pred_score"}],
+    }
+    found = list[tuple[str, np.float32]]()
+    with TestClient(create_app(service)) as client:
+
+        def ask_until(version: str) -> None:
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                answer = client.post("/v2/models/part/infer", json=body)
+                assert answer.status_code == 200
+                content = answer.json()
+                found.append((content["model_version"], np.float32(content["outputs"][0]["data"][0])))
+                if found[-1][0] == version:
+                    return
+            pytest.fail(f"{version} was not loaded")
+
+        first, second = expected
+        ask_until(first)
+        release(pair[1], line, name="second", runtime="onnxruntime")
+        ask_until(second)
+        roll_back(line, "first", runtime="onnxruntime")
+        ask_until(first)
+    assert set(found) == set(expected.items())
+    assert [version for version, _ in found][-1] == first and not model.fault
+
+
+def test_a_copy_made_while_a_release_swaps_the_folders_is_no_mixture(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = tmp_path / "line.model"
+    release(pair[0], line, name="first", self_test="off")
+    model = ServedModel("part", line)
+    first = score(model)
+    release(pair[1], line, name="second", self_test="off")
+    assert not model.refresh()
+    opened = list[Path]()
+
+    def open_and_roll_back(path: Path) -> IO[bytes]:
+        opened.append(path)
+        if len(opened) == 2:
+            roll_back(line, "first", self_test="off")
+        return open_regular(path)
+
+    monkeypatch.setattr(served_models, "open_regular", open_and_roll_back)
+    with pytest.raises(UserError, match="was changed or damaged"):
+        model.refresh()
+    assert score(model) == first
+    assert not model.refresh() and model.refresh()
+    assert score(model) == first and not model.fault
 
 
 def test_a_look_at_a_bundle_that_is_gone_sees_nothing(place: Path) -> None:

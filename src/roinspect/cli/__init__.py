@@ -22,6 +22,7 @@ VERBS = {
     "qualify": "test a model against a written plan with acceptance limits",
     "calibrate": "choose another threshold for a model",
     "export": "export a model for PCs without torch",
+    "release": "put a model on the line, or roll back to an earlier one by name",
     "selftest": "check that a model still sees its reference photographs as in training",
     "predict": "inspect images and print JSON lines or write a table",
     "watch": "inspect images as a camera writes them",

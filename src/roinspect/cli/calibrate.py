@@ -59,4 +59,7 @@ def run(arguments: list[str]) -> int:
     print(f"Parts were rejected at scores of {former.value:.4g} or more: {former.origin}.")
     print(f"Parts are now rejected at scores of {present.value:.4g} or more: {present.origin}.")
     print("".join(f"{effect}\n" for effect in change.effects), end="")
+    if change.released is not None and change.released.present != change.released.former:
+        print(f"{options.bundle} is now {change.released.present}. Roll back to the former threshold:")
+        print(f"roinspect release --to {options.bundle} --back {change.released.former}")
     return 0

@@ -30,6 +30,7 @@ def run(arguments: list[str]) -> int:
         "demo": train,
         "export": Needs(("train",), {extra: f"--to {name}" for extra, name in extras.items()}),
         "predict": Needs((), runs | {"scale": "Parquet, --on ray", "serve": "--results mqtt://..."}),
+        "release": Needs((), runs),
         "selftest": Needs((), runs),
         "qualify": Needs((), runs),
         "watch": Needs((), runs | {"serve": "--results mqtt://..."}),

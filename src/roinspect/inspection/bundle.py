@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -48,10 +49,11 @@ Manifest = TypeVar("Manifest", bound=_Sized)
 SCHEMA_VERSION = 1
 SEGMENTER = "segmenter"
 """The method in a segmenter's manifest; a segmenter predicts regions of interest and gives no verdicts."""
-_MANIFEST, _WEIGHTS = "bundle.json", "weights.safetensors"
+MANIFEST = "bundle.json"
+_WEIGHTS = "weights.safetensors"
 _TRAINED_ON, _HELD_OUT = "trained_on.txt", "held_out.txt"
 _REFERENCES = "references.zip"
-FILES = (_MANIFEST, _WEIGHTS, _REFERENCES)
+FILES = (MANIFEST, _WEIGHTS, _REFERENCES)
 """What is needed to run the weights, and to test that they run as they should."""
 
 
@@ -181,9 +183,9 @@ def save_bundle(
     digests = {f"{name.partition('.')[0]}_sha256": sha256(written) for name, written in files.items()}
     content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(bundle), **digests}
     content["manifest_sha256"] = _digest(content)
-    files[_MANIFEST] = _text(content)
+    files[MANIFEST] = _text(content)
     about = {name: content[name] for name in ("method", "fingerprints")}
-    facts = {**about, "version": _version(files[_MANIFEST]), **digests}
+    facts = {**about, "version": _version(files[MANIFEST]), **digests}
     with (
         writing(path, fault="the bundle cannot be written", remedy=remedy),
         recorded("trained", path, facts),
@@ -193,8 +195,13 @@ def save_bundle(
             (partial / name).write_bytes(written)
 
 
-def replace_threshold(path: Path, threshold: Threshold) -> None:
+def replace_threshold(path: Path, threshold: Threshold, *, is_recorded: bool = True) -> None:
     """Replace a bundle's threshold, completely or not at all.
+
+    Args:
+        path: the bundle.
+        threshold: the new one.
+        is_recorded: in the audit log, if there is one; False for a copy that no line uses.
 
     Raises:
         UserError: see `read_bundle`, or the manifest cannot be written.
@@ -207,9 +214,9 @@ def replace_threshold(path: Path, threshold: Threshold) -> None:
     facts = {"threshold": content["threshold"], "version": _version(written), **former}
     remedy = "free space, or make the bundle writable; the former threshold still holds"
     with (
-        writing(path / _MANIFEST, fault="the threshold cannot be written", remedy=remedy),
-        recorded("calibrated", path, facts),
-        whole_file(path / _MANIFEST) as partial,
+        writing(path / MANIFEST, fault="the threshold cannot be written", remedy=remedy),
+        recorded("calibrated", path, facts) if is_recorded else nullcontext(),
+        whole_file(path / MANIFEST) as partial,
     ):
         partial.write_bytes(written)
 
@@ -240,16 +247,33 @@ def read_bundle(path: Path) -> Bundle:
 
 def is_bundle(path: Path) -> bool:
     """Whether a folder has a bundle's manifest."""
-    return (path / _MANIFEST).is_file()
+    return (path / MANIFEST).is_file()
 
 
 def bundle_version(path: Path) -> str:
     """12 hexadecimal digits that identify a state of the bundle, including its threshold."""
-    return _version(read_regular(path / _MANIFEST))
+    return _version(read_regular(path / MANIFEST))
 
 
 def _version(manifest: bytes) -> str:
     return sha256(manifest)[:12]
+
+
+def check_files(path: Path) -> None:
+    """Compare a bundle's files, apart from exports, with the manifest's checksums; needs no torch.
+
+    Raises:
+        UserError: see `read_bundle`.
+    """
+    content = _verdict_manifest(path)
+    _read_checked(path / _WEIGHTS, content.get("weights_sha256", ""))
+    for file, key in (
+        (_TRAINED_ON, "trained_on_sha256"),
+        (_HELD_OUT, "held_out_sha256"),
+        (_REFERENCES, "references_sha256"),
+    ):
+        if key in content:
+            _read_checked(path / file, content[key])
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -316,7 +340,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the bundle is missing, has another schema version, or was changed since it was written.
     """
-    file = path / _MANIFEST
+    file = path / MANIFEST
     written = _read(file)
     try:
         content = parse_object(written)
@@ -362,7 +386,7 @@ def manifest_of(cls: type[Manifest], content: Mapping[str, Any], path: Path) -> 
     except (ValueError, UserError) as error:
         raise UserError(
             f"its values are not valid ({error})",
-            where=path / _MANIFEST,
+            where=path / MANIFEST,
             remedy="copy the bundle again, or train again",
         ) from None
     return manifest

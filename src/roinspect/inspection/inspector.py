@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.audit.recording import recorded
+from roinspect.audit.recording import record
 from roinspect.errors import UserError
 from roinspect.files import read_file
 from roinspect.images.light import light_of
@@ -247,11 +246,17 @@ class Inspector:
             photographs=read_references(path, manifest.references),
             at_export=opened.scores,
         )
-        facts = {"version": bundle_version(path), "threshold": manifest.threshold.value}
+        facts: dict[str, Any] = {"version": bundle_version(path), "threshold": manifest.threshold.value}
         facts |= {"runtime": opened.runtime, "self_test": self_test}
-        with recorded("loaded", path, facts) if is_recorded else nullcontext():
+        try:
             if self_test != "off":
-                inspector.tested(path, self_test)
+                facts["self_test"] = str(inspector.tested(path, self_test))
+        except UserError as error:
+            if is_recorded:
+                record("not loaded", path, {**facts, "error": str(error)})
+            raise
+        if is_recorded:
+            record("loaded", path, facts)
         return inspector
 
     @property

@@ -26,9 +26,9 @@ from roinspect.inspection.bundle import (
     photograph_digest,
     read_bundle,
     read_trained_on,
-    replace_threshold,
 )
 from roinspect.inspection.calibration import best_f1_threshold, false_reject_threshold
+from roinspect.inspection.releases import Swap, change_threshold
 from roinspect.segmenter.roi import with_roi
 from roinspect.settings import Rate, check
 
@@ -63,11 +63,19 @@ class Way:
 
 
 class Change(NamedTuple):
-    """The previous and the new threshold, and sentences on their effects on the evaluated parts."""
+    """What another threshold changes.
+
+    Attributes:
+        former: the previous threshold.
+        present: the new one.
+        effects: sentences on their effects on the evaluated parts.
+        released: the bundle's states by name; None if it has no history of releases.
+    """
 
     former: Threshold
     present: Threshold
     effects: list[str]
+    released: Swap | None
 
 
 class _Scored(NamedTuple):
@@ -107,7 +115,7 @@ def recalibrate(
     good: Sequence[str] | None = None,
     batch_size: int = 8,
 ) -> Change:
-    """Choose a new threshold for a bundle and write it to the manifest.
+    """Choose a new threshold for a bundle and write it to the manifest, see `change_threshold`.
 
     Photographs of the test split are never used, nor those that the bundle was trained on; the latter are
     recognised by the contents of their files, even if renamed.
@@ -160,11 +168,11 @@ def recalibrate(
             )
         scored = _scored(path, bundle, records, data, batch_size)
     present = _chosen(way, scored, data)
-    replace_threshold(path, present)
+    released = change_threshold(path, present)
     if present.warning:
         log.warning(present.warning)
     effects = [] if scored is None else list(_effects(scored, bundle.threshold.value, present.value))
-    return Change(bundle.threshold, present, effects)
+    return Change(bundle.threshold, present, effects, released)
 
 
 def _loose(folder: Path) -> Data | None:

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from roinspect.evaluation.evaluate import REPORT
-from roinspect.inspection.bundle import Threshold, read_bundle, replace_threshold
+from roinspect.inspection.bundle import Threshold, read_bundle
+from roinspect.inspection.releases import change_threshold
 from roinspect.studio.pages.elements import as_note, note, plain
 from roinspect.studio.pages.judging import figures_at, one_of, wall
 from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
@@ -126,7 +127,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
 
     def keep_it(id: str, name: str | None, value: float) -> tuple[str, str]:
         path = model_path(page.opened(id), name)
-        replace_threshold(path, Threshold(value, "set by hand in the studio"))
+        change_threshold(path, Threshold(value, "set by hand in the studio"))
         words = f"Kept: {path.name} rejects from {value:.4g} on."
         return plain(note(words, link=("Run it", "/run"))), about(path)
 
