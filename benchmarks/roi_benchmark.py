@@ -133,8 +133,10 @@ def _measured(method: str, name: str, seed: int, settings: dict[str, Any], budge
         "date": date.today().isoformat(),
         "versions": {package: version(package) for package in packages},
     }
-    if "weights" in scored.notes:
-        common["note"] = f"weights: {scored.notes['weights']}"
+    # Where a training step by step ended shows whether its figures say anything of the method.
+    length = f"{scored.cost.steps} steps, budget {budget:g} s"
+    weights = scored.notes.get("weights")
+    common["note"] = length if weights is None else f"weights: {weights}; {length}"
     lines = []
     with DecodedCache(attach_roi(data, data.split("test")), size_hw) as cache:
         which = roibank.kinds(cache)

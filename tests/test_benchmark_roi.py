@@ -156,7 +156,8 @@ def test_a_method_enters_once_with_a_line_for_each_arm(zipper: Path) -> None:
         (seed, arm) for seed in (0, 1) for arm in ("plain", "roi-at-test")
     ]
     assert lines[0]["versions"] == {"roinspect": "1.2.3", "anomalib": "1.2.3"}
-    assert lines[0]["note"] == "weights: none" and lines[0]["settings"] == {"n_features": 50}
+    assert lines[0]["note"] == "weights: none; 2 steps, budget 3600 s"
+    assert lines[0]["settings"] == {"n_features": 50}
     before = file.read_bytes()
     enter("anomalib:Padim", ["zipper"], [0], {"n_features": 50}, file=file)
     assert file.read_bytes() == before, "what has a line is not measured again"
