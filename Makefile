@@ -13,7 +13,7 @@ SOURCES := src tests examples docs/hooks $(wildcard benchmarks)
 .PHONY: help demo test test-extras lint docs format venv clean
 
 help:
-	@echo "make demo    a synthetic product, from photographs to a verdict (half a minute on 2 cores, and the install)"
+	@echo "make demo    a synthetic product, from photographs to a verdict (a few minutes on 2 cores, and the install)"
 	@echo "make test    all tests, with a floor for their coverage"
 	@echo "make test-extras  the tests of the extras peers (anomalib) and scale (Ray, Parquet), in .venv-extras"
 	@echo "make lint    ruff, mypy and the direction of imports"

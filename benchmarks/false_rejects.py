@@ -25,7 +25,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 from results import Results, where
-from tables import markdown, put
+from tables import markdown, out_of, put
 
 from roinspect.data.dataset import DecodedCache
 from roinspect.data.reading import read_data
@@ -138,14 +138,14 @@ def table() -> str:
         if not (seeds := [run.measures for run in RESULTS.read(set=name, rate=RATE)]):
             continue
 
-        def total(key: str, rule: str, seeds: list[Any] = seeds) -> str:
-            return f"{sum(one[key][rule] for one in seeds)}"
+        def total(key: str, rule: str, seeds: list[Any] = seeds) -> int:
+            return sum(one[key][rule] for one in seeds)
 
-        parts, defective = (sum(one[f"{kind}_test_parts"] for one in seeds) for kind in ("good", "defective"))
         expected, bound = (np.mean([one[key] for one in seeds]) for key in ("expected", "bound"))
-        rejected = [f"{total('rejected', rule)} of {parts}" for rule in ("former", "new")]
-        rates = [f"{sum(o['rejected'][r] for o in seeds) / parts:.1%}" for r in ("former", "new")]
-        caught = [f"{total('caught', rule)} of {defective}" for rule in ("former", "new")]
+        good, bad = ([one[f"{kind}_test_parts"] for one in seeds] for kind in ("good", "defective"))
+        rejected = [out_of(total("rejected", rule), good) for rule in ("former", "new")]
+        rates = [f"{total('rejected', rule) / sum(good):.1%}" for rule in ("former", "new")]
+        caught = [out_of(total("caught", rule), bad) for rule in ("former", "new")]
         used = f"{seeds[0]['held_out']} to {seeds[0]['used']}"
         used += f" ({seeds[0]['units']} groups)" if seeds[0]["units"] < seeds[0]["used"] else ""
         cells = [f"{count} ({rate})" for count, rate in zip(rejected, rates, strict=True)]

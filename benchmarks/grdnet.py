@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from results import NotMeasuredError, Results, Run, where
-from tables import markdown, put, shown
+from tables import markdown, out_of, put, shown
 
 from roinspect import Inspector
 from roinspect.evaluation.curves import threshold_at_recall
@@ -256,10 +256,11 @@ def zipper_table() -> str:
         alarms = [result["outside_alarm_rate"] for result in results]
         cells = [_spread(results, "image_auroc"), _spread(results, "pixel_auroc")]
         cells += [_spread(alarms, str(recall)) for recall in RECALLS]
-        caught = sum(result["caught"] for result in results)
-        alarms_at_own = sum(result["outside_alarms"] for result in results)
-        parts = [sum(r[name] for r in results) for name in ("defective_parts", "outside_only_parts")]
-        own = f"{caught} of {parts[0]} / {alarms_at_own} of {parts[1]}"
+        counts = (("caught", "defective_parts"), ("outside_alarms", "outside_only_parts"))
+        own = " / ".join(
+            out_of(sum(result[part] for result in results), [result[whole] for result in results])
+            for part, whole in counts
+        )
         rows.append([f"`{form}`", *cells, _spread(results, "roi_mass"), own])
         used += runs
     recalls = [f"outside alarms at {100 * recall:.0f} % recall" for recall in RECALLS]

@@ -133,8 +133,10 @@ def _measured(method: str, name: str, seed: int, settings: dict[str, Any], budge
         "date": date.today().isoformat(),
         "versions": {package: version(package) for package in packages},
     }
-    if "weights" in scored.notes:
-        common["note"] = f"weights: {scored.notes['weights']}"
+    # Where a training step by step ended shows whether its figures say anything of the method.
+    length = f"{scored.cost.steps} steps, budget {budget:g} s"
+    weights = scored.notes.get("weights")
+    common["note"] = length if weights is None else f"weights: {weights}; {length}"
     lines = []
     with DecodedCache(attach_roi(data, data.split("test")), size_hw) as cache:
         which = roibank.kinds(cache)
@@ -192,11 +194,18 @@ TITLES = {
 
 
 def board_table() -> str:
-    """The leaderboard: of every set, what has the highest image AUROC first."""
+    """The leaderboard: of every set, what has the highest image AUROC first.
+
+    Trainings that a budget stopped are only named below it: their figures say nothing of the method.
+    """
     if not FILE.exists():
         raise NotMeasuredError
     groups: dict[tuple[str, ...], list[Line]] = {}
+    stopped: dict[str, set[str]] = {}
     for line in leaderboard.read():
+        if "budget_seconds" in line["settings"]:
+            stopped.setdefault(line["method"], set()).add(f"`{line['set']}`")
+            continue
         settings = ", ".join(f"{key} {value}" for key, value in sorted(line["settings"].items())) or "–"
         key = (line["set"], line["method"], line["arm"], settings, line["settings_chosen"])
         groups.setdefault((*key, line["size"]), []).append(line)
@@ -215,8 +224,11 @@ def board_table() -> str:
         rows.append([*key[:3], *values, *key[3:], seeds, days])
     heads = ["set", "method", "arm", *(TITLES[name] for name in MEASURES)]
     heads += ["settings", "chosen", "size", "seeds", "date"]
-    machines = "; ".join(sorted({line["machine"] for lines in groups.values() for line in lines}))
-    return f"{markdown(heads, rows)}\n\n{machines}"
+    below = "; ".join(sorted({line["machine"] for lines in groups.values() for line in lines}))
+    if stopped:
+        told = ", ".join(f"{method} ({', '.join(sorted(sets))})" for method, sets in stopped.items())
+        below += f". Not ranked, as they were stopped by a budget of seconds: {told}."
+    return f"{markdown(heads, rows)}\n\n{below}"
 
 
 TABLES = {"roi-benchmark-sets": sets_table, "roi-benchmark": board_table}

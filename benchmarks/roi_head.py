@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from results import Results, Run, where
-from tables import markdown, put, shown
+from tables import markdown, out_of, put, shown
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -308,7 +308,7 @@ def run_real() -> None:
 
 
 def of(every: Sequence[Mapping[str, Any]], part: str, whole: str) -> str:
-    return f"{sum(one[part] for one in every)} of {sum(one[whole] for one in every)}"
+    return out_of(sum(one[part] for one in every), [one[whole] for one in every])
 
 
 def ratio(runs: Sequence[Run]) -> str:

@@ -34,7 +34,7 @@ from compared import run_compare
 from few_defects import write_with_defects
 from numpy.typing import NDArray
 from results import NotMeasuredError, Results, Run, where
-from tables import markdown, put, shown
+from tables import markdown, out_of, put, shown
 
 from roinspect.comparison.arms import ARMS, PLAIN, measure
 from roinspect.comparison.compare import CompareSettings
@@ -330,7 +330,8 @@ def run_cost() -> None:
 
 
 def total(runs: Sequence[Mapping[str, Any]], part: str, whole: str) -> str:
-    return f"{sum(run[part] for run in runs)} of {sum(run[whole] for run in runs)}"
+    """A sum over runs on the same test photographs, see `tables.out_of`."""
+    return out_of(sum(run[part] for run in runs), [run[whole] for run in runs])
 
 
 def cells(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -341,13 +342,12 @@ def cells(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         total(runs, part, whole)
         for part, whole in (("caught", "defective"), ("rejected", "good"), ("outside_alarms", "outside"))
     ]
-    in_light = [f"{sum(run['rejected_in_light'][title] for run in runs)}" for title in ("unchanged", *LIGHTS)]
-    shown_in_light = sum(run["in_light"] for run in runs)
+    *first, last = (sum(run["rejected_in_light"][title] for run in runs) for title in ("unchanged", *LIGHTS))
+    light = " / ".join([*map(str, first), out_of(last, [run["in_light"] for run in runs])])
     costs = [
         f"{statistics.mean(run[name] for run in runs):.{digits}f}"
         for name, digits in (("fit_seconds", 0), ("inference_ms", 0), ("model_mb", 1))
     ]
-    light = f"{' / '.join(in_light)} of {shown_in_light}"
     return [*measures, *shares, light, iou, total(runs, "hidden", "defective"), *costs, str(len(runs))]
 
 
@@ -372,7 +372,7 @@ def sets_table() -> str:
 
 
 def ablation_table() -> str:
-    """Means over the sets and seeds that every candidate was measured on."""
+    """Means over the sets and seeds that every candidate was measured on, and sums over their test parts."""
     by_candidate = {
         title: {(name, run.seed): run for name in SETS for run in ours(name, title)} for title in CANDIDATES
     }
@@ -385,12 +385,19 @@ def ablation_table() -> str:
     for title, runs in by_candidate.items():
         chosen = [runs[one] for one in common]
         shown_runs += chosen
-        measures = [run.measures for run in chosen]
+        by_seed = {seed: [run.measures for run in chosen if run.seed == seed] for _, seed in common}
         names = ("image_auroc", "pixel_auroc", "aupro", "outside_alarm_rate_at_recall95")
-        known = [[one[name] for one in measures if one[name] is not None] for name in names]
+        known = [[run.measures[name] for run in chosen if run.measures[name] is not None] for name in names]
         sums = (("caught", "defective"), ("rejected", "good"), ("outside_alarms", "outside"))
         means = [f"{statistics.mean(values):.3f}" if values else "–" for values in known]
-        rows.append([title, *means, *(total(measures, part, whole) for part, whole in sums)])
+        counts = [
+            out_of(
+                sum(run.measures[part] for run in chosen),
+                [sum(one[whole] for one in ones) for ones in by_seed.values()],
+            )
+            for part, whole in sums
+        ]
+        rows.append([title, *means, *counts])
     seeds = {name: [str(seed) for of, seed in common if of == name] for name, _ in common}
     told = "; ".join(f"{SETS[name].title}, seeds {', '.join(found)}" for name, found in seeds.items())
     return f"{markdown(['settings', *HEADS[:7]], rows)}\n\nSets: {told}. {where(shown_runs)}"
@@ -428,13 +435,20 @@ def backbones_table() -> str:
     return f"{markdown(heads, rows)}\n\n{where(shown_runs)}"
 
 
+def precision(title: str) -> str:
+    """Of a contender of `cost`: anomalib leaves it to OpenVINO, which takes bfloat16 on that processor."""
+    return "bfloat16" if "OpenVINO" in title and not title.startswith("roibank") else "float32"
+
+
 def cost_table() -> str:
     run = RESULTS.latest(verb="cost")
     measures, rows = run.measures, []
     for title, rate in measures["rates"].items():
-        ratio = measures["rates"][measures["against"][title]] / rate
-        rows.append([title, f"{rate:.1f}", f"{ratio:.1f}", measures["against"][title]])
-    table = markdown(["contender", "images a second", "roibank is faster by", "roibank there"], rows)
+        ours = measures["against"][title]
+        kinds_of = " against ".join(dict.fromkeys((precision(ours), precision(title))))
+        ratio = "" if title == ours else f"{measures['rates'][ours] / rate:.1f} x ({kinds_of})"
+        rows.append([title, precision(title), f"{rate:.1f}", ratio])
+    table = markdown(["contender", "precision", "images a second", "roibank, in the same runtime"], rows)
     fit = (
         f"roibank was fitted on {measures['images']} good photographs of 256 x 256 in "
         f"{measures['fit_seconds']:.0f} s ({measures['fit_cpu_seconds']:.0f} s of processor time). Its "

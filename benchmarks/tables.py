@@ -34,10 +34,34 @@ def shown(values: Iterable[float | None]) -> str:
     return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.3f}"
 
 
+def out_of(count: int, parts: Sequence[int]) -> str:
+    """A count over several trainings, with how many parts each was tested on.
+
+    The same parts, tested again, are not more parts, so their number is not multiplied.
+
+    Example:
+        >>> out_of(209, [80, 80, 80])
+        '209 of 3 × 80'
+        >>> out_of(21, [23])
+        '21 of 23'
+    """
+    if not sum(parts):
+        return "–"
+    if len(parts) > 1 and len({*parts}) == 1:
+        return f"{count} of {len(parts)} × {parts[0]}"
+    return f"{count} of {sum(parts)}"
+
+
 def filled(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """The text with each table between its markers; those without results are reported and unchanged."""
+    """The text with each table between its markers; those without results are reported and unchanged.
+
+    Raises:
+        ValueError: a table has no place in the text, whether it has results or not.
+    """
     for name, table in tables.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise ValueError(f"the page needs {start} and {end} once each")
         try:
             content = table()
         except NotMeasuredError:

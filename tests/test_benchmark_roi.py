@@ -108,6 +108,15 @@ def test_text_that_is_no_line_and_lines_that_repeat(tmp_path: Path) -> None:
         faults(tmp_path)
 
 
+def test_a_training_that_a_budget_stopped_is_named_and_not_ranked() -> None:
+    table, below = roi_benchmark.board_table().split("\n\n")
+    stopped = {line["method"] for line in LINES if "budget_seconds" in line["settings"]}
+    ranked = {line["method"] for line in LINES if "budget_seconds" not in line["settings"]}
+    assert stopped and ranked
+    assert all(method in below and f"| {method} |" not in table for method in stopped - ranked)
+    assert all(f"| {method} |" in table for method in ranked)
+
+
 def test_two_faults_of_a_line_are_two_lines(tmp_path: Path) -> None:
     file = tmp_path / "board.jsonl"
     file.write_text(json.dumps({**LINES[0], "seed": -1, "arm": "best"}))
@@ -147,7 +156,8 @@ def test_a_method_enters_once_with_a_line_for_each_arm(zipper: Path) -> None:
         (seed, arm) for seed in (0, 1) for arm in ("plain", "roi-at-test")
     ]
     assert lines[0]["versions"] == {"roinspect": "1.2.3", "anomalib": "1.2.3"}
-    assert lines[0]["note"] == "weights: none" and lines[0]["settings"] == {"n_features": 50}
+    assert lines[0]["note"] == "weights: none; 2 steps, budget 3600 s"
+    assert lines[0]["settings"] == {"n_features": 50}
     before = file.read_bytes()
     enter("anomalib:Padim", ["zipper"], [0], {"n_features": 50}, file=file)
     assert file.read_bytes() == before, "what has a line is not measured again"

@@ -52,7 +52,10 @@ def test_counts_are_sums_over_the_seeds(headline: Results) -> None:
         headline.append(ours("tile"), MEASURES, seed=seed)
     (row,) = [line for line in roibank.sets_table().splitlines() if "magnetic_tile" in line]
     assert (
-        "18 of 20" in row and "2 of 40" in row and "4 / 4 / 4 / 4 / 4 of 40" in row and "0.950 ± 0.000" in row
+        "18 of 2 × 10" in row
+        and "2 of 2 × 20" in row
+        and "4 / 4 / 4 / 4 / 4 of 2 × 20" in row
+        and "0.950 ± 0.000" in row
     )
 
 
@@ -71,6 +74,22 @@ def test_the_ablation_has_the_sets_that_all_variants_were_measured_on(headline: 
     table = roibank.ablation_table()
     assert "| default | 0.500 |" in table and "| no places | 0.600 |" in table
     assert "Sets: synthetic zipper, seeds 0, 1." in table
+
+
+def test_ratios_of_speed_say_what_precisions_they_compare(results: Results) -> None:
+    rates = {
+        "roibank, OpenVINO": 40.0,
+        "PaDiM, OpenVINO": 20.0,
+        "roibank, torch": 30.0,
+        "MH-PatchCore, torch": 15.0,
+    }
+    against = {title: f"roibank, {title.split(', ')[1]}" for title in rates}
+    fit = {"images": 9, "fit_seconds": 1.0, "fit_cpu_seconds": 2.0, "gflop": 1.0, "share_of_peak": 0.5}
+    results.append({"verb": "cost"}, {"rates": rates, "against": against, **fit})
+    table = roibank.cost_table()
+    assert "| PaDiM, OpenVINO | bfloat16 | 20.0 | 2.0 x (float32 against bfloat16) |" in table
+    assert "| MH-PatchCore, torch | float32 | 15.0 | 2.0 x (float32) |" in table
+    assert "| roibank, OpenVINO | float32 | 40.0 |  |" in table
 
 
 def test_labels_have_a_row_for_each_number_and_kind(results: Results) -> None:

@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 
 import latency_tables
 import rivals
-from results import Results
-from tables import outcomes_table
+from results import NotMeasuredError, Results
+from tables import filled, out_of, outcomes_table
 
 COST = {"train_seconds": 60.0, "steps": 300, "inference_ms": 10.0, "peak_bytes": 10**9}
 
@@ -65,6 +65,22 @@ def test_trainings_that_have_hardly_begun_are_named_without_their_quality(
     # PaDiM's three batches are all of its training.
     assert list(rows(table)) == ["grdnet", "padim"]
     assert table.endswith("Not shown, as they had hardly begun: draem (5 steps).")
+
+
+def test_the_same_parts_tested_again_are_not_more_parts() -> None:
+    assert out_of(209, [80, 80, 80]) == "209 of 3 × 80"
+    assert out_of(21, [23]) == "21 of 23" and out_of(3, [10, 12]) == "3 of 22"
+    assert out_of(0, [0, 0]) == out_of(0, []) == "–"
+
+
+def test_a_table_needs_its_place_on_the_page_before_it_has_results() -> None:
+    def not_measured() -> str:
+        raise NotMeasuredError
+
+    page = "<!-- a -->\n<!-- /a -->"
+    assert filled(page, {"a": not_measured}) == page
+    with pytest.raises(ValueError, match="<!-- b --> and <!-- /b --> once each"):
+        filled(page, {"b": not_measured})
 
 
 def contender(method: str, precision: str, rate: float, gflop: float) -> dict[str, Any]:

@@ -45,7 +45,7 @@ NOT_RUN = {
 
 PARSED_ONLY = {
     "compare": "takes minutes; tests/comparison/test_compare.py runs it",
-    "demo": "takes half a minute; tests/cli/test_demonstration.py runs it",
+    "demo": "takes minutes; tests/cli/test_demonstration.py runs it",
     "serve": "runs until it is stopped; tests/server/test_live.py runs it",
     "studio": "runs until it is stopped; tests/studio runs it",
     "watch": "runs until it is stopped; tests/production/test_watch.py runs it",
