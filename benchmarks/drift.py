@@ -40,7 +40,7 @@ from roinspect.training.train import train
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOCS = Results("drift"), ROOT / "docs" / "deploy.md"
 SCREW = Path(os.environ.get("ROINSPECT_DATA", ROOT.parent / "shared" / "data")) / "ballscrew"
-SIZE_HW, PARTS, STABLE, AGEING = (128, 128), 200, 10_000, 4_000
+SIZE_HW, PARTS, STABLE, AGEING = (128, 128), 200, 10_000, 10_000
 LOSS = 0.01 / 200
 """Share of the lamp's light that is lost from one part to the next."""
 
