@@ -30,7 +30,7 @@ def summary(reviewed: Reviewed, results: Path) -> Iterator[str]:
     people = ", ".join(f"{name} {count:,}" for name, count in seen.most_common())
     yield f"Looked at by people: {seen.total():,} of these parts{f' ({people})' if people else ''}."
     if reviewed.strays:
-        yield f"{_count(reviewed.strays, 'correction')} are of photographs that are not in {results}."
+        yield f"Corrections of photographs that are not in these results: {reviewed.strays:,}."
     for one in versions:
         yield ""
         yield from _of_version(one, reviewed)
