@@ -51,7 +51,7 @@ WHY_EXPORT = (
 
 KEPT = (
     "What you say about a part is kept with the time and this name, or else the account that runs the "
-    "studio. A dropped photograph goes into the data; of a camera's, `roinspect review` makes rates and "
+    "studio. A dropped photograph goes into the data; of a camera's, roinspect review makes rates and "
     "training data."
 )
 
@@ -63,7 +63,8 @@ def run_page(blocks: Any, projects: Projects) -> None:
     words = "Product (its trained model)"
     model = gr.Dropdown([], label=words, interactive=True, filterable=False, elem_id="run-model")
     said = html()
-    name_of = gr.Textbox(label="Your name", max_lines=1, elem_id="who", info=KEPT)
+    name_of = gr.Textbox(label="Your name", max_lines=1, elem_id="who")
+    html(plain(f"<p class='soft'>{KEPT}</p>"))
     with gr.Tab("Photographs"):
         files = gr.File(label="Drop photographs here", file_count="multiple", elem_id="drop")
         verdicts = html(js_on_load=SELECT, elem_id="verdicts")
@@ -237,7 +238,8 @@ def run_page(blocks: Any, projects: Projects) -> None:
     for button, by in ((back, -1), (on, 1)):
         page.answer(button.click, turn(by), [*which, files, at], [at, added, shown, label])
     page.answer(put_button.click, put, [*which, files, at, label, kind, split, name_of], added)
-    page.answer(camera.select, pick_verdict, page.project, [closer, one, looked_at, withdraw, kept])
+    pressed = page.answer(camera.select, pick_verdict, page.project, [closer, one, looked_at, withdraw, kept])
+    pressed.then(js="() => document.getElementById('camera-verdict').scrollIntoView()")
     for button, truth_ in ((is_good, "good"), (is_defective, "defective"), (withdraw, "unknown")):
         spoken = [*which, looked_at, defect_kind, name_of]
         page.answer(button.click, says(truth_), spoken, [one, withdraw, kept, camera])
