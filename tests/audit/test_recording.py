@@ -207,3 +207,14 @@ def test_a_release_and_its_way_back_are_recorded(bundle: Path, log: Path, tmp_pa
     assert [entry["action"] for entry in done] == ["released", "calibrated", "released"]
     assert {entry["subject"] for entry in done} == {str(line)}
     assert done[0]["facts"] == done[2]["facts"] and done[0]["facts"]["release"] == "accepted"
+
+
+def test_corrections_are_recorded_with_who_and_a_digest(log: Path, tmp_path: Path) -> None:
+    from roinspect.files import sha256_of
+    from roinspect.review.corrections import add_corrections, correction
+
+    store = tmp_path / "results.jsonl.corrections.jsonl"
+    add_corrections(store, correction("a.png", "good", "Anna"), correction("b.png", "defective", "Bela"))
+    (entry,) = [entry.to_dict() for entry in recent(log)]
+    assert (entry["action"], entry["subject"]) == ("corrected", str(store))
+    assert entry["facts"] == {"corrections": 2, "by": ["Anna", "Bela"], "sha256": sha256_of(store)}

@@ -102,6 +102,7 @@ def test_the_map_has_the_images_own_size(images: list[Path]) -> None:
     verdict = inspector().inspect(images[0])
     assert verdict.anomaly_map is not None
     assert verdict.anomaly_map.shape == (30, 50) and verdict.anomaly_map.dtype == np.float32
+    assert verdict.roi_map is not None and verdict.roi_map.shape == (1, 1)
     assert verdict.latency_ms > 0
 
 

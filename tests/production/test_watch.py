@@ -62,6 +62,7 @@ class Camera:
             settings,
             self.reports.append,
             model_version="0123456789ab",
+            scores_version="ba9876543210",
         )
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -208,7 +209,7 @@ def test_a_row_says_when_and_by_which_model(watch: Callable[..., Camera], tmp_pa
     camera = watch()
     (camera.folder / "a.png").write_bytes(encoded(9, tmp_path))
     (row,) = camera.wait_for(1)
-    assert row["model_version"] == "0123456789ab"
+    assert (row["model_version"], row["scores_version"]) == ("0123456789ab", "ba9876543210")
     assert began - timedelta(seconds=1) <= datetime.fromisoformat(row["time"]) <= datetime.now(UTC)
 
 

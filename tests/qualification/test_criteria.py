@@ -7,6 +7,7 @@ import math
 import pytest
 
 from roinspect.evaluation.intervals import UNKNOWN
+from roinspect.evaluation.rates import rate_of
 from roinspect.qualification.agreement import Agreement, Appraiser, Estimate
 from roinspect.qualification.criteria import judge, too_few
 from roinspect.qualification.examination import Foreign
@@ -14,7 +15,6 @@ from roinspect.qualification.knapp import Knapp
 from roinspect.qualification.outcomes import Counts
 from roinspect.qualification.plan import Limits, Plan, RobustTo, TestSet
 from roinspect.qualification.pod import PodCurve
-from roinspect.qualification.rates import rate_of
 from roinspect.qualification.repeatability import Repeated
 from roinspect.qualification.results import Criterion, Findings
 from roinspect.qualification.robustness import Disturbance, Level

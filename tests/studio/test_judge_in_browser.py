@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("gradio")
 
+from roinspect.review.corrections import read_corrections
 from roinspect.studio.state.project import Project
 from roinspect.synthetic.products import write_dataset
 
@@ -107,6 +108,44 @@ def test_the_report_is_signed_and_a_moved_photograph_stays_in_the_list(
     page.locator("#result .enlarge").nth(1).wait_for()
     assert not page.locator(f"#results [data-key='{key}']").count()
     assert not page.get_by_text("That did not work").count() and not page.get_by_text("Problem").count()
+
+
+def test_what_is_said_of_verdicts_is_kept_with_the_name_on_the_page(
+    page: Any, address: str, parts: Path, tmp_path: Path
+) -> None:
+    go_to(page, address, parts, "/judge")
+    page.locator("#results .card").first.wait_for()
+    page.get_by_label("Operator, for the report").fill("Lou")
+    page.locator("#results .card").first.click()
+    page.locator("#result .enlarge").nth(1).wait_for()
+    page.get_by_role("button", name="This verdict is wrong").click()
+    page.locator("#added").get_by_text("Marked by Lou").wait_for()
+    judged = sorted((parts / ".roinspect" / "models").glob("*.evaluation/corrections.jsonl"))
+    assert [one.by for file in judged for one in read_corrections(file)] == ["Lou"]
+
+    line = parts / "line"
+    line.mkdir()
+    shutil.copy(parts / "test/good/001.png", line / "a.png")
+    go_to(page, address, parts, "/run")
+    page.get_by_label("Your name").fill("Kim")
+    page.get_by_role("tab", name="Camera folder").click()
+    page.wait_for_timeout(1000)
+    page.get_by_label("Folder that the camera writes into").fill(str(line))
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Follow the folder").click()
+    page.locator("#camera-verdicts button.card").first.click()
+    page.locator("#camera-verdict img").wait_for()
+    page.get_by_role("button", name="The part is good").click()
+    page.locator("#camera-kept").get_by_text("Kept: Kim says good").wait_for()
+    page.locator("#camera-verdicts").get_by_text("Kim says: good").wait_for()
+    page.get_by_role("button", name="Withdraw what was said").click()
+    page.locator("#camera-kept").get_by_text("Withdrawn by Kim").wait_for()
+    page.get_by_role("button", name="Stop following").click()
+    page.get_by_text("Not following any more").wait_for()
+    (said,) = sorted((parts / ".roinspect" / "watch").glob("*.corrections.jsonl"))
+    assert [(one.truth, one.by) for one in read_corrections(said)] == [("good", "Kim"), ("unknown", "Kim")]
+    shutil.rmtree(line)
+    assert not page.get_by_text("That did not work").count()
 
 
 def test_nothing_can_be_done_before_the_page_knows_its_folder(page: Any, address: str, parts: Path) -> None:

@@ -26,6 +26,7 @@ VERBS = {
     "selftest": "check that a model still sees its reference photographs as in training",
     "predict": "inspect images and print JSON lines or write a table",
     "watch": "inspect images as a camera writes them",
+    "review": "compare what the line decided with what people found",
     "serve": "inspect images over HTTP, with one or more models",
     "audit": "verify the log of what was trained, exported, calibrated, loaded and corrected",
     "compare": "compare methods, ours and others', on equal terms",

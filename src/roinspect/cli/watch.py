@@ -49,6 +49,7 @@ def run(arguments: list[str]) -> int:
     from roinspect.errors import UserError
     from roinspect.inspection.bundle import bundle_version, is_bundle
     from roinspect.inspection.drift import UNKNOWN, monitor_of
+    from roinspect.inspection.exported import scores_version
     from roinspect.inspection.inspector import Inspector
     from roinspect.production.delivery import Delivery
     from roinspect.production.verdict_images import Pictures
@@ -74,6 +75,7 @@ def run(arguments: list[str]) -> int:
             report=_report,
             deliver=lambda row: delivery.put_file(row, version),
             model_version=version,
+            scores_version=scores_version(options.bundle),
             test=lambda: inspector.tested(options.bundle, options.self_test),
             drift=monitor_of(inspector.bundle.usual, options.drift_parts, options.bundle),
         )

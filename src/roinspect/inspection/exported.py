@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.errors import UserError
-from roinspect.files import read_regular, sha256_of, whole_folder, writing
+from roinspect.files import read_regular, sha256, sha256_of, whole_folder, writing
 from roinspect.inspection.bundle import FILES
 from roinspect.inspection.plain import from_plain, parse_object
 from roinspect.inspection.targets import TARGETS
@@ -107,6 +107,11 @@ def made_from(bundle: Path) -> dict[str, Any]:
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     fixed = ("method", "method_settings", "size_hw", "bits", "tiles", "weights_sha256")
     return {name: manifest[name] for name in fixed if manifest.get(name) is not None}
+
+
+def scores_version(bundle: Path) -> str:
+    """12 hexadecimal digits of `made_from`: models with the same give the same scores, at any threshold."""
+    return sha256(json.dumps(made_from(bundle), sort_keys=True))[:12]
 
 
 def describe(

@@ -55,6 +55,8 @@ class Verdict:
             bundle has no limits.
         reason: why it is not inspectable, else None.
         scene: what the image shows; None with an error.
+        roi_map: (h, w) float32, the predicted probability of the region of interest, on the model's own grid;
+            all ones if the whole image is inspected; None with an error.
         signals: what is watched for drift; None with an error.
         threshold: of the bundle.
         image: (H, W, 3) uint8 RGB, the decoded image; None with an error.
@@ -79,6 +81,7 @@ class Verdict:
     is_inspectable: bool | None = None
     reason: str | None = None
     scene: Scene | None = None
+    roi_map: NDArray[np.float32] | None = None
     signals: Signals | None = None
     error: str | None = None
 
@@ -417,6 +420,7 @@ class Inspector:
             is_inspectable=None if limits is None and not unseen else reason is None,
             reason=reason,
             scene=scene,
+            roi_map=roi_map,
             signals=signals_of(score, scene, light_of(image.resized)),
         )
 

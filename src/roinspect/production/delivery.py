@@ -108,5 +108,9 @@ def identified(row: Mapping[str, Any], version: str) -> dict[str, Any]:
         with suppress(OSError, ValueError):
             status = Path(path).stat()
             state = status.st_size, status.st_mtime_ns
-    identity = json.dumps([one_spelling(path), *state, version])
-    return {"id": sha256(identity)[:32], "model_version": version, **row}
+    return {"id": delivery_id(path, state, version), "model_version": version, **row}
+
+
+def delivery_id(path: str, state: tuple[object, object], version: str) -> str:
+    """The id of a result, from the file's path, size and modification time, and the model."""
+    return sha256(json.dumps([one_spelling(path), *state, version]))[:32]

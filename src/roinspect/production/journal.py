@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from roinspect.errors import UserError
-from roinspect.files import lock, writing
+from roinspect.files import lock, open_regular, writing
 
 ROWS_AT_RISK = 64
 SECONDS_AT_RISK = 1.0
@@ -29,13 +29,17 @@ class Journal:
     Args:
         path: the file; it and its folder are created if missing.
         replay: called with the byte offset of every existing row, and the row.
+        wait_s: seconds to wait for another process that is writing the file.
 
     Raises:
         UserError: another process is writing the file, it cannot be written, or contains anything but rows.
     """
 
-    def __init__(self, path: Path, replay: Callable[[int, dict[str, Any]], object]) -> None:
+    def __init__(
+        self, path: Path, replay: Callable[[int, dict[str, Any]], object], *, wait_s: float = 0.0
+    ) -> None:
         self.path = path
+        self._until = time.monotonic() + wait_s
         self._file = self._open()
         try:
             self._end = self._recover(replay)
@@ -130,10 +134,12 @@ class Journal:
 
     def _lock(self, file: BinaryIO) -> None:
         # On Windows a lock would block readers as well.
-        if os.name == "posix" and not lock(file):
-            raise UserError(
-                "another run is writing it", where=self.path, remedy="wait for it, or choose another --out"
-            )
+        while os.name == "posix" and not lock(file):
+            if time.monotonic() >= self._until:
+                raise UserError(
+                    "another run is writing it", where=self.path, remedy="wait for it, or name another file"
+                )
+            time.sleep(0.02)
 
     def _recover(self, replay: Callable[[int, dict[str, Any]], object]) -> int:
         """Replay all rows and drop an incomplete last one; returns the file's size."""
@@ -141,13 +147,7 @@ class Journal:
         for line in self._file:
             row = _row(line)
             if row is None:
-                # Only the start of a row may be dropped; anything else means that the file is not ours.
-                if line.endswith(b"\n") or line[:1] not in (b"{", b"\0"):
-                    raise UserError(
-                        f"contains something other than rows (from byte {offset})",
-                        where=self.path,
-                        remedy="move it away, or choose another --out",
-                    )
+                _refuse_other(line, offset, self.path)
                 self._file.truncate(offset)
                 break
             replay(offset, row)
@@ -157,6 +157,41 @@ class Journal:
                 self._file.write(b"\n")
                 offset += 1
         return offset
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number, from 1, and content of every row, also while a `Journal` appends to the file.
+
+    An incomplete last line, which is still being written, is left out.
+
+    Raises:
+        UserError: the file cannot be read, or contains anything but rows.
+    """
+    try:
+        with open_regular(path) as file:
+            offset = 0
+            for number, line in enumerate(file, 1):
+                row = _row(line)
+                if row is None:
+                    _refuse_other(line, offset, path)
+                    return
+                yield number, row
+                offset += len(line)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"cannot be read ({reason})", where=path, remedy="check the path and its permissions"
+        ) from None
+
+
+def _refuse_other(line: bytes, offset: int, path: Path) -> None:
+    """Only the start of a row may be left out; anything else means that the file is not ours."""
+    if line.endswith(b"\n") or line[:1] not in (b"{", b"\0"):
+        raise UserError(
+            f"contains something other than rows (from byte {offset})",
+            where=path,
+            remedy="move it away, or name another file",
+        )
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

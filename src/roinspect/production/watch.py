@@ -78,12 +78,14 @@ class Watch:
         folder: the folder.
         inspector: the model.
         out: results, `.jsonl`, one row per file with the values of `Verdict.to_dict` and `Pictures.write`,
-            `time` (UTC), `model_version`, and `bytes` and `mtime_ns` of the file. Existing rows are kept.
+            `time` (UTC), `model_version`, `scores_version`, and `bytes` and `mtime_ns` of the file. Existing
+            rows are kept.
         pictures: where pictures are written.
         settings: how the folder is watched.
         report: called with a line when the folder becomes unreachable and when it is back.
         deliver: called with every row before it is written; after a kill, possibly again.
         model_version: result of `bundle_version`.
+        scores_version: result of `scores_version`.
         test: called every `self_test_s` seconds, between two scans; an error ends the watch.
         drift: sees every inspectable part; what has moved is `drift` in the rows.
 
@@ -103,11 +105,13 @@ class Watch:
         model_version: str = "",
         test: Callable[[], object] = lambda: None,
         drift: DriftMonitor | None = None,
+        scores_version: str = "",
     ) -> None:
         check_watch(folder, out)
         self._folder, self._inspector, self._pictures = folder, inspector, pictures
         self._settings, self._report, self._deliver, self._out = settings, report, deliver, out
-        self._model_version, self._test, self._drift = model_version, test, drift
+        self._model_version, self._scores_version = model_version, scores_version
+        self._test, self._drift = test, drift
         self._inspected: dict[str, State] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._is_away = False
@@ -206,6 +210,7 @@ class Watch:
             "image_path": row.pop("image_path"),
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "model_version": self._model_version,
+            "scores_version": self._scores_version,
             **row,
             **drift_row(self._drift, verdict),
             **pictures,

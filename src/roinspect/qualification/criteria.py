@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
+from roinspect.evaluation.rates import Rate, parts_needed, rate_of
 from roinspect.qualification.agreement import Appraiser
 from roinspect.qualification.plan import Limits, Plan
 from roinspect.qualification.pod import FEW_PARTS
-from roinspect.qualification.rates import Rate, parts_needed, rate_of
 from roinspect.qualification.repeatability import Repeated
 from roinspect.qualification.results import Criterion, Findings
 from roinspect.qualification.robustness import Disturbance

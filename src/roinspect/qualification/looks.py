@@ -10,15 +10,13 @@ suffix where that is unique.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from roinspect.data.csv_rows import csv_rows
 from roinspect.errors import UserError
-from roinspect.files import read_file
 
 COLUMNS = ("part", "inspector", "look", "verdict")
 VERDICTS = {"accept": False, "reject": True}
@@ -49,7 +47,7 @@ def read_looks(path: Path) -> HumanLooks:
     """
     looks: dict[tuple[str, str], dict[int, bool]] = defaultdict(dict)
     parts, inspectors, numbers = dict[str, None](), dict[str, None](), set[int]()
-    for line, row in _rows(path):
+    for line, row in csv_rows(path, COLUMNS):
         where = f"{path}, line {line}"
         part, inspector, number, rejected = _look(row, where)
         if number in looks[part, inspector]:
@@ -85,35 +83,6 @@ def read_looks(path: Path) -> HumanLooks:
         for inspector in inspectors
     }
     return HumanLooks(tuple(parts), rejected_by)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        text = read_file(path).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError("is not UTF-8 text", where=path, remedy="save it as UTF-8 CSV") from None
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if missing := [name for name in COLUMNS if name not in header]:
-            raise UserError(
-                f"has no column {missing[0]!r}", where=path, remedy=f"it needs {', '.join(COLUMNS)}"
-            )
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                raise UserError(
-                    f"the line has {len(cells)} fields, the header {len(header)}",
-                    where=f"{path}, line {reader.line_num}",
-                    remedy="mend the line",
-                )
-            yield reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))
-    except csv.Error as error:
-        raise UserError(
-            f"is not valid CSV ({error})", where=f"{path}, line {reader.line_num}", remedy="mend the line"
-        ) from None
 
 
 def _look(row: Mapping[str, str], where: str) -> tuple[str, str, int, bool]:

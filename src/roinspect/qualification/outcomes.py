@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roinspect.qualification.rates import Rate, rate_of
+from roinspect.evaluation.rates import Rate, rate_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from roinspect.evaluation.intervals import Interval
+from roinspect.evaluation.rates import Rate
 from roinspect.qualification.agreement import Estimate
 from roinspect.qualification.document import Document
 from roinspect.qualification.figures import pod_svg, robustness_svg
 from roinspect.qualification.outcomes import Part
 from roinspect.qualification.plan import HIGHEST
-from roinspect.qualification.rates import Rate
 from roinspect.qualification.results import Qualification
 
 LISTED = 20

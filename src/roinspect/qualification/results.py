@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from roinspect.evaluation.rates import Rate
 from roinspect.qualification.agreement import Agreement
 from roinspect.qualification.examination import Foreign
 from roinspect.qualification.knapp import Knapp
 from roinspect.qualification.outcomes import Counts, Part, Row
 from roinspect.qualification.plan_file import ReadPlan
 from roinspect.qualification.pod import PodCurve
-from roinspect.qualification.rates import Rate
 from roinspect.qualification.repeatability import Repeated
 from roinspect.qualification.robustness import Disturbance
 

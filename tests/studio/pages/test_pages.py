@@ -22,6 +22,10 @@ from roinspect.errors import UserError
 from roinspect.evaluation.report import plot_words
 from roinspect.images.pixels import write_image
 from roinspect.inspection.bundle import Threshold
+from roinspect.review.corrections import read_corrections, store_of
+from roinspect.review.rows import read_results
+from roinspect.review.truths import Parts
+from roinspect.studio.pages.camera import camera, look_at, say
 from roinspect.studio.pages.elements import as_note, note
 from roinspect.studio.pages.judge import about, report_links
 from roinspect.studio.pages.judging import figures_at, wall
@@ -29,6 +33,8 @@ from roinspect.studio.pages.photographs import in_words, summary
 from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results
+from roinspect.studio.state.jobs import latest
+from roinspect.studio.state.people import keep_label, who
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.results import Result
 from roinspect.studio.state.trained_models import evaluation_path, model_path, new_path
@@ -63,14 +69,90 @@ def test_rejects_and_escapes_follow_the_threshold(model: Path) -> None:
 
 def test_a_wrong_verdict_makes_the_label_the_other_one_and_can_be_taken_back(model: Path) -> None:
     (one,) = (one for one in results.read_results(model) if one.key == "test/good/e.png")
-    results.mark_wrong(model, one, threshold=0.1)
+    results.mark_wrong(model, one, threshold=0.1, by="Kim")
     (again,) = (x for x in results.read_results(model) if x.key == one.key)
     assert again.is_corrected and again.label == 0
-    results.mark_wrong(model, again, threshold=0.1)
+    results.mark_wrong(model, again, threshold=0.1, by="Kim")
     assert results.corrections(model) == {}
     (unread,) = (x for x in results.read_results(model) if x.error)
     with pytest.raises(UserError, match="no verdict"):
-        results.mark_wrong(model, unread, 0.5)
+        results.mark_wrong(model, unread, 0.5, "Kim")
+
+
+def test_a_wrong_verdict_is_kept_with_who_and_when_and_so_is_taking_it_back(model: Path) -> None:
+    for by in ("Kim", "Lou"):
+        (one,) = (one for one in results.read_results(model) if one.key == "test/good/e.png")
+        results.mark_wrong(model, one, threshold=0.8, by=by)
+    first, second = read_corrections(evaluation_path(model) / "corrections.jsonl")
+    assert (first.part, first.truth, first.by) == ("test/good/e.png", "defective", "Kim")
+    assert (second.truth, second.by) == ("unknown", "Lou") and first.time <= second.time
+    assert first.remark == "verdict at 0.8: good"
+
+
+def test_corrections_of_earlier_versions_are_read_and_can_be_taken_back(
+    project: Project, model: Path
+) -> None:
+    (evaluation_path(model) / "corrections.json").write_text('{"test/good/e.png": 1, "test/dent/f.png": 0}')
+    assert results.corrections(model) == {"test/good/e.png": 1, "test/dent/f.png": 0}
+    (one,) = (one for one in results.read_results(model) if one.key == "test/good/e.png")
+    assert one.is_corrected and one.label == 1
+    results.mark_wrong(model, one, threshold=0.5, by="Kim")
+    assert results.corrections(model) == {"test/dent/f.png": 0}
+    (model / "bundle.json").parent.mkdir(parents=True, exist_ok=True)
+    (model / "bundle.json").write_text("{}")
+    results.rename(project, "test/dent/f.png", "train/dent/f.png", category="dent", label=None, by="Kim")
+    assert results.corrections(model) == {"train/dent/f.png": 0}
+
+
+def test_who_says_so_is_the_name_on_the_page_or_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert who("  Kim   L. ") == "Kim L."
+    monkeypatch.setattr("getpass.getuser", lambda: "line3")
+    assert who("") == who(None) == "account line3"
+
+    def nobody() -> str:
+        raise OSError("no such user")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert who(" ") == "unknown account"
+
+
+def test_a_label_given_to_a_photograph_is_kept(project: Project) -> None:
+    keep_label(project, "train/dent/x.png", label=1, kind="dent", by="Kim", remark="dropped as x.png")
+    keep_label(project, "train/good/y.png", label=0, kind="dent", by="Kim", remark="")
+    first, second = read_corrections(project.state / "corrections.jsonl")
+    assert (first.part, first.truth, first.kind, first.by) == ("train/dent/x.png", "defective", "dent", "Kim")
+    assert (second.truth, second.kind) == ("good", "")
+
+
+def test_what_is_said_of_a_cameras_verdict_lies_where_the_review_looks(project: Project) -> None:
+    folder, out = project.folder / "camera", project.state / "watch" / "m-1.jsonl"
+    out.parent.mkdir(parents=True)
+    states = ((10, 1), (10, 2), (11, 3))
+    rows = [
+        {"image_path": str(folder / "a.png"), "verdict": "good", "pred_score": 0.1, "threshold": 0.5}
+        | {"bytes": size, "mtime_ns": changed, "map_factor": 1.0, "map": "none"}
+        for size, changed in states
+    ]
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = {"kind": "watch", "subject": "m-1", "started": 1.0}
+    job["commands"] = [["watch", "m-1", str(folder), "--out", str(out)]]
+    (project.state / "jobs" / "1").mkdir(parents=True)
+    (project.state / "jobs" / "1" / "job.json").write_text(json.dumps(job))
+    watching = latest(project, "watch")
+    assert watching is not None and look_at(watching, "1").was is None
+    assert 'data-key="2"' in camera(watching, project.id)
+    say(watching, "1", "defective", "Kim & Co", "dent")
+    shown = look_at(watching, "1")
+    assert shown.was is not None and "Kim &amp; Co says: dent" in shown.words
+    # Of this photograph alone, not of others that had the same name.
+    assert camera(watching, project.id).count("says:") == 1
+    assert Parts(read_results(out)).find("a.png", None, "")[0].line == 3
+    (entry,) = read_corrections(store_of(out))
+    assert (entry.photograph, entry.by) == ((str(folder / "a.png"), (10, 2)), "Kim & Co")
+    say(watching, "1", "unknown", "Kim & Co", "dent")
+    assert look_at(watching, "1").was is None and "says:" not in camera(watching, project.id)
+    with pytest.raises(UserError, match="is not here any more"):
+        say(watching, "3", "good", "Kim")
 
 
 def test_a_region_that_leaves_much_damage_out_is_questioned() -> None:
@@ -294,11 +376,11 @@ def test_a_moved_photograph_keeps_its_result(project: Project, model: Path) -> N
     (model / "bundle.json").parent.mkdir(parents=True, exist_ok=True)
     (model / "bundle.json").write_text("{}")
     by_key = {one.key: one for one in results.read_results(model)}
-    results.mark_wrong(model, by_key["test/good/e.png"], threshold=0.5)
-    results.mark_wrong(model, by_key["test/good/c.png"], threshold=0.5)
-    results.rename(project, "test/good/c.png", "train/dent/c.png", category="dent", label=1)
-    results.rename(project, "test/good/e.png", "train/good/e.png", category="good", label=None)
-    results.rename(project, "not/there.png", "x.png", category="x", label=1)
+    results.mark_wrong(model, by_key["test/good/e.png"], threshold=0.5, by="Kim")
+    results.mark_wrong(model, by_key["test/good/c.png"], threshold=0.5, by="Kim")
+    results.rename(project, "test/good/c.png", "train/dent/c.png", category="dent", label=1, by="Kim")
+    results.rename(project, "test/good/e.png", "train/good/e.png", category="good", label=None, by="Kim")
+    results.rename(project, "not/there.png", "x.png", category="x", label=1, by="Kim")
     after = {one.key: one for one in results.read_results(model)}
     assert after.keys() ^ by_key.keys() == {
         "test/good/c.png",

@@ -200,7 +200,21 @@ def test_a_photograph_that_cannot_be_moved_keeps_what_belongs_to_it(
 
 
 @pytest.mark.parametrize(
-    "kind", ["../up", "good", ".hidden", "a/b", "roi", "x" * 80, "Test", "train", "val", "validation"]
+    "kind",
+    [
+        "../up",
+        "good",
+        "good-2",
+        "ok part",
+        ".hidden",
+        "a/b",
+        "roi",
+        "x" * 80,
+        "Test",
+        "train",
+        "val",
+        "validation",
+    ],
 )
 def test_a_kind_of_defect_is_a_plain_name(project: Project, tmp_path: Path, kind: str) -> None:
     write_image(tmp_path / "n.png", np.zeros((24, 32, 3), np.uint8))

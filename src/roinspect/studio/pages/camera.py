@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import cv2
@@ -16,6 +16,14 @@ import numpy as np
 from roinspect.errors import UserError
 from roinspect.images.pixels import read_image
 from roinspect.inspection.bundle import read_bundle
+from roinspect.review.corrections import (
+    Correction,
+    add_corrections,
+    correction,
+    latest,
+    read_corrections,
+    store_of,
+)
 from roinspect.studio.page_images import UNREADABLE_URI, data_uri, draw
 from roinspect.studio.pages.elements import card, cards, note, plain
 from roinspect.studio.pages.verdicts import TREND, Row, caption, light, tally_of, trend
@@ -33,21 +41,97 @@ def camera(job: Job, project_id: str) -> str:
     }.get(job.state(), note("Not following any more."))
     found = list(_results(results))
     rows = [_row(result, job) for result in found[-TREND:]]
+    said = latest(read_corrections(store_of(results)))
     if not rows:
         return plain(head, "<p>No photograph has arrived yet.</p>")
     address = escape("/studio/verdicts.csv?" + urlencode({"project": project_id}))
     save = f'<p><a href="{address}" download>Save all verdicts as a table (CSV)</a></p>'
-    lines = f"<p class='soft'>The latest {LATEST}, newest first:</p>"
+    lines = (
+        f"<p class='soft'>The latest {LATEST}, newest first; press one to say what the part really is:</p>"
+    )
+    newest = range(len(found) - 1, max(-1, len(found) - 1 - LATEST), -1)
     shown = (
-        card(_picture_of(result, model), row.photograph, caption(row))
-        for result, row in zip(found[: -LATEST - 1 : -1], rows[: -LATEST - 1 : -1], strict=True)
+        card(
+            _picture_of(found[index], model),
+            row.photograph,
+            caption(row) + _says(said.get(_photograph(found[index]))),
+            key=str(index),
+        )
+        for index, row in zip(newest, rows[: -LATEST - 1 : -1], strict=True)
     )
     figures = tally_of([result.get("verdict") for result in found])
-    latest = light(rows[-1].verdict, rows[-1].photograph)
+    lamp = light(rows[-1].verdict, rows[-1].photograph)
     # Rows of pictures that are not inspectable say nothing of drift.
     moved: list[str] = next((result.get("drift", []) for result in found[::-1] if "is_defect" in result), [])
     drift = "".join(note(f"Parts look otherwise than in training: {words}.", "warning") for words in moved)
-    return plain(head, latest, drift, figures, trend(rows), save, lines, cards(shown, large=True))
+    return plain(head, lamp, drift, figures, trend(rows), save, lines, cards(shown, large=True))
+
+
+class Looked(NamedTuple):
+    """A verdict of the camera that was looked at.
+
+    Attributes:
+        words: HTML.
+        was: what a person said before; None if nobody did.
+    """
+
+    words: str
+    was: Correction | None
+
+
+def look_at(job: Job, index: str) -> Looked:
+    """One result of a followed folder, and what a person says of it.
+
+    Args:
+        job: that follows the folder.
+        index: of the result, from 0.
+
+    Raises:
+        UserError: there is no such result.
+    """
+    model, results = _paths(job)[1:]
+    result = _result(results, index)
+    said = latest(read_corrections(store_of(results))).get(_photograph(result))
+    row = _row(result, job)
+    shown = card(_picture_of(result, model), row.photograph, caption(row) + _says(said))
+    return Looked(plain(cards(iter([shown]), large=True)), said)
+
+
+def say(job: Job, index: str, truth: str, by: str, kind: str = "") -> None:
+    """Keep what a person says of a part that the camera photographed.
+
+    Args:
+        job: that follows the folder.
+        index: of the result, from 0.
+        truth: good, defective, or unknown to withdraw.
+        by: who says so.
+        kind: of defect.
+
+    Raises:
+        UserError: there is no such result, the kind is no name of a defect, or the file cannot be written.
+    """
+    results = _paths(job)[2]
+    part, state = _photograph(_result(results, index))
+    kind = kind.strip() if truth == "defective" else ""
+    add_corrections(store_of(results), correction(part, truth, by, kind=kind, state=state))
+
+
+def _result(results: Path, index: str) -> dict[str, Any]:
+    for number, result in enumerate(_results(results)):
+        if str(number) == index:
+            return result
+    raise UserError("is not here any more", where="the photograph", remedy="reload the page")
+
+
+def _photograph(result: Mapping[str, Any]) -> tuple[str, tuple[int, int] | None]:
+    """As `Row.photograph`."""
+    size, changed = result.get("bytes"), result.get("mtime_ns")
+    state = (size, changed) if isinstance(size, int) and isinstance(changed, int) else None
+    return str(result.get("image_path", "")), state
+
+
+def _says(said: Correction | None) -> str:
+    return "" if said is None else f" <b>{escape(said.by)} says: {escape(said.kind or said.truth)}</b>"
 
 
 def camera_verdicts(job: Job) -> list[Row]:

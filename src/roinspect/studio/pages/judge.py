@@ -18,6 +18,7 @@ from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.state import results
 from roinspect.studio.state.adding import move
 from roinspect.studio.state.jobs import latest, start
+from roinspect.studio.state.people import keep_label, who
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.recipes import keep as keep_recipe
 from roinspect.studio.state.recipes import recipe
@@ -26,6 +27,10 @@ from roinspect.studio.state.training import judge_command
 
 TICK_S = 1.5
 SEE_ADDED = "() => document.getElementById('added').scrollIntoView({ block: 'center' })"
+KEPT = (
+    "What you say is kept with the time and the operator's name from above, or else the account that runs "
+    "the studio. It changes the figures of this page; the model learns from it once the data are corrected."
+)
 WHICH = [
     ("all, highest score first", "all"),
     ("wrong verdicts", "wrong"),
@@ -56,7 +61,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     kept = html()
     with gr.Row():
         product = gr.Textbox(label="Product, for the report", max_lines=1)
-        operator = gr.Textbox(label="Operator, for the report", max_lines=1)
+        operator = gr.Textbox(label="Operator, for the report and corrections", max_lines=1)
         sign = gr.Button("Put them on the report")
     report = html(elem_id="report")
     which = gr.Radio(WHICH, value="all", label="Show")
@@ -69,6 +74,7 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     with gr.Column(visible=False) as detail:
         shown = html(elem_id="result")
         wrong = gr.Button("This verdict is wrong")
+        html(plain(f"<p class='soft'>{KEPT}</p>"))
         label, kind, split = truth("The part is", "test")
         add = gr.Button("Correct it in the data")
         added = html(elem_id="added")
@@ -144,25 +150,30 @@ def judge_page(blocks: Any, projects: Projects) -> None:
         shown_kind = result.category if is_damaged else ""
         return words, int(is_damaged), shown_kind, split_now, mark_button(result.is_corrected)
 
-    def mark(id: str, name: str | None, value: float, picked: str) -> tuple[Any, ...]:
+    def mark(id: str, name: str | None, value: float, picked: str, typed: str) -> tuple[Any, ...]:
         project = page.opened(id)
         path = model_path(project, name)
         with project.lock:
-            results.mark_wrong(path, results.result_of(path, picked), value)
+            results.mark_wrong(path, results.result_of(path, picked), value, who(typed))
         words, marked = one_of(project, path, picked, value)
-        marked_words = "Marked: the figures above count the part as you say."
+        marked_words = f"Marked by {who(typed)}: the figures above count the part as you say."
         words_ = marked_words if marked.is_corrected else "Undone."
         is_damaged = max(0, marked.label)
         shown_kind = marked.category if is_damaged and not marked.is_corrected else ""
         return words, is_damaged, shown_kind, plain(note(words_)), mark_button(marked.is_corrected)
 
-    def put(id: str, name: str | None, picked: str, is_bad: int, defect: str, to: str) -> tuple[str, str]:
-        project = page.opened(id)
+    def put(
+        id: str, name: str | None, picked: str, is_bad: int, defect: str, to: str, typed: str
+    ) -> tuple[str, str]:
+        project, by = page.opened(id), who(typed)
         was = results.result_of(model_path(project, name), picked)
         new = move(project, picked, label=int(is_bad), kind=defect or "", split=to)
         is_damaged = was.label == 1 or was.is_outside_only
         changed = None if not was.is_corrected and is_damaged == bool(is_bad) else int(is_bad)
-        results.rename(project, picked, new, category=project.record(new).category, label=changed)
+        results.rename(project, picked, new, category=project.record(new).category, label=changed, by=by)
+        keep_label(
+            project, new, label=int(is_bad), kind=defect or "", by=by, remark=f"was {picked}, to {to} with"
+        )
         word = "good" if int(is_bad) == 0 else "defective"
         words = f"{picked} was moved: it is now {new}, {word}, to {to} with. Train again to learn from it."
         return new, plain(note(words, link=("Train", "/train")))
@@ -186,9 +197,10 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     picked_now = page.answer(photographs.select, pick, None, [detail, shown, key, added])
     looked = page.answer(picked_now.then, enlarge, one, [shown, label, kind, split, wrong])
     looked.then(js="() => document.getElementById('result').scrollIntoView()")
-    marked_now = page.answer(wrong.click, mark, one, [shown, label, kind, added, wrong])
+    marked_now = page.answer(wrong.click, mark, [*one, operator], [shown, label, kind, added, wrong])
     page.answer(marked_now.then, look, view, live)
-    put_now = page.answer(add.click, put, [page.project, model, key, label, kind, split], [key, added])
+    given = [page.project, model, key, label, kind, split, operator]
+    put_now = page.answer(add.click, put, given, [key, added])
     put_now.then(js=SEE_ADDED)
     page.answer(put_now.then, look, view, live)
 

@@ -19,6 +19,7 @@ from roinspect.inspection.exported import has_export
 from roinspect.inspection.inspector import Verdict
 from roinspect.studio.page_images import UNREADABLE_URI, data_uri, inspector, picture
 from roinspect.studio.pages.camera import camera as camera_words
+from roinspect.studio.pages.camera import look_at, say
 from roinspect.studio.pages.elements import (
     as_note,
     card,
@@ -32,8 +33,9 @@ from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.pages.verdicts import Row, caption, clock, light, tally_of, trend, verdicts_csv
 from roinspect.studio.state.adding import add
 from roinspect.studio.state.jobs import Job, latest, start
+from roinspect.studio.state.people import keep_label, who
 from roinspect.studio.state.project import Project, Projects
-from roinspect.studio.state.recipes import keep, recipe
+from roinspect.studio.state.recipes import Recipe, keep, recipe
 from roinspect.studio.state.trained_models import model_path
 
 TICK_S = 2.0
@@ -47,6 +49,13 @@ WHY_EXPORT = (
 )
 
 
+KEPT = (
+    "What you say about a part is kept with the time and this name, or else the account that runs the "
+    "studio. A dropped photograph goes into the data; of a camera's, roinspect review makes rates and "
+    "training data."
+)
+
+
 def run_page(blocks: Any, projects: Projects) -> None:
     """Build the page."""
     page = begin(blocks, projects, "/run")
@@ -54,6 +63,8 @@ def run_page(blocks: Any, projects: Projects) -> None:
     words = "Product (its trained model)"
     model = gr.Dropdown([], label=words, interactive=True, filterable=False, elem_id="run-model")
     said = html()
+    name_of = gr.Textbox(label="Your name", max_lines=1, elem_id="who")
+    html(plain(f"<p class='soft'>{KEPT}</p>"))
     with gr.Tab("Photographs"):
         files = gr.File(label="Drop photographs here", file_count="multiple", elem_id="drop")
         verdicts = html(js_on_load=SELECT, elem_id="verdicts")
@@ -71,7 +82,16 @@ def run_page(blocks: Any, projects: Projects) -> None:
         with gr.Row():
             follow = gr.Button("Follow the folder", variant="primary")
             leave = gr.Button("Stop following", interactive=False)
-        camera = html(elem_id="camera-verdicts")
+        looked_at = gr.Textbox(visible=False)
+        with gr.Column(visible=False) as closer:
+            one = html(elem_id="camera-verdict")
+            with gr.Row():
+                defect_kind = gr.Textbox(label="Kind of defect", placeholder="scratch")
+                is_good = gr.Button("The part is good")
+                is_defective = gr.Button("The part is defective")
+                withdraw = gr.Button("Withdraw what was said")
+            kept = html(elem_id="camera-kept")
+        camera = html(js_on_load=SELECT, elem_id="camera-verdicts")
     with gr.Tab("Export"):
         html(plain(f"<p>{WHY_EXPORT}</p>"))
         export = gr.Button("Export for the line", variant="primary")
@@ -85,7 +105,8 @@ def run_page(blocks: Any, projects: Projects) -> None:
 
     def switch(id: str, name: str | None) -> tuple[Any, ...]:
         project = page.find(id)
-        return recipe(project, name).camera if project else "", *look(id, name)
+        known = recipe(project, name) if project else Recipe()
+        return known.camera, known.operator, gr.Column(visible=False), *look(id, name)
 
     def look(id: str, name: str | None) -> tuple[Any, ...]:
         project = page.find(id)
@@ -142,11 +163,49 @@ def run_page(blocks: Any, projects: Projects) -> None:
         place = f"photograph {int(picked) + 1:,} of {len(sorted_out(dropped)[0]):,}"
         return large(verdict, path_name(id, name), place), int(verdict.verdict == "defective")
 
-    def put(id: str, dropped: list[str] | None, picked: str, is_bad: int, defect: str, to: str) -> str:
-        path = _dropped(dropped, picked)
-        new = add(page.opened(id), path, label=int(is_bad), kind=defect or "", split=to)
-        words = f"Added as {new}. Draw its region if it needs one of its own, then train again."
+    def put(
+        id: str,
+        name: str | None,
+        dropped: list[str] | None,
+        picked: str,
+        is_bad: int,
+        defect: str,
+        to: str,
+        typed: str,
+    ) -> str:
+        path, project, by = _dropped(dropped, picked), page.opened(id), who(typed)
+        new = add(project, path, label=int(is_bad), kind=defect or "", split=to)
+        remark = f"dropped as {path.name}, to {to} with"
+        keep_label(project, new, label=int(is_bad), kind=defect or "", by=by, remark=remark)
+        remember(project, name, typed)
+        words = f"Added as {new} by {by}. Draw its region if it needs one of its own, then train again."
         return plain(note(words, link=("Region", "/region")))
+
+    def remember(project: Project, name: str | None, typed: str) -> None:
+        if typed.strip():
+            keep(project, model_path(project, name).name, operator=typed)
+
+    def followed(id: str) -> Job:
+        job = latest(page.opened(id), "watch")
+        if job is None:
+            raise UserError("is followed", where="no folder", remedy="follow one first")
+        return job
+
+    def pick_verdict(id: str, event: gr.EventData) -> tuple[Any, ...]:
+        picked = chosen_key(event)
+        words, was = look_at(followed(id), picked)
+        return gr.Column(visible=True), words, picked, gr.Button(interactive=was is not None), ""
+
+    def says(truth: str) -> Callable[..., tuple[Any, ...]]:
+        def said_so(id: str, name: str | None, picked: str, defect: str, typed: str) -> tuple[Any, ...]:
+            job, by = followed(id), who(typed)
+            say(job, picked, truth, by, defect or "")
+            remember(page.opened(id), name, typed)
+            words, was = look_at(job, picked)
+            note_ = f"Kept: {by} says {truth}." if truth != "unknown" else f"Withdrawn by {by}."
+            return words, gr.Button(interactive=was is not None), plain(note(note_)), camera_words(job, id)
+
+        return said_so
 
     def follow_it(id: str, name: str | None, typed: str) -> tuple[Any, ...]:
         project = page.opened(id)
@@ -168,8 +227,9 @@ def run_page(blocks: Any, projects: Projects) -> None:
         return look(id, name)
 
     which = [page.project, model]
-    page.answer(blocks.load, show, page.project, [model, said, folder, *ticking])
-    page.answer(model.input, switch, which, [folder, *ticking])
+    switched = [folder, name_of, closer, *ticking]
+    page.answer(blocks.load, show, page.project, [model, said, *switched])
+    page.answer(model.input, switch, which, switched)
     given = partial(gr.on, [files.change, model.input])
     page.answer(given, inspect, [*which, files], [verdicts, detail])
     picked_now = page.answer(verdicts.select, pick, files, [detail, shown, at, added])
@@ -177,7 +237,12 @@ def run_page(blocks: Any, projects: Projects) -> None:
     looked.then(js="() => document.getElementById('verdict').scrollIntoView()")
     for button, by in ((back, -1), (on, 1)):
         page.answer(button.click, turn(by), [*which, files, at], [at, added, shown, label])
-    page.answer(put_button.click, put, [page.project, files, at, label, kind, split], added)
+    page.answer(put_button.click, put, [*which, files, at, label, kind, split, name_of], added)
+    pressed = page.answer(camera.select, pick_verdict, page.project, [closer, one, looked_at, withdraw, kept])
+    pressed.then(js="() => document.getElementById('camera-verdict').scrollIntoView()")
+    for button, truth_ in ((is_good, "good"), (is_defective, "defective"), (withdraw, "unknown")):
+        spoken = [*which, looked_at, defect_kind, name_of]
+        page.answer(button.click, says(truth_), spoken, [one, withdraw, kept, camera])
     page.answer(follow.click, follow_it, [*which, folder], ticking)
     page.answer(leave.click, leave_it, which, ticking)
     page.answer(export.click, export_it, which, ticking)

@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
-from roinspect.data.names import NO_CATEGORY, SPLITS
+from roinspect.data.names import NO_CATEGORY, SPLITS, is_good
 from roinspect.data.records import Record, manifest_path
 from roinspect.errors import UserError
 from roinspect.files import whole_file, writing
@@ -23,7 +23,7 @@ from roinspect.studio.state.regions import drawing_file, mask_file, note_file, o
 from roinspect.studio.state.store import move_file, remove_file, write_csv
 
 _KIND = re.compile(r"[\w][\w .-]{0,39}")
-_NO_KIND = frozenset({"good", "ok", "normal", "0"}) | NO_CATEGORY | SPLITS.keys()
+_NO_KIND = NO_CATEGORY | SPLITS.keys()
 """Names that mean something other than a kind of defect."""
 
 
@@ -152,7 +152,7 @@ def category_of(project: Project, label: int, kind: str) -> str:
         usual = (project.good() or ["good"])[0]
         return next((record.category for record in records.values() if record.label == 0), usual)
     kind = kind.strip() or "defect"
-    if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND:
+    if not _KIND.fullmatch(kind) or kind.lower() in _NO_KIND or is_good(kind):
         remedy = "use letters and digits, not a word for a split or a good part; for example: scratch"
         raise UserError("is not a valid name for a kind of defect", where=kind, remedy=remedy)
     return kind

@@ -27,14 +27,15 @@ from pathlib import Path
 from platformdirs import user_config_path
 
 from roinspect.data.annotations.drawn import DrawnMask, drawn_in_folder
+from roinspect.data.manifests import write_manifest
 from roinspect.data.reading import Data, read_data
-from roinspect.data.records import COLUMNS, Record, find_images, read_records
+from roinspect.data.records import Record, find_images, read_records
 from roinspect.data.roi import ONE_FOR_ALL, attach_roi
 from roinspect.errors import UserError
 from roinspect.files import sha256
 from roinspect.images.pixels import IMAGE_SUFFIXES
 from roinspect.segmenter.tree import TABLE
-from roinspect.studio.state.store import read_json, write_csv, write_json
+from roinspect.studio.state.store import read_json, write_json
 
 STATE = ".roinspect"
 RECENT = 8
@@ -291,9 +292,3 @@ def _confidences(file: Path, _changed: int) -> dict[str, float]:
     with file.open(encoding="utf-8", newline="") as opened:
         rows = csv.DictReader(opened)
         return {row["key"]: float(row["confidence"]) for row in rows if row.get("confidence")}
-
-
-def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Write a manifest with the columns that are used."""
-    columns = [name for name in COLUMNS if any(row.get(name) for row in rows)] or ["image_path"]
-    write_csv(path, columns, rows)

@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from roinspect.data.manifests import write_manifest
 from roinspect.errors import UserError
 from roinspect.images.pixels import image_size
 from roinspect.production.journal import Journal
 from roinspect.segmenter.segmenter_bundle import read_segmenter
 from roinspect.segmenter.tree import JOURNAL, TABLE
 from roinspect.studio.state.jobs import Job, latest, start
-from roinspect.studio.state.project import Project, write_manifest
+from roinspect.studio.state.project import Project
 from roinspect.studio.state.regions import mask_file, mask_path, own_file, write_masks, written_note
 from roinspect.studio.state.store import write_csv
 from roinspect.studio.state.training import DETAILS, size_for

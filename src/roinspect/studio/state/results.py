@@ -14,8 +14,9 @@ from roinspect.data.roi import is_outside_only
 from roinspect.errors import UserError
 from roinspect.evaluation.charts import histogram_svg, score_range
 from roinspect.inspection.scene import Outcome, outcome
+from roinspect.review.corrections import Correction, add_corrections, correction, read_corrections
 from roinspect.studio.state.project import NotYetError, Project
-from roinspect.studio.state.store import read_json, write_csv, write_json
+from roinspect.studio.state.store import read_json, write_csv
 from roinspect.studio.state.trained_models import evaluation_path, model_path, names
 
 TURNS = "each checked by a model that has not seen it"
@@ -169,28 +170,47 @@ def chosen(results: list[Result], threshold: float, which: Which) -> list[Result
 
 
 def corrections(model: Path) -> dict[str, int]:
-    """Labels that the user corrected, by key."""
-    labels = read_json(evaluation_path(model) / "corrections.json")
-    return {str(key): int(label) for key, label in labels.items()} if isinstance(labels, dict) else {}
+    """Labels that people corrected, by key.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    # Of earlier versions, without who and when.
+    former = read_json(evaluation_path(model) / "corrections.json")
+    labels = {str(key): int(label) for key, label in former.items()} if isinstance(former, dict) else {}
+    for entry in read_corrections(_corrections_file(model)):
+        labels.pop(entry.part, None)
+        if entry.truth != "unknown":
+            labels[entry.part] = int(entry.truth == "defective")
+    return labels
 
 
-def mark_wrong(model: Path, result: Result, threshold: float) -> None:
-    """Record that a verdict is wrong, which sets the opposite label. A second call removes the correction.
+def _corrections_file(model: Path) -> Path:
+    return evaluation_path(model) / "corrections.jsonl"
+
+
+def mark_wrong(model: Path, result: Result, threshold: float, by: str) -> None:
+    """Record that a verdict is wrong, which sets the opposite label. A second call withdraws that.
+
+    Args:
+        model: the model.
+        result: of the photograph.
+        threshold: at which the verdict is wrong.
+        by: who says so.
 
     Raises:
         UserError: there is no verdict, or the file cannot be written.
     """
     if result.error:
         raise UserError("has no verdict", where=result.key, remedy="copy the photograph again")
-    noted = corrections(model)
-    if result.is_corrected:
-        del noted[result.key]
-    else:
-        noted[result.key] = 0 if result.pred_score >= threshold else 1
-    write_json(evaluation_path(model) / "corrections.json", noted)
+    truth = "unknown" if result.is_corrected else "good" if result.pred_score >= threshold else "defective"
+    said = correction(
+        result.key, truth, by, remark=f"verdict at {threshold:.6g}: {result.verdict(threshold)}"
+    )
+    add_corrections(_corrections_file(model), said)
 
 
-def rename(project: Project, key: str, new: str, *, category: str, label: int | None) -> None:
+def rename(project: Project, key: str, new: str, *, category: str, label: int | None, by: str) -> None:
     """Keep the results of a photograph that was moved in the data, in every model's evaluation.
 
     Args:
@@ -199,6 +219,7 @@ def rename(project: Project, key: str, new: str, *, category: str, label: int | 
         new: its key now.
         category: its folder or label now.
         label: its label now, in place of a correction by the user; None leaves the label as it is.
+        by: who moved it.
 
     Raises:
         UserError: a file cannot be written.
@@ -216,15 +237,17 @@ def rename(project: Project, key: str, new: str, *, category: str, label: int | 
         if row is None:
             continue
         row |= {"key": new, "category": category}
-        noted = corrections(model)
-        corrected = noted.pop(key, None)
+        corrected, said = corrections(model).get(key), list[Correction]()
+        if corrected is not None:
+            said.append(correction(key, "unknown", by, remark=f"moved to {new}"))
         if label is not None:
             row |= {"label": str(label), "place": "inside" if label else "none"}
         elif corrected is not None:
-            noted[new] = corrected
+            truth = "defective" if corrected else "good"
+            said.append(correction(new, truth, by, remark=f"moved from {key}"))
         write_csv(file, columns, rows)
-        if corrected is not None:
-            write_json(evaluation_path(model) / "corrections.json", noted)
+        if said:
+            add_corrections(_corrections_file(model), *said)
 
 
 def score_bounds(results: list[Result], threshold: float) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roinspect.data.annotations.drawn import MaskPieces, MaskSource
+from roinspect.data.manifests import named, row_of, write_manifest
 from roinspect.data.names import SPLITS
 from roinspect.data.records import Record
 from roinspect.data.splits import hold_out
@@ -15,7 +16,7 @@ from roinspect.errors import UserError
 from roinspect.files import whole_file, writing
 from roinspect.images.pixels import read_image
 from roinspect.studio.state.adding import add, category_of, move, place_for
-from roinspect.studio.state.project import Project, write_manifest
+from roinspect.studio.state.project import Project
 from roinspect.studio.state.store import move_file
 
 TEST_SHARE = 0.2
@@ -142,15 +143,8 @@ def _has_splits(project: Project) -> bool:
 
 def _list_all(project: Project) -> None:
     """List all photographs in a manifest, with their labels and masks of defects."""
-    words = {0: "good", None: ""}
     rows = [
-        {
-            "image_path": record.key,
-            "split": record.split,
-            "label": words.get(record.label, record.category or "defect"),
-            "mask_path": _named(project, record.mask_path),
-            "group": record.group,
-        }
+        row_of(record, project.folder) | {"mask_path": _named(project, record.mask_path)}
         for record in project.records().values()
     ]
     write_manifest(project.folder / "manifest.csv", rows)
@@ -166,4 +160,4 @@ def _named(project: Project, mask: MaskSource | None) -> str:
         remedy = "sort the photographs into train/ and test/ yourself, or make one mask of each"
         raise UserError("a manifest cannot name a mask in several files", where=mask, remedy=remedy)
     path = mask if isinstance(mask, Path) else mask.path
-    return path.relative_to(project.folder).as_posix() if path.is_relative_to(project.folder) else str(path)
+    return named(path, project.folder)

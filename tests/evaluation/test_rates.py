@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from roinspect.qualification.rates import parts_needed, rate_of
+from roinspect.evaluation.rates import parts_needed, rate_of
 
 
 @pytest.mark.parametrize(
