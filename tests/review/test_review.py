@@ -70,6 +70,7 @@ def test_parts_are_counted_by_verdict_and_by_what_people_found(bundle: Path, res
 
 def test_nothing_looked_at_is_said_to_be_unknown(bundle: Path, results: Path) -> None:
     words = text(read_review(bundle, results), results)
+    assert "Of 5 passed parts, none was looked at; defective ones: unknown" in words
     assert words.count("unknown") == 4 and "0%" not in words and "by chance" not in words
     values = as_values(read_review(bundle, results), None)
     assert values["versions"][0]["rates"]["detection"]["value"] is None

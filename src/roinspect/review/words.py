@@ -77,6 +77,8 @@ def _needs_chance(stratum: Stratum) -> bool:
 def _stratum(verdict: str, odd: str, part: Stratum) -> str:
     if not part.parts:
         return f"No part was {verdict}"
+    if not part.looked_at:
+        return f"Of {_count(part.parts, f'{verdict} part')}, none was looked at; {odd} ones"
     chance = f" ({part.sample:,} drawn by chance)" if part.is_drawn else ""
     was = "was" if part.odd == 1 else "were"
     return (
