@@ -15,6 +15,7 @@ import pytest
 from roinspect import UserError
 from roinspect.audit import log
 from roinspect.audit.log import FIRST, append, begin, check, entries, last, verify
+from roinspect.files import sha256
 
 COUNT = 6
 
@@ -266,3 +267,9 @@ def test_many_processes_write_one_log(path: Path) -> None:
     assert found.faults == () and found.entries == COUNT + 45
     for name in "abc":
         assert [e.subject for e in entries(path) if e.account == name] == [str(n) for n in range(15)]
+
+
+def test_the_schema_of_a_version_is_never_changed() -> None:
+    """Else the logs that exist would look as if somebody had changed their table: raise `_SCHEMA` instead."""
+    assert log._SCHEMA == 1
+    assert sha256("".join([log._TABLE, *log._GUARDS]))[:12] == "6688f7ed76fd"

@@ -49,7 +49,7 @@ def test_corrections_figures_a_draw_and_the_threshold_in_one_run(
     drawing = ["--draw", "2", "--draw-of", "rejected", "--seed", "3"]
     assert main([*words, "--json", str(tmp_path / "f.json"), *drawing]) == 0
     said = capsys.readouterr().out
-    assert "2 corrections are kept." in said and "Looked at by people: 2 of these parts (Anna B. 2)." in said
+    assert "2 new corrections." in said and "Looked at by people: 2 of these parts (Anna B. 2)." in said
     assert f"Version {bundle_version(model)} (the bundle)" in said and "Drawn with seed 3" in said
     figures = json.loads((tmp_path / "f.json").read_text())
     assert figures["looked_at"] == {"Anna B.": 2} and figures["proposal"]["false_reject"] == 0.2
@@ -58,7 +58,7 @@ def test_corrections_figures_a_draw_and_the_threshold_in_one_run(
     found = re.search(r"To set it: roinspect (calibrate .* --threshold (\S+))", said)
     assert found is not None and float(found[2]) == figures["proposal"]["threshold"]["value"]
     assert main(words) == 0
-    assert "0 corrections are kept, 2 were known" in capsys.readouterr().out
+    assert "0 new corrections, 2 known already" in capsys.readouterr().out
 
 
 def test_the_proposed_threshold_can_be_set(
@@ -81,9 +81,7 @@ def test_the_next_training_set_is_written_with_the_data(
     words = ["review", str(model), str(results), "--training-set", str(out), "--data", str(zipper)]
     assert main([*words, "--correct", str(csv), "--by", "Anna"]) == 0
     said = capsys.readouterr().out
-    assert (
-        f"The next training set is {out / 'manifest.csv'}: 20 photographs of the data and 0 new ones" in said
-    )
+    assert f"The next training set is {out / 'manifest.csv'}: 20 photographs of the data and 0 new" in said
     assert "2 looked-at photographs are in the data already, with this label" in said
     assert main(words) == 2
     assert "exists already, and is not overwritten" in capsys.readouterr().err

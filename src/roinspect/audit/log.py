@@ -173,7 +173,7 @@ def verify(path: Path, known: Mapping[int, str] | None = None) -> Verification:
     Args:
         path: the log.
         known: hashes that were kept elsewhere, or their first `LEAST_DIGITS` digits, by number of the entry.
-            Only these show that entries were removed at the end, or that the whole log was written anew.
+            Only these show that entries were removed at the end, or that the whole log was written again.
 
     Raises:
         UserError: the log is missing, cannot be read or is not an audit log.

@@ -106,11 +106,15 @@ def _correct(options: Any) -> None:
     from roinspect.review.review import take
 
     taken = take(options.results, options.correct, options.by or "", options.columns)
-    said = [f"{taken.added:,} corrections are kept"]
-    said += [f"{taken.known:,} were known"] if taken.known else []
-    said += [f"{taken.empty:,} lines without a truth were skipped"] if taken.empty else []
+    said = [f"{_count(taken.added, 'new correction')}"]
+    said += [f"{taken.known:,} known already"] if taken.known else []
+    said += [f"{_count(taken.empty, 'line')} without a truth skipped"] if taken.empty else []
     print(f"{options.correct}: {', '.join(said)}.")
     _note(taken.remarks)
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _note(remarks: Any) -> None:

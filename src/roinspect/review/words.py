@@ -134,7 +134,7 @@ def written(made: TrainingSet) -> Iterator[str]:
     added = ", ".join(f"{count:,} {label}" for label, count in made.added.items())
     yield (
         f"The next training set is {made.manifest}: {_count(made.records, 'photograph')} of the data and "
-        f"{sum(made.added.values()):,} new ones to train with{f' ({added})' if added else ''}."
+        f"{sum(made.added.values()):,} new to train with{f' ({added})' if added else ''}."
     )
     if made.predicted:
         yield (
