@@ -176,6 +176,23 @@ def test_an_export_is_recorded_with_its_digests(
     assert entry["facts"]["files_sha256"] == dict(read_export(bundle, "onnx").files)
 
 
+def test_an_export_that_cannot_be_put_in_place_is_recorded_too(
+    bundle: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roinspect import files
+    from roinspect.inspection.exported import describe, has_export, replacing
+
+    def refused(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(files, "replace_folder", refused)
+    with pytest.raises(UserError, match="no space left"), replacing(bundle, "onnx") as folder:
+        (folder / "graph.onnx").write_bytes(b"graph")
+        describe(bundle, folder, "onnx", "float32", 0.5)
+    assert [entry.action for entry in recent(log)] == ["exported", "not exported"]
+    assert not has_export(bundle, "onnx")
+
+
 def test_a_served_model_is_recorded_under_its_own_path(bundle: Path, log: Path) -> None:
     from roinspect.inspection.bundle import bundle_version
     from roinspect.server.served_models import ServedModel

@@ -55,6 +55,20 @@ def test_show_prints_a_line_for_each_entry(log: Path, capsys: pytest.CaptureFixt
     assert shown[1]["facts"] == {"version": "a"}
 
 
+@pytest.mark.parametrize("value", ["'no JSON'", "x'ff'", "7"])
+def test_what_was_changed_is_shown_as_it_is(
+    log: Path, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(log)) as connection:
+        connection.execute("DROP TRIGGER no_update")
+        connection.execute(f"UPDATE entries SET facts = {value} WHERE number = 2")
+        connection.commit()
+    assert main(["audit", "show"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["audit", "verify"]) == 1
+    assert "entry 2 does not match its hash" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("word", ["2", "x:abc", "2:abc", "2:" + "g" * 12, "-1:" + "0" * 12])
 def test_a_known_entry_that_is_none(log: Path, word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "verify", "--known", word]) == 2

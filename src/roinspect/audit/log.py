@@ -68,8 +68,12 @@ class Entry(NamedTuple):
     hash: str
 
     def to_dict(self) -> dict[str, Any]:
-        """All values, the facts as an object."""
-        return {**self._asdict(), "facts": json.loads(self.facts)}
+        """All values, the facts as an object; as they are if somebody changed them to something else."""
+        try:
+            facts = json.loads(self.facts)
+        except (ValueError, TypeError):
+            facts = self.facts
+        return {**self._asdict(), "facts": facts}
 
     def hash_after(self, previous: str) -> str:
         """The hash that this entry must have."""

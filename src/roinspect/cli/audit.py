@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
         return 0
     if options.verb == "show":
         for entry in entries(path):
-            print(json.dumps(entry.to_dict()))
+            print(json.dumps(entry.to_dict(), default=str))
         return 0
     return _verify(path, options.known, as_json=options.json)
 

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from roinspect.audit.recording import record
 from roinspect.errors import UserError
 from roinspect.exports.graph import TrainedGraph, quiet
 from roinspect.exports.parity import Parity, compare
 from roinspect.exports.samples import photographs, synthetic_images, tiles
 from roinspect.inspection.bundle import Bundle, read_references
-from roinspect.inspection.exported import CLOSE, NAMES, describe, graph_file, made_from, replacing
+from roinspect.inspection.exported import CLOSE, NAMES, describe, graph_file, replacing
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.targets import TARGETS
 from roinspect.inspection.targets.target import Precision, Resources, Target
@@ -102,9 +101,7 @@ def export(
             shown_as = f"{parity.images} tiles of {len(held_out)}" if stage.folder else f"{parity.images}"
             _require_equal_verdicts(parity, precision, shown_as, defective, bundle / to, tell)
         scores = {} if precision == "float32" else _scores(bundle, manifest, target, folder, precision)
-        digests = describe(bundle, folder, to, precision, manifest.threshold.value, scores)
-        about = {name: made_from(bundle)[name] for name in ("method", "weights_sha256")}
-        record("exported", bundle / to, {"precision": precision, "files_sha256": digests, **about})
+        describe(bundle, folder, to, precision, manifest.threshold.value, scores)
     return graph_file(bundle, to)
 
 

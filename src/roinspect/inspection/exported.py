@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from roinspect.audit.recording import recorded
 from roinspect.errors import UserError
 from roinspect.files import read_regular, sha256, sha256_of, whole_folder, writing
 from roinspect.inspection.bundle import FILES
@@ -121,27 +122,29 @@ def describe(
     precision: Precision,
     threshold: float,
     scores: Mapping[str, float] | None = None,
-) -> dict[str, str]:
-    """Write the export.json of a folder with an export's files; for the arguments see `Export`.
-
-    Returns:
-        The files' SHA-256, by name.
-    """
+) -> None:
+    """Write the export.json of a folder with an export's files; for the arguments see `Export`."""
     from roinspect.version import __version__
 
     files = _checksums(bundle, folder, target)
     export = Export(precision, threshold, made_from(bundle), files, __version__, scores or {})
     (folder / _NOTE).write_text(json.dumps(dataclasses.asdict(export), indent=1), encoding="utf-8")
-    return files
 
 
 @contextmanager
 def replacing(bundle: Path, target: str) -> Iterator[Path]:
-    """A folder to fill, which becomes the bundle's export unless the block fails.
+    """A folder to fill and `describe`, which becomes the bundle's export unless the block fails.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: the disk refuses, or the audit log cannot be written.
     """
     fault, remedy = "the export cannot be written", "free space, or make the bundle writable"
-    with writing(bundle / target, fault=fault, remedy=remedy), whole_folder(bundle / target) as partial:
+    with (
+        writing(bundle / target, fault=fault, remedy=remedy),
+        ExitStack() as after,
+        whole_folder(bundle / target) as partial,
+    ):
         yield partial
+        note = parse_object(read_regular(partial / _NOTE))
+        facts = {"precision": note["precision"], "files_sha256": note["files"], **note["made_from"]}
+        after.enter_context(recorded("exported", bundle / target, facts))
