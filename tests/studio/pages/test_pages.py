@@ -104,16 +104,11 @@ def test_corrections_of_earlier_versions_are_read_and_can_be_taken_back(
     assert results.corrections(model) == {"train/dent/f.png": 0}
 
 
-def test_who_says_so_is_the_name_on_the_page_or_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_says_so_is_the_name_on_the_page_or_the_account() -> None:
+    from roinspect.audit.recording import account
+
     assert who("  Kim   L. ") == "Kim L."
-    monkeypatch.setattr("getpass.getuser", lambda: "line3")
-    assert who("") == who(None) == "account line3"
-
-    def nobody() -> str:
-        raise OSError("no such user")
-
-    monkeypatch.setattr("getpass.getuser", nobody)
-    assert who(" ") == "unknown account"
+    assert who("") == who(None) == who(" ") == f"account {account()}"
 
 
 def test_a_label_given_to_a_photograph_is_kept(project: Project) -> None:
