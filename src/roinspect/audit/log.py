@@ -27,7 +27,7 @@ LEAST_DIGITS = 12
 """Of a hash that a log is compared with."""
 
 _APPLICATION, _SCHEMA = 0x726F6175, 1
-_WAIT_S = 30.0
+_WAIT_S, _PAGE = 30.0, 1000
 _TABLE = """\
 CREATE TABLE entries (
     number INTEGER PRIMARY KEY, time TEXT NOT NULL, account TEXT NOT NULL, computer TEXT NOT NULL,
@@ -35,9 +35,14 @@ CREATE TABLE entries (
     hash TEXT NOT NULL
 )"""
 _GUARDS = [
-    f"CREATE TRIGGER no_{event.lower()} BEFORE {event} ON entries "
+    f"CREATE TRIGGER no_{name} BEFORE {event} "
     "BEGIN SELECT RAISE(ABORT, 'entries of an audit log are never changed'); END"
-    for event in ("UPDATE", "DELETE")
+    for name, event in (
+        ("update", "UPDATE ON entries"),
+        ("delete", "DELETE ON entries"),
+        # Such as by INSERT OR REPLACE, which fires no trigger of DELETE.
+        ("replacement", "INSERT ON entries WHEN EXISTS (SELECT 1 FROM entries WHERE number >= NEW.number)"),
+    )
 ]
 _COLUMNS = "number, time, account, computer, action, subject, facts, version, hash"
 
@@ -122,9 +127,10 @@ def begin(path: Path, account: str, computer: str) -> Entry:
 
 
 def check(path: Path) -> None:
-    """Raise a UserError unless the file is an audit log."""
-    with _opened(path, "ro"):
-        pass
+    """Raise a UserError unless the file is an audit log, its end is intact, and it can be written."""
+    with _opened(path, "rw") as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        _require_intact_end(connection, path)
 
 
 def append(
@@ -145,6 +151,7 @@ def append(
     """
     with _opened(path, "rw") as connection:
         connection.execute("BEGIN IMMEDIATE")
+        _require_intact_end(connection, path)
         entry = _insert(connection, account, computer, action, subject, facts)
         connection.execute("COMMIT")
     return entry
@@ -157,7 +164,7 @@ def entries(path: Path) -> Iterator[Entry]:
         UserError: the log is missing or cannot be read.
     """
     with _opened(path, "ro") as connection:
-        yield from map(Entry._make, connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY number"))
+        yield from _paged(connection)
 
 
 def last(path: Path) -> Entry | None:
@@ -167,8 +174,7 @@ def last(path: Path) -> Entry | None:
         UserError: the log is missing or cannot be read.
     """
     with _opened(path, "ro") as connection:
-        row = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY number DESC LIMIT 1").fetchone()
-    return row and Entry._make(row)
+        return _newest(connection)
 
 
 def verify(path: Path, known: Mapping[int, str] | None = None) -> Verification:
@@ -183,31 +189,66 @@ def verify(path: Path, known: Mapping[int, str] | None = None) -> Verification:
         UserError: the log is missing, cannot be read or is not an audit log.
     """
     faults, remarks, missing = list[str](), list[str](), dict(known or {})
-    previous, count, newest = FIRST, 0, None
+    previous, count, first, newest = FIRST, 0, None, None
     with _opened(path, "ro") as connection:
-        faults += [f"the file is damaged: {line}" for line in _damages(connection)]
-        faults += _guard_faults(connection)
-        for row in connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY number"):
-            entry = Entry._make(row)
-            expected = 1 if newest is None else newest.number + 1
-            if entry.number != expected:
-                faults.append(f"{_numbers(expected, entry.number - 1)} missing")
-            if entry.hash != entry.hash_after(previous):
-                faults.append(
-                    f"entry {entry.number} does not match its hash: it was changed, or the one before it"
-                )
-            if newest is not None and str(entry.time) < str(newest.time):
-                remarks.append(
-                    f"the clock went back between entries {newest.number} and {entry.number}, "
-                    f"from {newest.time} to {entry.time}; their order is certain"
-                )
-            if not str(entry.hash).startswith(missing.pop(entry.number, "")):
-                faults.append(f"entry {entry.number} is not the one whose hash was kept")
-            previous, count, newest = str(entry.hash), count + 1, entry
+        try:
+            faults += [f"the file is damaged: {line}" for line in _damages(connection)]
+            faults += _guard_faults(connection)
+            for entry in _paged(connection):
+                expected = 1 if newest is None else newest.number + 1
+                if entry.number != expected:
+                    faults.append(f"{_numbers(expected, entry.number - 1)} missing")
+                if entry.hash != entry.hash_after(previous):
+                    faults.append(
+                        f"entry {entry.number} does not match its hash: it was changed, or the one before it"
+                    )
+                if newest is not None and str(entry.time) < str(newest.time):
+                    remarks.append(
+                        f"the clock went back between entries {newest.number} and {entry.number}, "
+                        f"from {newest.time} to {entry.time}; their order is certain"
+                    )
+                if not str(entry.hash).startswith(missing.pop(entry.number, "")):
+                    faults.append(f"entry {entry.number} is not the one whose hash was kept")
+                previous, count, newest = str(entry.hash), count + 1, entry
+                first = first or entry
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            faults.append(f"the file is damaged after entry {newest.number if newest else 0} ({error})")
+    if first is not None and (first.number, first.action) != (1, BEGUN):
+        faults.append("the log does not begin with the entry of its beginning")
     if not count:
         faults.append("there is no entry, not even the one of its beginning")
     faults += [f"entry {number}, whose hash was kept, is missing" for number in sorted(missing)]
     return Verification(count, newest, tuple(faults), tuple(remarks))
+
+
+def _paged(connection: sqlite3.Connection) -> Iterator[Entry]:
+    """All entries, in order. Nobody who reads them slowly keeps others from writing."""
+    after = -(2**63)
+    while rows := connection.execute(
+        f"SELECT {_COLUMNS} FROM entries WHERE number > ? ORDER BY number LIMIT {_PAGE}", (after,)
+    ).fetchall():
+        yield from map(Entry._make, rows)
+        after = rows[-1][0]
+
+
+def _newest(connection: sqlite3.Connection) -> Entry | None:
+    row = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY number DESC LIMIT 1").fetchone()
+    return row and Entry._make(row)
+
+
+def _require_intact_end(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise a UserError unless the guards are there, and the last entry follows the one before it."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY number DESC LIMIT 2").fetchall()
+    end = [*map(Entry._make, rows)]
+    previous = str(end[1].hash) if len(end) > 1 else FIRST
+    if not end or _guard_faults(connection) or end[0].hash != end[0].hash_after(previous):
+        raise UserError(
+            "the audit log was changed, and is not continued",
+            where=path,
+            remedy=f"run: roinspect audit verify {path}; keep the file, and begin another",
+        )
 
 
 def _damages(connection: sqlite3.Connection) -> list[str]:
@@ -232,10 +273,9 @@ def _insert(
     subject: str,
     facts: Mapping[str, Any],
 ) -> Entry:
-    row = connection.execute("SELECT number, hash FROM entries ORDER BY number DESC LIMIT 1").fetchone()
-    number, previous = row or (0, FIRST)
+    newest = _newest(connection)
     entry = Entry(
-        number + 1,
+        1 if newest is None else newest.number + 1,
         datetime.now(UTC).isoformat(timespec="milliseconds"),
         account,
         computer,
@@ -246,7 +286,7 @@ def _insert(
         __version__,
         "",
     )
-    entry = entry._replace(hash=entry.hash_after(previous))
+    entry = entry._replace(hash=entry.hash_after(FIRST if newest is None else newest.hash))
     connection.execute(f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * len(entry))})", entry)
     return entry
 
@@ -255,9 +295,12 @@ def _insert(
 def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     """An existing log."""
     if not path.is_file():
+        what = "is not a file" if path.exists() else "there is no such audit log"
         raise UserError(
-            "there is no such audit log", where=path, remedy=f"begin one: roinspect audit begin {path}"
+            what, where=path, remedy="name another file, or begin one: roinspect audit begin FILE"
         )
+    # What a process that was killed left unfinished is rolled back, which takes a connection that may write.
+    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else mode
     with _connected(path, mode) as connection:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
@@ -298,10 +341,14 @@ def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
 
 def _remedy(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
+    if _is_damage(error):
+        return "keep the file, and continue with a copy that `roinspect audit verify` accepts"
     if name.startswith("SQLITE_FULL"):
         return "free space"
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "another process holds it; close it there"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return "keep the file, and continue with a copy that `roinspect audit verify` accepts"
     return "check the path and its permissions"
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))

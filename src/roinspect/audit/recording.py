@@ -13,19 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from roinspect.audit.log import append, check, last
+from roinspect.errors import UserError
 
 VARIABLE = "ROINSPECT_AUDIT"
 """The environment variable with the log's path."""
 
 
 def log_path() -> Path | None:
-    """The log in use, if any."""
+    """The log in use, if any.
+
+    Raises:
+        UserError: its path is relative, so that it would be another file in another folder.
+    """
     named = os.environ.get(VARIABLE, "").strip()
+    if named and not Path(named).is_absolute():
+        raise UserError(
+            f"{named} is no full path", where=VARIABLE, remedy=f"set it to {Path(named).absolute()}"
+        )
     return Path(named) if named else None
 
 
 def require_log() -> None:
-    """Raise a UserError if a log is named that is missing or damaged: before hours of work, not after."""
+    """Raise a UserError if a log is named that cannot be continued: before hours of work, not after."""
     path = log_path()
     if path is not None:
         check(path)

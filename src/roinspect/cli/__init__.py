@@ -28,7 +28,7 @@ VERBS = {
     "watch": "inspect images as a camera writes them",
     "review": "compare what the line decided with what people found",
     "serve": "inspect images over HTTP, with one or more models",
-    "audit": "verify the log of what was trained, exported, calibrated, loaded and corrected",
+    "audit": "begin, verify or print the log of what was done to models, when and by whom",
     "compare": "compare methods, ours and others', on equal terms",
     "reproduce": "measure the papers' tables and public data sets again",
     "check": "check photographs, labels and masks before training",

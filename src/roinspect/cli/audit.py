@@ -13,7 +13,7 @@ from roinspect.errors import UserError
 
 
 def run(arguments: list[str]) -> int:
-    """Begin, verify or print the log of what was trained, exported, calibrated, loaded and corrected."""
+    """Begin, verify or print the log of what was done to models, when and by whom."""
     parser = command_parser("audit", "begin|verify|show [LOG] [--known NUMBER:HASH...] [--json]")
     parser.add_argument("verb", choices=("begin", "verify", "show"), help="what to do with the log")
     parser.add_argument(
@@ -53,7 +53,13 @@ def run(arguments: list[str]) -> int:
 def _verify(path: Path, known: Sequence[str], *, as_json: bool) -> int:
     from roinspect.audit.log import verify
 
-    found = verify(path, dict(map(_known, known)))
+    by_number: dict[int, str] = {}
+    for number, digits in map(_known, known):
+        if by_number.setdefault(number, digits) != digits:
+            raise UserError(
+                f"entry {number} is named with two hashes", where="--known", remedy="name each once"
+            )
+    found = verify(path, by_number)
     last = found.last
     if as_json:
         content = {

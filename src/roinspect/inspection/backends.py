@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from roinspect.errors import UserError
@@ -35,6 +36,8 @@ class Opened(NamedTuple):
     """For tiles, where the bundle has them."""
     scores: Mapping[str, float] | None = None
     """Of an export in reduced precision, see `Export`; None for float32."""
+    files: Mapping[str, str] = MappingProxyType({})
+    """SHA-256 of an export's files, by name; empty for the weights themselves."""
 
 
 def open_runtime(
@@ -127,10 +130,10 @@ def _open(path: Path, bundle: Bundle, runtime: str, resources: Resources) -> Ope
     file = graph_file(path, target)
     scores = None if export.precision == "float32" else export.scores
     if bundle.tiles is None:
-        return Opened(runtime, _load(target, file, resources, export.precision), None, scores)
+        return Opened(runtime, _load(target, file, resources, export.precision), None, scores, export.files)
     # The graph of the coarse look is small, and stays in float32.
     close = _load(target, close_graph_file(path, target), resources, export.precision)
-    return Opened(runtime, _load(target, file, resources, "float32"), close, scores)
+    return Opened(runtime, _load(target, file, resources, "float32"), close, scores, export.files)
 
 
 def _load(target: str, file: Path, resources: Resources, precision: Precision) -> Predict:

@@ -237,21 +237,23 @@ class Inspector:
                 missing, damaged or of other weights; a runtime or a provider is unknown or not installed; the
                 self-test failed.
         """
-        path = Path(bundle)
-        manifest = read_bundle(path)
-        opened = open_runtime(path, manifest, runtime, threads=threads, streams=streams, providers=providers)
-        inspector = cls(
-            manifest,
-            opened.whole,
-            opened.runtime,
-            streams,
-            close=opened.close,
-            photographs=read_references(path, manifest.references),
-            at_export=opened.scores,
-        )
-        facts: dict[str, Any] = {"version": bundle_version(path), "threshold": manifest.threshold.value}
-        facts |= {"runtime": opened.runtime, "self_test": self_test}
+        path, facts = Path(bundle), dict[str, Any](self_test=self_test)
         try:
+            manifest = read_bundle(path)
+            facts |= {"version": bundle_version(path), "threshold": manifest.threshold.value}
+            opened = open_runtime(
+                path, manifest, runtime, threads=threads, streams=streams, providers=providers
+            )
+            facts |= {"runtime": opened.runtime, "files_sha256": dict(opened.files)}
+            inspector = cls(
+                manifest,
+                opened.whole,
+                opened.runtime,
+                streams,
+                close=opened.close,
+                photographs=read_references(path, manifest.references),
+                at_export=opened.scores,
+            )
             if self_test != "off":
                 facts["self_test"] = str(inspector.tested(path, self_test))
         except UserError as error:

@@ -25,7 +25,7 @@ from typing import Literal, TypeAlias
 from roinspect.audit.recording import account, recorded
 from roinspect.errors import UserError, nearest
 from roinspect.files import lock, read_file, remove_unfinished, whole_folder, write_whole, writing
-from roinspect.inspection.bundle import is_bundle
+from roinspect.inspection.bundle import bundle_version, is_bundle
 from roinspect.inspection.plain import from_plain, parse_object
 from roinspect.inspection.release_files import copy_files, digest_of
 
@@ -167,10 +167,11 @@ class History:
         """
         fault = "cannot be replaced"
         remedy = "free space, make the folder writable, or stop programs that use it, such as roinspect watch"
+        facts = {"release": name, "version": bundle_version(self.path / name), "digest": digest}
         # The temporary folders are in the history, where the next release removes those of a killed one.
         with (
             writing(self.line, fault=fault, remedy=remedy),
-            recorded("released", self.line, {"release": name, "digest": digest}),
+            recorded("released", self.line, facts),
             whole_folder(self.line, self.path) as partial,
         ):
             copy_files(self.path / name, partial, digest)
