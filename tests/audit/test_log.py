@@ -247,7 +247,7 @@ def test_the_chain_starts_from_nothing(path: Path) -> None:
 @pytest.mark.parametrize("use", [check, verify, last, lambda path: list(entries(path))])
 def test_a_missing_log_is_not_begun_in_silence(tmp_path: Path, use: Callable[[Path], object]) -> None:
     missing = tmp_path / "audit.db"
-    with pytest.raises(UserError, match="no such audit log; .* begin one: roinspect audit begin"):
+    with pytest.raises(UserError, match=r"no such audit log; .* begin one: roinspect audit begin"):
         use(missing)
     with pytest.raises(UserError, match="no such audit log"):
         append(missing, "anna", "line-3", "loaded", "model", {})
