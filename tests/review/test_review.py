@@ -100,6 +100,18 @@ def test_parts_drawn_by_chance_stand_for_others_and_the_rest_for_itself(bundle: 
     assert "hold only" not in words
 
 
+def test_a_drawn_part_stays_in_the_sample_whatever_is_said_later(bundle: Path, results: Path) -> None:
+    say(results, *(f"p{n}.png=good" for n in range(4)), drawn="seed 1")
+    say(results, "p0.png=defective", by="Bela")
+    say(results, "p0.png=defective", "p4.png=defective", by="Anna")
+    (one,) = by_version(read_review(bundle, results))
+    assert one.passed == Stratum(5, known=1, known_odd=1, sample=4, sample_odd=1, is_drawn=True)
+    # What was withdrawn was not looked at, and the next word on it is not by chance.
+    say(results, "p0.png=unknown", "p0.png=defective")
+    (one,) = by_version(read_review(bundle, results))
+    assert one.passed == Stratum(5, known=2, known_odd=2, sample=3, sample_odd=0, is_drawn=True)
+
+
 def test_words_on_photographs_of_elsewhere_are_counted(bundle: Path, results: Path) -> None:
     say(results, "x.png=good")
     reviewed = read_review(bundle, results)

@@ -197,8 +197,17 @@ def read_corrections(path: Path) -> list[Correction]:
 
 
 def latest(entries: Iterable[Correction]) -> dict[tuple[str, tuple[int, int] | None], Correction]:
-    """What counts for each photograph, without those that were withdrawn."""
-    last = {entry.photograph: entry for entry in entries}
+    """What counts for each photograph, without those that were withdrawn.
+
+    A photograph that was drawn by chance stays so, whatever is said of it later: the sample would otherwise
+    lose just the parts on which somebody changed their mind.
+    """
+    last: dict[tuple[str, tuple[int, int] | None], Correction] = {}
+    for entry in entries:
+        before = last.get(entry.photograph)
+        if before is not None and before.truth != "unknown" and not entry.drawn:
+            entry = dataclasses.replace(entry, drawn=before.drawn)
+        last[entry.photograph] = entry
     return {photograph: entry for photograph, entry in last.items() if entry.truth != "unknown"}
 
 

@@ -207,7 +207,7 @@ def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row]) -> OfVers
 
 
 def _stratum(reviewed: Reviewed, rows: Sequence[Row], odd: str) -> Stratum:
-    """Where some parts say that they were drawn by chance, only these stand for others."""
+    """Where some parts were drawn by chance, only these stand for others, whatever was said of them later."""
     looked_at = [entry for row in rows if (entry := reviewed.corrections.get(row.photograph)) is not None]
     drawn = [entry for entry in looked_at if entry.drawn]
     known = [entry for entry in looked_at if not entry.drawn] if drawn else []
