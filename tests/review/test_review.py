@@ -89,6 +89,16 @@ def test_a_word_that_was_withdrawn_counts_no_more(bundle: Path, results: Path) -
     assert looked_at(read_review(bundle, results)).total() == 0
 
 
+def test_parts_on_which_people_disagree_are_named(bundle: Path, results: Path) -> None:
+    say(results, "r0.png=good", "r1.png=good", "x.png=good", "r2.png=good", "r2.png=defective")
+    assert "disagree" not in text(read_review(bundle, results), results)
+    say(results, "r0.png=defective", "r1.png=defective", "x.png=defective", by="Bela")
+    say(results, "r1.png=unknown", "r1.png=good")
+    words = text(read_review(bundle, results), results)
+    assert "1 part on which people disagree: r0.png; the last word counts." in words
+    assert as_values(read_review(bundle, results), None)["disputed"] == ["r0.png"]
+
+
 def test_parts_drawn_by_chance_stand_for_others_and_the_rest_for_itself(bundle: Path, results: Path) -> None:
     say(results, "p0.png=defective")
     say(results, "p1.png=good", "p2.png=good", drawn="seed 1")

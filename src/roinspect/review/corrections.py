@@ -211,6 +211,17 @@ def latest(entries: Iterable[Correction]) -> dict[tuple[str, tuple[int, int] | N
     return {photograph: entry for photograph, entry in last.items() if entry.truth != "unknown"}
 
 
+def disputed(entries: Iterable[Correction]) -> list[tuple[str, tuple[int, int] | None]]:
+    """The photographs of which people say different things; what was withdrawn says nothing."""
+    words: dict[tuple[str, tuple[int, int] | None], dict[str, Truth]] = {}
+    for entry in entries:
+        if entry.truth == "unknown":
+            words.pop(entry.photograph, None)
+        else:
+            words.setdefault(entry.photograph, {})[entry.by] = entry.truth
+    return [photograph for photograph, said in words.items() if len(set(said.values())) > 1]
+
+
 def _entry(row: Mapping[str, Any], where: str) -> Correction:
     values: dict[str, Any] = {
         field.name: row.get(field.name) or "" for field in dataclasses.fields(Correction)

@@ -11,7 +11,15 @@ from typing import Literal
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import Bundle, bundle_version, read_bundle
 from roinspect.inspection.exported import scores_version
-from roinspect.review.corrections import Correction, Corrections, Truth, latest, read_corrections, store_of
+from roinspect.review.corrections import (
+    Correction,
+    Corrections,
+    Truth,
+    disputed,
+    latest,
+    read_corrections,
+    store_of,
+)
 from roinspect.review.rates import Rates, Stratum, rates_of
 from roinspect.review.rows import Row, read_results
 from roinspect.review.threshold import Proposal, propose
@@ -50,6 +58,7 @@ class Reviewed:
         outside: rows that are not of the period, or do not say when they were made.
         corrections: what counts for each photograph of the results.
         strays: corrections of photographs that are not in the results.
+        disputed: photographs of the period on which people disagree; the last word counts.
         parts: all rows by name.
         remarks: what is wrong with clocks, in words.
         scores_version: of the bundle.
@@ -62,6 +71,7 @@ class Reviewed:
     outside: int
     corrections: Mapping[tuple[str, tuple[int, int] | None], Correction]
     strays: int
+    disputed: Sequence[str]
     parts: Parts
     remarks: Sequence[str]
 
@@ -159,6 +169,7 @@ def read_review(bundle: Path, results: Path, period: Period | None = None) -> Re
     if not rows:
         raise UserError("no row is of this period", where=results, remedy="choose other dates")
     counting, known = latest(entries), {row.photograph for row in all_rows}
+    of_period = {row.photograph for row in rows}
     clocks = said_backward(backward((row.line, row.time) for row in all_rows), results)
     clocks += said_backward(
         backward((line, parse_time(entry.time)) for line, entry in enumerate(entries, 1)), store
@@ -171,6 +182,7 @@ def read_review(bundle: Path, results: Path, period: Period | None = None) -> Re
         outside=len(all_rows) - len(rows),
         corrections={photograph: entry for photograph, entry in counting.items() if photograph in known},
         strays=sum(photograph not in known for photograph in counting),
+        disputed=[photograph[0] for photograph in disputed(entries) if photograph in of_period],
         parts=Parts(all_rows),
         remarks=clocks,
     )

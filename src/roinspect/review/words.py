@@ -29,6 +29,12 @@ def summary(reviewed: Reviewed, results: Path) -> Iterator[str]:
     seen = looked_at(reviewed)
     people = ", ".join(f"{name} {count:,}" for name, count in seen.most_common())
     yield f"Looked at by people: {seen.total():,} of these parts{f' ({people})' if people else ''}."
+    if reviewed.disputed:
+        more = ", ..." if len(reviewed.disputed) > NAMED else ""
+        yield (
+            f"{_count(len(reviewed.disputed), 'part')} on which people disagree: "
+            f"{', '.join(reviewed.disputed[:NAMED])}{more}; the last word counts."
+        )
     if reviewed.strays:
         yield f"Corrections of photographs that are not in these results: {reviewed.strays:,}."
     for one in versions:
@@ -164,6 +170,7 @@ def as_values(reviewed: Reviewed, found: Proposal | None) -> dict[str, Any]:
         "rows_outside": reviewed.outside,
         "looked_at": dict(looked_at(reviewed)),
         "corrections_of_other_photographs": reviewed.strays,
+        "disputed": list(reviewed.disputed),
         "versions": [_plain(dataclasses.asdict(one)) for one in by_version(reviewed)],
         "proposal": None if found is None else _plain(dataclasses.asdict(found)),
         "remarks": list(reviewed.remarks),
