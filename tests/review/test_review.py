@@ -190,9 +190,12 @@ def test_a_clock_that_ran_backwards_is_said_and_the_order_of_lines_counts(
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     rows[3]["time"] = "2026-11-19T00:00:00+00:00"
     write_rows(results, rows)
-    early = correction("r0.png", "good", "Anna", time="2026-11-21", state=(100, 1))
+    early = correction("r0.png", "good", "Anna", time="2026-11-21T00:00", state=(100, 1))
     late = correction("r0.png", "defective", "Anna", time="2026-11-20T12:00", state=(100, 1))
-    add_corrections(store_of(results), early, late)
+    # A date alone is the end of its day, and no clock.
+    day = correction("r1.png", "good", "Anna", time="2026-11-20", state=(100, 1))
+    last = correction("r1.png", "good", "Anna", time="2026-11-20T13:00", state=(100, 1))
+    add_corrections(store_of(results), early, late, day, last)
     reviewed = read_review(bundle, results)
     assert [remark.partition(": ")[2] for remark in reviewed.remarks] == [
         "the clock ran backwards once, first at line 4; what counts is the order of the lines",
@@ -260,6 +263,8 @@ def test_a_draw_is_of_parts_that_nobody_has_looked_at_and_comes_back_as_drawn(
     write_drawn(csv, [name_of(one, reviewed.parts) for one in rows], 5)
     with pytest.raises(UserError, match="exists already"):
         write_drawn(csv, [], 5)
+    with pytest.raises(UserError, match=r"e.csv: cannot be written: the file name '.udcff.png' is not UTF-8"):
+        write_drawn(tmp_path / "e.csv", ["a.png", "\udcff.png"], 5)
     assert take(results, csv, "Anna").empty == 3
     lines = csv.read_text().splitlines()
     assert lines[0].startswith("part,truth,") and lines[1].endswith(",seed 5")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,24 @@ def test_of_an_overwritten_file_the_last_row_before_the_correction_is_meant(resu
     assert found.line == 4 and fault.startswith(
         "t.csv, line 2: its time is before that of the inspection (line 4)"
     )
+
+
+def test_a_date_alone_means_the_row_of_that_day(results: Path) -> None:
+    found = read(results, "part,truth,time\n2.png,good,2026-11-20\n")
+    assert found.entries[0].state == (100, 4) and not found.remarks
+
+
+def test_a_time_in_the_future_is_remarked(results: Path) -> None:
+    today = datetime.now(UTC).date()
+    for time, is_remarked in (
+        (today.isoformat(), False),
+        ((today + timedelta(days=2)).isoformat(), True),
+        (f"{today + timedelta(days=2)}T06:00", True),
+    ):
+        remarks = read(results, f"part,truth,time\n2.png,good,{time}\n").remarks
+        assert [one.partition("t.csv, ")[2] for one in remarks] == [
+            "line 2: its time is in the future: a clock is wrong"
+        ] * is_remarked
 
 
 def test_lines_say_who_and_when_or_the_caller_does(results: Path) -> None:

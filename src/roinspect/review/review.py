@@ -23,7 +23,7 @@ from roinspect.review.corrections import (
 from roinspect.review.rates import Rates, Stratum, rates_of
 from roinspect.review.rows import Row, read_results
 from roinspect.review.threshold import Proposal, propose
-from roinspect.review.times import Period, backward, parse_time, said_backward
+from roinspect.review.times import Period, backward, is_day, parse_time, said_backward
 from roinspect.review.truths import Parts, not_known, read_truths
 
 FALSE_REJECT = 0.01
@@ -172,7 +172,12 @@ def read_review(bundle: Path, results: Path, period: Period | None = None) -> Re
     of_period = {row.photograph for row in rows}
     clocks = said_backward(backward((row.line, row.time) for row in all_rows), results)
     clocks += said_backward(
-        backward((line, parse_time(entry.time)) for line, entry in enumerate(entries, 1)), store
+        # A date alone is no clock.
+        backward(
+            (line, None if is_day(moment) else moment)
+            for line, moment in enumerate((parse_time(entry.time) for entry in entries), 1)
+        ),
+        store,
     )
     return Reviewed(
         bundle=manifest,

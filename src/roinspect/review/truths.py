@@ -22,7 +22,7 @@ from roinspect.errors import UserError, nearest
 from roinspect.files import read_file, sha256
 from roinspect.review.corrections import Correction, correction
 from roinspect.review.rows import Row
-from roinspect.review.times import parse_time
+from roinspect.review.times import is_future, parse_time
 
 NEEDED = ("part", "truth")
 COLUMNS = (*NEEDED, "kind", "by", "time", "remark", "drawn")
@@ -152,8 +152,11 @@ def read_truths(
             drawn=cells.get("drawn", ""),
             where=where,
         )
-        row, fault = parts.find(cells["part"], parse_time(entry.time) if cells.get("time") else None, where)
+        time = parse_time(entry.time) if cells.get("time") else None
+        row, fault = parts.find(cells["part"], time, where)
         remarks += [fault] if fault else []
+        if time is not None and is_future(time):
+            remarks.append(f"{where}: its time is in the future: a clock is wrong")
         entries.append(_of(entry, row, f"{digest}:{line}"))
         said.check(entries[-1], line)
     return Truths(entries, empty, remarks)
