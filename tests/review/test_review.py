@@ -84,6 +84,25 @@ def test_all_looked_at_is_exact(bundle: Path, results: Path) -> None:
     assert "by chance" not in words
 
 
+def test_where_nothing_was_rejected_or_nothing_passed_the_rates_are_exact(
+    bundle: Path, results: Path
+) -> None:
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    write_rows(results, [one for one in rows if one["image_path"].startswith("p")])
+    words = text(read_review(bundle, results), results)
+    assert "  No part was rejected.\n" in words
+    say(results, "p0.png=good", "p1.png=defective", "r0.png=good", "r1.png=defective")
+    words = text(read_review(bundle, results), results)
+    assert "Of all good parts, rejected: 0%, exact, as none was rejected." in words
+    assert "Of all defective parts, found: 0%, exact, as none was rejected." in words
+    write_rows(results, [one for one in rows if one["image_path"].startswith("r")])
+    words = text(read_review(bundle, results), results)
+    assert "  No part passed.\n" in words
+    assert "Of all good parts, rejected: 100%, exact, as none passed." in words
+    assert "Of all defective parts, found: 100%, exact, as none passed." in words
+    assert "unknown" not in words
+
+
 def test_a_word_that_was_withdrawn_counts_no_more(bundle: Path, results: Path) -> None:
     say(results, "r0.png=good", "r0.png=unknown")
     assert looked_at(read_review(bundle, results)).total() == 0
@@ -202,6 +221,32 @@ def test_a_clock_that_ran_backwards_is_said_and_the_order_of_lines_counts(
         "the clock ran backwards once, first at line 2; what counts is the order of the lines",
     ]
     assert len(reviewed.rows) == 12 and reviewed.truth(reviewed.rows[0]) == "defective"
+
+
+def test_a_photograph_that_was_inspected_again_counts_once(bundle: Path, results: Path) -> None:
+    own: dict[str, Any] = {"model_version": bundle_version(bundle), "scores_version": scores_version(bundle)}
+    again = [row("p0.png", 0.1, **own), row("r0.png", 0.2, **own), row("p1.png", 0.1, mtime_ns=2, **own)]
+    again += [row("p2.png", 0.9, model_version="ffffffffffff", scores_version="eeeeeeeeeeee")]
+    with results.open("a") as file:
+        file.writelines(json.dumps(one) + "\n" for one in again)
+    say(results, "r0.png=good")
+    reviewed = read_review(bundle, results)
+    present, other = by_version(reviewed)
+    # r0.png passed the second time; p1.png was overwritten, and is another one.
+    assert (present.rows, present.repeated) == (13, 2) and (other.rows, other.repeated) == (1, 0)
+    assert (present.rejected.parts, present.passed) == (4, Stratum(7, sample=1))
+    words = text(reviewed, results)
+    assert (
+        words.count(
+            "Left out: 2 repeated rows of photographs that were inspected again; the last row of each counts."
+        )
+        == 1
+    )
+    assert words.count("repeated") == 1
+    drawn = [one.part for one in draw(reviewed.not_looked_at("passed"), 99, 0)]
+    assert sorted(drawn) == ["p0.png", "p1.png", "p1.png", "p2.png", "p3.png", "p4.png"]
+    found = proposal(reviewed)
+    assert found is not None and (found.good, found.not_used, found.other_scores) == (7, 4, 1)
 
 
 # -- the threshold

@@ -93,7 +93,15 @@ class Reviewed:
     def not_looked_at(self, which: Literal["passed", "rejected"]) -> list[Row]:
         """The passed or the rejected parts that nobody has looked at."""
         verdict = {"passed": "good", "rejected": "defective"}[which]
-        return [row for row in self.rows if row.verdict == verdict and self.truth(row) is None]
+        return [row for row in self.counted() if row.verdict == verdict and self.truth(row) is None]
+
+    def counted(self) -> list[Row]:
+        """The last row of every photograph of every version, in the order of the lines.
+
+        A photograph that was inspected again by the same version is still one part.
+        """
+        last = {(self.version_of(row), row.photograph): row for row in self.rows}
+        return sorted(last.values(), key=lambda row: row.line)
 
     def photographs(self) -> list[tuple[Row, Correction]]:
         """The last row of every photograph of which a person says what it is."""
@@ -112,7 +120,8 @@ class OfVersion:
     Attributes:
         version: of the model.
         is_present: whether it is the bundle's.
-        rows: all of its rows.
+        rows: all of its rows that count.
+        repeated: earlier rows of the same photographs, which do not count.
         unstated: rows that do not say which version they are of.
         rejected: parts with the verdict defective; odd ones are good.
         passed: parts with the verdict good; odd ones are defective.
@@ -126,6 +135,7 @@ class OfVersion:
     version: str
     is_present: bool
     rows: int
+    repeated: int
     unstated: int
     rejected: Stratum
     passed: Stratum
@@ -196,13 +206,14 @@ def read_review(bundle: Path, results: Path, period: Period | None = None) -> Re
 def by_version(reviewed: Reviewed) -> list[OfVersion]:
     """The figures of each version: the bundle's first, then in the order of their first rows."""
     rows: dict[str, list[Row]] = {}
-    for row in reviewed.rows:
+    for row in reviewed.counted():
         rows.setdefault(reviewed.version_of(row), []).append(row)
-    found = [_of_version(reviewed, version, own) for version, own in rows.items()]
+    of_all = Counter(map(reviewed.version_of, reviewed.rows))
+    found = [_of_version(reviewed, version, rows[version], count) for version, count in of_all.items()]
     return sorted(found, key=lambda one: not one.is_present)
 
 
-def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row]) -> OfVersion:
+def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row], of_all: int) -> OfVersion:
     unseen = [reviewed.truth(row) for row in rows if row.verdict == "not inspectable"]
     rejected, passed = (
         _stratum(reviewed, [row for row in rows if row.verdict == verdict], odd)
@@ -212,6 +223,7 @@ def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row]) -> OfVers
         version=version,
         is_present=version == reviewed.version,
         rows=len(rows),
+        repeated=of_all - len(rows),
         unstated=sum(not row.version for row in rows),
         rejected=rejected,
         passed=passed,
@@ -263,6 +275,7 @@ def proposal(reviewed: Reviewed, false_reject: float | None = None) -> Proposal 
     truths: dict[tuple[str, object], Truth] = {
         photograph: entry.truth for photograph, entry in reviewed.corrections.items()
     }
-    rows = [row for row in reviewed.rows if reviewed.is_comparable(row)]
+    counted = reviewed.counted()
+    rows = [row for row in counted if reviewed.is_comparable(row)]
     found = propose(rows, truths, reviewed.bundle.threshold.value, rate)
-    return found and replace(found, other_scores=len(reviewed.rows) - len(rows))
+    return found and replace(found, other_scores=len(counted) - len(rows))
