@@ -59,6 +59,7 @@ def test_an_overwritten_photograph_is_another_one(tmp_path: Path) -> None:
         ({"kind": "dent"}, "'dent' is no kind of defect of a part that is good"),
         ({"truth": "defective", "kind": "ok"}, "'ok' is no kind of defect"),
         ({"time": "noon"}, "'noon' is no time"),
+        ({"time": "0001-01-01T00:00+10:00"}, "'0001-01-01T00:00+10:00' is no time"),
     ],
 )
 def test_what_cannot_be_a_correction_is_refused(values: dict[str, str], words: str) -> None:
@@ -69,7 +70,7 @@ def test_what_cannot_be_a_correction_is_refused(values: dict[str, str], words: s
 
 def test_a_time_keeps_its_moment_in_any_zone() -> None:
     assert correction("a", "good", "A", time="2026-11-28T14:00+02:00").time == "2026-11-28T12:00:00.000+00:00"
-    assert correction("a", "good", "A", time="2026-11-28").time == "2026-11-28T00:00:00.000+00:00"
+    assert correction("a", "good", "A", time="2026-11-28").time == "2026-11-28T23:59:59.999+00:00"
 
 
 def test_the_file_lies_beside_the_results() -> None:
@@ -95,6 +96,7 @@ def test_a_line_cut_off_by_a_power_cut_is_dropped_and_the_others_stay(tmp_path: 
         {"part": "", "truth": "good", "by": "A"},
         {"part": "a", "truth": "good", "by": "A", "state": [1]},
         {"part": "a", "truth": "good", "by": 3},
+        {"part": "a", "truth": "good", "by": "A", "time": "noon"},
         {"image_path": "a", "verdict": "good"},
     ],
 )

@@ -84,9 +84,38 @@ def test_all_looked_at_is_exact(bundle: Path, results: Path) -> None:
     assert "by chance" not in words
 
 
+def test_where_nothing_was_rejected_or_nothing_passed_the_rates_are_exact(
+    bundle: Path, results: Path
+) -> None:
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    write_rows(results, [one for one in rows if one["image_path"].startswith("p")])
+    words = text(read_review(bundle, results), results)
+    assert "  No part was rejected.\n" in words
+    say(results, "p0.png=good", "p1.png=defective", "r0.png=good", "r1.png=defective")
+    words = text(read_review(bundle, results), results)
+    assert "Of all good parts, rejected: 0%, exact, as none was rejected." in words
+    assert "Of all defective parts, found: 0%, exact, as none was rejected." in words
+    write_rows(results, [one for one in rows if one["image_path"].startswith("r")])
+    words = text(read_review(bundle, results), results)
+    assert "  No part passed.\n" in words
+    assert "Of all good parts, rejected: 100%, exact, as none passed." in words
+    assert "Of all defective parts, found: 100%, exact, as none passed." in words
+    assert "unknown" not in words
+
+
 def test_a_word_that_was_withdrawn_counts_no_more(bundle: Path, results: Path) -> None:
     say(results, "r0.png=good", "r0.png=unknown")
     assert looked_at(read_review(bundle, results)).total() == 0
+
+
+def test_parts_on_which_people_disagree_are_named(bundle: Path, results: Path) -> None:
+    say(results, "r0.png=good", "r1.png=good", "x.png=good", "r2.png=good", "r2.png=defective")
+    assert "disagree" not in text(read_review(bundle, results), results)
+    say(results, "r0.png=defective", "r1.png=defective", "x.png=defective", by="Bela")
+    say(results, "r1.png=unknown", "r1.png=good")
+    words = text(read_review(bundle, results), results)
+    assert "1 part on which people disagree: r0.png; the last word counts." in words
+    assert as_values(read_review(bundle, results), None)["disputed"] == ["r0.png"]
 
 
 def test_parts_drawn_by_chance_stand_for_others_and_the_rest_for_itself(bundle: Path, results: Path) -> None:
@@ -98,6 +127,18 @@ def test_parts_drawn_by_chance_stand_for_others_and_the_rest_for_itself(bundle: 
     words = text(read_review(bundle, results), results)
     assert "Of 5 passed parts, 3 looked at (2 drawn by chance), 1 was defective" in words
     assert "hold only" not in words
+
+
+def test_a_drawn_part_stays_in_the_sample_whatever_is_said_later(bundle: Path, results: Path) -> None:
+    say(results, *(f"p{n}.png=good" for n in range(4)), drawn="seed 1")
+    say(results, "p0.png=defective", by="Bela")
+    say(results, "p0.png=defective", "p4.png=defective", by="Anna")
+    (one,) = by_version(read_review(bundle, results))
+    assert one.passed == Stratum(5, known=1, known_odd=1, sample=4, sample_odd=1, is_drawn=True)
+    # What was withdrawn was not looked at, and the next word on it is not by chance.
+    say(results, "p0.png=unknown", "p0.png=defective")
+    (one,) = by_version(read_review(bundle, results))
+    assert one.passed == Stratum(5, known=2, known_odd=2, sample=3, sample_odd=0, is_drawn=True)
 
 
 def test_words_on_photographs_of_elsewhere_are_counted(bundle: Path, results: Path) -> None:
@@ -168,15 +209,44 @@ def test_a_clock_that_ran_backwards_is_said_and_the_order_of_lines_counts(
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     rows[3]["time"] = "2026-11-19T00:00:00+00:00"
     write_rows(results, rows)
-    early = correction("r0.png", "good", "Anna", time="2026-11-21", state=(100, 1))
+    early = correction("r0.png", "good", "Anna", time="2026-11-21T00:00", state=(100, 1))
     late = correction("r0.png", "defective", "Anna", time="2026-11-20T12:00", state=(100, 1))
-    add_corrections(store_of(results), early, late)
+    # A date alone is the end of its day, and no clock.
+    day = correction("r1.png", "good", "Anna", time="2026-11-20", state=(100, 1))
+    last = correction("r1.png", "good", "Anna", time="2026-11-20T13:00", state=(100, 1))
+    add_corrections(store_of(results), early, late, day, last)
     reviewed = read_review(bundle, results)
     assert [remark.partition(": ")[2] for remark in reviewed.remarks] == [
         "the clock ran backwards once, first at line 4; what counts is the order of the lines",
         "the clock ran backwards once, first at line 2; what counts is the order of the lines",
     ]
     assert len(reviewed.rows) == 12 and reviewed.truth(reviewed.rows[0]) == "defective"
+
+
+def test_a_photograph_that_was_inspected_again_counts_once(bundle: Path, results: Path) -> None:
+    own: dict[str, Any] = {"model_version": bundle_version(bundle), "scores_version": scores_version(bundle)}
+    again = [row("p0.png", 0.1, **own), row("r0.png", 0.2, **own), row("p1.png", 0.1, mtime_ns=2, **own)]
+    again += [row("p2.png", 0.9, model_version="ffffffffffff", scores_version="eeeeeeeeeeee")]
+    with results.open("a") as file:
+        file.writelines(json.dumps(one) + "\n" for one in again)
+    say(results, "r0.png=good")
+    reviewed = read_review(bundle, results)
+    present, other = by_version(reviewed)
+    # r0.png passed the second time; p1.png was overwritten, and is another one.
+    assert (present.rows, present.repeated) == (13, 2) and (other.rows, other.repeated) == (1, 0)
+    assert (present.rejected.parts, present.passed) == (4, Stratum(7, sample=1))
+    words = text(reviewed, results)
+    assert (
+        words.count(
+            "Left out: 2 repeated rows of photographs that were inspected again; the last row of each counts."
+        )
+        == 1
+    )
+    assert words.count("repeated") == 1
+    drawn = [one.part for one in draw(reviewed.not_looked_at("passed"), 99, 0)]
+    assert sorted(drawn) == ["p0.png", "p1.png", "p1.png", "p2.png", "p3.png", "p4.png"]
+    found = proposal(reviewed)
+    assert found is not None and (found.good, found.not_used, found.other_scores) == (7, 4, 1)
 
 
 # -- the threshold
@@ -238,6 +308,8 @@ def test_a_draw_is_of_parts_that_nobody_has_looked_at_and_comes_back_as_drawn(
     write_drawn(csv, [name_of(one, reviewed.parts) for one in rows], 5)
     with pytest.raises(UserError, match="exists already"):
         write_drawn(csv, [], 5)
+    with pytest.raises(UserError, match=r"e.csv: cannot be written: the file name '.udcff.png' is not UTF-8"):
+        write_drawn(tmp_path / "e.csv", ["a.png", "\udcff.png"], 5)
     assert take(results, csv, "Anna").empty == 3
     lines = csv.read_text().splitlines()
     assert lines[0].startswith("part,truth,") and lines[1].endswith(",seed 5")

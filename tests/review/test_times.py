@@ -38,6 +38,9 @@ def test_a_time_of_another_zone_is_a_limit_too() -> None:
         (None, "2026-02-30", "--until: '2026-02-30' is no date"),
         ("2026-11-05", "2026-11-04", "--since: 2026-11-05 is not before --until 2026-11-04"),
         ("", None, "--since: '' is no date"),
+        (None, "9999-12-31", "--until: '9999-12-31' is the last day there is; leave out --until"),
+        ("0001-01-01T00:00+14:00", None, "--since: '0001-01-01T00:00+14:00' is no date"),
+        (None, "9999-12-31T23:00-05:00", "--until: '9999-12-31T23:00-05:00' is no date"),
     ],
 )
 def test_a_date_that_is_none_is_refused(since: str | None, until: str | None, words: str) -> None:

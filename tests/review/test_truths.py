@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from roinspect.errors import UserError
-from roinspect.review.corrections import Corrections, read_corrections, store_of
+from roinspect.review.corrections import Corrections, disputed, latest, read_corrections, store_of
 from roinspect.review.review import take
 from roinspect.review.rows import read_results
 from roinspect.review.truths import Parts, Truths, read_truths
@@ -59,6 +59,24 @@ def test_of_an_overwritten_file_the_last_row_before_the_correction_is_meant(resu
     assert found.line == 4 and fault.startswith(
         "t.csv, line 2: its time is before that of the inspection (line 4)"
     )
+
+
+def test_a_date_alone_means_the_row_of_that_day(results: Path) -> None:
+    found = read(results, "part,truth,time\n2.png,good,2026-11-20\n")
+    assert found.entries[0].state == (100, 4) and not found.remarks
+
+
+def test_a_time_in_the_future_is_remarked(results: Path) -> None:
+    today = datetime.now(UTC).date()
+    for time, is_remarked in (
+        (today.isoformat(), False),
+        ((today + timedelta(days=2)).isoformat(), True),
+        (f"{today + timedelta(days=2)}T06:00", True),
+    ):
+        remarks = read(results, f"part,truth,time\n2.png,good,{time}\n").remarks
+        assert [one.partition("t.csv, ")[2] for one in remarks] == [
+            "line 2: its time is in the future: a clock is wrong"
+        ] * is_remarked
 
 
 def test_lines_say_who_and_when_or_the_caller_does(results: Path) -> None:
@@ -132,7 +150,7 @@ def test_one_bad_line_keeps_all_out(results: Path) -> None:
 def test_the_same_csv_twice_adds_nothing(results: Path) -> None:
     csv = results.with_name("t.csv")
     # The last line about a part counts, so that the first must not come back.
-    csv.write_text("part,truth\n2.png,good\na/1.png,good\n2.png,defective\n")
+    csv.write_text("part,truth\n2.png,unknown\na/1.png,good\n2.png,defective\n")
     first, second = take(results, csv, "Anna"), take(results, csv, "Anna")
     assert (first.added, first.known) == (3, 0) and (second.added, second.known) == (0, 3)
     # A longer list of the same words: only what is new.
@@ -145,6 +163,35 @@ def test_the_same_csv_twice_adds_nothing(results: Path) -> None:
     assert take(results, csv, "Anna").added == 1
     with Corrections(store_of(results)) as store:
         assert len(store.entries) == 8
+
+
+def test_a_repeat_after_somebody_elses_word_is_the_last_word_again(results: Path) -> None:
+    csv = results.with_name("t.csv")
+    for text, by, added in (
+        ("part,truth\n2.png,good\n", "Anna", 1),
+        ("part,truth\n2.png,defective\n", "Bela", 1),
+        ("truth,part\ngood,2.png\n", "Anna", 1),
+        ("part,truth,remark\n2.png,good,\n", "Anna", 0),
+    ):
+        csv.write_text(text)
+        assert take(results, csv, by).added == added
+    entries = read_corrections(store_of(results))
+    (last,) = latest(entries).values()
+    assert (last.truth, last.by) == ("good", "Anna")
+    assert disputed(entries) == [last.photograph]
+    # Bela's CSV again: its line was taken.
+    csv.write_text("part,truth\n2.png,defective\n")
+    assert take(results, csv, "Bela").added == 0
+
+
+def test_lines_that_contradict_each_other_are_both_named(results: Path) -> None:
+    text = "part,truth\n2.png,good\na/1.png,good\nin/2.png,defective\n"
+    with pytest.raises(UserError) as error:
+        read(results, text)
+    words = "line 4: says that in/2.png is defective, and line 2 that it is good; keep one of the two lines"
+    assert words in str(error.value)
+    # One was withdrawn.
+    assert len(read(results, text.replace("a/1.png,good", "2.png,unknown")).entries) == 3
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no limit of a file's size")

@@ -21,7 +21,7 @@ from roinspect.data.names import is_good
 from roinspect.errors import UserError
 from roinspect.files import sha256
 from roinspect.production.journal import Journal, read_rows
-from roinspect.review.times import now, parse_time
+from roinspect.review.times import now, parse_moment, parse_time
 
 Truth: TypeAlias = Literal["good", "defective", "unknown"]
 """What a part really is; "unknown" withdraws what was said before."""
@@ -91,7 +91,7 @@ def correction(
         part: see `Correction`, as all but the following.
         truth: in upper or lower case.
         by: not empty.
-        time: with or without a time zone; "" for now.
+        time: with or without a time zone; a date alone means the end of that day; "" for now.
         kind: of a defective part only.
         remark: any text.
         drawn: any text.
@@ -120,7 +120,7 @@ def correction(
             remedy="name the kind of defective parts only",
         )
     try:
-        moment = parse_time(time).isoformat(timespec="milliseconds") if time else now()
+        moment = parse_moment(time).isoformat(timespec="milliseconds") if time else now()
     except ValueError:
         raise UserError(
             f"{time!r} is no time", where=where or part, remedy="write it as 2026-11-28T06:00+01:00"
@@ -197,9 +197,29 @@ def read_corrections(path: Path) -> list[Correction]:
 
 
 def latest(entries: Iterable[Correction]) -> dict[tuple[str, tuple[int, int] | None], Correction]:
-    """What counts for each photograph, without those that were withdrawn."""
-    last = {entry.photograph: entry for entry in entries}
+    """What counts for each photograph, without those that were withdrawn.
+
+    A photograph that was drawn by chance stays so, whatever is said of it later: the sample would otherwise
+    lose just the parts on which somebody changed their mind.
+    """
+    last: dict[tuple[str, tuple[int, int] | None], Correction] = {}
+    for entry in entries:
+        before = last.get(entry.photograph)
+        if before is not None and before.truth != "unknown" and not entry.drawn:
+            entry = dataclasses.replace(entry, drawn=before.drawn)
+        last[entry.photograph] = entry
     return {photograph: entry for photograph, entry in last.items() if entry.truth != "unknown"}
+
+
+def disputed(entries: Iterable[Correction]) -> list[tuple[str, tuple[int, int] | None]]:
+    """The photographs of which people say different things; what was withdrawn says nothing."""
+    words: dict[tuple[str, tuple[int, int] | None], dict[str, Truth]] = {}
+    for entry in entries:
+        if entry.truth == "unknown":
+            words.pop(entry.photograph, None)
+        else:
+            words.setdefault(entry.photograph, {})[entry.by] = entry.truth
+    return [photograph for photograph, said in words.items() if len(set(said.values())) > 1]
 
 
 def _entry(row: Mapping[str, Any], where: str) -> Correction:
@@ -207,7 +227,12 @@ def _entry(row: Mapping[str, Any], where: str) -> Correction:
         field.name: row.get(field.name) or "" for field in dataclasses.fields(Correction)
     }
     state = values.pop("state") or None
-    texts = all(isinstance(value, str) for value in values.values())
+    try:
+        parse_time(str(values["time"]))
+        has_time = True
+    except ValueError:
+        has_time = False
+    texts = has_time and all(isinstance(value, str) for value in values.values())
     if (
         not texts
         or values["truth"] not in get_args(Truth)

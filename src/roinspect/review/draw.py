@@ -35,10 +35,19 @@ def write_drawn(path: Path, names: Sequence[str], seed: int) -> None:
     """Write a CSV to fill in, which `read_truths` reads.
 
     Raises:
-        UserError: the file exists, or cannot be written.
+        UserError: the file exists or cannot be written, or a name is not UTF-8.
     """
     if path.exists():
         raise UserError("exists already", where=path, remedy="name another file, or move it away")
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"cannot be written: the file name {name!a} is not UTF-8",
+                where=path,
+                remedy="rename the photograph, and inspect it again",
+            ) from None
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -11,11 +11,19 @@ from typing import Literal
 from roinspect.errors import UserError
 from roinspect.inspection.bundle import Bundle, bundle_version, read_bundle
 from roinspect.inspection.exported import scores_version
-from roinspect.review.corrections import Correction, Corrections, Truth, latest, read_corrections, store_of
+from roinspect.review.corrections import (
+    Correction,
+    Corrections,
+    Truth,
+    disputed,
+    latest,
+    read_corrections,
+    store_of,
+)
 from roinspect.review.rates import Rates, Stratum, rates_of
 from roinspect.review.rows import Row, read_results
 from roinspect.review.threshold import Proposal, propose
-from roinspect.review.times import Period, backward, parse_time, said_backward
+from roinspect.review.times import Period, backward, is_day, parse_time, said_backward
 from roinspect.review.truths import Parts, not_known, read_truths
 
 FALSE_REJECT = 0.01
@@ -50,6 +58,7 @@ class Reviewed:
         outside: rows that are not of the period, or do not say when they were made.
         corrections: what counts for each photograph of the results.
         strays: corrections of photographs that are not in the results.
+        disputed: photographs of the period on which people disagree; the last word counts.
         parts: all rows by name.
         remarks: what is wrong with clocks, in words.
         scores_version: of the bundle.
@@ -62,6 +71,7 @@ class Reviewed:
     outside: int
     corrections: Mapping[tuple[str, tuple[int, int] | None], Correction]
     strays: int
+    disputed: Sequence[str]
     parts: Parts
     remarks: Sequence[str]
 
@@ -83,7 +93,15 @@ class Reviewed:
     def not_looked_at(self, which: Literal["passed", "rejected"]) -> list[Row]:
         """The passed or the rejected parts that nobody has looked at."""
         verdict = {"passed": "good", "rejected": "defective"}[which]
-        return [row for row in self.rows if row.verdict == verdict and self.truth(row) is None]
+        return [row for row in self.counted() if row.verdict == verdict and self.truth(row) is None]
+
+    def counted(self) -> list[Row]:
+        """The last row of every photograph of every version, in the order of the lines.
+
+        A photograph that was inspected again by the same version is still one part.
+        """
+        last = {(self.version_of(row), row.photograph): row for row in self.rows}
+        return sorted(last.values(), key=lambda row: row.line)
 
     def photographs(self) -> list[tuple[Row, Correction]]:
         """The last row of every photograph of which a person says what it is."""
@@ -102,7 +120,8 @@ class OfVersion:
     Attributes:
         version: of the model.
         is_present: whether it is the bundle's.
-        rows: all of its rows.
+        rows: all of its rows that count.
+        repeated: earlier rows of the same photographs, which do not count.
         unstated: rows that do not say which version they are of.
         rejected: parts with the verdict defective; odd ones are good.
         passed: parts with the verdict good; odd ones are defective.
@@ -116,6 +135,7 @@ class OfVersion:
     version: str
     is_present: bool
     rows: int
+    repeated: int
     unstated: int
     rejected: Stratum
     passed: Stratum
@@ -159,9 +179,15 @@ def read_review(bundle: Path, results: Path, period: Period | None = None) -> Re
     if not rows:
         raise UserError("no row is of this period", where=results, remedy="choose other dates")
     counting, known = latest(entries), {row.photograph for row in all_rows}
+    of_period = {row.photograph for row in rows}
     clocks = said_backward(backward((row.line, row.time) for row in all_rows), results)
     clocks += said_backward(
-        backward((line, parse_time(entry.time)) for line, entry in enumerate(entries, 1)), store
+        # A date alone is no clock.
+        backward(
+            (line, None if is_day(moment) else moment)
+            for line, moment in enumerate((parse_time(entry.time) for entry in entries), 1)
+        ),
+        store,
     )
     return Reviewed(
         bundle=manifest,
@@ -171,6 +197,7 @@ def read_review(bundle: Path, results: Path, period: Period | None = None) -> Re
         outside=len(all_rows) - len(rows),
         corrections={photograph: entry for photograph, entry in counting.items() if photograph in known},
         strays=sum(photograph not in known for photograph in counting),
+        disputed=[photograph[0] for photograph in disputed(entries) if photograph in of_period],
         parts=Parts(all_rows),
         remarks=clocks,
     )
@@ -179,13 +206,14 @@ def read_review(bundle: Path, results: Path, period: Period | None = None) -> Re
 def by_version(reviewed: Reviewed) -> list[OfVersion]:
     """The figures of each version: the bundle's first, then in the order of their first rows."""
     rows: dict[str, list[Row]] = {}
-    for row in reviewed.rows:
+    for row in reviewed.counted():
         rows.setdefault(reviewed.version_of(row), []).append(row)
-    found = [_of_version(reviewed, version, own) for version, own in rows.items()]
+    of_all = Counter(map(reviewed.version_of, reviewed.rows))
+    found = [_of_version(reviewed, version, rows[version], count) for version, count in of_all.items()]
     return sorted(found, key=lambda one: not one.is_present)
 
 
-def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row]) -> OfVersion:
+def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row], of_all: int) -> OfVersion:
     unseen = [reviewed.truth(row) for row in rows if row.verdict == "not inspectable"]
     rejected, passed = (
         _stratum(reviewed, [row for row in rows if row.verdict == verdict], odd)
@@ -195,6 +223,7 @@ def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row]) -> OfVers
         version=version,
         is_present=version == reviewed.version,
         rows=len(rows),
+        repeated=of_all - len(rows),
         unstated=sum(not row.version for row in rows),
         rejected=rejected,
         passed=passed,
@@ -207,7 +236,7 @@ def _of_version(reviewed: Reviewed, version: str, rows: Sequence[Row]) -> OfVers
 
 
 def _stratum(reviewed: Reviewed, rows: Sequence[Row], odd: str) -> Stratum:
-    """Where some parts say that they were drawn by chance, only these stand for others."""
+    """Where some parts were drawn by chance, only these stand for others, whatever was said of them later."""
     looked_at = [entry for row in rows if (entry := reviewed.corrections.get(row.photograph)) is not None]
     drawn = [entry for entry in looked_at if entry.drawn]
     known = [entry for entry in looked_at if not entry.drawn] if drawn else []
@@ -246,6 +275,7 @@ def proposal(reviewed: Reviewed, false_reject: float | None = None) -> Proposal 
     truths: dict[tuple[str, object], Truth] = {
         photograph: entry.truth for photograph, entry in reviewed.corrections.items()
     }
-    rows = [row for row in reviewed.rows if reviewed.is_comparable(row)]
+    counted = reviewed.counted()
+    rows = [row for row in counted if reviewed.is_comparable(row)]
     found = propose(rows, truths, reviewed.bundle.threshold.value, rate)
-    return found and replace(found, other_scores=len(reviewed.rows) - len(rows))
+    return found and replace(found, other_scores=len(counted) - len(rows))

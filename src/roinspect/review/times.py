@@ -8,19 +8,51 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from roinspect.errors import UserError
 
+END_OF_DAY = time(23, 59, 59, 999_000)
+"""The time of a date alone."""
+
 
 def parse_time(text: str) -> datetime:
     """An ISO 8601 time, with a time zone; UTC if it names none.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or beyond the years 1 to 9999 in UTC.
 
     Example:
         >>> parse_time("2026-11-28T14:05+01:00").isoformat()
         '2026-11-28T13:05:00+00:00'
     """
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("beyond the years 1 to 9999 in UTC") from None
+
+
+def parse_moment(text: str) -> datetime:
+    """As `parse_time`, but a date alone means the end of that day: what was said of it was said after it.
+
+    Raises:
+        ValueError: see `parse_time`.
+
+    Example:
+        >>> parse_moment("2026-11-28").isoformat(timespec="milliseconds")
+        '2026-11-28T23:59:59.999+00:00'
+    """
+    try:
+        return datetime.combine(date.fromisoformat(text), END_OF_DAY, UTC)
+    except ValueError:
+        return parse_time(text)
+
+
+def is_day(moment: datetime) -> bool:
+    """Whether a moment, UTC, stands for a day without a time."""
+    return moment.time() == END_OF_DAY
+
+
+def is_future(moment: datetime) -> bool:
+    """Whether a moment, UTC, or the day that it stands for, has not begun yet."""
+    return (datetime.combine(moment.date(), time.min, UTC) if is_day(moment) else moment) > datetime.now(UTC)
 
 
 def now() -> str:
@@ -76,6 +108,10 @@ def _moment(text: str, option: str, *, is_end: bool = False) -> datetime:
         return datetime.combine(date.fromisoformat(text), time.min, UTC) + timedelta(days=int(is_end))
     except ValueError:
         pass
+    except OverflowError:
+        raise UserError(
+            f"{text!r} is the last day there is", where=option, remedy=f"leave out {option}, or name another"
+        ) from None
     try:
         return parse_time(text)
     except ValueError:

@@ -22,7 +22,7 @@ from roinspect.errors import UserError, nearest
 from roinspect.files import read_file, sha256
 from roinspect.review.corrections import Correction, correction
 from roinspect.review.rows import Row
-from roinspect.review.times import parse_time
+from roinspect.review.times import is_future, parse_time
 
 NEEDED = ("part", "truth")
 COLUMNS = (*NEEDED, "kind", "by", "time", "remark", "drawn")
@@ -125,14 +125,15 @@ def read_truths(
         columns: the file's own name for a column: {"part": "serial"}.
 
     Raises:
-        UserError: it cannot be read, or a line has an unknown part, truth or time, or no name.
+        UserError: it cannot be read; a line has an unknown part, truth or time, or no name; or two lines
+            contradict each other.
     """
     if unknown := sorted(set(columns or {}) - set(COLUMNS)):
         raise UserError(
             f"unknown column {unknown[0]!r}", where="--columns", remedy=f"use {', '.join(COLUMNS)}"
         )
     digest = sha256(read_file(path))[:12]
-    entries, empty, remarks = list[Correction](), 0, list[str]()
+    entries, empty, remarks, said = list[Correction](), 0, list[str](), _Said(path)
     for line, cells in csv_rows(path, NEEDED, names=columns):
         where = f"{path}, line {line}"
         if not cells["part"]:
@@ -151,9 +152,13 @@ def read_truths(
             drawn=cells.get("drawn", ""),
             where=where,
         )
-        row, fault = parts.find(cells["part"], parse_time(entry.time) if cells.get("time") else None, where)
+        time = parse_time(entry.time) if cells.get("time") else None
+        row, fault = parts.find(cells["part"], time, where)
         remarks += [fault] if fault else []
+        if time is not None and is_future(time):
+            remarks.append(f"{where}: its time is in the future: a clock is wrong")
         entries.append(_of(entry, row, f"{digest}:{line}"))
+        said.check(entries[-1], line)
     return Truths(entries, empty, remarks)
 
 
@@ -163,16 +168,37 @@ def _of(entry: Correction, row: Row, source: str) -> Correction:
     )
 
 
+class _Said:
+    """What the lines of a CSV have said so far of each photograph."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._truths: dict[tuple[str, tuple[int, int] | None], tuple[str, int]] = {}
+
+    def check(self, entry: Correction, line: int) -> None:
+        """Add a line, which must not contradict an earlier one, unless that was withdrawn between them."""
+        truth, earlier = self._truths.get(entry.photograph, ("unknown", line))
+        if "unknown" not in (truth, entry.truth) and truth != entry.truth:
+            raise UserError(
+                f"says that {entry.part} is {entry.truth}, and line {earlier} that it is {truth}",
+                where=f"{self._path}, line {line}",
+                remedy="keep one of the two lines",
+            )
+        self._truths[entry.photograph] = entry.truth, line
+
+
 def not_known(entries: Sequence[Correction], known: Sequence[Correction]) -> list[Correction]:
     """Those that say something new.
 
-    A line of the same CSV is known, and so is what repeats the same person's last word on the part.
+    A line of the same CSV is known, and so is what repeats the last word on the part by the same person.
+    Who repeats theirs after somebody else's says something new: it is the last word again.
     """
     sources = {(entry.source, entry.by) for entry in known if entry.source}
-    last_words = {(entry.photograph, entry.by): entry.says for entry in known}
-    return [
-        entry
-        for entry in entries
-        if (entry.source, entry.by) not in sources
-        and last_words.get((entry.photograph, entry.by)) != entry.says
-    ]
+    last_words = {entry.photograph: (entry.by, entry.says) for entry in known}
+    new = list[Correction]()
+    for entry in entries:
+        word = entry.by, entry.says
+        if (entry.source, entry.by) not in sources and last_words.get(entry.photograph) != word:
+            new.append(entry)
+            last_words[entry.photograph] = word
+    return new

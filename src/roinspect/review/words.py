@@ -13,6 +13,7 @@ from roinspect.review.review import OfVersion, Reviewed, by_version, looked_at
 from roinspect.review.threshold import Proposal
 from roinspect.review.training_set import TrainingSet
 
+_WERE = {"rejected": "was rejected", "passed": "passed"}
 NAMED = 5
 """Most parts that a line names."""
 
@@ -29,6 +30,12 @@ def summary(reviewed: Reviewed, results: Path) -> Iterator[str]:
     seen = looked_at(reviewed)
     people = ", ".join(f"{name} {count:,}" for name, count in seen.most_common())
     yield f"Looked at by people: {seen.total():,} of these parts{f' ({people})' if people else ''}."
+    if reviewed.disputed:
+        more = ", ..." if len(reviewed.disputed) > NAMED else ""
+        yield (
+            f"{_count(len(reviewed.disputed), 'part')} on which people disagree: "
+            f"{', '.join(reviewed.disputed[:NAMED])}{more}; the last word counts."
+        )
     if reviewed.strays:
         yield f"Corrections of photographs that are not in these results: {reviewed.strays:,}."
     for one in versions:
@@ -47,13 +54,18 @@ def _of_version(one: OfVersion, reviewed: Reviewed) -> Iterator[str]:
         f"{name}: {one.rejected.parts:,} rejected, {one.passed.parts:,} passed, {one.not_inspectable:,} not "
         f"inspectable, {one.without_verdict:,} could not be inspected."
     )
+    if one.repeated:
+        yield (
+            f"  Left out: {_count(one.repeated, 'repeated row')} of photographs that were inspected again; "
+            "the last row of each counts."
+        )
     if one.is_present and one.unstated:
         yield f"  {_count(one.unstated, 'row')} do not say of which version, and are taken to be of this one."
     rates = one.rates
-    yield f"  {_stratum('rejected', 'good', one.rejected)}: {_estimate(rates.good_of_rejected)}."
-    yield f"  {_stratum('passed', 'defective', one.passed)}: {_estimate(rates.defective_of_passed)}."
-    yield f"  Of all good parts, rejected: {_estimate(rates.false_reject)}."
-    yield f"  Of all defective parts, found: {_estimate(rates.detection)}."
+    yield f"  {_stratum('rejected', 'good', one.rejected, rates.good_of_rejected)}."
+    yield f"  {_stratum('passed', 'defective', one.passed, rates.defective_of_passed)}."
+    yield f"  Of all good parts, rejected: {_rate(rates.false_reject, one)}."
+    yield f"  Of all defective parts, found: {_rate(rates.detection, one)}."
     if one.not_inspectable_good or one.not_inspectable_defective:
         yield (
             f"  Of the {one.not_inspectable:,} not inspectable, {one.not_inspectable_good:,} were found good "
@@ -74,17 +86,27 @@ def _needs_chance(stratum: Stratum) -> bool:
     return 0 < stratum.sample < stratum.parts and not stratum.is_drawn
 
 
-def _stratum(verdict: str, odd: str, part: Stratum) -> str:
+def _stratum(verdict: str, odd: str, part: Stratum, share: Estimate) -> str:
     if not part.parts:
-        return f"No part was {verdict}"
+        return f"No part {_WERE[verdict]}"
     if not part.looked_at:
-        return f"Of {_count(part.parts, f'{verdict} part')}, none was looked at; {odd} ones"
+        return (
+            f"Of {_count(part.parts, f'{verdict} part')}, none was looked at; {odd} ones: {_estimate(share)}"
+        )
     chance = f" ({part.sample:,} drawn by chance)" if part.is_drawn else ""
     was = "was" if part.odd == 1 else "were"
     return (
         f"Of {_count(part.parts, f'{verdict} part')}, {part.looked_at:,} looked at{chance}, "
-        f"{part.odd:,} {was} {odd}"
+        f"{part.odd:,} {was} {odd}: {_estimate(share)}"
     )
+
+
+def _rate(found: Estimate, one: OfVersion) -> str:
+    """A rate in words; that nothing was rejected, or nothing passed, leaves no doubt about it."""
+    for verdict, part in (("rejected", one.rejected), ("passed", one.passed)):
+        if found.is_known and not part.parts:
+            return f"{_percent(found.value)}, exact, as none {_WERE[verdict]}"
+    return _estimate(found)
 
 
 def _estimate(found: Estimate) -> str:
@@ -164,6 +186,7 @@ def as_values(reviewed: Reviewed, found: Proposal | None) -> dict[str, Any]:
         "rows_outside": reviewed.outside,
         "looked_at": dict(looked_at(reviewed)),
         "corrections_of_other_photographs": reviewed.strays,
+        "disputed": list(reviewed.disputed),
         "versions": [_plain(dataclasses.asdict(one)) for one in by_version(reviewed)],
         "proposal": None if found is None else _plain(dataclasses.asdict(found)),
         "remarks": list(reviewed.remarks),
