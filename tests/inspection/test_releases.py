@@ -557,3 +557,24 @@ def test_a_threshold_that_cannot_be_written(
         change_threshold(line, Threshold(0.9, "by hand"))
     monkeypatch.undo()
     assert current(line) == ["a"] and temporary(line) == []
+
+
+def test_a_kept_state_is_neither_replaced_nor_calibrated(forged: Forge, line: Path) -> None:
+    release(forged(), line, name="accepted")
+    kept = History(line).folder("accepted")
+    version = bundle_version(kept)
+    for act in (
+        lambda: release(forged(0.6), kept),
+        lambda: roll_back(kept, "accepted"),
+        lambda: change_threshold(kept, Threshold(0.7, "set by hand")),
+    ):
+        with pytest.raises(UserError, match=r"is a release of a line's model; .*name .*line\.model$"):
+            act()
+    assert bundle_version(kept) == version and History(line).names() == ["accepted"]
+
+
+def test_a_release_into_the_lines_model_is_refused(forged: Forge, line: Path) -> None:
+    release(forged(), line)
+    with pytest.raises(UserError, match="is inside the bundle"):
+        release(forged(0.6), line / "other")
+    assert not (line / "other").exists()

@@ -32,7 +32,7 @@ from roinspect.inspection.release_files import copy_files, digest_of
 log = logging.getLogger(__name__)
 
 Did: TypeAlias = Literal["kept", "released"]
-_NOTES, _LOCK = "releases.jsonl", "releases.lock"
+_HISTORY, _NOTES, _LOCK = ".releases", "releases.jsonl", "releases.lock"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _OF_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows gives to devices."""
@@ -70,7 +70,7 @@ class History:
     @property
     def path(self) -> Path:
         """The folder of the states."""
-        return self.line.with_name(f"{self.line.name}.releases")
+        return self.line.with_name(f"{self.line.name}{_HISTORY}")
 
     def names(self) -> list[str]:
         """The names of all states, sorted."""
@@ -209,6 +209,13 @@ def history_of(line: Path) -> History:
         raise UserError("is a link", where=line, remedy=f"name the folder it points to: {line.resolve()}")
     # "." has no name.
     line = line if line.name not in ("", "..") else line.resolve()
+    for parent in line.absolute().parents:
+        if parent.name.endswith(_HISTORY) and (parent / _LOCK).exists():
+            remedy = f"it stays as it was kept; name {parent.with_name(parent.name.removesuffix(_HISTORY))}"
+            raise UserError("is a release of a line's model", where=line, remedy=remedy)
+        if is_bundle(parent):
+            # The next release to the bundle would remove it.
+            raise UserError(f"is inside the bundle {parent}", where=line, remedy="name another folder")
     if line.exists() and not is_bundle(line):
         raise UserError("is not a bundle and is not replaced", where=line, remedy="name another folder")
     return History(line)

@@ -71,8 +71,6 @@ def release(
             The line's model is then unchanged.
     """
     history = history_of(line)
-    if bundle.resolve() in line.resolve().parents:
-        raise UserError("is inside the bundle", where=line, remedy="name another folder")
     if name is not None:
         refuse_unportable(name)
     digest = _checked(bundle)
