@@ -34,7 +34,7 @@ from roinspect.studio.pages.shell import Page
 from roinspect.studio.pages.train import worth
 from roinspect.studio.state import results
 from roinspect.studio.state.jobs import latest
-from roinspect.studio.state.people import keep_label, who
+from roinspect.studio.state.people import add_labelled, keep_label, move_labelled, who
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.results import Result
 from roinspect.studio.state.trained_models import evaluation_path, model_path, new_path
@@ -117,6 +117,43 @@ def test_a_label_given_to_a_photograph_is_kept(project: Project) -> None:
     first, second = read_corrections(project.state / "corrections.jsonl")
     assert (first.part, first.truth, first.kind, first.by) == ("train/dent/x.png", "defective", "dent", "Kim")
     assert (second.truth, second.kind) == ("good", "")
+
+
+def test_what_cannot_be_kept_with_who_and_when_is_not_done(
+    project: Project, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "bundle.json").parent.mkdir(parents=True, exist_ok=True)
+    (model / "bundle.json").write_text("{}")
+    key, record = next((key, one) for key, one in project.records().items() if one.label == 0)
+    store = project.state / "corrections.jsonl"
+    store.mkdir()
+    for act in (
+        lambda: move_labelled(project, key, label=1, kind="stain", split="test", by="Kim"),
+        lambda: add_labelled(project, record.image_path, label=1, kind="stain", split="test", by="Kim"),
+    ):
+        before = sorted(project.folder.rglob("*"))
+        with pytest.raises(UserError, match=r"corrections\.jsonl"):
+            act()
+        assert sorted(project.folder.rglob("*")) == before
+    store.rmdir()
+    added = add_labelled(project, record.image_path, label=1, kind="stain", split="test", by="Kim")
+    moved = move_labelled(project, key, label=1, kind="dent", split="test", by="Kim")
+    assert [(one.part, one.truth, one.kind) for one in read_corrections(store)] == [
+        (added, "defective", "stain"),
+        (moved, "defective", "dent"),
+    ]
+    assert {added, moved} <= project.records().keys() and key not in project.records()
+    # The results that were judged, too.
+    results.mark_wrong(model, results.result_of(model, "test/good/e.png"), threshold=0.5, by="Kim")
+
+    def fail(*_: object) -> None:
+        raise UserError("cannot be written", where="corrections.jsonl", remedy="free space")
+
+    monkeypatch.setattr(results, "add_corrections", fail)
+    table = (evaluation_path(model) / "predictions.csv").read_text()
+    with pytest.raises(UserError, match="cannot be written"):
+        results.rename(project, "test/good/e.png", "train/x.png", category="x", label=1, by="Kim")
+    assert (evaluation_path(model) / "predictions.csv").read_text() == table
 
 
 def test_what_is_said_of_a_cameras_verdict_lies_where_the_review_looks(project: Project) -> None:

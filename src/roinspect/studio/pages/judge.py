@@ -16,9 +16,8 @@ from roinspect.studio.pages.elements import as_note, note, plain
 from roinspect.studio.pages.judging import figures_at, one_of, wall
 from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.state import results
-from roinspect.studio.state.adding import move
 from roinspect.studio.state.jobs import latest, start
-from roinspect.studio.state.people import keep_label, who
+from roinspect.studio.state.people import move_labelled, who
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.recipes import keep as keep_recipe
 from roinspect.studio.state.recipes import recipe
@@ -167,13 +166,10 @@ def judge_page(blocks: Any, projects: Projects) -> None:
     ) -> tuple[str, str]:
         project, by = page.opened(id), who(typed)
         was = results.result_of(model_path(project, name), picked)
-        new = move(project, picked, label=int(is_bad), kind=defect or "", split=to)
+        new = move_labelled(project, picked, label=int(is_bad), kind=defect or "", split=to, by=by)
         is_damaged = was.label == 1 or was.is_outside_only
         changed = None if not was.is_corrected and is_damaged == bool(is_bad) else int(is_bad)
         results.rename(project, picked, new, category=project.record(new).category, label=changed, by=by)
-        keep_label(
-            project, new, label=int(is_bad), kind=defect or "", by=by, remark=f"was {picked}, to {to} with"
-        )
         word = "good" if int(is_bad) == 0 else "defective"
         words = f"{picked} was moved: it is now {new}, {word}, to {to} with. Train again to learn from it."
         return new, plain(note(words, link=("Train", "/train")))

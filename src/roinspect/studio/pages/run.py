@@ -31,9 +31,8 @@ from roinspect.studio.pages.elements import (
 )
 from roinspect.studio.pages.shell import SELECT, begin, chosen_key, html, truth
 from roinspect.studio.pages.verdicts import Row, caption, clock, light, tally_of, trend, verdicts_csv
-from roinspect.studio.state.adding import add
 from roinspect.studio.state.jobs import Job, latest, start
-from roinspect.studio.state.people import keep_label, who
+from roinspect.studio.state.people import add_labelled, who
 from roinspect.studio.state.project import Project, Projects
 from roinspect.studio.state.recipes import Recipe, keep, recipe
 from roinspect.studio.state.trained_models import model_path
@@ -174,9 +173,7 @@ def run_page(blocks: Any, projects: Projects) -> None:
         typed: str,
     ) -> str:
         path, project, by = _dropped(dropped, picked), page.opened(id), who(typed)
-        new = add(project, path, label=int(is_bad), kind=defect or "", split=to)
-        remark = f"dropped as {path.name}, to {to} with"
-        keep_label(project, new, label=int(is_bad), kind=defect or "", by=by, remark=remark)
+        new = add_labelled(project, path, label=int(is_bad), kind=defect or "", split=to, by=by)
         remember(project, name, typed)
         words = f"Added as {new} by {by}. Draw its region if it needs one of its own, then train again."
         return plain(note(words, link=("Region", "/region")))

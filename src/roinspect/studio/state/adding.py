@@ -28,7 +28,14 @@ _NO_KIND = NO_CATEGORY | SPLITS.keys()
 
 
 def add(
-    project: Project, source: Path, *, label: int, kind: str = "", split: str = "train", name: str = ""
+    project: Project,
+    source: Path,
+    *,
+    label: int,
+    kind: str = "",
+    split: str = "train",
+    name: str = "",
+    first: Callable[[str], object] = str,
 ) -> str:
     """Copy a photograph into the data set.
 
@@ -39,6 +46,7 @@ def add(
         kind: of defect, used as folder name or label; "" means "defect".
         split: "train" or "test"; ignored in folders without splits.
         name: of the new file; defaults to the source's name.
+        first: called with the new key before anything is changed; its error stops that.
 
     Returns:
         The new photograph's key.
@@ -52,9 +60,10 @@ def add(
         category = category_of(project, label, kind)
         folder = project.folder / "added" if manifest.is_file() else _folder(project, split, category)
         target = place_for(project, folder, category, Path(name or source.name), label)
+        key = target.relative_to(project.folder).as_posix()
+        first(key)
         with writing(target), whole_file(target) as partial:
             shutil.copyfile(source, partial)
-        key = target.relative_to(project.folder).as_posix()
         if manifest.is_file():
             _rewrite(
                 manifest, lambda rows: rows.append({"image_path": key, "split": split, "label": category})
@@ -63,10 +72,26 @@ def add(
     return key
 
 
-def move(project: Project, key: str, *, label: int, kind: str = "", split: str = "train") -> str:
+def move(
+    project: Project,
+    key: str,
+    *,
+    label: int,
+    kind: str = "",
+    split: str = "train",
+    first: Callable[[str], object] = str,
+) -> str:
     """Change the label or split of a photograph: its row in the manifest, or its folder.
 
     Its drawing, its region and, if it stays defective, its defect mask move along.
+
+    Args:
+        project: the folder.
+        key: of the photograph.
+        label: 0 good, 1 defective.
+        kind: of defect; "" for that of before.
+        split: "train" or "test"; ignored in folders without splits.
+        first: see `add`.
 
     Returns:
         The photograph's new key.
@@ -85,14 +110,17 @@ def move(project: Project, key: str, *, label: int, kind: str = "", split: str =
                     if manifest_path(project.folder, row.get("image_path", "").strip()) == record.image_path:
                         row |= {"split": split, "label": category}
 
+            first(key)
             _rewrite(manifest, change)
             project.forget()
             return key
         folder = _folder(project, split, category)
         if folder == record.image_path.parent:
+            first(key)
             return key
         target = place_for(project, folder, category, record.image_path, label, moved=record)
         new = target.relative_to(project.folder).as_posix()
+        first(new)
         _carry(project, record, target, new, category, label)
         project.forget()
     return new

@@ -245,9 +245,10 @@ def rename(project: Project, key: str, new: str, *, category: str, label: int | 
         elif corrected is not None:
             truth = "defective" if corrected else "good"
             said.append(correction(new, truth, by, remark=f"moved from {key}"))
-        write_csv(file, columns, rows)
+        # What cannot be kept with who and when is not done.
         if said:
             add_corrections(_corrections_file(model), *said)
+        write_csv(file, columns, rows)
 
 
 def score_bounds(results: list[Result], threshold: float) -> tuple[float, float]:
