@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,22 @@ def test_calibrate_says_how_to_roll_back(pair: list[Path], line: Path, capsys: C
     capsys.readouterr()
     assert main(["calibrate", str(pair[0]), "--threshold", "0.9"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2, "without a history nothing is said of it"
+
+
+def test_a_printed_command_runs_where_a_path_has_a_space(
+    pair: list[Path], tmp_path: Path, capsys: Capture
+) -> None:
+    line = tmp_path / "line 2.model"
+    assert run("--to", line) == 2
+    assert shlex.split(capsys.readouterr().err)[-2:] == ["--to", str(line)]
+    assert run(pair[0], "--to", line, "--name", "a") == run(pair[1], "--to", line, "--name", "b") == 0
+    released = capsys.readouterr().out.splitlines()[-1].removeprefix("Roll back: ")
+    assert main(["calibrate", str(line), "--threshold", "0.9"]) == 0
+    calibrated = capsys.readouterr().out.splitlines()[-1]
+    for told, threshold in ((calibrated, 0.75), (released, 0.5)):
+        assert main(shlex.split(told)[1:]) == 0
+        assert read_bundle(line).threshold.value == threshold
+    capsys.readouterr()
+    for options in (["--back", "c"], [str(pair[0]), "--name", "c"]):
+        assert run(*options, "--to", line) == 2
+        assert str(line) in shlex.split(capsys.readouterr().err.split("run: ")[1])

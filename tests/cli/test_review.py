@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -66,21 +67,23 @@ def test_the_proposed_threshold_can_be_set(
 ) -> None:
     import shutil
 
-    bundle = tmp_path / "m"
+    bundle = tmp_path / "m 2"
     shutil.copytree(model, bundle)
     assert main(["review", str(bundle), str(results), "--correct", str(csv), "--by", "Anna"]) == 0
     found = re.search(r"To set it: roinspect (.*)", capsys.readouterr().out)
-    assert found is not None and main(found[1].split()) == 0
+    assert found is not None and main(shlex.split(found[1])) == 0
     assert read_bundle(bundle).threshold.value == float(found[1].split()[-1])
 
 
 def test_the_next_training_set_is_written_with_the_data(
     model: Path, results: Path, csv: Path, zipper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "next"
+    out = tmp_path / "next set"
     words = ["review", str(model), str(results), "--training-set", str(out), "--data", str(zipper)]
     assert main([*words, "--correct", str(csv), "--by", "Anna"]) == 0
     said = capsys.readouterr().out
+    found = re.search(r"To train: (.*)", said)
+    assert found is not None and shlex.split(found[1])[2] == str(out / "manifest.csv")
     assert f"The next training set is {out / 'manifest.csv'}: 20 photographs of the data and 0 new" in said
     assert "2 looked-at photographs are in the data already, with this label" in said
     assert main(words) == 2

@@ -320,6 +320,10 @@ def test_a_state_that_was_changed_since_is_not_rolled_back_to(forged: Forge, lin
     replace_threshold(folder, Threshold(0.9, "in the history itself"))
     with pytest.raises(UserError, match=r"a: was changed since it was kept; to use it as it is, run: roinsp"):
         roll_back(line, "a")
+    assert [(row.name, row.remark) for row in releases(line)] == [
+        ("a", "was changed since it was kept"),
+        ("b", ""),
+    ]
     assert release(folder, line, name="a-changed") == Swap("a-changed", "b")
     assert read_bundle(line).threshold.value == 0.9
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from roinspect.cli.arguments import add_data_options, command_parser, good_names, parse, require_positive
@@ -61,5 +62,6 @@ def run(arguments: list[str]) -> int:
     print("".join(f"{effect}\n" for effect in change.effects), end="")
     if change.released is not None and change.released.present != change.released.former:
         print(f"{options.bundle} is now {change.released.present}. Roll back to the former threshold:")
-        print(f"roinspect release --to {options.bundle} --back {change.released.former}")
+        back = shlex.quote(str(change.released.former))
+        print(f"roinspect release --to {shlex.quote(str(options.bundle))} --back {back}")
     return 0

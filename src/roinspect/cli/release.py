@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from roinspect.cli.arguments import add_runtime_option, add_self_test_option, command_parser, parse
@@ -53,7 +54,8 @@ def run(arguments: list[str]) -> int:
         print(
             "`roinspect serve` loads it by itself; restart `watch` and programs that opened the former one."
         )
-        print(f"Roll back: roinspect release --to {options.to} --back {change.former}")
+        line = shlex.quote(str(options.to))
+        print(f"Roll back: roinspect release --to {line} --back {shlex.quote(change.former)}")
     return 0
 
 

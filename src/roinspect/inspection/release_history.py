@@ -14,6 +14,7 @@ import dataclasses
 import json
 import logging
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class History:
             raise UserError(
                 f"has no release named {name}{nearest(name, names)}",
                 where=self.line,
-                remedy=f"run: roinspect release --to {self.line}",
+                remedy=f"run: roinspect release --to {shlex.quote(str(self.line))}",
             )
         return self.path / name
 

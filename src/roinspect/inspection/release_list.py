@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +48,9 @@ def releases(line: Path) -> list[Release]:
     names = history.names()
     if not names:
         raise UserError(
-            "has no releases", where=line, remedy=f"put a bundle there: roinspect release BUNDLE --to {line}"
+            "has no releases",
+            where=line,
+            remedy=f"put a bundle there: roinspect release BUNDLE --to {shlex.quote(str(line))}",
         )
     last, set_back, latest = dict[str, Note](), set[str](), ""
     for note in history.notes():
@@ -70,6 +73,8 @@ def _row(folder: Path, note: Note | None, *, is_current: bool, is_set_back: bool
     bundle, size = None, 0
     try:
         size = sum((folder / name).stat().st_size for name in files_of(folder))
+        if note is not None and digest_of(folder) != note.digest:
+            remarks.append("was changed since it was kept")
         bundle = read_bundle(folder)
     except UserError as fault:
         remarks.append(fault.what)

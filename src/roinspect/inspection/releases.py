@@ -7,6 +7,7 @@ only then replaces the line's model. So a crash at any point loses nothing.
 from __future__ import annotations
 
 import logging
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -106,7 +107,8 @@ def roll_back(line: Path, name: str, *, self_test: OnFailure = "stop", runtime: 
         raise UserError(
             "was changed since it was kept",
             where=folder,
-            remedy=f"to use it as it is, run: roinspect release {folder} --to {line} --name NEW_NAME",
+            remedy=f"to use it as it is, run: roinspect release {shlex.quote(str(folder))} "
+            f"--to {shlex.quote(str(line))} --name NEW_NAME",
         )
     if self_test == "off":
         # Loading for the self-test reports them as well.
@@ -194,7 +196,8 @@ def _refuse_taken(history: History, name: str, found: str | None) -> None:
         raise UserError(
             f"the same bundle has been released as {found}",
             where=f"--name {name}",
-            remedy=f"leave --name out, or run: roinspect release --to {history.line} --back {found}",
+            remedy=f"leave --name out, or run: roinspect release --to {shlex.quote(str(history.line))} "
+            f"--back {shlex.quote(found)}",
         )
     # Windows does not distinguish upper and lower case.
     if found is None and (taken := {one.casefold(): one for one in history.names()}.get(name.casefold())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def proposed(found: Proposal | None, bundle: Path) -> Iterator[str]:
         )
     if found.other_scores:
         yield f"  Not used: {_count(found.other_scores, 'row')} of models with other scores."
-    yield f"  To set it: roinspect calibrate {bundle} --threshold {value!r}"
+    yield f"  To set it: roinspect calibrate {shlex.quote(str(bundle))} --threshold {value!r}"
 
 
 def written(made: TrainingSet) -> Iterator[str]:
@@ -172,7 +173,7 @@ def written(made: TrainingSet) -> Iterator[str]:
         yield f"  {_count(len(made.left_out), 'photograph')} are left out:"
         yield from (f"    {line}" for line in made.left_out)
     roi = "" if made.uses_roi else " --roi none"
-    yield f"  To train: roinspect train {made.manifest}{roi} --out NEW_BUNDLE"
+    yield f"  To train: roinspect train {shlex.quote(str(made.manifest))}{roi} --out NEW_BUNDLE"
 
 
 def as_values(reviewed: Reviewed, found: Proposal | None) -> dict[str, Any]:
