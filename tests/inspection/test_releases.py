@@ -582,3 +582,48 @@ def test_a_release_into_the_lines_model_is_refused(forged: Forge, line: Path) ->
     with pytest.raises(UserError, match="is inside the bundle"):
         release(forged(0.6), line / "other")
     assert not (line / "other").exists()
+
+
+@pytest.mark.parametrize("lost", [["releases.lock"], ["releases.jsonl"], ["releases.lock", "releases.jsonl"]])
+def test_a_copied_history_is_one_without_its_notes_or_its_lock(
+    lost: list[str], forged: Forge, line: Path
+) -> None:
+    release(forged(), line, name="accepted")
+    for name in lost:
+        (History(line).path / name).unlink()
+    with pytest.raises(UserError, match="is a release of a line's model"):
+        release(forged(0.6), History(line).path / "new")
+    with pytest.raises(UserError, match="is a release of a line's model"):
+        change_threshold(History(line).folder("accepted"), Threshold(0.7, "by hand"))
+    assert History(line).names() == ["accepted"]
+
+
+def test_a_link_on_the_way_leads_into_no_history_or_model(forged: Forge, line: Path, tmp_path: Path) -> None:
+    release(forged(), line, name="accepted")
+    states = History(line).path
+    (tmp_path / "to-states").symlink_to(states)
+    (tmp_path / "to-line").symlink_to(line)
+    with pytest.raises(UserError, match="is a release of a line's model"):
+        release(forged(0.6), tmp_path / "to-states/new")
+    with pytest.raises(UserError, match="is inside the bundle"):
+        release(forged(0.6), tmp_path / "to-line/sub")
+    states.rename(tmp_path / "disk")
+    states.symlink_to(tmp_path / "disk")
+    with pytest.raises(UserError, match="is a release of a line's model"):
+        release(forged(0.6), states / "new")
+    assert History(line).names() == ["accepted"] and not (line / "sub").exists()
+
+
+def test_a_way_through_a_history_to_elsewhere_is_no_obstacle(forged: Forge, line: Path) -> None:
+    release(forged(), line, name="accepted")
+    assert release(forged(), History(line).path / "../other", name="a") == Swap("a", None)
+
+
+def test_a_bundle_inside_another_has_a_threshold(
+    forged: Forge, line: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy(forged(), copy(forged(), line) / "other")
+    assert change_threshold(line / "other", Threshold(0.9, "by hand")) is None
+    monkeypatch.chdir(line / "other")
+    assert change_threshold(Path(), Threshold(0.8, "by hand")) is None
+    assert read_bundle(line / "other").threshold.value == 0.8 and read_bundle(line).threshold.value == 0.5

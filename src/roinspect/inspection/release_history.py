@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -210,16 +211,27 @@ def history_of(line: Path) -> History:
         raise UserError("is a link", where=line, remedy=f"name the folder it points to: {line.resolve()}")
     # "." has no name.
     line = line if line.name not in ("", "..") else line.resolve()
-    for parent in line.absolute().parents:
-        if parent.name.endswith(_HISTORY) and (parent / _LOCK).exists():
-            remedy = f"it stays as it was kept; name {parent.with_name(parent.name.removesuffix(_HISTORY))}"
-            raise UserError("is a release of a line's model", where=line, remedy=remedy)
+    refuse_kept(line)
+    for parent in line.resolve().parents:
         if is_bundle(parent):
             # The next release to the bundle would remove it.
             raise UserError(f"is inside the bundle {parent}", where=line, remedy="name another folder")
     if line.exists() and not is_bundle(line):
         raise UserError("is not a bundle and is not replaced", where=line, remedy="name another folder")
     return History(line)
+
+
+def refuse_kept(bundle: Path) -> None:
+    """Raise a UserError if a path lies in a history, whose states stay as they were kept."""
+    # As it is written as well: a history may be a link to a folder of another name.
+    for parent in (*Path(os.path.abspath(bundle)).parents, *bundle.resolve().parents):  # noqa: PTH100 (keeps links)
+        line = parent.parent / parent.name.removesuffix(_HISTORY)
+        if line in (parent, parent.parent):
+            continue
+        # A copied history may lack either file.
+        if is_bundle(line) or (parent / _NOTES).exists() or (parent / _LOCK).exists():
+            remedy = f"it stays as it was kept; name {line}"
+            raise UserError("is a release of a line's model", where=bundle, remedy=remedy)
 
 
 def refuse_unportable(name: str) -> None:

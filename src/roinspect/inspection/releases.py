@@ -28,7 +28,7 @@ from roinspect.inspection.exported import has_export, read_export
 from roinspect.inspection.inspector import Inspector
 from roinspect.inspection.references import OnFailure
 from roinspect.inspection.release_files import copy_files, digest_of
-from roinspect.inspection.release_history import History, history_of, refuse_unportable
+from roinspect.inspection.release_history import History, history_of, refuse_kept, refuse_unportable
 from roinspect.inspection.targets import TARGETS
 
 log = logging.getLogger(__name__)
@@ -134,8 +134,10 @@ def change_threshold(bundle: Path, threshold: Threshold) -> Swap | None:
     """
     read_bundle(bundle)
     # A link's history is beside the folder it points to.
-    bundle = bundle.resolve() if bundle.is_symlink() else bundle
-    history = history_of(bundle)
+    bundle = bundle.resolve() if bundle.is_symlink() or bundle.name in ("", "..") else bundle
+    # One inside another bundle may have its threshold, though no release goes there.
+    refuse_kept(bundle)
+    history = History(bundle)
     if not history.path.is_dir():
         replace_threshold(bundle, threshold)
         return None
