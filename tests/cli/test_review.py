@@ -135,6 +135,16 @@ def test_an_option_that_needs_another_says_so(
     assert capsys.readouterr().err == f"roinspect: {words}\n"
 
 
+def test_a_drawn_name_that_is_not_utf8_is_printed_escaped(
+    model: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    rows = [row | {"image_path": f"{number}\udcff.png"} for number, row in enumerate(rows)]
+    results.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["review", str(model), str(results), "--draw", "99"]) == 0
+    assert "\\udcff.png\n" in capsys.readouterr().out
+
+
 def test_results_without_scores_are_refused(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

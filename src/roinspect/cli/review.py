@@ -130,7 +130,9 @@ def _draw(options: Any, reviewed: Reviewed) -> None:
     few = "" if len(rows) == options.draw else ", all that nobody has looked at"
     print(f"\nDrawn with seed {seed}: {len(rows):,} {options.draw_of} parts{few}.")
     if options.draw_to is None:
-        print("".join(f"{name}\n" for name in names), end="")
+        # A terminal of UTF-8 takes no name that is not.
+        text = "".join(f"{name}\n" for name in names)
+        print(text.encode(errors="backslashreplace").decode(), end="")
     else:
         write_drawn(options.draw_to, names, seed)
         print(f"Fill in the truth in {options.draw_to}, then pass it as --correct.")
