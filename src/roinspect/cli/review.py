@@ -104,17 +104,14 @@ def _check(options: Any) -> None:
 
 def _correct(options: Any) -> None:
     from roinspect.review.review import take
+    from roinspect.review.words import counted
 
     taken = take(options.results, options.correct, options.by or "", options.columns)
-    said = [f"{_count(taken.added, 'new correction')}"]
+    said = [f"{counted(taken.added, 'new correction')}"]
     said += [f"{taken.known:,} known already"] if taken.known else []
-    said += [f"{_count(taken.empty, 'line')} without a truth skipped"] if taken.empty else []
+    said += [f"{counted(taken.empty, 'line')} without a truth skipped"] if taken.empty else []
     print(f"{options.correct}: {', '.join(said)}.")
     _note(taken.remarks)
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _note(remarks: Any) -> None:

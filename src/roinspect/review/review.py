@@ -25,9 +25,7 @@ from roinspect.review.rows import Row, read_results
 from roinspect.review.threshold import Proposal, propose
 from roinspect.review.times import Period, backward, is_day, parse_time, said_backward
 from roinspect.review.truths import Parts, not_known, read_truths
-
-FALSE_REJECT = 0.01
-"""The share of good parts that may be rejected if neither the user nor the training says otherwise."""
+from roinspect.training.recalibration import FALSE_REJECT
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ NAMED = 5
 def summary(reviewed: Reviewed, results: Path) -> Iterator[str]:
     """What the line decided, what people found, and the rates."""
     versions = by_version(reviewed)
-    yield f"{results}: {_count(len(reviewed.rows), 'row')}{_dates(reviewed)}."
+    yield f"{results}: {counted(len(reviewed.rows), 'row')}{_dates(reviewed)}."
     if reviewed.outside:
-        yield f"{_count(reviewed.outside, 'row')} of another time, or without one, are left out."
+        yield f"{counted(reviewed.outside, 'row')} of another time, or without one, are left out."
     if len(versions) > 1:
         others = ", ".join(one.version for one in versions if not one.is_present)
         yield f"They are of {len(versions)} versions of the model, with figures of their own: also {others}."
@@ -34,7 +34,7 @@ def summary(reviewed: Reviewed, results: Path) -> Iterator[str]:
     if reviewed.disputed:
         more = ", ..." if len(reviewed.disputed) > NAMED else ""
         yield (
-            f"{_count(len(reviewed.disputed), 'part')} on which people disagree: "
+            f"{counted(len(reviewed.disputed), 'part')} on which people disagree: "
             f"{', '.join(reviewed.disputed[:NAMED])}{more}; the last word counts."
         )
     if reviewed.strays:
@@ -57,11 +57,13 @@ def _of_version(one: OfVersion, reviewed: Reviewed) -> Iterator[str]:
     )
     if one.repeated:
         yield (
-            f"  Left out: {_count(one.repeated, 'repeated row')} of photographs that were inspected again; "
+            f"  Left out: {counted(one.repeated, 'repeated row')} of photographs that were inspected again; "
             "the last row of each counts."
         )
     if one.is_present and one.unstated:
-        yield f"  {_count(one.unstated, 'row')} do not say of which version, and are taken to be of this one."
+        yield (
+            f"  {counted(one.unstated, 'row')} do not say of which version, and are taken to be of this one."
+        )
     rates = one.rates
     yield f"  {_stratum('rejected', 'good', one.rejected, rates.good_of_rejected)}."
     yield f"  {_stratum('passed', 'defective', one.passed, rates.defective_of_passed)}."
@@ -92,12 +94,12 @@ def _stratum(verdict: str, odd: str, part: Stratum, share: Estimate) -> str:
         return f"No part {_WERE[verdict]}"
     if not part.looked_at:
         return (
-            f"Of {_count(part.parts, f'{verdict} part')}, none was looked at; {odd} ones: {_estimate(share)}"
+            f"Of {counted(part.parts, f'{verdict} part')}, none was looked at; {odd} ones: {_estimate(share)}"
         )
     chance = f" ({part.sample:,} drawn by chance)" if part.is_drawn else ""
     was = "was" if part.odd == 1 else "were"
     return (
-        f"Of {_count(part.parts, f'{verdict} part')}, {part.looked_at:,} looked at{chance}, "
+        f"Of {counted(part.parts, f'{verdict} part')}, {part.looked_at:,} looked at{chance}, "
         f"{part.odd:,} {was} {odd}: {_estimate(share)}"
     )
 
@@ -127,7 +129,7 @@ def proposed(found: Proposal | None, bundle: Path) -> Iterator[str]:
     if found.lost:
         more = ", ..." if len(found.lost) > NAMED else ""
         yield (
-            f"NOTE: the proposed threshold lets {_count(len(found.lost), 'known defective part')} pass that "
+            f"NOTE: the proposed threshold lets {counted(len(found.lost), 'known defective part')} pass that "
             f"{'is' if len(found.lost) == 1 else 'are'} rejected now: {', '.join(found.lost[:NAMED])}{more}."
         )
     yield (
@@ -144,11 +146,11 @@ def proposed(found: Proposal | None, bundle: Path) -> Iterator[str]:
     )
     if found.not_used:
         yield (
-            f"  Not used: {_count(found.not_used, 'rejected part')} that nobody looked at; good ones among "
+            f"  Not used: {counted(found.not_used, 'rejected part')} that nobody looked at; good ones among "
             "them would raise the threshold."
         )
     if found.other_scores:
-        yield f"  Not used: {_count(found.other_scores, 'row')} of models with other scores."
+        yield f"  Not used: {counted(found.other_scores, 'row')} of models with other scores."
     yield f"  To set it: roinspect calibrate {shlex.quote(str(bundle))} --threshold {value!r}"
 
 
@@ -156,7 +158,7 @@ def written(made: TrainingSet) -> Iterator[str]:
     """What the next training set holds, and how to train on it."""
     added = ", ".join(f"{count:,} {label}" for label, count in made.added.items())
     yield (
-        f"The next training set is {made.manifest}: {_count(made.records, 'photograph')} of the data and "
+        f"The next training set is {made.manifest}: {counted(made.records, 'photograph')} of the data and "
         f"{sum(made.added.values()):,} new to train with{f' ({added})' if added else ''}."
     )
     if made.predicted:
@@ -165,12 +167,12 @@ def written(made: TrainingSet) -> Iterator[str]:
             f"{made.manifest.parent / 'regions'}."
         )
     if made.known:
-        yield f"  {_count(made.known, 'looked-at photograph')} are in the data already, with this label."
+        yield f"  {counted(made.known, 'looked-at photograph')} are in the data already, with this label."
     for split, count in made.relabelled.items():
         stays = f"; they stay in its {split} split" if split != "train" else ""
-        yield f"  {_count(count, 'photograph')} of the data have the label that people gave them{stays}."
+        yield f"  {counted(count, 'photograph')} of the data have the label that people gave them{stays}."
     if made.left_out:
-        yield f"  {_count(len(made.left_out), 'photograph')} are left out:"
+        yield f"  {counted(len(made.left_out), 'photograph')} are left out:"
         yield from (f"    {line}" for line in made.left_out)
     roi = "" if made.uses_roi else " --roi none"
     yield f"  To train: roinspect train {shlex.quote(str(made.manifest))}{roi} --out NEW_BUNDLE"
@@ -200,7 +202,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _count(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as "1 row" or "1,200 rows"."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
